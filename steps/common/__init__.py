@@ -1,0 +1,1 @@
+"""What every step shares: typed config, keys, the store, runs, and the console."""

@@ -1,0 +1,307 @@
+"""The typed config: what `conf/` may hold, how it is composed, and which values are refused.
+
+`load(["model=tiny_phi3", "generation.temperature=0.2"])` composes `conf/` with Hydra, merges it
+into the dataclasses below (so an unknown key or a wrong type cannot pass) and checks what types
+cannot say. All problems are gathered into one message.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, cast, get_args, get_type_hints
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from steps.common import overrides as command_line
+from steps.common.errors import BadArguments
+
+PROJECT = Path(__file__).resolve().parents[2]
+CONF = PROJECT / "conf"
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+_REGISTERED_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
+
+
+class Source(Enum):
+    """Where the weights come from."""
+
+    hub = "hub"
+    bundled = "bundled"
+    local = "local"
+
+
+class Provider(Enum):
+    """Execution provider of ONNX Runtime."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+    dml = "dml"
+
+
+class Precision(Enum):
+    """Floating-point type of the activations and of the weights that are not quantized."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+
+
+class ExporterName(Enum):
+    """What writes the ONNX graph."""
+
+    optimum = "optimum"
+    builder = "builder"
+
+
+class Interface(Enum):
+    """Signature of the GenAI model: `llm/v1/chat`, or `prompt: string -> string`."""
+
+    chat = "chat"
+    prompt = "prompt"
+
+
+@dataclass
+class Model:
+    """A hub model (`id`, `revision`) or a folder (`path`, relative to the project)."""
+
+    name: str = MISSING
+    source: Source = MISSING
+    id: str | None = None
+    revision: str | None = None
+    path: Path | None = None
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with these values, one sentence each."""
+        if self.source is Source.hub:
+            if not _HUB_ID.fullmatch(self.id or ""):
+                yield f"model.id={self.id!r} is not a hub id: give owner/name"
+            if not _COMMIT.fullmatch(self.revision or ""):
+                yield (
+                    f"model.revision={self.revision!r} is not a pinned revision: give the commit's "
+                    "40 hexadecimal digits (the hub page's 'History' shows them), not a branch"
+                )
+        elif not self.path:
+            yield f"model.path is missing: a {self.source.value} model is a folder"
+        elif not self.folder.is_dir():
+            yield f"model.path={str(self.path)!r}: there is no folder {self.folder}"
+
+    @property
+    def folder(self) -> Path:
+        """The absolute folder of a bundled or local model."""
+        return PROJECT / (self.path or "")
+
+
+@dataclass
+class Quantization:
+    """Block-wise weight quantization of the MatMul nodes (ONNX Runtime's MatMulNBits)."""
+
+    bits: int = 4
+    block_size: int = 32
+    symmetric: bool = True
+    accuracy_level: int = 4
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with these values, one sentence each."""
+        if self.bits not in (4, 8):
+            yield f"target.quantization.bits={self.bits}: must be 4 or 8"
+        if self.block_size not in (16, 32, 64, 128, 256):
+            yield (
+                f"target.quantization.block_size={self.block_size}: must be 16, 32, 64, 128 or 256"
+            )
+        if self.accuracy_level not in range(5):
+            yield f"target.quantization.accuracy_level={self.accuracy_level}: must be 0 to 4"
+
+
+@dataclass
+class Target:
+    """Execution provider, precision, quantization, and the package that serves them."""
+
+    name: str = MISSING
+    provider: Provider = MISSING
+    precision: Precision = MISSING
+    quantization: Quantization | None = None
+    runtime: str = MISSING
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with these values, one sentence each."""
+        if self.provider is Provider.cpu and self.precision is Precision.fp16:
+            yield "target.precision=fp16: the cpu provider computes in fp32"
+        if self.runtime != RUNTIMES[self.provider]:
+            yield (
+                f"target.runtime={self.runtime!r}: the {self.provider.value} provider is in "
+                f"the package {RUNTIMES[self.provider]}"
+            )
+        if self.quantization is not None:
+            yield from self.quantization.problems()
+
+
+RUNTIMES = {
+    Provider.cpu: "onnxruntime-genai",
+    Provider.cuda: "onnxruntime-genai-cuda",
+    Provider.dml: "onnxruntime-genai-directml",
+}
+
+
+@dataclass
+class Exporter:
+    """What writes the ONNX graph."""
+
+    name: ExporterName = MISSING
+
+
+@dataclass
+class Generation:
+    """How an answer is generated where the request does not say; temperature 0 is greedy."""
+
+    max_new_tokens: int = MISSING
+    temperature: float = MISSING
+    top_p: float = MISSING
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with these values, one sentence each."""
+        if self.max_new_tokens < 1:
+            yield f"generation.max_new_tokens={self.max_new_tokens}: must be at least 1"
+        if not 0 <= self.temperature <= 2:
+            yield f"generation.temperature={self.temperature}: must be between 0 and 2"
+        if not 0 < self.top_p <= 1:
+            yield f"generation.top_p={self.top_p}: must be above 0 and at most 1"
+
+
+@dataclass
+class EvaluationData:
+    """The rows both flavors answer: a JSONL file of `question` and `answer`."""
+
+    data: Path = MISSING
+    limit: int | None = None
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with these values, one sentence each."""
+        if not self.file.is_file():
+            yield f"evaluation.data={str(self.data)!r}: there is no file {self.file}"
+        if self.limit is not None and self.limit < 1:
+            yield f"evaluation.limit={self.limit}: must be at least 1, or null for all rows"
+
+    @property
+    def file(self) -> Path:
+        """The absolute path of the data."""
+        return PROJECT / self.data
+
+
+@dataclass
+class Registry:
+    """Where the better flavor is registered."""
+
+    name: str = MISSING
+    alias: str = MISSING
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with these values, one sentence each."""
+        for key, value in (("name", self.name), ("alias", self.alias)):
+            if not _REGISTERED_NAME.fullmatch(value):
+                yield (
+                    f"registry.{key}={value!r}: use letters, digits, '.', '_' and '-', "
+                    "with a letter or digit first"
+                )
+
+
+@dataclass
+class LogGenai:
+    """How the GenAI model is logged."""
+
+    interface: Interface = Interface.chat
+
+
+@dataclass
+class Config:
+    """Everything a run is made of; each Hydra group of `conf/` fills the field of its name."""
+
+    model: Model = field(default_factory=Model)
+    target: Target = field(default_factory=Target)
+    exporter: Exporter = field(default_factory=Exporter)
+    generation: Generation = field(default_factory=Generation)
+    evaluation: EvaluationData = field(default_factory=EvaluationData)
+    registry: Registry = field(default_factory=Registry)
+    log_genai: LogGenai = field(default_factory=LogGenai)
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with these values, one sentence each."""
+        for section in (self.model, self.target, self.generation, self.evaluation, self.registry):
+            yield from section.problems()
+
+
+def _slug(text: str | Path | None) -> str:
+    """Return the last part of a hub id or path in characters a registered name may have."""
+    return re.sub(r"[^\w.-]+", "-", Path(text or "unnamed").name, flags=re.ASCII)
+
+
+OmegaConf.register_new_resolver("slug", _slug, replace=True)
+ConfigStore.instance().store(name="schema", node=Config)
+
+
+def load(overrides: Sequence[str]) -> Config:
+    """Compose `conf/` with Hydra overrides such as `target=cpu_int8` into a checked `Config`.
+
+    Raises BadArguments, with every problem in one message, for a key, choice or value that is
+    unknown or cannot be used.
+    """
+    command_line.check(overrides, groups(), list(_keys(Config)))
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            composed = compose("config", list(overrides))
+        config = cast(Config, OmegaConf.to_object(composed))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise BadArguments(_reason(error)) from error
+    if problems := list(config.problems()):
+        raise BadArguments("\n".join(problems))
+    return config
+
+
+def groups() -> dict[str, list[str]]:
+    """Return the Hydra groups of `conf/`, each with its choices."""
+    folders = sorted(folder for folder in CONF.iterdir() if folder.is_dir())
+    return {folder.name: sorted(f.stem for f in folder.glob("*.yaml")) for folder in folders}
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """Return the config as nested dicts of strings, numbers, lists and None."""
+    nested = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
+    return cast(dict[str, Any], nested)
+
+
+def leaves(config: Config) -> dict[str, Any]:
+    """Return every value under its Hydra name: `{"generation.temperature": 0.2, ...}`."""
+    return dict(_flatten("", plain(config)))
+
+
+def _keys(section: type, prefix: str = "") -> Iterator[str]:
+    """Yield the names of everything below a dataclass that may be set."""
+    for name, kind in get_type_hints(section).items():
+        nested = next((part for part in (kind, *get_args(kind)) if is_dataclass(part)), None)
+        if nested is not kind:
+            yield prefix + name
+        if nested is not None:
+            yield from _keys(cast(type, nested), f"{prefix}{name}.")
+
+
+def _flatten(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, dict):
+        yield prefix, value
+        return
+    for key, child in value.items():
+        yield from _flatten(f"{prefix}.{key}" if prefix else key, child)
+
+
+def _reason(error: Exception) -> str:
+    """Return the innermost message of a Hydra or OmegaConf error, with the key it is about."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    key = getattr(cause, "full_key", None)
+    text = str(getattr(cause, "msg", None) or cause).splitlines()[0]
+    return f"{key}: {text}" if key and key not in text else text

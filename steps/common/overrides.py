@@ -1,0 +1,100 @@
+"""From the command line to Hydra overrides, and the refusal of keys and choices that are unknown.
+
+MLflow appends `--a.b c` for every `-P a.b=c` that MLproject does not declare. `from_arguments`
+turns those pairs into the override `a.b=c` and leaves overrides given by hand as they are.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import HydraException
+
+from steps.common.errors import BadArguments
+
+_HYDRA_FLAGS = frozenset({"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"})
+_KEY = re.compile(r"[a-z_]\w*(\.[a-z_]\w*)*", re.ASCII | re.IGNORECASE)
+
+
+def from_arguments(arguments: Sequence[str]) -> list[str]:
+    """Return the Hydra overrides that a step's arguments stand for.
+
+    `["model=tiny_phi3", "--generation.temperature", "0.2"]` gives
+    `["model=tiny_phi3", "generation.temperature=0.2"]`. A value that is no Hydra expression is
+    quoted, so that any text passes through as plain text. Raises BadArguments.
+    """
+    rest = iter(arguments)
+    overrides = []
+    for argument in rest:
+        if argument.startswith("--"):
+            key, value = argument[2:], next(rest, None)
+            if value is None:
+                raise BadArguments(f"{argument} has no value: give -P {key}=VALUE")
+        elif "=" in argument:
+            key, value = argument.split("=", 1)
+        else:
+            raise BadArguments(f"{argument!r} is not an override: give KEY=VALUE")
+        overrides.append(_override(key, value))
+    return overrides
+
+
+def asks_hydra(arguments: Sequence[str]) -> bool:
+    """Return whether Hydra itself is asked something: its help, or to print the config."""
+    return not _HYDRA_FLAGS.isdisjoint(arguments)
+
+
+def check(overrides: Sequence[str], groups: Mapping[str, list[str]], keys: list[str]) -> None:
+    """Raise BadArguments for an override whose key, or choice in a group, is not among these.
+
+    `groups` maps each Hydra group to its choices, `keys` lists all other keys.
+    """
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    problems = [problem for override in parsed for problem in _problems(override, groups, keys)]
+    if problems:
+        raise BadArguments("\n".join(problems))
+
+
+def _override(key: str, value: str) -> str:
+    if not _KEY.fullmatch(key):
+        raise BadArguments(f"{key!r} is not a config key: use names such as generation.temperature")
+    if "${" in value:
+        raise BadArguments(f"{key}={value}: '${{' is not taken from the command line; write it out")
+    return f"{key}={value if _parses(f'{key}={value}') else _quoted(value)}"
+
+
+def _parses(override: str) -> bool:
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return True
+
+
+def _quoted(value: str) -> str:
+    # Hydra's grammar: a backslash escapes the quote, and only those before a quote are doubled.
+    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
+    return f"'{escaped}'"
+
+
+def _problems(
+    override: Override, groups: Mapping[str, list[str]], keys: list[str]
+) -> Iterator[str]:
+    key = override.key_or_group
+    if override.type is not OverrideType.CHANGE:
+        yield f"{override.input_line}: keys cannot be added or deleted, only changed"
+    elif override.is_sweep_override():
+        yield f"{override.input_line}: several values at once are for a sweep; give one"
+    elif key in groups:
+        choice = str(override.value())
+        if choice not in groups[key]:
+            yield _unknown(f"{key}={choice}", f"{key} can be", choice, groups[key])
+    elif key not in keys:
+        yield _unknown(key, "the keys are", key, [*groups, *keys])
+
+
+def _unknown(what: str, intro: str, given: str, valid: list[str]) -> str:
+    close = difflib.get_close_matches(given, valid, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    return f"{what}: unknown.{hint} Here {intro} {', '.join(sorted(valid))}."

@@ -1,0 +1,120 @@
+"""What a step hands to the next: a small frozen dataclass, kept as `result.json` of its run.
+
+The class says how its key is made: which sections of the config the step reads, which results it
+consumes and which packages shape what it makes. The data flow of slmflow is these `consumes`.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import mlflow
+from mlflow.exceptions import MlflowException
+
+from steps.common import store
+from steps.common.config import PROJECT, Config, leaves
+
+FILE = "result.json"
+
+
+class Stale(Exception):
+    """A result whose files, model or artifacts are gone or altered; the message says which."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """Base of every step's result: digests, paths in the store, URIs; plain JSON values only."""
+
+    step: ClassVar[str]
+    reads: ClassVar[tuple[str, ...]] = ()
+    consumes: ClassVar[tuple[type["Result"], ...]] = ()
+    packages: ClassVar[tuple[str, ...]] = ()
+
+    def check(self) -> None:
+        """Raise Stale where what this result points to is gone or altered."""
+        raise NotImplementedError
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a JSON object."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Self:
+        """Return the result that `to_json` made this object of."""
+        return cls(**fields)
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredResult(Result):
+    """A result that is a folder of the store."""
+
+    path: str
+
+    def check(self) -> None:
+        """Raise Stale unless the folder holds the files of its manifest."""
+        try:
+            store.verify(Path(self.path))
+        except store.Broken as broken:
+            raise Stale(str(broken)) from broken
+
+    @property
+    def folder(self) -> Path:
+        """The folder in the store."""
+        return Path(self.path)
+
+
+@dataclasses.dataclass(frozen=True)
+class LoggedModel(Result):
+    """An MLflow model, `models:/m-...`, of one flavor."""
+
+    flavor: ClassVar[str]
+
+    model_uri: str
+    model_id: str
+    size_bytes: int
+
+    def check(self) -> None:
+        """Raise Stale unless the tracking server still has the model and its files."""
+        try:
+            mlflow.models.get_model_info(self.model_uri)
+        except (MlflowException, OSError) as error:
+            raise Stale(f"{self.model_uri} is not there any more") from error
+
+
+def key_of(kind: type[Result], config: Config) -> str:
+    """Return the sha256 that names the result of `kind` under `config`.
+
+    It covers the step's own source, the config it reads (a path counts by the content it points
+    to), the keys of what it consumes and the versions of the packages that shape it.
+    """
+    parts = {
+        "source": _source_digest(kind.step),
+        "config": {
+            name: _content(value)
+            for name, value in leaves(config).items()
+            if any(name == part or name.startswith(f"{part}.") for part in kind.reads)
+        },
+        "consumes": {other.step: key_of(other, config) for other in kind.consumes},
+        "packages": {package: metadata.version(package) for package in kind.packages},
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _content(value: Any) -> Any:
+    return _digest(PROJECT / value) if isinstance(value, Path) else value
+
+
+@functools.cache
+def _digest(path: Path) -> str:
+    return store.digest(path)
+
+
+@functools.cache
+def _source_digest(step: str) -> str:
+    sources = sorted((PROJECT / "steps" / step).rglob("*.py"))
+    texts = "".join(f"{file.name} {store.sha256(file)}\n" for file in sources)
+    return hashlib.sha256(texts.encode()).hexdigest()

@@ -1,0 +1,110 @@
+"""Runs of a step on the tracking server: find one whose result still holds, or launch it.
+
+A step asks for what it needs with `Step.ensure(Weights)`; that is the one place where a run of
+another step is found or made.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import ExecutionException, MlflowException
+
+from steps.common import console, results
+from steps.common.config import PROJECT
+from steps.common.errors import UserError
+from steps.common.results import Result, Stale
+
+STEP = "slmflow.step"
+KEY = "slmflow.key"
+REUSED_FROM = "slmflow.reused_from"
+ERROR = "slmflow.error"
+GIT_COMMIT = "slmflow.git_commit"
+GIT_DIRTY = "slmflow.git_dirty"
+
+# The tracking server keeps at most this many characters of a tag.
+_TAG_LENGTH = 5000
+
+R = TypeVar("R", bound=Result)
+
+
+def find(kind: type[R], key: str, experiment_id: str) -> tuple[R, str] | None:
+    """Return the newest finished result with this key that still holds, and its run's id."""
+    query = f"tags.`{STEP}` = '{kind.step}' and tags.`{KEY}` = '{key}'"
+    finished = MlflowClient().search_runs(
+        [experiment_id],
+        f"{query} and attributes.status = 'FINISHED'",
+        order_by=["attributes.start_time DESC"],
+    )
+    for run in finished:
+        try:
+            result = load_result(kind, run.info.run_id)
+            result.check()
+            return result, run.info.run_id
+        except (Stale, MlflowException, TypeError, ValueError) as reason:
+            console.warn(f"{kind.step}: run {run.info.run_id} is passed over: {reason}")
+    return None
+
+
+def launch(step: str, overrides: Sequence[str], parent: Run) -> str:
+    """Run a step as a nested project run of `parent` and return the id of its run.
+
+    Raises UserError, marked as shown, where the step failed: it has said why on the screen.
+    """
+    _make_python_findable()
+    # "=== Created directory ... ===" is of no use to the user of a nested run.
+    logging.getLogger("mlflow.projects").setLevel(logging.CRITICAL)
+    try:
+        submitted = mlflow.projects.run(
+            uri=str(PROJECT),
+            entry_point=step,
+            parameters=dict(override.split("=", 1) for override in overrides),
+            experiment_id=parent.info.experiment_id,
+            env_manager="local",
+            run_name=step,
+        )
+    except ExecutionException as failure:
+        reason = _error_of_last_child(step, parent)
+        raise UserError(f"step {step} failed: {reason}", shown=True) from failure
+    return str(submitted.run_id)
+
+
+def load_result(kind: type[R], run_id: str) -> R:
+    """Return the result that a run logged. Raises MlflowException where it has none."""
+    return kind.from_json(mlflow.artifacts.load_dict(f"runs:/{run_id}/{results.FILE}"))
+
+
+def tag_error(run_id: str, message: str) -> None:
+    """Note on a run why it failed."""
+    MlflowClient().set_tag(run_id, ERROR, message[:_TAG_LENGTH])
+
+
+def log_params(run: Run, params: dict[str, Any]) -> None:
+    """Log params, but for those that MLflow logged from `-P`: a param cannot change its value."""
+    mlflow.log_params({k: v for k, v in params.items() if k not in run.data.params})
+
+
+def _error_of_last_child(step: str, parent: Run) -> str:
+    children = MlflowClient().search_runs(
+        [parent.info.experiment_id],
+        f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' "
+        f"and tags.`mlflow.project.entryPoint` = '{step}'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
+    )
+    tags = children[0].data.tags if children else {}
+    return str(tags.get(ERROR, "it ended without a message"))
+
+
+def _make_python_findable() -> None:
+    """Put the running interpreter first on PATH: MLproject's commands call `python`."""
+    folder = str(Path(sys.executable).parent)
+    path = os.environ.get("PATH", "").split(os.pathsep)
+    if path[0] != folder:
+        os.environ["PATH"] = os.pathsep.join([folder, *path])

@@ -1,0 +1,134 @@
+"""How a step runs: arguments to config, one MLflow run around the work, one message on a fault.
+
+def convert(step: Step) -> OnnxModel: ...
+
+if __name__ == "__main__":
+    run_step("convert", convert)
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import git
+import hydra
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from steps.common import config as configs
+from steps.common import console, overrides, results, runs
+from steps.common.config import Config
+from steps.common.errors import UserError
+from steps.common.results import Result
+
+R = TypeVar("R", bound=Result)
+
+INTERRUPTED = 130
+_RUN_STATUS = {0: "FINISHED", INTERRUPTED: "KILLED"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step under way: its config, the overrides it was made of, and its MLflow run."""
+
+    name: str
+    config: Config
+    overrides: tuple[str, ...]
+    run: Run
+
+    def ensure(self, kind: type[R]) -> R:
+        """Return the result of another step: a finished run's with the same key, or a new one's.
+
+        Raises UserError where that step fails.
+        """
+        key = results.key_of(kind, self.config)
+        if found := runs.find(kind, key, self.run.info.experiment_id):
+            result, run_id = found
+            console.step_line(kind.step, f"reused from run {run_id}")
+            self._note_reuse(kind.step, run_id)
+            return result
+        console.step_line(kind.step, "runs")
+        return runs.load_result(kind, runs.launch(kind.step, self.overrides, self.run))
+
+    def key(self, kind: type[Result]) -> str:
+        """Return the key of a result under this step's config."""
+        return results.key_of(kind, self.config)
+
+    def _note_reuse(self, step: str, run_id: str) -> None:
+        client = MlflowClient()
+        before = client.get_run(self.run.info.run_id).data.tags.get(runs.REUSED_FROM)
+        noted = f"{before}, {step}:{run_id}" if before else f"{step}:{run_id}"
+        client.set_tag(self.run.info.run_id, runs.REUSED_FROM, noted)
+
+
+def run_step(name: str, work: Callable[[Step], Result | None]) -> None:
+    """Run one step from the command line and exit with its status.
+
+    0 done, 1 a fault its message explains, 2 bad arguments. With one of Hydra's own flags
+    (`--help`, `--cfg job`) Hydra answers and nothing runs.
+    """
+    if overrides.asks_hydra(sys.argv[1:]):
+        hydra.main(config_path=str(configs.CONF), config_name="config", version_base="1.3")(
+            lambda _: None
+        )()
+        return
+    sys.exit(_run(name, work, sys.argv[1:]))
+
+
+def _run(name: str, work: Callable[[Step], Result | None], arguments: Sequence[str]) -> int:
+    try:
+        given = overrides.from_arguments(arguments)
+        config = configs.load(given)
+    except UserError as fault:
+        return _report(fault, os.environ.get("MLFLOW_RUN_ID"))
+    resumed = "MLFLOW_RUN_ID" in os.environ
+    run = mlflow.start_run(run_name=None if resumed else name)
+    status = _work(work, Step(name, config, tuple(given), run))
+    mlflow.end_run(_RUN_STATUS.get(status, "FAILED"))
+    return status
+
+
+def _work(work: Callable[[Step], Result | None], step: Step) -> int:
+    try:
+        _describe(step)
+        if (result := work(step)) is not None:
+            mlflow.set_tag(runs.KEY, step.key(type(result)))
+            mlflow.log_dict(result.to_json(), results.FILE)
+    except (Exception, KeyboardInterrupt) as fault:
+        return _report(fault, step.run.info.run_id)
+    return 0
+
+
+def _report(fault: BaseException, run_id: str | None) -> int:
+    """Tell the user and the run why the step ends; return the exit status."""
+    expected = isinstance(fault, UserError | KeyboardInterrupt)
+    message = "interrupted" if isinstance(fault, KeyboardInterrupt) else str(fault)
+    if not expected or os.environ.get("SLMFLOW_DEBUG") == "1":
+        console.traceback()
+        message = message if expected else f"{type(fault).__name__}: {message}"
+    if not (isinstance(fault, UserError) and fault.shown):
+        console.error(message)
+    if run_id is not None:
+        runs.tag_error(run_id, message)
+    if isinstance(fault, UserError):
+        return fault.exit_code
+    return INTERRUPTED if isinstance(fault, KeyboardInterrupt) else 1
+
+
+def _describe(step: Step) -> None:
+    mlflow.set_tag(runs.STEP, step.name)
+    runs.log_params(step.run, configs.leaves(step.config))
+    mlflow.log_dict(configs.plain(step.config), "config.yaml")
+    try:
+        repository = git.Repo(configs.PROJECT)
+        mlflow.set_tags(
+            {
+                runs.GIT_COMMIT: repository.head.commit.hexsha,
+                runs.GIT_DIRTY: str(repository.is_dirty(untracked_files=True)).lower(),
+            }
+        )
+    except (git.InvalidGitRepositoryError, ValueError):
+        pass  # an unpacked archive, or a repository without a commit: there is nothing to tag

@@ -1,0 +1,131 @@
+"""The store: a content-addressed folder of large files, outside the project (`SLMFLOW_HOME`).
+
+<home>/<kind>/<key>/       a finished entry, read-only by custom, with `manifest.json` in it
+<home>/building/           entries being made; renamed into place when whole
+<home>/locks/              one lock file per entry
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import platformdirs
+from filelock import FileLock
+
+from steps.common import console
+from steps.common.errors import UserError
+
+MANIFEST = "manifest.json"
+
+
+class Broken(Exception):
+    """A store entry whose files are not those of its manifest; the message names the first."""
+
+
+def home() -> Path:
+    """Return the absolute folder of the store: `SLMFLOW_HOME`, or one in the user's cache."""
+    chosen = os.environ.get("SLMFLOW_HOME")
+    return Path(chosen).absolute() if chosen else platformdirs.user_cache_path("slmflow")
+
+
+def get_or_build(kind: str, key: str, build: Callable[[Path], None]) -> Path:
+    """Return the folder of entry `key`, made by `build(folder)` if it is not there whole.
+
+    `build` fills a temporary folder, which gets a manifest and is renamed into place; if it
+    raises, nothing is kept. Two processes that want the same entry: one builds, the other waits.
+    Raises UserError where the store cannot be written.
+    """
+    entry = home() / kind / key
+    with _lock(f"{kind}-{key}"):
+        if entry.exists():
+            try:
+                verify(entry)
+                return entry
+            except Broken as broken:
+                console.warn(f"{broken}; making it anew")
+                shutil.rmtree(entry)
+        with _building(kind) as folder:
+            build(folder)
+            _write_manifest(folder)
+            entry.parent.mkdir(parents=True, exist_ok=True)
+            folder.rename(entry)
+    return entry
+
+
+def verify(entry: Path) -> None:
+    """Raise Broken unless every file of the entry has the size and sha256 of its manifest."""
+    try:
+        manifest = json.loads((entry / MANIFEST).read_text())
+    except (OSError, ValueError) as error:
+        raise Broken(f"{entry} has no readable manifest") from error
+    expected = {file["path"]: (file["size"], file["sha256"]) for file in manifest["files"]}
+    if set(expected) != {path for path, _ in _files(entry)}:
+        raise Broken(f"{entry} has other files than its manifest")
+    for path, (size, digest) in expected.items():
+        file = entry / path
+        if file.stat().st_size != size or sha256(file) != digest:
+            raise Broken(f"{file} is not what its manifest says")
+
+
+def manifest(entry: Path) -> dict[str, str]:
+    """Return the sha256 of each file of an entry, by its path inside it."""
+    files = json.loads((entry / MANIFEST).read_text())["files"]
+    return {file["path"]: file["sha256"] for file in files}
+
+
+def sha256(file: Path) -> str:
+    """Return the hexadecimal sha256 of a file's bytes."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest(path: Path) -> str:
+    """Return a sha256 over a file's bytes, or over the paths and bytes of a folder's files."""
+    if path.is_file():
+        return sha256(path)
+    listing = [f"{name} {sha256(file)}" for name, file in _files(path)]
+    return hashlib.sha256("\n".join(listing).encode()).hexdigest()
+
+
+def _files(folder: Path) -> list[tuple[str, Path]]:
+    found = [file for file in folder.rglob("*") if file.is_file() and file != folder / MANIFEST]
+    return sorted((file.relative_to(folder).as_posix(), file) for file in found)
+
+
+def _write_manifest(folder: Path) -> None:
+    files = [
+        {"path": name, "size": file.stat().st_size, "sha256": sha256(file)}
+        for name, file in _files(folder)
+    ]
+    (folder / MANIFEST).write_text(json.dumps({"files": files}, indent=2))
+
+
+def _lock(name: str) -> FileLock:
+    file = home() / "locks" / f"{name}.lock"
+    _make_folder(file.parent)
+    return FileLock(file)
+
+
+@contextmanager
+def _building(kind: str) -> Iterator[Path]:
+    folder = home() / "building" / f"{kind}-{uuid.uuid4().hex}"
+    _make_folder(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"the store {home()} cannot be written ({error.strerror}): "
+            "set SLMFLOW_HOME to a folder with room that you may write to"
+        ) from error

@@ -1,0 +1,1 @@
+"""Convert weights to an ONNX model for a target."""

@@ -1,0 +1,1 @@
+"""Measure both flavors on the same rows."""

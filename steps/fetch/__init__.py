@@ -1,0 +1,1 @@
+"""Bring weights into the store."""

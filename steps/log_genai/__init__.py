@@ -1,0 +1,1 @@
+"""Log the GenAI pyfunc as an MLflow model."""

@@ -1,0 +1,1 @@
+"""Log the transformers pipeline as an MLflow model."""
