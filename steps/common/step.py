@@ -75,10 +75,11 @@ def run_step(name: str, work: Callable[[Step], Result | None]) -> None:
             lambda _: None
         )()
         return
-    sys.exit(_run(name, work, sys.argv[1:]))
+    sys.exit(run(name, work, sys.argv[1:]))
 
 
-def _run(name: str, work: Callable[[Step], Result | None], arguments: Sequence[str]) -> int:
+def run(name: str, work: Callable[[Step], Result | None], arguments: Sequence[str]) -> int:
+    """Run one step as the MLflow run it was launched in, or a new one; return its exit status."""
     try:
         given = overrides.from_arguments(arguments)
         config = configs.load(given)

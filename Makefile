@@ -1,0 +1,34 @@
+# `make run` and `make test` are all the set-up there is: Python 3.11, make and a package index.
+PYTHON ?= python3.11
+# pip looks into PIP_FIND_LINKS, a folder of wheels (a CPU build of torch, say); uv must be told.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+export MLFLOW_DISABLE_TELEMETRY ?= true
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+CHECKS_DB := sqlite:///$(CURDIR)/.venv/checks.db
+TOOLS := uv run --quiet --no-project --python 3.11 --with-requirements requirements.txt --
+
+.PHONY: run test lint format lock
+
+run: .venv
+	mlflow run . --env-manager uv $(ARGS)
+
+test: .venv
+	MLFLOW_TRACKING_URI=$(CHECKS_DB) mlflow run . -e test --env-manager uv $(ARGS)
+
+lint: .venv
+	$(TOOLS) sh -c "ruff format --check . && ruff check . && mypy"
+
+format: .venv
+	$(TOOLS) sh -c "ruff format . && ruff check --fix ."
+
+# Without the folder of wheels: the pins must hold on every machine.
+lock: .venv
+	grep -v '^-c ' requirements.txt | UV_FIND_LINKS= uv pip compile - --universal \
+		--python-version 3.11 --custom-compile-command "make lock" --output-file constraints.txt
+
+# What `mlflow run` itself needs; the steps run in the environment it makes.
+.venv: constraints.txt
+	$(PYTHON) -m venv --clear .venv
+	.venv/bin/pip install --quiet --constraint constraints.txt uv
+	uv pip install --quiet --python .venv --constraint constraints.txt mlflow
+	touch .venv

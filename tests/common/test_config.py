@@ -1,0 +1,118 @@
+"""The typed config, composed from the real `conf/`."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from steps.common import config as configs
+from steps.common.config import CONF, RUNTIMES, Config, Precision, Provider, load
+from steps.common.errors import BadArguments
+
+CHOICES = [(group, choice) for group, choices in configs.groups().items() for choice in choices]
+REQUIRED = {
+    "hub": ["model.id=owner/name", f"model.revision={'0' * 40}"],
+    "local": [f"model.path={CONF}"],
+}
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_file_of_conf_composes(group: str, choice: str) -> None:
+    config = load([f"{group}={choice}", *REQUIRED.get(choice, [])])
+
+    assert isinstance(config, Config)
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_file_opens_with_the_line_that_runs_it(group: str, choice: str) -> None:
+    first = (CONF / group / f"{choice}.yaml").read_text().splitlines()[0]
+
+    assert first.startswith("# mlflow run . ")
+    assert "--env-manager uv" in first
+
+
+def test_the_defaults_are_the_bundled_model_at_cpu_int4() -> None:
+    config = load([])
+
+    assert config.model.name == "tiny_phi3"
+    assert config.target.name == "cpu_int4"
+    quantization = config.target.quantization
+    assert quantization is not None
+    assert dataclasses.astuple(quantization) == (4, 32, True, 4)
+    assert config.generation.temperature == 0
+
+
+def test_targets_name_provider_precision_and_runtime() -> None:
+    targets = {choice: load([f"target={choice}"]).target for choice in configs.groups()["target"]}
+
+    assert {name: target.name for name, target in targets.items()} == {n: n for n in targets}
+    assert targets["cuda_fp16"].precision is Precision.fp16
+    assert targets["dml_int4"].provider is Provider.dml
+    assert all(target.runtime == RUNTIMES[target.provider] for target in targets.values())
+
+
+def test_every_hub_model_is_pinned_to_a_commit() -> None:
+    for choice in configs.groups()["model"]:
+        model = load([f"model={choice}", *REQUIRED.get(choice, [])]).model
+        if model.source is configs.Source.hub:
+            assert model.revision is not None
+            assert len(model.revision) == 40
+
+
+def test_leaves_carry_hydra_names() -> None:
+    values = configs.leaves(load(["target.quantization.bits=8", "evaluation.limit=3"]))
+
+    assert values["target.quantization.bits"] == 8
+    assert values["evaluation.limit"] == 3
+    assert values["target.provider"] == "cpu"
+
+
+def test_a_model_is_named_after_its_id_or_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "my model (2)"
+    folder.mkdir()
+
+    named = load(["model=local", f"model.path='{folder}'"])
+    hub = load(["model=hub", *REQUIRED["hub"]])
+
+    assert named.registry.name == "slmflow-my-model-2-"
+    assert hub.registry.name == "slmflow-name"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["target=cpu_int3"], "Did you mean cpu_int[48]?.*cpu_fp32, cpu_int4, cpu_int8, cuda_fp16"),
+        (["generation.temprature=1"], "Did you mean generation.temperature?.*the keys are"),
+        (["modle=tiny_phi3"], "Did you mean model?"),
+        (["generation.temperature=warm"], "generation.temperature: Value 'warm'"),
+        (["generation.temperature=3"], "generation.temperature=3.0: must be between 0 and 2"),
+        (["generation.top_p=0"], "generation.top_p=0.0: must be above 0"),
+        (["generation.max_new_tokens=0"], "max_new_tokens=0: must be at least 1"),
+        (["target=cpu_int4,cpu_int8"], "several values at once are for a sweep"),
+        (["target.provider=tpu"], r"target.provider: .*expected one of \[cpu, cuda, dml\]"),
+        (["target.precision=fp16"], "the cpu provider computes in fp32"),
+        (["target.runtime=onnxruntime-genai-cuda"], "the cpu provider is in"),
+        (["target.quantization.bits=5"], "bits=5: must be 4 or 8"),
+        (["target.quantization.block_size=48"], "block_size=48"),
+        (["target.quantization.accuracy_level=9"], "accuracy_level=9"),
+        (["model=hub"], "model.id=None is not a hub id"),
+        (["model=hub", "model.id=a/b", "model.revision=main"], "not a pinned revision"),
+        (["model=hub", "model.id=../x", "model.revision=main"], "not a hub id"),
+        (["model=local"], "model.path is missing"),
+        (["model=local", "model.path=/no/such/folder"], "there is no folder /no/such/folder"),
+        (["evaluation.data=none.jsonl"], "there is no file"),
+        (["evaluation.limit=0"], "evaluation.limit=0"),
+        (["registry.name='a b'"], "registry.name='a b'"),
+        (["hydra.run.dir=/tmp"], "hydra.run.dir: unknown"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(overrides: list[str], said: str) -> None:
+    with pytest.raises(BadArguments, match=said):
+        load(overrides)
+
+
+def test_all_problems_come_in_one_message() -> None:
+    with pytest.raises(BadArguments) as refusal:
+        load(["generation.temperature=3", "target.quantization.bits=5", "registry.alias=' '"])
+
+    assert len(str(refusal.value).splitlines()) == 3

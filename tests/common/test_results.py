@@ -1,0 +1,71 @@
+"""Keys: what they depend on, and what not."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from steps.common import results
+from steps.common.config import load
+from steps.common.results import key_of
+from steps.convert.result import OnnxModel
+from steps.evaluate.result import Evaluation
+from steps.fetch.result import Weights
+from steps.log_genai.result import GenaiModel
+from steps.log_transformers.result import TransformersModel
+from steps.register.result import ModelVersion
+
+KINDS = (Weights, OnnxModel, TransformersModel, GenaiModel, Evaluation, ModelVersion)
+
+
+@pytest.mark.parametrize(
+    ("override", "changed"),
+    [
+        ("generation.temperature=0.5", {TransformersModel, GenaiModel, Evaluation, ModelVersion}),
+        ("target=cpu_int8", {OnnxModel, GenaiModel, Evaluation, ModelVersion}),
+        ("exporter=builder", {OnnxModel, GenaiModel, Evaluation, ModelVersion}),
+        ("log_genai.interface=prompt", {GenaiModel, Evaluation, ModelVersion}),
+        ("evaluation.limit=5", {Evaluation, ModelVersion}),
+        ("registry.alias=other", {ModelVersion}),
+        ("model=smollm2_135m", set(KINDS)),
+    ],
+)
+def test_a_key_changes_with_what_its_step_reads(override: str, changed: set[type]) -> None:
+    before, after = load([]), load([override])
+
+    assert {kind for kind in KINDS if key_of(kind, before) != key_of(kind, after)} == changed
+
+
+def test_a_path_counts_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+
+    def key(folder: Path) -> str:
+        monkeypatch.setattr(results, "_digest", results.store.digest)  # without its cache
+        return key_of(Weights, load(["model=local", f"model.path={folder}"]))
+
+    assert key(here) == key(there)
+    (there / "config.json").write_text('{"a": 1}')
+    assert key(here) != key(there)
+
+
+def test_a_key_changes_with_a_package_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = key_of(OnnxModel, load([]))
+    monkeypatch.setattr(results.metadata, "version", lambda package: f"{package} 99")
+
+    assert key_of(OnnxModel, load([])) != before
+
+
+def test_a_result_survives_json() -> None:
+    @dataclass(frozen=True)
+    class Numbers(results.Result):
+        step: ClassVar = "numbers"
+        text: str
+        count: int
+
+    made = Numbers("a", 3)
+
+    assert Numbers.from_json(made.to_json()) == made
