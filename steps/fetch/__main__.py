@@ -1,0 +1,43 @@
+"""Bring a model's weights, config and tokenizer into the store: from the hub or from a folder.
+
+mlflow run . -e fetch --env-manager uv -P model=smollm2_135m
+python -m steps.fetch model=local model.path=/folder/of/the/model
+"""
+
+from pathlib import Path
+
+import mlflow
+
+from steps.common import console, store
+from steps.common.config import Model, Source
+from steps.common.step import Step, run_step
+from steps.fetch import files, folder, hub
+from steps.fetch.result import Weights
+
+
+def fetch(step: Step) -> Weights:
+    """Bring the model into the store unless it is there, and log the size of its weights."""
+    model = step.config.model
+    entry = store.get_or_build(
+        Weights.step, step.key(Weights), lambda building: bring(model, building)
+    )
+    size_mb = sum(weights.stat().st_size for weights in entry.glob("*.safetensors")) / 1e6
+    mlflow.log_metric("weights_size_mb", size_mb)
+    console.say(f"{model.name}: {size_mb:,.1f} MB of weights in {entry}")
+    return Weights(path=str(entry))
+
+
+def bring(model: Model, building: Path) -> None:
+    """Fill a folder with the model's files. Raises UserError where they are not to be had."""
+    match model:
+        case Model(source=Source.hub, id=str(model_id), revision=str(revision)):
+            name = f"model.id={model_id!r}"
+            hub.download(model_id, revision, building)
+        case _:
+            name = f"model.path={str(model.path)!r}"
+            folder.copy(model.folder, building, name)
+    files.check(building, name)
+
+
+if __name__ == "__main__":
+    run_step("fetch", fetch)

@@ -1,0 +1,63 @@
+"""Models that lie in a folder of this machine."""
+
+from pathlib import Path
+
+import pytest
+
+from steps.common.errors import UserError
+from steps.fetch import folder
+from tests.fetch import models
+
+MODEL = "model.path='/m'"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return models.lay(tmp_path / "source", models.whole())
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    made = tmp_path / "target"
+    made.mkdir()
+    return made
+
+
+def test_the_files_of_the_model_are_copied(source: Path, target: Path) -> None:
+    folder.copy(source, target, MODEL)
+    copied = {file.name: file.read_bytes() for file in target.iterdir()}
+    assert set(copied) == models.TAKEN
+    assert all(models.whole()[name] == data for name, data in copied.items())
+
+
+def test_link_inside_the_folder_is_followed(source: Path, target: Path) -> None:
+    (source / "model.safetensors").rename(source / "blob")
+    (source / "model.safetensors").symlink_to("blob")
+    folder.copy(source, target, MODEL)
+    assert not (target / "model.safetensors").is_symlink()
+    assert (target / "model.safetensors").read_bytes() == models.whole()["model.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "README.md"])
+@pytest.mark.parametrize("leads_to", ["../outside", "../nowhere"])
+def test_link_out_of_the_folder_is_refused(
+    source: Path, target: Path, name: str, leads_to: str
+) -> None:
+    (source.parent / "outside").write_bytes(b"secret")
+    (source / name).unlink()
+    (source / name).symlink_to(leads_to)
+    with pytest.raises(UserError, match=f"{name} of .* is no file of this folder"):
+        folder.copy(source, target, MODEL)
+    assert not list(target.iterdir())
+
+
+def test_folder_in_the_place_of_a_file_is_refused(source: Path, target: Path) -> None:
+    (source / "config.json").unlink()
+    (source / "config.json").mkdir()
+    with pytest.raises(UserError, match=r"config.json of .* is no file"):
+        folder.copy(source, target, MODEL)
+
+
+def test_target_that_cannot_be_written(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot be copied to the store: No such file"):
+        folder.copy(source, tmp_path / "missing", MODEL)
