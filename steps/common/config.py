@@ -120,7 +120,10 @@ class Quantization:
 
 @dataclass
 class Target:
-    """Execution provider, precision, quantization, and the package that serves them."""
+    """Execution provider, precision, quantization, and the package that serves them.
+
+    `runtime` is a package of the version of onnxruntime-genai installed here, or `name==version`.
+    """
 
     name: str = MISSING
     provider: Provider = MISSING
@@ -132,7 +135,7 @@ class Target:
         """Yield what is wrong with these values, one sentence each."""
         if self.provider is Provider.cpu and self.precision is Precision.fp16:
             yield "target.precision=fp16: the cpu provider computes in fp32"
-        if self.runtime != RUNTIMES[self.provider]:
+        if self.runtime.partition("==")[0] != RUNTIMES[self.provider]:
             yield (
                 f"target.runtime={self.runtime!r}: the {self.provider.value} provider is in "
                 f"the package {RUNTIMES[self.provider]}"

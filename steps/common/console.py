@@ -26,22 +26,22 @@ _console = Console(stderr=True, highlight=False)
 
 def say(text: str) -> None:
     """Print one line about what goes on."""
-    _console.print(escape(text))
+    _console.print(escape(text), soft_wrap=True)
 
 
 def step_line(step: str, state: str) -> None:
     """Print what became of a step, e.g. `convert  reused from run 1f2e`."""
-    _console.print(f"[bold cyan]{escape(step):<16}[/] {escape(state)}")
+    _console.print(f"[bold cyan]{escape(step):<16}[/] {escape(state)}", soft_wrap=True)
 
 
 def warn(text: str) -> None:
     """Print one line the user should not miss."""
-    _console.print(f"[yellow]warning:[/] {escape(text)}")
+    _console.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
 
 
 def error(text: str) -> None:
     """Print the one message that says why a step ends."""
-    _console.print(f"[bold red]error:[/] {escape(text)}")
+    _console.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
 
 
 def traceback() -> None:

@@ -14,6 +14,8 @@ from typing import Any, ClassVar, Self
 
 import mlflow
 from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+from mlflow.models.model import ModelInfo
 
 from steps.common import store
 from steps.common.config import PROJECT, Config, leaves
@@ -76,6 +78,12 @@ class LoggedModel(Result):
     model_uri: str
     model_id: str
     size_bytes: int
+
+    @classmethod
+    def of(cls, info: ModelInfo) -> Self:
+        """Return what `log_model` has logged."""
+        size = Model.load(info.model_uri).model_size_bytes or 0  # MLflow writes None for 0
+        return cls(model_uri=info.model_uri, model_id=info.model_id, size_bytes=size)
 
     def check(self) -> None:
         """Raise Stale unless the tracking server still has the model and its files."""

@@ -17,6 +17,7 @@ import hydra
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from steps.common import config as configs
 from steps.common import console, overrides, results, runs
@@ -56,6 +57,11 @@ class Step:
     def key(self, kind: type[Result]) -> str:
         """Return the key of a result under this step's config."""
         return results.key_of(kind, self.config)
+
+    @property
+    def nested(self) -> bool:
+        """Whether another step launched this one, and tells the user what comes of it."""
+        return MLFLOW_PARENT_RUN_ID in self.run.data.tags
 
     def _note_reuse(self, step: str, run_id: str) -> None:
         client = MlflowClient()

@@ -2,6 +2,7 @@
 
 <home>/<kind>/<key>/       a finished entry, read-only by custom, with `manifest.json` in it
 <home>/building/           entries being made; renamed into place when whole
+<home>/downloads/          what has come of a download that was cut off
 <home>/locks/              one lock file per entry
 """
 
@@ -85,10 +86,18 @@ def sha256(file: Path) -> str:
 
 
 def digest(path: Path) -> str:
-    """Return a sha256 over a file's bytes, or over the paths and bytes of a folder's files."""
-    if path.is_file():
-        return sha256(path)
-    listing = [f"{name} {sha256(file)}" for name, file in _files(path)]
+    """Return a sha256 over a file's bytes, or over the paths and bytes of a folder's files.
+
+    Raises UserError where a file cannot be read.
+    """
+    try:
+        if path.is_file():
+            return sha256(path)
+        listing = [f"{name} {sha256(file)}" for name, file in _files(path)]
+    except OSError as error:
+        raise UserError(
+            f"{error.filename} cannot be read ({error.strerror}): give yourself the right to"
+        ) from error
     return hashlib.sha256("\n".join(listing).encode()).hexdigest()
 
 

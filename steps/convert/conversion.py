@@ -1,7 +1,6 @@
 """From a snapshot folder to an ONNX model that is proven equal, and the record of how it went."""
 
 import json
-import resource
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Self
 from steps.common.config import ExporterName, Precision, Target
 from steps.common.console import working
 from steps.common.errors import UserError
+from steps.common.memory import peak_rss_bytes
 from steps.convert import export, parity
 from steps.convert.parity import Parity, Reference
 from steps.convert.probes import PROBES
@@ -25,12 +25,13 @@ class Conversion:
     """How a conversion went; kept beside the graph as `conversion.json`.
 
     parity: of the finished model; seconds: wall time; peak_rss_mb: peak resident memory of the
-    process in 10^6 bytes; onnx_size_mb: graph and weights on disk in 10^6 bytes.
+    process in 10^6 bytes, None where the system does not tell; onnx_size_mb: graph and weights
+    on disk in 10^6 bytes.
     """
 
     parity: Parity
     seconds: float
-    peak_rss_mb: float
+    peak_rss_mb: float | None
     onnx_size_mb: float
 
     @classmethod
@@ -40,12 +41,14 @@ class Conversion:
         return cls(**(fields | {"parity": Parity(**fields["parity"])}))
 
     def metrics(self) -> dict[str, float]:
-        """Return the figures under the names that convert logs."""
-        return {f"parity.{name}": value for name, value in asdict(self.parity).items()} | {
+        """Return the figures that were measured, under the names that convert logs."""
+        figures = {
+            **{f"parity.{name}": value for name, value in asdict(self.parity).items()},
             "convert.seconds": self.seconds,
             "convert.peak_rss_mb": self.peak_rss_mb,
             "onnx_size_mb": self.onnx_size_mb,
         }
+        return {name: value for name, value in figures.items() if value is not None}
 
 
 def convert_model(weights: Path, folder: Path, target: Target, exporter: ExporterName) -> None:
@@ -67,7 +70,7 @@ def convert_model(weights: Path, folder: Path, target: Target, exporter: Exporte
     record = Conversion(
         parity=reached,
         seconds=time.perf_counter() - start,
-        peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
+        peak_rss_mb=None if (peak := peak_rss_bytes()) is None else peak / 1e6,
         onnx_size_mb=sum(f.stat().st_size for f in folder.glob(f"{export.GRAPH}*")) / 1e6,
     )
     (folder / RECORD).write_text(json.dumps(asdict(record), indent=2))

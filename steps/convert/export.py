@@ -13,6 +13,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from transformers.utils import logging as transformers_logging
+
 from steps.common.config import Provider, Quantization, Target
 from steps.common.errors import UserError
 
@@ -101,6 +103,7 @@ def _quiet() -> Iterator[None]:
     """
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
+        transformers_logging.set_verbosity_error()
         yield
 
 

@@ -1,5 +1,6 @@
 """Bring a full-precision ONNX graph to the target's precision, with ONNX Runtime's own tools."""
 
+import logging
 from pathlib import Path
 
 import onnx
@@ -39,6 +40,8 @@ def _quantize(model: onnx.ModelProto, quantization: Quantization) -> onnx.ModelP
         is_symmetric=quantization.symmetric,
         accuracy_level=quantization.accuracy_level,
     )
+    # It logs a line for every node of the graph.
+    logging.getLogger("onnxruntime.quantization").setLevel(logging.WARNING)
     quantizer.process()
     quantized: onnx.ModelProto = quantizer.model.model
     return quantized

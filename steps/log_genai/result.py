@@ -13,6 +13,6 @@ class GenaiModel(LoggedModel):
 
     flavor: ClassVar = "genai"
     step: ClassVar = "log_genai"
-    reads: ClassVar = ("generation", "log_genai", "target")
+    reads: ClassVar = ("generation", "log_genai", "model.name", "target")
     consumes: ClassVar = (OnnxModel,)
     packages: ClassVar = ("mlflow", "onnxruntime-genai")

@@ -1,0 +1,113 @@
+"""Compare the flavors: quality through `mlflow.models.evaluate`, one child run for each flavor.
+
+In the child run, and on the model itself, the figures have the names of the comparison's columns,
+so MLflow can set flavors, targets and models side by side.
+"""
+
+import dataclasses
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import mlflow
+import pandas as pd
+from mlflow.data.pandas_dataset import PandasDataset, from_pandas
+
+from steps.common.config import Config
+from steps.common.results import LoggedModel
+from steps.evaluate import metrics
+from steps.evaluate.data import Row
+from steps.evaluate.measurement import Measurement, percentile, scaled
+from steps.evaluate.result import FlavorFigures
+
+
+def compare(
+    config: Config, rows: Sequence[Row], measured: Sequence[tuple[LoggedModel, Measurement]]
+) -> tuple[FlavorFigures, ...]:
+    """Return the figures of each flavor; the first one is the reference of the others.
+
+    Logs the rows as a dataset of the active run. What each flavor answered to each row
+    (`eval_results_table.json`) and its figures go to a child run named after it.
+    """
+    questions = pd.DataFrame([dataclasses.asdict(row) for row in rows])
+    reference = [answer.text for answer in measured[0][1].answers]
+    figures = []
+    with _quiet():
+        dataset = from_pandas(
+            questions,
+            source=str(config.evaluation.data),
+            name=config.evaluation.data.stem,
+            targets="answer",
+        )
+        mlflow.log_input(dataset, context="evaluation")
+        for position, (model, measurement) in enumerate(measured):
+            answers = pd.DataFrame([dataclasses.asdict(answer) for answer in measurement.answers])
+            table = questions.join(answers.rename(columns={"text": "prediction"}))
+            if position:
+                table["reference"] = reference
+            with mlflow.start_run(run_name=model.flavor, nested=True):
+                quality = _evaluate(model, table, dataset)
+                row = _figures(config, model, measurement, quality)
+                others = {k: v for k, v in row.measured().items() if k not in quality}
+                mlflow.log_metrics(others, model_id=model.model_id, dataset=dataset)
+            figures.append(row)
+    return tuple(figures)
+
+
+def _evaluate(model: LoggedModel, table: pd.DataFrame, dataset: PandasDataset) -> dict[str, float]:
+    """Return the metrics of a table of `answer` and `prediction`, and `reference` if it has one."""
+    extra = [metrics.against_reference()] if "reference" in table else []
+    predicted = from_pandas(
+        table,
+        source=dataset.source,
+        targets="answer",
+        name=dataset.name,
+        digest=dataset.digest,  # the rows' own: to MLflow both flavors answer the same data
+        predictions="prediction",
+    )
+    evaluated = mlflow.models.evaluate(
+        data=predicted,
+        model_id=model.model_id,
+        extra_metrics=[*metrics.against_answer(), *extra],
+    )
+    return dict(evaluated.metrics)
+
+
+def _figures(
+    config: Config, model: LoggedModel, measurement: Measurement, quality: dict[str, float]
+) -> FlavorFigures:
+    answers = measurement.answers
+    return FlavorFigures(
+        flavor=model.flavor,
+        target=config.target.name,
+        exporter=config.exporter.name.value,
+        model_uri=model.model_uri,
+        n=len(answers),
+        exact_match=quality["exact_match"],
+        token_f1=quality["token_f1"],
+        agreement=quality.get("agreement"),
+        perplexity=measurement.perplexity,
+        ttft_ms_p50=scaled(percentile((a.first_token_s for a in answers), 50), 1e3),
+        latency_ms_p50=scaled(percentile((a.latency_s for a in answers), 50), 1e3),
+        latency_ms_p95=scaled(percentile((a.latency_s for a in answers), 95), 1e3),
+        prefill_tokens_per_s=percentile((a.prefill_tokens_per_s for a in answers), 50),
+        decode_tokens_per_s=percentile((a.decode_tokens_per_s for a in answers), 50),
+        load_s=measurement.load_s,
+        peak_rss_mb=scaled(measurement.peak_rss_bytes, 1e-6),
+        model_size_mb=scaled(model.size_bytes, 1e-6),
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep MLflow's notes on its own workings (schemas, sources, the active model) to itself."""
+    logger = logging.getLogger("mlflow")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            yield
+    finally:
+        logger.setLevel(level)

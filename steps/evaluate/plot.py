@@ -1,0 +1,72 @@
+"""Draw the comparison: a small panel per figure, a bar per flavor."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Patch
+
+from steps.evaluate.result import FlavorFigures
+
+_COLORS = ("#94a3b8", "#0d9488")
+_INK, _FAINT = "#0f172a", "#64748b"
+
+# Title, whether more is better, how a value is written, and the columns of a panel with what its
+# groups of bars are called.
+_PANELS = (
+    ("Quality", True, "{:.1%}", {"exact_match": "exact match", "token_f1": "token F1"}),
+    ("Perplexity", False, "{:.3f}", {"perplexity": "expected answers"}),
+    ("Time to first token, ms", False, "{:,.1f}", {"ttft_ms_p50": "median"}),
+    (
+        "Latency of an answer, ms",
+        False,
+        "{:,.0f}",
+        {"latency_ms_p50": "median", "latency_ms_p95": "95th percentile"},
+    ),
+    ("Prefill, tokens/s", True, "{:,.0f}", {"prefill_tokens_per_s": "median"}),
+    ("Decode, tokens/s", True, "{:,.0f}", {"decode_tokens_per_s": "median"}),
+    ("Peak memory, MB", False, "{:,.0f}", {"peak_rss_mb": "whole process"}),
+    ("Model size, MB", False, "{:,.1f}", {"model_size_mb": "files"}),
+)
+
+
+def draw(figures: Sequence[FlavorFigures], title: str) -> Figure:
+    """Return the figure, 12 x 6.4 inches; what was not measured has words in place of its bar."""
+    layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15)
+    page = Figure(figsize=(12, 6.4), dpi=150, layout=layout, facecolor="white")
+    page.suptitle(title, x=0.0125, ha="left", fontsize=15, fontweight="bold", color=_INK)
+    page.legend(
+        handles=[Patch(color=c, label=r.flavor) for c, r in zip(_COLORS, figures, strict=True)],
+        loc="outside upper right",
+        ncols=len(figures),
+        frameon=False,
+        fontsize=11,
+        labelcolor=_INK,
+    )
+    panels = page.subplots(2, 4).flat
+    for axes, (heading, more_is_better, form, columns) in zip(panels, _PANELS, strict=True):
+        hint = "more is better" if more_is_better else "less is better"
+        axes.set_title(f"{heading}\n", loc="left", fontsize=11, fontweight="bold", color=_INK)
+        axes.text(0, 1.03, hint, transform=axes.transAxes, fontsize=9, color=_FAINT)
+        _bars(axes, figures, list(columns), form)
+        axes.set_xticks(range(len(columns)), list(columns.values()))
+        axes.tick_params(length=0, labelsize=9, labelcolor=_FAINT)
+    return page
+
+
+def _bars(axes: Axes, figures: Sequence[FlavorFigures], columns: Sequence[str], form: str) -> None:
+    width = 0.8 / len(figures)
+    for i, (row, color) in enumerate(zip(figures, _COLORS, strict=True)):
+        values = [getattr(row, column) for column in columns]
+        places = [group + (i - (len(figures) - 1) / 2) * width for group in range(len(columns))]
+        bars = axes.bar(places, [value or 0 for value in values], width * 0.92, color=color)
+        labels = ["not\nmeasured" if value is None else form.format(value) for value in values]
+        axes.bar_label(bars, labels, padding=3, fontsize=10, color=_INK)
+    margin = 0.75 if len(columns) == 1 else 0.5
+    axes.set_xlim(-margin, len(columns) - 1 + margin)
+    axes.margins(y=0.15)
+    axes.set_ylim(bottom=0)  # also where no bar has a height
+    axes.set_yticks([])
+    axes.spines[["top", "left", "right"]].set_visible(False)
+    axes.spines["bottom"].set_color("#cbd5e1")

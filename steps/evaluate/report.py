@@ -1,0 +1,31 @@
+"""Log the comparison: `comparison.json`, `.md` and `.png`, and its figures as metrics."""
+
+import dataclasses
+
+import mlflow
+import pandas as pd
+
+from steps.evaluate import plot
+from steps.evaluate.result import MEANINGS, Evaluation
+
+
+def log(evaluation: Evaluation) -> None:
+    """Log the three files of the comparison, and metrics such as `genai.exact_match`."""
+    rows = [dataclasses.asdict(row) for row in evaluation.figures]
+    mlflow.log_table(pd.DataFrame(rows), "comparison.json")
+    mlflow.log_text(markdown(evaluation), "comparison.md")
+    mlflow.log_figure(plot.draw(evaluation.figures, evaluation.title), "comparison.png")
+    for row in evaluation.figures:
+        mlflow.log_metrics(row.metrics())
+
+
+def markdown(evaluation: Evaluation) -> str:
+    """Return the comparison as a Markdown table, a line per figure and a column per flavor."""
+    lines = [
+        ["figure", *evaluation.flavors, "what it is"],
+        ["---", *("---:" for _ in evaluation.flavors), "---"],
+        *([f"`{name}`", *cells, MEANINGS[name]["meaning"]] for name, *cells in evaluation.table()),
+    ]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    models = "\n".join(f"- {row.flavor}: `{row.model_uri}`" for row in evaluation.figures)
+    return f"# {evaluation.title}\n\n{table}\n\n`-`: not measured\n\n{models}\n"

@@ -1,0 +1,76 @@
+"""A GenAI folder to a logged MLflow model: code, signature, example, requirements."""
+
+import logging
+from pathlib import Path
+
+import mlflow
+from mlflow.models import ModelSignature
+from mlflow.types.llm import CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA
+from mlflow.types.schema import ColSpec, Schema
+
+from steps.common.config import Generation, Interface
+from steps.common.pins import installed
+from steps.log_genai.result import GenaiModel
+
+_CODE = Path(__file__).with_name("model.py")
+_QUESTION = "What is the capital of France?"
+
+_SIGNATURES = {
+    Interface.chat: ModelSignature(CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA),
+    Interface.prompt: ModelSignature(
+        Schema([ColSpec("string", "prompt")]), Schema([ColSpec("string")])
+    ),
+}
+_EXAMPLES = {
+    Interface.chat: {"messages": [{"role": "user", "content": _QUESTION}], "max_tokens": 32},
+    Interface.prompt: {"prompt": _QUESTION},
+}
+_METADATA = {Interface.chat: {"task": "llm/v1/chat"}, Interface.prompt: None}
+
+
+def log(
+    folder: Path, model_name: str, interface: Interface, generation: Generation, runtime: str
+) -> GenaiModel:
+    """Log the model in `folder` to the active run and return where it is.
+
+    `model_name` is what answers name as their model; `generation` holds for requests that do not
+    say; `runtime` is the package that runs the model where it is served.
+    """
+    _hush()
+    info = mlflow.pyfunc.log_model(
+        name=GenaiModel.flavor,
+        python_model=str(_CODE),
+        artifacts={"model": str(folder)},
+        model_config={
+            "model_name": model_name,
+            "interface": interface.value,
+            "max_new_tokens": generation.max_new_tokens,
+            "temperature": generation.temperature,
+            "top_p": generation.top_p,
+        },
+        signature=_SIGNATURES[interface],
+        input_example=_EXAMPLES[interface],
+        pip_requirements=requirements(runtime),
+        metadata=_METADATA[interface],
+    )
+    return GenaiModel.of(info)
+
+
+def requirements(runtime: str) -> list[str]:
+    """Return the exact pins of what `model.py` imports, at the versions installed here.
+
+    The runtime of a GPU need not be installed here: its package has the version of the CPU's,
+    unless `runtime` gives one.
+    """
+    pins = installed("mlflow", "numpy", "pandas")
+    cpu, *onnxruntime = installed("onnxruntime-genai", "onnxruntime")
+    if runtime == "onnxruntime-genai":
+        return [*pins, cpu, *onnxruntime]
+    # The others bring an ONNX Runtime of another name.
+    return [*pins, runtime if "==" in runtime else cpu.replace("onnxruntime-genai", runtime)]
+
+
+def _hush() -> None:
+    """Keep from the screen what the user cannot mend: no pip to pin."""
+    logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)

@@ -1,0 +1,80 @@
+"""A folder of weights to a logged MLflow model: the transformers pipeline under `llm/v1/chat`."""
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mlflow
+
+from steps.common.config import Generation
+from steps.common.pins import installed
+from steps.log_transformers.result import TransformersModel
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelCard
+
+# What loads and runs the pipeline.
+_IMPORTED = ("mlflow", "numpy", "pandas", "torch", "transformers")
+_EXAMPLE = {
+    "messages": [{"role": "user", "content": "What is the capital of France?"}],
+    "max_tokens": 32,
+}
+
+
+def log(folder: Path, generation: Generation) -> TransformersModel:
+    """Log the model in `folder`, a hub snapshot's layout, to the active run; say where it is.
+
+    The folder is copied as it is, never loaded. `generation` holds for requests that do not say.
+    """
+    _keep_off_the_hub()
+    _hush()
+    info = mlflow.transformers.log_model(
+        name=TransformersModel.flavor,
+        transformers_model=str(folder.absolute()),
+        task="llm/v1/chat",
+        model_config=pipeline_options(generation),
+        input_example=_EXAMPLE,
+        pip_requirements=installed(*_IMPORTED),
+        model_card=_model_card(folder),
+    )
+    return TransformersModel.of(info)
+
+
+def _keep_off_the_hub() -> None:
+    """Forbid the hub to huggingface_hub, which reads this when it is first imported.
+
+    Here and not sooner: the steps that this step launches inherit its environment, and fetch needs
+    the hub. MLflow asks it for cards and licences of a model given by an absolute path too, but
+    such a path is no hub id and goes nowhere.
+    """
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def _hush() -> None:
+    """Keep from the screen what the user cannot mend: no licence at the hub, no pip to pin."""
+    for name in ("mlflow.transformers", "mlflow.utils.environment"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _model_card(folder: Path) -> "ModelCard | None":
+    from huggingface_hub import ModelCard
+
+    readme = folder / "README.md"
+    return ModelCard.load(readme, ignore_metadata_errors=True) if readme.is_file() else None
+
+
+def pipeline_options(generation: Generation) -> dict[str, Any]:
+    """Return the options under the names of transformers.
+
+    Greedy unsets what only sampling reads, or every process that answers warns of the values that
+    the pipeline and the model's own generation config have for it.
+    """
+    options: dict[str, Any] = {"max_new_tokens": generation.max_new_tokens}
+    if generation.temperature == 0:
+        return options | {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    return options | {
+        "do_sample": True,
+        "temperature": generation.temperature,
+        "top_p": generation.top_p,
+    }

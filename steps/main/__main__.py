@@ -1,0 +1,36 @@
+"""The whole workflow: one command from weights to a registered, compared pair of MLflow models.
+
+mlflow run . --env-manager uv -P model=tiny_phi3 -P target=cpu_int4
+python -m steps.main target=cpu_int8 generation.temperature=0.2
+"""
+
+from steps.common import console, providers
+from steps.common.step import Step, run_step
+from steps.convert.result import OnnxModel
+from steps.evaluate.result import Evaluation
+from steps.fetch.result import Weights
+from steps.log_genai.result import GenaiModel
+from steps.log_transformers.result import TransformersModel
+from steps.main import summary
+from steps.register.result import ModelVersion
+
+
+def main(step: Step) -> None:
+    """Fetch, convert, log, evaluate, register: each step new, or reused where nothing changed."""
+    providers.check(step.config.target)
+    step.ensure(Weights)
+    step.ensure(OnnxModel)
+    step.ensure(TransformersModel)
+    step.ensure(GenaiModel)
+    evaluation = step.ensure(Evaluation)
+    version = step.ensure(ModelVersion)
+    summary.log(evaluation)
+    console.table(evaluation.title, ["", *evaluation.flavors], evaluation.table())
+    console.say(
+        f"{version.flavor} is registered as models:/{version.name}/{version.version}, "
+        f"alias {version.alias}"
+    )
+
+
+if __name__ == "__main__":
+    run_step("main", main)

@@ -1,0 +1,39 @@
+"""A chat model whose answers and counts are known: it says the question back, word by word.
+
+A question that begins with `crash` makes it fail; `die` ends its process.
+"""
+
+import math
+import os
+import signal
+from typing import Any
+
+import mlflow
+from mlflow.pyfunc.model import PythonModel
+
+print("chatter on standard output")
+
+
+class Parrot(PythonModel):
+    def predict(self, context, model_input, params=None):  # MLflow would read type hints
+        return [self._complete(row) for row in model_input.to_dict("records")]
+
+    def score(self, messages: list[dict[str, str]], answer: str) -> tuple[float, int]:
+        """Every word has the probability 1/2, so the perplexity is 2."""
+        return len(answer.split()) * math.log(0.5), len(answer.split())
+
+    def _complete(self, row: dict[str, Any]) -> dict[str, Any]:
+        question = row["messages"][0]["content"]
+        if question.startswith("crash"):
+            raise ValueError("the parrot is tired")
+        if question.startswith("die"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        words = question.split()
+        said = words[: int(row.get("max_tokens") or len(words))]
+        return {
+            "choices": [{"message": {"role": "assistant", "content": " ".join(said)}}],
+            "usage": {"prompt_tokens": len(words), "completion_tokens": len(said)},
+        }
+
+
+mlflow.models.set_model(Parrot())

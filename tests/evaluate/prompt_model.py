@@ -1,0 +1,12 @@
+"""A model under `prompt: string -> string` that says the prompt back; it cannot score."""
+
+import mlflow
+from mlflow.pyfunc.model import PythonModel
+
+
+class Echo(PythonModel):
+    def predict(self, context, model_input, params=None):  # MLflow would read type hints
+        return list(model_input["prompt"])
+
+
+mlflow.models.set_model(Echo())

@@ -1,0 +1,52 @@
+import io
+
+import pytest
+from matplotlib import image
+
+from steps.common import console
+from steps.evaluate import plot, report
+from tests.evaluate.figures import EVALUATION
+
+MARKDOWN = """\
+# tiny_phi3 on cpu_int4 (optimum)
+
+| figure | transformers | genai | what it is |
+| --- | ---: | ---: | --- |
+| `n` | 195 | 195 | rows of the evaluation data |
+| `exact_match` | 97.4% | 96.4% | answers that are the expected text |
+| `token_f1` | 99.5% | 99.1% | words shared with the expected text, F1 as in SQuAD |
+| `agreement` | - | 96.9% | answers that are the transformers flavor's text |
+| `perplexity` | 1.181 | - | of the expected answers; 1 is certainty |
+| `ttft_ms_p50` | 62.0 ms | - | time to the first token, median |
+| `latency_ms_p50` | 449.4 ms | 33.3 ms | time to the whole answer, median |
+| `latency_ms_p95` | 1,653.0 ms | 43.0 ms | time to the whole answer, 95th percentile |
+| `prefill_tokens_per_s` | 450.2 /s | - | tokens of the prompt taken in, median |
+| `decode_tokens_per_s` | 34.6 /s | - | tokens generated after the first, median |
+| `load_s` | 2.88 s | 0.11 s | from files on disk to a model that can answer |
+| `peak_rss_mb` | 638 MB | - | most memory held while it answered, Python included |
+| `model_size_mb` | 8.1 MB | 3.2 MB | files of the MLflow model |
+
+`-`: not measured
+
+- transformers: `models:/m-1`
+- genai: `models:/m-2`
+"""
+
+
+def test_markdown() -> None:
+    assert report.markdown(EVALUATION) == MARKDOWN
+
+
+def test_picture_is_drawn_also_where_figures_are_missing() -> None:
+    buffer = io.BytesIO()
+    plot.draw(EVALUATION.figures, EVALUATION.title).savefig(buffer)
+    buffer.seek(0)
+    height, width, _ = image.imread(buffer, format="png").shape
+    assert (width, height) == (1800, 960)
+
+
+def test_table_fits_a_narrow_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table(EVALUATION.title, ["", *EVALUATION.flavors], EVALUATION.table())
+    shown = capsys.readouterr().err
+    assert "97.4%" in shown
+    assert max(len(line.rstrip()) for line in shown.splitlines()) < 80

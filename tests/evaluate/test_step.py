@@ -1,0 +1,98 @@
+"""The whole step, with real MLflow models in place of those that other steps would log."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+
+from steps.common import results, runs
+from steps.common.step import Step, run
+from steps.evaluate.__main__ import evaluate
+from steps.evaluate.result import Evaluation
+from steps.log_genai.result import GenaiModel
+from steps.log_transformers.result import TransformersModel
+from tests.evaluate.test_measure import CHAT, HERE
+from tests.evaluate.test_result import COLUMNS
+
+
+def logged_parrot(_: Step, kind: Any) -> TransformersModel | GenaiModel:
+    """Log the parrot as the model of a flavor: what `Step.ensure` is in these tests."""
+    info = mlflow.pyfunc.log_model(
+        name=kind.flavor,
+        python_model=str(HERE / "chat_model.py"),
+        signature=CHAT,
+        pip_requirements=["mlflow"],
+    )
+    model: TransformersModel | GenaiModel = kind(info.model_uri, info.model_id, 5_000_000)
+    return model
+
+
+def no_model(_: Step, kind: Any) -> Any:
+    pytest.fail(f"{kind.step} is not to be made")
+
+
+def test_comparison(tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Step, "ensure", logged_parrot)
+    rows = [("one two", "one two"), ("three four", "three five")]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("\n".join(json.dumps({"question": q, "answer": a}) for q, a in rows))
+    assert run("evaluate", evaluate, [f"evaluation.data={file}"]) == 0
+
+    parent, *children = sorted(
+        mlflow.search_runs(output_format="list"),
+        key=lambda each: "mlflow.parentRunId" in each.data.tags,
+    )
+    by_name = {child.info.run_name: child for child in children}
+    assert set(by_name) == {"transformers", "genai"}
+    assert all(c.data.tags["mlflow.parentRunId"] == parent.info.run_id for c in children)
+
+    table = mlflow.artifacts.load_dict(f"runs:/{parent.info.run_id}/comparison.json")
+    assert " ".join(table["columns"]) == COLUMNS
+    reference, genai = (dict(zip(table["columns"], row, strict=True)) for row in table["data"])
+    assert (reference["flavor"], genai["flavor"]) == ("transformers", "genai")
+    assert (reference["agreement"], genai["agreement"]) == (None, 1)
+    assert (genai["n"], genai["exact_match"], genai["token_f1"]) == (2, 0.5, 0.75)
+    assert genai["model_size_mb"] == 5
+    assert genai["perplexity"] == pytest.approx(2)
+
+    artifacts = {file.path for file in mlflow.artifacts.list_artifacts(run_id=parent.info.run_id)}
+    assert {"comparison.json", "comparison.md", "comparison.png", results.FILE} <= artifacts
+    assert parent.data.metrics["genai.exact_match"] == 0.5
+    assert "transformers.agreement" not in parent.data.metrics
+    latency = by_name["genai"].data.metrics["latency_ms_p50"]
+    assert latency == pytest.approx(genai["latency_ms_p50"])
+
+    (data,) = parent.inputs.dataset_inputs
+    assert data.dataset.name == "rows"
+    (model,) = mlflow.search_logged_models(filter_string="name='genai'", output_format="list")
+    scored = {metric.key: metric for metric in model.metrics}
+    assert scored["agreement"].value == 1
+    assert scored["load_s"].dataset_digest == data.dataset.digest
+
+    evaluation = runs.load_result(Evaluation, parent.info.run_id)
+    assert evaluation.run_id == parent.info.run_id
+    assert evaluation.figures[1].model_uri == model.model_uri
+    evaluation.check()
+
+
+@pytest.mark.parametrize(
+    ("argument", "reason"),
+    [("target=cuda_int4", "no cuda provider"), ("evaluation.data=rows.jsonl", "line 1: no answer")],
+)
+def test_refuses_before_any_model_is_made(
+    tracking: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    argument: str,
+    reason: str,
+) -> None:
+    monkeypatch.setattr(Step, "ensure", no_model)
+    monkeypatch.setattr("onnxruntime_genai.is_cuda_available", lambda: False)
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"question": "a?"}')
+    argument = argument.replace("rows.jsonl", str(file))
+    assert run("evaluate", evaluate, [argument]) == 1
+    assert reason in " ".join(capsys.readouterr().err.split())

@@ -1,0 +1,72 @@
+"""What the model does not do is refused by name and value, never passed over."""
+
+from typing import Any
+
+import pandas as pd
+import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.pyfunc import PyFuncModel
+
+from steps.log_genai.model import GenaiPyfunc
+
+QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"properties": {}}}}
+
+
+def refusal(model: PyFuncModel, **request: Any) -> str:
+    with pytest.raises(MlflowException) as caught:
+        model.predict({"messages": QUESTION, **request})
+    assert caught.value.get_http_status_code() == 400
+    return caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"n": 2}, "n=2 is not supported"),
+        ({"stream": True}, "stream=True is not supported"),
+        ({"tools": [TOOL]}, "tools="),
+        ({"custom_inputs": {"a": 1}}, "custom_inputs={'a': 1} is not supported"),
+        ({"frequency_penalty": 0.5}, "frequency_penalty=0.5 is not supported"),
+        ({"presence_penalty": -1.0}, "presence_penalty=-1.0 is not supported"),
+        ({"temperature": 2.5}, "temperature=2.5: must be between 0 (greedy) and 2"),
+        ({"temperature": -0.1}, "temperature=-0.1: must be"),
+        ({"top_p": 0.0}, "top_p=0.0: must be above 0 and at most 1"),
+        ({"top_k": -1}, "top_k=-1: must be"),
+        ({"max_tokens": 0}, "max_tokens=0: must be"),
+        ({"stop": [""]}, "stop=['']: must be"),
+        ({"messages": []}, "messages=[]: give a list"),
+        ({"messages": [{"role": "user"}]}, "content=None in a message: give text"),
+        ({"messages": [{"role": "user", "content": "a\0b"}]}, "NUL"),
+        (
+            {"messages": [{"role": "tool", "content": "a", "tool_call_id": "1"}]},
+            "tool_call_id in a message is not supported",
+        ),
+        ({"messages": [{"role": "user", "content": "x " * 600}]}, "context holds 512"),
+    ],
+)
+def test_refused(pyfunc: PyFuncModel, options: dict[str, Any], words: str) -> None:
+    assert words in refusal(pyfunc, **options)
+
+
+def test_what_asks_for_nothing_is_accepted(pyfunc: PyFuncModel) -> None:
+    nothing = {"n": 1, "stream": False, "frequency_penalty": 0.0, "tools": [], "custom_inputs": {}}
+    assert pyfunc.predict({"messages": QUESTION, **nothing, "top_k": 99_999})
+
+
+def test_options_that_the_signature_does_not_have(bare: GenaiPyfunc) -> None:
+    with pytest.raises(MlflowException, match="seed is not an option: give max_tokens, temp"):
+        bare.predict(None, pd.DataFrame([{"messages": QUESTION, "seed": 1}]))
+    with pytest.raises(MlflowException, match="seed is not an option"):
+        bare.predict(None, pd.DataFrame([{"messages": QUESTION}]), params={"seed": 1})
+    with pytest.raises(MlflowException, match="the input is a list"):
+        bare.predict(None, [QUESTION])
+
+
+def test_one_bad_row_is_refused_before_any_is_answered(
+    bare: GenaiPyfunc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bare._runtime, "answer", lambda *_: pytest.fail("a row was answered"))
+    rows = pd.DataFrame({"messages": [QUESTION, QUESTION], "temperature": [0.0, 9.0]})
+    with pytest.raises(MlflowException, match=r"temperature=9\.0"):
+        bare.predict(None, rows)

@@ -1,0 +1,37 @@
+"""The choice between flavors."""
+
+from typing import Any
+
+from steps.evaluate.result import FlavorFigures
+from steps.register.choice import better
+
+
+def _figures(flavor: str, **known: Any) -> FlavorFigures:
+    unknown = dict.fromkeys(FlavorFigures.__dataclass_fields__)
+    named = {"flavor": flavor, "target": "cpu_int4", "exporter": "optimum"}
+    return FlavorFigures(**(unknown | named | {"model_uri": f"models:/{flavor}", "n": 3} | known))
+
+
+def test_more_exact_answers_win_over_speed() -> None:
+    slow = _figures("transformers", exact_match=0.98, token_f1=0.9, latency_ms_p50=50.0)
+    fast = _figures("genai", exact_match=0.97, token_f1=0.99, latency_ms_p50=5.0)
+
+    assert better([fast, slow]) == (slow, "exact_match 0.98 against 0.97 of genai")
+
+
+def test_latency_decides_between_equals() -> None:
+    slow = _figures("transformers", exact_match=0.98, token_f1=0.99, latency_ms_p50=50.0)
+    fast = _figures("genai", exact_match=0.98, token_f1=0.99, latency_ms_p50=5.0)
+
+    best, reason = better([slow, fast])
+
+    assert best is fast
+    assert reason == "latency_ms_p50 5 against 50 of transformers"
+
+
+def test_what_was_not_measured_loses() -> None:
+    unknown = _figures("transformers", exact_match=None)
+    bad = _figures("genai", exact_match=0.0)
+
+    assert better([unknown, bad])[0] is bad
+    assert better([bad]) == (bad, "no other flavor is better")

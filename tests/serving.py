@@ -1,0 +1,53 @@
+"""The real `mlflow models serve`, in a process of its own."""
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.project import Workplace
+
+
+@contextmanager
+def served(place: Workplace, model_uri: str) -> Iterator[str]:
+    """Serve a model on a free port of loopback; yield the server's address once it answers."""
+    mlflow = Path(sys.executable).parent / "mlflow"
+    command = [str(mlflow), "models", "serve", "-m", model_uri, "--env-manager", "local"]
+    with subprocess.Popen(
+        [*command, "--host", "127.0.0.1", "--port", "0"],
+        env=place.environ(),
+        cwd=place.folder,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as server:
+        try:
+            yield _address(server)
+        finally:
+            server.terminate()
+
+
+def ask(url: str, request: dict[str, Any]) -> dict[str, Any]:
+    """Send a chat request to `/invocations` and return the first completion."""
+    body = json.dumps(request).encode()
+    headers = {"Content-Type": "application/json"}
+    with urllib.request.urlopen(  # noqa: S310
+        urllib.request.Request(f"{url}/invocations", body, headers)  # noqa: S310
+    ) as answer:
+        completions: list[dict[str, Any]] = json.load(answer)
+    return completions[0]
+
+
+def _address(server: "subprocess.Popen[str]") -> str:
+    """Read what uvicorn says when it listens."""
+    assert server.stderr is not None
+    said = []
+    for line in server.stderr:
+        said.append(line)
+        if "Uvicorn running on " in line:
+            return line.split("Uvicorn running on ")[1].split()[0]
+    raise AssertionError("".join(said))

@@ -1,0 +1,85 @@
+"""What a user sees of the command line: help, and one message for bad input."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.project import Workplace
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Workplace:
+    return Workplace(tmp_path)
+
+
+def test_hydra_shows_the_config_it_would_run(place: Workplace) -> None:
+    done = place.step("main", "target=cpu_int8", "--cfg", "job")
+
+    assert done.status == 0
+    shown = yaml.safe_load(done.output)
+    assert shown["target"]["quantization"]["bits"] == 8
+    assert not (place.folder / "mlflow.db").exists()
+
+
+def test_hydra_shows_its_help(place: Workplace) -> None:
+    done = place.step("convert", "--help")
+
+    assert done.status == 0
+    assert "target: cpu_fp32, cpu_int4, cpu_int8, cuda_fp16, cuda_int4, dml_int4" in done.output
+
+
+def test_by_hand_bad_arguments_end_with_status_2(place: Workplace) -> None:
+    done = place.step("main", "target=cpu_int3", "generation.temperature=hot")
+
+    assert done.status == 2
+    assert len(done.messages) == 1
+    assert "cpu_int4" in done.errors
+    assert "Traceback" not in done.errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("-P", "target=cpu_int3"), "target=cpu_int3: unknown. Did you mean"),
+        (("-P", "generation.temprature=1"), "Did you mean generation.temperature?"),
+        (("-P", "model=$(touch pwned); touch pwned"), "unknown"),
+        (("-P", "model=local", "-P", "model.path=/no; touch pwned"), "there is no folder"),
+    ],
+)
+def test_through_mlflow_the_run_is_failed_and_says_why(
+    place: Workplace, arguments: tuple[str, ...], said: str
+) -> None:
+    done = place.mlflow_run(*arguments)
+
+    [run] = place.client.search_runs(["0"])
+    assert done.status == 1
+    assert run.info.status == "FAILED"
+    assert said in run.data.tags["slmflow.error"]
+    assert len(done.messages) == 1
+    assert said in done.messages[0]
+    assert "Traceback" not in done.errors
+    assert not list(place.folder.rglob("pwned"))
+
+
+def test_a_step_that_fails_fails_the_workflow_with_its_message(place: Workplace) -> None:
+    broken = place.folder / "broken"
+    broken.mkdir()
+    (broken / "config.json").write_text("{}")
+
+    done = place.step("main", "model=local", f"model.path={broken}")
+
+    runs = {run.data.tags["slmflow.step"]: run for run in place.client.search_runs(["0"])}
+    assert done.status == 1
+    assert len(done.messages) == 1
+    assert {run.info.status for run in runs.values()} == {"FAILED"}
+    assert "step fetch failed: " in runs["main"].data.tags["slmflow.error"]
+    assert runs["fetch"].data.tags["slmflow.error"] in runs["main"].data.tags["slmflow.error"]
+
+
+def test_a_target_this_machine_cannot_run_is_refused_before_any_work(place: Workplace) -> None:
+    done = place.step("main", "target=dml_int4")
+
+    assert done.status == 1
+    assert "log_genai" in done.messages[0]
+    assert not (place.folder / "home").exists()

@@ -1,0 +1,146 @@
+"""The whole workflow through the real `mlflow run`, and what is reused the next time."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from steps.evaluate.result import FlavorFigures
+from tests.project import Workplace
+from tests.serving import ask, served
+
+STEPS = ("fetch", "convert", "log_transformers", "log_genai", "evaluate", "register")
+FEW_ROWS = ("-P", "evaluation.limit=12")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
+    """A workplace where the workflow has run once, by the uv environment manager."""
+    place = Workplace(tmp_path_factory.mktemp("workflow"))
+    done = place.mlflow_run(*FEW_ROWS, manager="uv")
+    assert done.status == 0, done.errors
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(place.environ()["MLFLOW_TRACKING_URI"])
+    yield place
+    mlflow.set_tracking_uri(before)
+
+
+def test_one_parent_run_with_a_child_for_each_step(place: Workplace) -> None:
+    parent = place.runs("main")[-1]
+    children = [place.runs(step)[-1] for step in STEPS]
+
+    assert parent.info.status == "FINISHED"
+    assert {child.info.status for child in children} == {"FINISHED"}
+    assert {c.data.tags["mlflow.parentRunId"] for c in children} == {parent.info.run_id}
+    assert parent.data.params["target.name"] == "cpu_int4"
+
+
+def test_the_comparison_is_on_the_parent_run(place: Workplace) -> None:
+    run_id = place.runs("main")[-1].info.run_id
+    table = mlflow.artifacts.load_dict(f"runs:/{run_id}/comparison.json")
+
+    assert table["columns"] == list(FlavorFigures.__dataclass_fields__)
+    transformers, genai = (dict(zip(table["columns"], row, strict=True)) for row in table["data"])
+    assert (transformers["flavor"], genai["flavor"]) == ("transformers", "genai")
+    assert transformers["n"] == genai["n"] == 12
+    assert transformers["agreement"] is None
+    assert all(genai[column] is not None for column in table["columns"])
+    assert transformers["exact_match"] >= 0.8
+    assert genai["model_size_mb"] < transformers["model_size_mb"]
+    assert "| `exact_match` |" in mlflow.artifacts.load_text(f"runs:/{run_id}/comparison.md")
+    png = Path(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/comparison.png"))
+    assert png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_convert_logs_its_parity(place: Workplace) -> None:
+    metrics = place.runs("convert")[-1].data.metrics
+
+    assert metrics["parity.tokenizer_mismatches"] == 0
+    assert 0.5 < metrics["parity.top1_agreement"] <= 1
+    assert metrics["parity.mean_kl"] > 0
+    assert metrics["onnx_size_mb"] > 1
+    assert {"parity.max_abs_diff", "convert.seconds", "convert.peak_rss_mb"} <= set(metrics)
+
+
+def test_the_better_flavor_is_registered(place: Workplace) -> None:
+    version = place.client.get_model_version_by_alias("slmflow-tiny_phi3", "candidate")
+    result = mlflow.artifacts.load_dict(
+        f"runs:/{place.runs('register')[-1].info.run_id}/result.json"
+    )
+
+    assert str(version.version) == result["version"] == "1"
+    assert result["flavor"] in ("transformers", "genai")
+    assert "| `exact_match` |" in version.description
+
+
+def test_the_second_run_reuses_every_step(place: Workplace) -> None:
+    before = {step: len(place.runs(step)) for step in STEPS}
+
+    done = place.mlflow_run(*FEW_ROWS)
+
+    assert done.status == 0, done.errors
+    assert {step: len(place.runs(step)) for step in STEPS} == before
+    reused = place.runs("main")[0].data.tags["slmflow.reused_from"]
+    assert [part.split(":")[0] for part in reused.split(", ")] == list(STEPS)
+    first, second = place.runs("main")[-1], place.runs("main")[0]
+    assert _comparison(first.info.run_id) == _comparison(second.info.run_id)
+
+
+def test_another_temperature_converts_nothing_anew(place: Workplace) -> None:
+    before = len(place.runs("convert"))
+
+    done = place.step("log_genai", "generation.temperature=0.5")
+
+    assert done.status == 0, done.errors
+    assert len(place.runs("convert")) == before
+    assert place.runs("log_genai")[0].data.tags["slmflow.reused_from"].startswith("convert:")
+
+
+def test_another_target_fetches_nothing_again(place: Workplace) -> None:
+    before = len(place.runs("fetch"))
+
+    done = place.step("convert", "target=cpu_int8")
+
+    assert done.status == 0, done.errors
+    assert len(place.runs("fetch")) == before
+    assert place.runs("convert")[0].data.tags["slmflow.reused_from"].startswith("fetch:")
+
+
+def test_both_flavors_serve_the_same_text(place: Workplace) -> None:
+    """The real `mlflow models serve`, asked the same chat request."""
+    request = {
+        "messages": [{"role": "user", "content": "What is the capital of France?"}],
+        "max_tokens": 32,
+    }
+    answers = {}
+    for step in ("log_transformers", "log_genai"):
+        run_id = place.runs(step)[-1].info.run_id
+        result = mlflow.artifacts.load_dict(f"runs:/{run_id}/result.json")
+        with served(place, result["model_uri"]) as url:
+            answers[step] = ask(url, request)
+
+    texts = {step: answer["choices"][0]["message"]["content"] for step, answer in answers.items()}
+    assert set(texts.values()) == {"The capital of France is Paris."}
+    counts = [answer["usage"]["total_tokens"] for answer in answers.values()]
+    assert counts[0] == counts[1]
+    assert {answer["choices"][0]["finish_reason"] for answer in answers.values()} == {"stop"}
+
+
+def test_the_store_holds_whole_entries_only(place: Workplace) -> None:
+    home = place.folder / "home"
+
+    assert {path.name for path in home.iterdir()} <= {
+        "weights",
+        "fetch",
+        "onnx",
+        "building",
+        "locks",
+    }
+    assert list((home / "building").iterdir()) == []
+    assert all((entry / "manifest.json").exists() for entry in (home / "onnx").iterdir())
+
+
+def _comparison(run_id: str) -> str:
+    return json.dumps(mlflow.artifacts.load_dict(f"runs:/{run_id}/comparison.json"))
