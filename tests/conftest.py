@@ -1,10 +1,15 @@
-"""Fixtures of every test: a tracking server and a store of its own, and no way to the network."""
+"""Fixtures of every test: a tracking server and a store of its own."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
 import pytest
+
+# `mlflow run -e test` hands its own run on; the runs of the tests are no part of it.
+for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_TRACKING_URI"):
+    os.environ.pop(name, None)
 
 
 @pytest.fixture

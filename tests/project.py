@@ -43,9 +43,8 @@ class Workplace:
 
     def environ(self) -> dict[str, str]:
         """Return the environment that the project is called with."""
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_RUN")}
         return {
-            **inherited,
+            **os.environ,
             "PATH": f"{_BIN}{os.pathsep}{os.environ['PATH']}",
             "MLFLOW_TRACKING_URI": f"sqlite:///{self.folder}/mlflow.db",
             "SLMFLOW_HOME": str(self.folder / "home"),

@@ -24,6 +24,9 @@ from steps.common.errors import BadArguments
 PROJECT = Path(__file__).resolve().parents[2]
 CONF = PROJECT / "conf"
 
+# Paths, relative to the project: what they point to can change under the same name.
+PATHS = frozenset({"model.path", "evaluation.data"})
+
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _REGISTERED_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -74,7 +77,7 @@ class Model:
     source: Source = MISSING
     id: str | None = None
     revision: str | None = None
-    path: Path | None = None
+    path: str | None = None
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with these values, one sentence each."""
@@ -89,7 +92,7 @@ class Model:
         elif not self.path:
             yield f"model.path is missing: a {self.source.value} model is a folder"
         elif not self.folder.is_dir():
-            yield f"model.path={str(self.path)!r}: there is no folder {self.folder}"
+            yield f"model.path={self.path!r}: there is no folder {self.folder}"
 
     @property
     def folder(self) -> Path:
@@ -180,13 +183,13 @@ class Generation:
 class EvaluationData:
     """The rows both flavors answer: a JSONL file of `question` and `answer`."""
 
-    data: Path = MISSING
+    data: str = MISSING
     limit: int | None = None
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with these values, one sentence each."""
         if not self.file.is_file():
-            yield f"evaluation.data={str(self.data)!r}: there is no file {self.file}"
+            yield f"evaluation.data={self.data!r}: there is no file {self.file}"
         if self.limit is not None and self.limit < 1:
             yield f"evaluation.limit={self.limit}: must be at least 1, or null for all rows"
 
@@ -238,7 +241,7 @@ class Config:
             yield from section.problems()
 
 
-def _slug(text: str | Path | None) -> str:
+def _slug(text: str | None) -> str:
     """Return the last part of a hub id or path in characters a registered name may have."""
     return re.sub(r"[^\w.-]+", "-", Path(text or "unnamed").name, flags=re.ASCII)
 

@@ -18,7 +18,7 @@ from mlflow.models import Model
 from mlflow.models.model import ModelInfo
 
 from steps.common import store
-from steps.common.config import PROJECT, Config, leaves
+from steps.common.config import PATHS, PROJECT, Config, leaves
 
 FILE = "result.json"
 
@@ -102,7 +102,7 @@ def key_of(kind: type[Result], config: Config) -> str:
     parts = {
         "source": _source_digest(kind.step),
         "config": {
-            name: _content(value)
+            name: _digest(PROJECT / value) if name in PATHS and value else value
             for name, value in leaves(config).items()
             if any(name == part or name.startswith(f"{part}.") for part in kind.reads)
         },
@@ -110,10 +110,6 @@ def key_of(kind: type[Result], config: Config) -> str:
         "packages": {package: metadata.version(package) for package in kind.packages},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _content(value: Any) -> Any:
-    return _digest(PROJECT / value) if isinstance(value, Path) else value
 
 
 @functools.cache

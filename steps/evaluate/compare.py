@@ -36,8 +36,8 @@ def compare(
     with _quiet():
         dataset = from_pandas(
             questions,
-            source=str(config.evaluation.data),
-            name=config.evaluation.data.stem,
+            source=config.evaluation.data,
+            name=config.evaluation.file.stem,
             targets="answer",
         )
         mlflow.log_input(dataset, context="evaluation")

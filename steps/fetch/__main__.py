@@ -34,7 +34,7 @@ def bring(model: Model, building: Path) -> None:
             name = f"model.id={model_id!r}"
             hub.download(model_id, revision, building)
         case _:
-            name = f"model.path={str(model.path)!r}"
+            name = f"model.path={model.path!r}"
             folder.copy(model.folder, building, name)
     files.check(building, name)
 
