@@ -36,6 +36,10 @@ class Workplace:
         command = [sys.executable, "-m", f"steps.{name}", *arguments]
         return self._call(command, cwd=PROJECT)
 
+    def shell(self, command: str, cwd: Path | None = None) -> "Done":
+        """Call a line that a user would type."""
+        return self._call(["bash", "-c", command], cwd)
+
     def runs(self, step: str) -> list[Run]:
         """Return the runs of a step, the newest first."""
         query = f"tags.`slmflow.step` = '{step}'"

@@ -1,24 +1,25 @@
 """The real `mlflow models serve`, in a process of its own."""
 
 import json
+import os
+import signal
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from tests.project import Workplace
 
 
 @contextmanager
-def served(place: Workplace, model_uri: str) -> Iterator[str]:
-    """Serve a model on a free port of loopback; yield the server's address once it answers."""
-    mlflow = Path(sys.executable).parent / "mlflow"
-    command = [str(mlflow), "models", "serve", "-m", model_uri, "--env-manager", "local"]
+def served(place: Workplace, command: str) -> Iterator[str]:
+    """Run `mlflow models serve ...` on a free port of loopback; yield its address once it answers.
+
+    The server and its workers end with the block.
+    """
     with subprocess.Popen(
-        [*command, "--host", "127.0.0.1", "--port", "0"],
+        [*command.split(), "--port", "0"],
         env=place.environ(),
         cwd=place.folder,
         stderr=subprocess.PIPE,
@@ -28,7 +29,7 @@ def served(place: Workplace, model_uri: str) -> Iterator[str]:
         try:
             yield _address(server)
         finally:
-            server.terminate()
+            os.killpg(server.pid, signal.SIGTERM)
 
 
 def ask(url: str, request: dict[str, Any]) -> dict[str, Any]:

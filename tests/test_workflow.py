@@ -7,8 +7,12 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from steps.common import config as configs
+from steps.common import overrides
+from steps.common.config import PROJECT, Source
 from steps.evaluate.result import FlavorFigures
 from tests.project import Workplace
+from tests.readme import COMMANDS
 from tests.serving import ask, served
 
 STEPS = ("fetch", "convert", "log_transformers", "log_genai", "evaluate", "register")
@@ -117,8 +121,8 @@ def test_both_flavors_serve_the_same_text(place: Workplace) -> None:
     answers = {}
     for step in ("log_transformers", "log_genai"):
         run_id = place.runs(step)[-1].info.run_id
-        result = mlflow.artifacts.load_dict(f"runs:/{run_id}/result.json")
-        with served(place, result["model_uri"]) as url:
+        model_uri = mlflow.artifacts.load_dict(f"runs:/{run_id}/result.json")["model_uri"]
+        with served(place, f"mlflow models serve -m {model_uri} --env-manager local") as url:
             answers[step] = ask(url, request)
 
     texts = {step: answer["choices"][0]["message"]["content"] for step, answer in answers.items()}
@@ -126,6 +130,40 @@ def test_both_flavors_serve_the_same_text(place: Workplace) -> None:
     counts = [answer["usage"]["total_tokens"] for answer in answers.values()]
     assert counts[0] == counts[1]
     assert {answer["choices"][0]["finish_reason"] for answer in answers.values()} == {"stop"}
+
+
+def test_readme_serves_the_registered_model(place: Workplace) -> None:
+    """In the environment of the model itself, asked with the very curl command."""
+    [serve] = [command for command in COMMANDS if command.startswith("mlflow models serve ")]
+    [curl] = [command for command in COMMANDS if command.startswith("curl ")]
+    address = "http://127.0.0.1:5000"
+    assert address in curl
+
+    with served(place, serve.replace(" --port 5000", "")) as url:
+        done = place.shell(curl.replace(address, url))
+
+    assert "The capital of France is Paris." in done.output
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith(("mlflow run", "python"))])
+def test_commands_of_readme_run(place: Workplace, command: str) -> None:
+    """As they stand, on few rows; what needs the hub must at least compose."""
+    arguments = [part for part in command.split() if "=" in part]
+    model = configs.load(overrides.from_arguments(arguments)).model
+    if model.source is Source.hub:
+        return
+    few = "evaluation.limit=12"
+    project = str(PROJECT)
+    command = command.replace("mlflow run .", f"mlflow run {project} -P {few}")
+
+    done = place.shell(command, cwd=PROJECT if command.startswith("python") else None)
+
+    assert done.status == 0, done.errors
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make")])
+def test_targets_of_readme_exist(place: Workplace, command: str) -> None:
+    assert place.shell(f"{command} --dry-run", cwd=PROJECT).status == 0
 
 
 def test_the_store_holds_whole_entries_only(place: Workplace) -> None:

@@ -48,7 +48,8 @@ class Step:
         key = results.key_of(kind, self.config)
         if found := runs.find(kind, key, self.run.info.experiment_id):
             result, run_id = found
-            console.step_line(kind.step, f"reused from run {run_id}")
+            if not self.nested:
+                console.step_line(kind.step, f"reused from run {run_id}")
             self._note_reuse(kind.step, run_id)
             return result
         console.step_line(kind.step, "runs")

@@ -26,10 +26,7 @@ def main(step: Step) -> None:
     version = step.ensure(ModelVersion)
     summary.log(evaluation)
     console.table(evaluation.title, ["", *evaluation.flavors], evaluation.table())
-    console.say(
-        f"{version.flavor} is registered as models:/{version.name}/{version.version}, "
-        f"alias {version.alias}"
-    )
+    console.say(version.summary)
 
 
 if __name__ == "__main__":

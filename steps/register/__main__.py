@@ -20,11 +20,11 @@ def register(step: Step) -> ModelVersion:
     best, reason = better(evaluation.figures)
     table = mlflow.artifacts.load_text(f"runs:/{evaluation.run_id}/comparison.md")
     registry = step.config.registry
-    version = add_version(registry.name, registry.alias, best.model_uri, table)
-    console.say(
-        f"{best.flavor} ({reason}) is models:/{registry.name}/{version}, alias {registry.alias}"
-    )
-    return ModelVersion(registry.name, version, registry.alias, best.flavor)
+    number = add_version(registry.name, registry.alias, best.model_uri, table)
+    version = ModelVersion(registry.name, number, registry.alias, best.flavor, reason)
+    if not step.nested:
+        console.say(version.summary)
+    return version
 
 
 if __name__ == "__main__":

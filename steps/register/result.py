@@ -23,6 +23,15 @@ class ModelVersion(Result):
     version: str
     alias: str
     flavor: str
+    reason: str
+
+    @property
+    def summary(self) -> str:
+        """What was registered and why, for people."""
+        return (
+            f"{self.flavor} ({self.reason}) is models:/{self.name}/{self.version}, "
+            f"alias {self.alias}"
+        )
 
     def check(self) -> None:
         """Raise Stale unless the alias still points to this version."""

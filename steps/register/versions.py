@@ -1,6 +1,7 @@
 """Versions of registered models."""
 
-import logging
+import contextlib
+import io
 
 import mlflow
 from mlflow import MlflowClient
@@ -14,9 +15,9 @@ def add_version(name: str, alias: str, model_uri: str, description: str) -> str:
 
     description: Markdown, shown on the version's page.
     """
-    # "Created version '1' of model ..." is said by the step itself, in its own words.
-    logging.getLogger("mlflow.tracking._model_registry").setLevel(logging.WARNING)
-    registered = mlflow.register_model(model_uri, name)
+    # MLflow prints "Created version '1' of model ...": the step says so in its own words.
+    with contextlib.redirect_stderr(io.StringIO()):
+        registered = mlflow.register_model(model_uri, name)
     client = MlflowClient()
     client.update_model_version(name, registered.version, description[:_DESCRIPTION_LENGTH])
     client.set_registered_model_alias(name, alias, registered.version)

@@ -22,9 +22,7 @@ mlflow.models.set_model(Echo())
 
 
 @pytest.fixture
-def model_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.chdir(tmp_path)
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+def model_uri(tracking: str, tmp_path: Path) -> str:
     (tmp_path / "echo.py").write_text(ECHO)
     with mlflow.start_run():
         info = mlflow.pyfunc.log_model(python_model="echo.py", name="echo", pip_requirements=[])
@@ -39,8 +37,8 @@ def test_each_registration_is_a_version_and_moves_the_alias(model_uri: str) -> N
     assert (first, second) == ("1", "2")
     assert client.get_model_version("echo", "1").description == "| a | table |"
     assert str(client.get_model_version_by_alias("echo", "candidate").version) == "2"
-    ModelVersion("echo", "2", "candidate", "genai").check()
+    ModelVersion("echo", "2", "candidate", "genai", "faster").check()
     with pytest.raises(Stale, match="is version 2 now"):
-        ModelVersion("echo", "1", "candidate", "genai").check()
+        ModelVersion("echo", "1", "candidate", "genai", "faster").check()
     with pytest.raises(Stale, match="not there any more"):
-        ModelVersion("other", "1", "candidate", "genai").check()
+        ModelVersion("other", "1", "candidate", "genai", "faster").check()

@@ -1,0 +1,41 @@
+"""README's tables name what there is; its commands are run by `test_workflow.py`."""
+
+import re
+
+from steps.common import config as configs
+from steps.common import overrides
+from steps.common.config import PROJECT
+from tests.readme import COMMANDS, TEXT
+
+_MISSING = {
+    "model.revision=COMMIT": f"model.revision={'0' * 40}",
+    "model.path=/folder/of/the/model": "model.path=bundled/tiny_phi3",
+    "evaluation.data=/my/questions.jsonl": "evaluation.data=bundled/capitals/evaluation.jsonl",
+}
+
+
+def test_every_option_that_is_shown_is_one() -> None:
+    shown = re.findall(r"`((?:-P [\w.]+=\S+ ?)+)`", TEXT)
+    assert len(shown) >= 8
+    for options in shown:
+        given = [_MISSING.get(o, o) for o in options.replace("-P ", "").split()]
+        configs.load(overrides.from_arguments(given))
+
+
+def test_the_targets_and_steps_that_are_named_exist() -> None:
+    for target in re.findall(r"`((?:cpu|cuda|dml)_\w+)`", TEXT):
+        assert target in configs.groups()["target"]
+    named = re.search(r"(`fetch`.*?) are\nentry points", TEXT, re.DOTALL)
+    assert named is not None
+    for step in re.findall(r"`(\w+)`", named[1]):
+        assert (PROJECT / "steps" / step / "__main__.py").exists()
+
+
+def test_the_picture_is_there() -> None:
+    for path in re.findall(r"!\[.*?\]\((.*?)\)", TEXT):
+        assert (PROJECT / path).is_file()
+
+
+def test_its_commands_are_of_kinds_that_are_run() -> None:
+    kinds = {command.split(" ")[0] for command in COMMANDS}
+    assert kinds == {"make", "mlflow", "python", "curl"}
