@@ -55,7 +55,7 @@ def find(kind: type[R], key: str, experiment_id: str) -> tuple[R, str] | None:
 def launch(step: str, overrides: Sequence[str], parent: Run) -> str:
     """Run a step as a nested project run of `parent` and return the id of its run.
 
-    Raises UserError, marked as shown, where the step failed: it has said why on the screen.
+    Raises UserError where the step failed, marked as shown if it has said why on the screen.
     """
     _make_python_findable()
     # "=== Created directory ... ===" is of no use to the user of a nested run.
@@ -71,7 +71,9 @@ def launch(step: str, overrides: Sequence[str], parent: Run) -> str:
         )
     except ExecutionException as failure:
         reason = _error_of_last_child(step, parent)
-        raise UserError(f"step {step} failed: {reason}", shown=True) from failure
+        # A child that was killed has put nothing on the screen.
+        told = reason or "it was ended from outside, most likely for want of memory"
+        raise UserError(f"step {step} failed: {told}", shown=reason is not None) from failure
     return str(submitted.run_id)
 
 
@@ -90,7 +92,7 @@ def log_params(run: Run, params: dict[str, Any]) -> None:
     mlflow.log_params({k: v for k, v in params.items() if k not in run.data.params})
 
 
-def _error_of_last_child(step: str, parent: Run) -> str:
+def _error_of_last_child(step: str, parent: Run) -> str | None:
     children = MlflowClient().search_runs(
         [parent.info.experiment_id],
         f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' "
@@ -98,8 +100,8 @@ def _error_of_last_child(step: str, parent: Run) -> str:
         order_by=["attributes.start_time DESC"],
         max_results=1,
     )
-    tags = children[0].data.tags if children else {}
-    return str(tags.get(ERROR, "it ended without a message"))
+    tags: dict[str, str] = children[0].data.tags if children else {}
+    return tags.get(ERROR)
 
 
 def _make_python_findable() -> None:

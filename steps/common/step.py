@@ -1,18 +1,15 @@
 """How a step runs: arguments to config, one MLflow run around the work, one message on a fault.
 
-def convert(step: Step) -> OnnxModel: ...
-
-if __name__ == "__main__":
-    run_step("convert", convert)
+The work of a step is a function of a `Step`, run by `run_step("convert", convert)`.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import git
 import hydra
 import mlflow
 from mlflow import MlflowClient
@@ -23,6 +20,7 @@ from steps.common import config as configs
 from steps.common import console, overrides, results, runs
 from steps.common.config import Config
 from steps.common.errors import UserError
+from steps.common.provenance import git_state
 from steps.common.results import Result
 
 R = TypeVar("R", bound=Result)
@@ -82,6 +80,8 @@ def run_step(name: str, work: Callable[[Step], Result | None]) -> None:
             lambda _: None
         )()
         return
+    # A step that is cancelled ends as one that is interrupted by the keyboard: its run is KILLED.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run(name, work, sys.argv[1:]))
 
 
@@ -130,13 +130,6 @@ def _describe(step: Step) -> None:
     mlflow.set_tag(runs.STEP, step.name)
     runs.log_params(step.run, configs.leaves(step.config))
     mlflow.log_dict(configs.plain(step.config), "config.yaml")
-    try:
-        repository = git.Repo(configs.PROJECT)
-        mlflow.set_tags(
-            {
-                runs.GIT_COMMIT: repository.head.commit.hexsha,
-                runs.GIT_DIRTY: str(repository.is_dirty(untracked_files=True)).lower(),
-            }
-        )
-    except (git.InvalidGitRepositoryError, ValueError):
-        pass  # an unpacked archive, or a repository without a commit: there is nothing to tag
+    if (state := git_state()) is not None:
+        commit, dirty = state
+        mlflow.set_tags({runs.GIT_COMMIT: commit, runs.GIT_DIRTY: str(dirty).lower()})

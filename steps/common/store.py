@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import platformdirs
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from steps.common import console
 from steps.common.errors import UserError
@@ -114,10 +114,20 @@ def _write_manifest(folder: Path) -> None:
     (folder / MANIFEST).write_text(json.dumps({"files": files}, indent=2))
 
 
-def _lock(name: str) -> FileLock:
+@contextmanager
+def _lock(name: str) -> Iterator[None]:
     file = home() / "locks" / f"{name}.lock"
     _make_folder(file.parent)
-    return FileLock(file)
+    lock = FileLock(file)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        console.say(f"waiting for another process that makes {name[:24]}")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -1,7 +1,10 @@
 """A step's exit status, its message and what its MLflow run tells, on a real tracking store."""
 
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import mlflow
@@ -10,7 +13,7 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from steps.common import runs, step
+from steps.common import provenance, runs, step
 from steps.common.errors import UserError
 from steps.common.results import Result
 
@@ -143,3 +146,24 @@ def test_a_finished_run_with_the_same_key_is_reused(
     assert found == [Made(7)]
     assert _last_run().data.tags[runs.REUSED_FROM] == f"fetch:{first}"
     assert "reused" in capsys.readouterr().err
+
+
+def test_a_step_that_is_cancelled_is_killed() -> None:
+    """SIGTERM, as MLflow and job schedulers send it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def work(_: step.Step) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    try:
+        assert step.run("fetch", work, []) == step.INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    assert _last_run().info.status == "KILLED"
+
+
+def test_without_git_there_is_nothing_to_tag(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "PROJECT", Path("/"))
+
+    assert provenance.git_state() is None
