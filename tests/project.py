@@ -47,8 +47,11 @@ class Workplace:
 
     def environ(self) -> dict[str, str]:
         """Return the environment that the project is called with."""
+        scratch = self.folder / "tmp"
+        scratch.mkdir(exist_ok=True)
         return {
             **os.environ,
+            "TMPDIR": str(scratch),
             "PATH": f"{_BIN}{os.pathsep}{os.environ['PATH']}",
             "MLFLOW_TRACKING_URI": f"sqlite:///{self.folder}/mlflow.db",
             "SLMFLOW_HOME": str(self.folder / "home"),

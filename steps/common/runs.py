@@ -7,6 +7,7 @@ another step is found or made.
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import ExecutionException, MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_PROJECT_ENTRY_POINT
 
 from steps.common import console, results
 from steps.common.config import PROJECT
@@ -60,20 +62,20 @@ def launch(step: str, overrides: Sequence[str], parent: Run) -> str:
     _make_python_findable()
     # "=== Created directory ... ===" is of no use to the user of a nested run.
     logging.getLogger("mlflow.projects").setLevel(logging.CRITICAL)
-    try:
-        submitted = mlflow.projects.run(
-            uri=str(PROJECT),
-            entry_point=step,
-            parameters=dict(override.split("=", 1) for override in overrides),
-            experiment_id=parent.info.experiment_id,
-            env_manager="local",
-            run_name=step,
-        )
-    except ExecutionException as failure:
-        reason = _error_of_last_child(step, parent)
-        # A child that was killed has put nothing on the screen.
-        told = reason or "it was ended from outside, most likely for want of memory"
-        raise UserError(f"step {step} failed: {told}", shown=reason is not None) from failure
+    # MLflow makes a folder for parameters it downloads and leaves it there: it goes with this one.
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            submitted = mlflow.projects.run(
+                uri=str(PROJECT),
+                entry_point=step,
+                parameters=dict(override.split("=", 1) for override in overrides),
+                experiment_id=parent.info.experiment_id,
+                env_manager="local",
+                storage_dir=scratch,
+                run_name=step,
+            )
+        except ExecutionException as failure:
+            raise _failure(step, _last_child(step, parent)) from failure
     return str(submitted.run_id)
 
 
@@ -92,16 +94,24 @@ def log_params(run: Run, params: dict[str, Any]) -> None:
     mlflow.log_params({k: v for k, v in params.items() if k not in run.data.params})
 
 
-def _error_of_last_child(step: str, parent: Run) -> str | None:
+def _failure(step: str, child: Run | None) -> UserError:
+    """Return the fault that a failed child is to its parent."""
+    told = child.data.tags.get(ERROR) if child else None
+    reason = told or "it was ended from outside, most likely for want of memory"
+    if child and not told:
+        tag_error(child.info.run_id, reason)
+    return UserError(f"step {step} failed: {reason}", shown=told is not None)
+
+
+def _last_child(step: str, parent: Run) -> Run | None:
     children = MlflowClient().search_runs(
         [parent.info.experiment_id],
-        f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' "
-        f"and tags.`mlflow.project.entryPoint` = '{step}'",
+        f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent.info.run_id}' "
+        f"and tags.`{MLFLOW_PROJECT_ENTRY_POINT}` = '{step}'",
         order_by=["attributes.start_time DESC"],
         max_results=1,
     )
-    tags: dict[str, str] = children[0].data.tags if children else {}
-    return tags.get(ERROR)
+    return children[0] if children else None
 
 
 def _make_python_findable() -> None:
