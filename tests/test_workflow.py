@@ -169,13 +169,7 @@ def test_targets_of_readme_exist(place: Workplace, command: str) -> None:
 def test_the_store_holds_whole_entries_only(place: Workplace) -> None:
     home = place.folder / "home"
 
-    assert {path.name for path in home.iterdir()} <= {
-        "weights",
-        "fetch",
-        "onnx",
-        "building",
-        "locks",
-    }
+    assert {path.name for path in home.iterdir()} == {"weights", "onnx", "building", "locks"}
     assert list((home / "building").iterdir()) == []
     assert all((entry / "manifest.json").exists() for entry in (home / "onnx").iterdir())
 

@@ -29,6 +29,7 @@ PATHS = frozenset({"model.path", "evaluation.data"})
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+_RESERVED_ALIAS = re.compile(r"v\d+|latest", re.IGNORECASE)
 _REGISTERED_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
@@ -214,6 +215,8 @@ class Registry:
                     f"registry.{key}={value!r}: use letters, digits, '.', '_' and '-', "
                     "with a letter or digit first"
                 )
+        if _RESERVED_ALIAS.fullmatch(self.alias):
+            yield f"registry.alias={self.alias!r}: MLflow reserves v1, v2, ... and latest"
 
 
 @dataclass

@@ -3,8 +3,14 @@
 Standard output stays free for what a program may want to read (`--cfg job`).
 """
 
-from collections.abc import Iterable, Sequence
+import contextlib
+import io
+import logging
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from typing import TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -52,6 +58,34 @@ def traceback() -> None:
 def working(text: str) -> AbstractContextManager[object]:
     """Show a spinner and `text` while work of unknown length goes on."""
     return _console.status(escape(text))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back what libraries print, log and warn of; what this module shows still shows.
+
+    Errors that they log pass. For calls whose chatter the user can do nothing about.
+    """
+    disabled = logging.root.manager.disable
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(_Aside(sys.stderr)),
+    ):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(disabled)
+
+
+class _Aside(io.StringIO):
+    """A standard error that swallows what is printed; rich looks behind it, at the real one."""
+
+    def __init__(self, real: TextIO) -> None:
+        super().__init__()
+        self.rich_proxied_file = getattr(real, "rich_proxied_file", real)
 
 
 def counting() -> Progress:

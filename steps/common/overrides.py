@@ -31,7 +31,7 @@ def from_arguments(arguments: Sequence[str]) -> list[str]:
         if argument.startswith("--"):
             key, value = argument[2:], next(rest, None)
             if value is None:
-                raise BadArguments(f"{argument} has no value: give -P {key}=VALUE")
+                raise BadArguments(f"{argument} has no value: give {key}=VALUE")
         elif "=" in argument:
             key, value = argument.split("=", 1)
         else:
@@ -42,7 +42,7 @@ def from_arguments(arguments: Sequence[str]) -> list[str]:
 
 def asks_hydra(arguments: Sequence[str]) -> bool:
     """Return whether Hydra itself is asked something: its help, or to print the config."""
-    return not _HYDRA_FLAGS.isdisjoint(arguments)
+    return not _HYDRA_FLAGS.isdisjoint(argument.partition("=")[0] for argument in arguments)
 
 
 def check(overrides: Sequence[str], groups: Mapping[str, list[str]], keys: list[str]) -> None:

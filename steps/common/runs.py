@@ -76,6 +76,9 @@ def launch(step: str, overrides: Sequence[str], parent: Run) -> str:
             )
         except ExecutionException as failure:
             raise _failure(step, _last_child(step, parent)) from failure
+        except KeyboardInterrupt:
+            _mark_killed(_last_child(step, parent))
+            raise
     return str(submitted.run_id)
 
 
@@ -101,6 +104,13 @@ def _failure(step: str, child: Run | None) -> UserError:
     if child and not told:
         tag_error(child.info.run_id, reason)
     return UserError(f"step {step} failed: {reason}", shown=told is not None)
+
+
+def _mark_killed(child: Run | None) -> None:
+    """Correct what MLflow notes on a run that is interrupted: it says FAILED, or nothing."""
+    if child is not None and child.info.status != "FINISHED":
+        tag_error(child.info.run_id, "interrupted")
+        MlflowClient().set_terminated(child.info.run_id, "KILLED")
 
 
 def _last_child(step: str, parent: Run) -> Run | None:

@@ -14,10 +14,12 @@ import hydra
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from sqlalchemy.exc import SQLAlchemyError
 
 from steps.common import config as configs
-from steps.common import console, overrides, results, runs
+from steps.common import console, overrides, results, runs, store
 from steps.common.config import Config
 from steps.common.errors import UserError
 from steps.common.provenance import git_state
@@ -43,15 +45,17 @@ class Step:
 
         Raises UserError where that step fails.
         """
-        key = results.key_of(kind, self.config)
-        if found := runs.find(kind, key, self.run.info.experiment_id):
-            result, run_id = found
-            if not self.nested:
-                console.step_line(kind.step, f"reused from run {run_id}")
-            self._note_reuse(kind.step, run_id)
-            return result
-        console.step_line(kind.step, "runs")
-        return runs.load_result(kind, runs.launch(kind.step, self.overrides, self.run))
+        key = self.key(kind)
+        # Of two that want the same at once, one works and the other waits and reuses.
+        with store.lock(f"{kind.step}-run-{key}"):
+            if found := runs.find(kind, key, self.run.info.experiment_id):
+                result, run_id = found
+                if not self.nested:
+                    console.step_line(kind.step, f"reused from run {run_id}")
+                self._note_reuse(kind.step, run_id)
+                return result
+            console.step_line(kind.step, "runs")
+            return runs.load_result(kind, runs.launch(kind.step, self.overrides, self.run))
 
     def key(self, kind: type[Result]) -> str:
         """Return the key of a result under this step's config."""
@@ -92,8 +96,14 @@ def run(name: str, work: Callable[[Step], Result | None], arguments: Sequence[st
         config = configs.load(given)
     except UserError as fault:
         return _report(fault, os.environ.get("MLFLOW_RUN_ID"))
-    resumed = "MLFLOW_RUN_ID" in os.environ
-    run = mlflow.start_run(run_name=None if resumed else name)
+    try:
+        run = mlflow.start_run(run_name=None if "MLFLOW_RUN_ID" in os.environ else name)
+    except (MlflowException, SQLAlchemyError) as error:
+        unusable = UserError(
+            f"the tracking server {mlflow.get_tracking_uri()} cannot be used: "
+            f"{str(error).splitlines()[0]}. Set MLFLOW_TRACKING_URI to one that can"
+        )
+        return _report(unusable, None)
     status = _work(work, Step(name, config, tuple(given), run))
     mlflow.end_run(_RUN_STATUS.get(status, "FAILED"))
     return status
@@ -112,6 +122,10 @@ def _work(work: Callable[[Step], Result | None], step: Step) -> int:
 
 def _report(fault: BaseException, run_id: str | None) -> int:
     """Tell the user and the run why the step ends; return the exit status."""
+    if isinstance(fault, KeyboardInterrupt):
+        # A second signal, such as MLflow's to the step it cancels, must not end the telling.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     expected = isinstance(fault, UserError | KeyboardInterrupt)
     message = "interrupted" if isinstance(fault, KeyboardInterrupt) else str(fault)
     if not expected or os.environ.get("SLMFLOW_DEBUG") == "1":

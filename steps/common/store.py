@@ -42,7 +42,7 @@ def get_or_build(kind: str, key: str, build: Callable[[Path], None]) -> Path:
     Raises UserError where the store cannot be written.
     """
     entry = home() / kind / key
-    with _lock(f"{kind}-{key}"):
+    with lock(f"{kind}-{key}"):
         if entry.exists():
             try:
                 verify(entry)
@@ -115,19 +115,20 @@ def _write_manifest(folder: Path) -> None:
 
 
 @contextmanager
-def _lock(name: str) -> Iterator[None]:
+def lock(name: str) -> Iterator[None]:
+    """Hold a lock that one process has at a time; say so if another has it, and wait."""
     file = home() / "locks" / f"{name}.lock"
     _make_folder(file.parent)
-    lock = FileLock(file)
+    held = FileLock(file)
     try:
-        lock.acquire(blocking=False)
+        held.acquire(blocking=False)
     except Timeout:
-        console.say(f"waiting for another process that makes {name[:24]}")
-        lock.acquire()
+        console.say(f"waiting for another process that makes {name.split('-')[0]}")
+        held.acquire()
     try:
         yield
     finally:
-        lock.release()
+        held.release()
 
 
 @contextmanager

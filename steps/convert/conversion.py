@@ -65,7 +65,7 @@ def convert_model(weights: Path, folder: Path, target: Target, exporter: Exporte
             export.build_with_genai(weights, folder, target)
     else:
         _convert_with_optimum(weights, folder, target, references)
-    reached = parity.compare(references, folder)
+    reached = parity.compare(references, folder, target.name)
     _refuse_mismatch(reached, exact=_is_fp32(target))
     record = Conversion(
         parity=reached,
@@ -85,7 +85,7 @@ def _convert_with_optimum(
     if _is_fp32(target):
         return
     # The graph itself must be right before rounding hides what is wrong with it.
-    _refuse_mismatch(parity.compare(references, folder), exact=True)
+    _refuse_mismatch(parity.compare(references, folder, "graph in fp32"), exact=True)
     with working(f"quantizing for {target.name}"):
         # Imported here: an fp32 target needs no quantizer.
         from steps.convert import quantize
@@ -102,7 +102,7 @@ def _refuse_mismatch(reached: Parity, *, exact: bool) -> None:
         raise UserError(
             f"{reached.tokenizer_mismatches} of {len(PROBES)} probe texts are tokenized or "
             "rendered differently by the GenAI runtime than by transformers: this model's "
-            "answers would differ, so it is not converted"
+            "answers would differ, so it is not converted. Choose a model with another tokenizer"
         )
     if exact and not reached.max_abs_diff <= FP32_TOLERANCE:
         raise UserError(

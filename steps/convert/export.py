@@ -5,17 +5,12 @@ from its own templates. The builder's `config_only` also makes genai_config.json
 files for optimum's graph.
 """
 
-import contextlib
-import io
 import json
 import tempfile
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
-from transformers.utils import logging as transformers_logging
-
 from steps.common.config import Provider, Quantization, Target
+from steps.common.console import quiet
 from steps.common.errors import UserError
 
 GRAPH = "model.onnx"
@@ -29,7 +24,7 @@ def export_with_optimum(weights: Path, folder: Path) -> None:
     # Imported here: optimum takes seconds, and the builder needs none of it.
     from optimum.exporters.onnx import main_export
 
-    with _quiet():
+    with quiet():
         try:
             main_export(
                 str(weights),
@@ -43,7 +38,7 @@ def export_with_optimum(weights: Path, folder: Path) -> None:
             )
         except (ValueError, NotImplementedError, KeyError) as error:
             raise UserError(
-                f"optimum cannot export {_architecture(weights)}: {error}. "
+                f"optimum cannot export {architecture(weights)}: {error}. "
                 "Try exporter=builder, or another model"
             ) from error
 
@@ -84,29 +79,18 @@ def _run_builder(
     # Imported here: the builder takes seconds to import.
     from onnxruntime_genai.models.builder import create_model, parse_extra_options
 
-    with tempfile.TemporaryDirectory() as cache, _quiet():
+    with tempfile.TemporaryDirectory() as cache, quiet():
         arguments = ("", str(weights), str(folder), precision, provider.value, cache)
         try:
             create_model(*arguments, **parse_extra_options(*arguments, options))
         except (ValueError, NotImplementedError, KeyError, AttributeError) as error:
             raise UserError(
-                f"the GenAI model builder cannot write {_architecture(weights)} at {precision} "
+                f"the GenAI model builder cannot write {architecture(weights)} at {precision} "
                 f"for {provider.value}: {error}. Try another model, or another target"
             ) from error
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back what the exporters print: the tracer warns of every branch on a shape, and so on.
-
-    The parity check is what proves the graph.
-    """
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        transformers_logging.set_verbosity_error()
-        yield
-
-
-def _architecture(weights: Path) -> str:
+def architecture(weights: Path) -> str:
+    """Return the name of the model's class, for messages."""
     names = json.loads((weights / "config.json").read_text()).get("architectures")
     return ", ".join(names) if names else "a model whose config.json names no architecture"

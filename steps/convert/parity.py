@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime_genai as og
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from steps.common.console import counting
+from steps.common.errors import UserError
+from steps.convert.export import architecture
 
 Logits = NDArray[np.float32]
 
@@ -52,11 +55,11 @@ class Parity:
 
 
 def run_original(weights: Path, texts: Sequence[str]) -> list[Reference]:
-    """Run transformers' model of a snapshot folder over the probe texts."""
-    tokenizer = AutoTokenizer.from_pretrained(weights, local_files_only=True)
-    model = AutoModelForCausalLM.from_pretrained(
-        weights, dtype=torch.float32, local_files_only=True, trust_remote_code=False
-    ).eval()
+    """Run transformers' model of a snapshot folder over the probe texts.
+
+    Raises UserError for a model that transformers cannot load, or that has no chat template.
+    """
+    tokenizer, model = _load(weights)
     references = []
     with counting() as progress, torch.inference_mode():
         for text in progress.track(texts, description="parity: original"):
@@ -69,8 +72,31 @@ def run_original(weights: Path, texts: Sequence[str]) -> list[Reference]:
     return references
 
 
-def compare(references: Sequence[Reference], folder: Path) -> Parity:
-    """Run the converted model over what the original was given and compare."""
+def _load(weights: Path) -> tuple[Any, Any]:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(weights, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            weights, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+        )
+    except (ValueError, RuntimeError, KeyError, OSError) as error:
+        raise UserError(
+            f"transformers cannot load the model ({architecture(weights)}): "
+            f"{str(error).splitlines()[0][:200]}. See that config.json, the tokenizer and the "
+            "weights belong together, and that it is a causal language model"
+        ) from error
+    if tokenizer.chat_template is None:
+        raise UserError(
+            f"the model ({architecture(weights)}) has no chat template, so it cannot take chat "
+            "messages: choose its instruct version, or add chat_template.jinja to its folder"
+        )
+    return tokenizer, model.eval()
+
+
+def compare(references: Sequence[Reference], folder: Path, what: str) -> Parity:
+    """Run the converted model over what the original was given and compare.
+
+    what: which state of the model this is, for the progress bar.
+    """
     config = og.Config(str(folder))
     config.clear_providers()
     model = og.Model(config)
@@ -78,7 +104,7 @@ def compare(references: Sequence[Reference], folder: Path) -> Parity:
     mismatches = sum(not _tokenizes_alike(reference, tokenizer) for reference in references)
     differences, divergences, agreements = [], [], []
     with counting() as progress:
-        for reference in progress.track(references, description="parity: converted"):
+        for reference in progress.track(references, description=f"parity: {what}"):
             logits = _run(model, reference.prompt_ids)
             differences.append(np.abs(logits - reference.logits).max())
             divergences.append(_kl(reference.logits, logits))

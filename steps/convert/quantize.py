@@ -1,6 +1,5 @@
 """Bring a full-precision ONNX graph to the target's precision, with ONNX Runtime's own tools."""
 
-import logging
 from pathlib import Path
 
 import onnx
@@ -8,6 +7,7 @@ from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from steps.common.config import Precision, Quantization, Target
+from steps.common.console import quiet
 from steps.convert.export import GRAPH
 
 
@@ -40,8 +40,7 @@ def _quantize(model: onnx.ModelProto, quantization: Quantization) -> onnx.ModelP
         is_symmetric=quantization.symmetric,
         accuracy_level=quantization.accuracy_level,
     )
-    # It logs a line for every node of the graph.
-    logging.getLogger("onnxruntime.quantization").setLevel(logging.WARNING)
-    quantizer.process()
+    with quiet():  # it logs a line for every node of the graph
+        quantizer.process()
     quantized: onnx.ModelProto = quantizer.model.model
     return quantized

@@ -3,9 +3,9 @@
 python -m steps.evaluate model=tiny_phi3 target=cpu_int4 evaluation.limit=20
 """
 
-from steps.common import console, providers
+from steps.common import console, providers, rows
 from steps.common.step import Step, run_step
-from steps.evaluate import data, report
+from steps.evaluate import report
 from steps.evaluate.compare import compare
 from steps.evaluate.measure import measure
 from steps.evaluate.result import Evaluation
@@ -15,11 +15,11 @@ from steps.log_transformers.result import TransformersModel
 
 def evaluate(step: Step) -> Evaluation:
     """Make sure of both models, ask them every row, and log and show the comparison."""
-    rows = data.read(step.config.evaluation.file, step.config.evaluation.limit)
+    questions = rows.read(step.config.evaluation.file, step.config.evaluation.limit)
     providers.check(step.config.target)
     models = [step.ensure(TransformersModel), step.ensure(GenaiModel)]
-    measured = [(model, measure(model, rows)) for model in models]
-    figures = compare(step.config, rows, measured)
+    measured = [(model, measure(model, questions)) for model in models]
+    figures = compare(step.config, questions, measured)
     evaluation = Evaluation(step.run.info.run_id, step.config.model.name, figures)
     report.log(evaluation)
     if not step.nested:

@@ -5,19 +5,17 @@ so MLflow can set flavors, targets and models side by side.
 """
 
 import dataclasses
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import mlflow
 import pandas as pd
 from mlflow.data.pandas_dataset import PandasDataset, from_pandas
 
+from steps.common import console
 from steps.common.config import Config
 from steps.common.results import LoggedModel
+from steps.common.rows import Row
 from steps.evaluate import metrics
-from steps.evaluate.data import Row
 from steps.evaluate.measurement import Measurement, percentile, scaled
 from steps.evaluate.result import FlavorFigures
 
@@ -33,7 +31,7 @@ def compare(
     questions = pd.DataFrame([dataclasses.asdict(row) for row in rows])
     reference = [answer.text for answer in measured[0][1].answers]
     figures = []
-    with _quiet():
+    with console.quiet():
         dataset = from_pandas(
             questions,
             source=config.evaluation.data,
@@ -97,17 +95,3 @@ def _figures(
         peak_rss_mb=scaled(measurement.peak_rss_bytes, 1e-6),
         model_size_mb=scaled(model.size_bytes, 1e-6),
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep MLflow's notes on its own workings (schemas, sources, the active model) to itself."""
-    logger = logging.getLogger("mlflow")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            yield
-    finally:
-        logger.setLevel(level)

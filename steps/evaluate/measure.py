@@ -18,7 +18,7 @@ from steps.common import console
 from steps.common.config import PROJECT
 from steps.common.errors import UserError
 from steps.common.results import LoggedModel
-from steps.evaluate.data import Row
+from steps.common.rows import Row
 from steps.evaluate.measurement import Answer, Measurement
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from mlflow.pyfunc import PyFuncModel
 
+from steps.common.rows import Row
 from steps.evaluate.asking import messages
-from steps.evaluate.data import Row
 
 Score = Callable[[list[dict[str, str]], str], tuple[float, int]]
 """From messages and an answer to its sum of log-probabilities (natural) and number of tokens."""

@@ -19,8 +19,8 @@ import mlflow
 from mlflow.pyfunc import PyFuncModel
 
 from steps.common.memory import peak_rss_bytes
+from steps.common.rows import Row
 from steps.evaluate.asking import Reply, ask, chats
-from steps.evaluate.data import Row
 from steps.evaluate.measurement import Answer, Measurement
 from steps.evaluate.perplexity import perplexity, scorer
 

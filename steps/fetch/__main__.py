@@ -19,7 +19,7 @@ def fetch(step: Step) -> Weights:
     """Bring the model into the store unless it is there, and log the size of its weights."""
     model = step.config.model
     entry = store.get_or_build(
-        Weights.step, step.key(Weights), lambda building: bring(model, building)
+        "weights", step.key(Weights), lambda building: bring(model, building)
     )
     size_mb = sum(weights.stat().st_size for weights in entry.glob("*.safetensors")) / 1e6
     mlflow.log_metric("weights_size_mb", size_mb)

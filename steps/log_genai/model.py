@@ -44,6 +44,8 @@ _NEUTRAL: dict[str, Any] = {
     "tools": [],
     "custom_inputs": {},
 }
+# A chat template drops what it does not know without a word.
+_ROLES = ("system", "user", "assistant", "tool")
 _MESSAGE_FIELDS = ("role", "content", "name")
 
 
@@ -266,6 +268,8 @@ def _message(message: Any) -> Message:
     for name in ("role", "content"):
         if not isinstance(given.get(name), str):
             _refuse(f"{name}={given.get(name)!r} in a message: give text")
+        if name == "role" and given[name] not in _ROLES:
+            _refuse(f"role={given[name]!r} in a message: give one of {', '.join(_ROLES)}")
         if "\0" in given[name]:
             _refuse(f"{name} of a message has a NUL character: the tokenizer would end there")
     if unknown := sorted(given.keys() - _MESSAGE_FIELDS):

@@ -1,6 +1,5 @@
 """A GenAI folder to a logged MLflow model: code, signature, example, requirements."""
 
-import logging
 from pathlib import Path
 
 import mlflow
@@ -9,6 +8,7 @@ from mlflow.types.llm import CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA
 from mlflow.types.schema import ColSpec, Schema
 
 from steps.common.config import Generation, Interface
+from steps.common.console import quiet
 from steps.common.pins import installed
 from steps.log_genai.result import GenaiModel
 
@@ -36,23 +36,23 @@ def log(
     `model_name` is what answers name as their model; `generation` holds for requests that do not
     say; `runtime` is the package that runs the model where it is served.
     """
-    _hush()
-    info = mlflow.pyfunc.log_model(
-        name=GenaiModel.flavor,
-        python_model=str(_CODE),
-        artifacts={"model": str(folder)},
-        model_config={
-            "model_name": model_name,
-            "interface": interface.value,
-            "max_new_tokens": generation.max_new_tokens,
-            "temperature": generation.temperature,
-            "top_p": generation.top_p,
-        },
-        signature=_SIGNATURES[interface],
-        input_example=_EXAMPLES[interface],
-        pip_requirements=requirements(runtime),
-        metadata=_METADATA[interface],
-    )
+    with quiet():  # of no use: there is no licence at the hub, no pip to pin
+        info = mlflow.pyfunc.log_model(
+            name=GenaiModel.flavor,
+            python_model=str(_CODE),
+            artifacts={"model": str(folder)},
+            model_config={
+                "model_name": model_name,
+                "interface": interface.value,
+                "max_new_tokens": generation.max_new_tokens,
+                "temperature": generation.temperature,
+                "top_p": generation.top_p,
+            },
+            signature=_SIGNATURES[interface],
+            input_example=_EXAMPLES[interface],
+            pip_requirements=requirements(runtime),
+            metadata=_METADATA[interface],
+        )
     return GenaiModel.of(info)
 
 
@@ -68,9 +68,3 @@ def requirements(runtime: str) -> list[str]:
         return [*pins, cpu, *onnxruntime]
     # The others bring an ONNX Runtime of another name.
     return [*pins, runtime if "==" in runtime else cpu.replace("onnxruntime-genai", runtime)]
-
-
-def _hush() -> None:
-    """Keep from the screen what the user cannot mend: no pip to pin."""
-    logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)
-    logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)

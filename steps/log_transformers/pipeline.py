@@ -1,6 +1,5 @@
 """A folder of weights to a logged MLflow model: the transformers pipeline under `llm/v1/chat`."""
 
-import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import mlflow
 
 from steps.common.config import Generation
+from steps.common.console import quiet
 from steps.common.pins import installed
 from steps.log_transformers.result import TransformersModel
 
@@ -28,16 +28,16 @@ def log(folder: Path, generation: Generation) -> TransformersModel:
     The folder is copied as it is, never loaded. `generation` holds for requests that do not say.
     """
     _keep_off_the_hub()
-    _hush()
-    info = mlflow.transformers.log_model(
-        name=TransformersModel.flavor,
-        transformers_model=str(folder.absolute()),
-        task="llm/v1/chat",
-        model_config=pipeline_options(generation),
-        input_example=_EXAMPLE,
-        pip_requirements=installed(*_IMPORTED),
-        model_card=_model_card(folder),
-    )
+    with quiet():  # of no use: there is no licence at the hub, no pip to pin
+        info = mlflow.transformers.log_model(
+            name=TransformersModel.flavor,
+            transformers_model=str(folder.absolute()),
+            task="llm/v1/chat",
+            model_config=pipeline_options(generation),
+            input_example=_EXAMPLE,
+            pip_requirements=installed(*_IMPORTED),
+            model_card=_model_card(folder),
+        )
     return TransformersModel.of(info)
 
 
@@ -49,12 +49,6 @@ def _keep_off_the_hub() -> None:
     such a path is no hub id and goes nowhere.
     """
     os.environ["HF_HUB_OFFLINE"] = "1"
-
-
-def _hush() -> None:
-    """Keep from the screen what the user cannot mend: no licence at the hub, no pip to pin."""
-    for name in ("mlflow.transformers", "mlflow.utils.environment"):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _model_card(folder: Path) -> "ModelCard | None":

@@ -4,7 +4,7 @@ mlflow run . --env-manager uv -P model=tiny_phi3 -P target=cpu_int4
 python -m steps.main target=cpu_int8 generation.temperature=0.2
 """
 
-from steps.common import console, providers
+from steps.common import console, providers, rows
 from steps.common.step import Step, run_step
 from steps.convert.result import OnnxModel
 from steps.evaluate.result import Evaluation
@@ -18,6 +18,7 @@ from steps.register.result import ModelVersion
 def main(step: Step) -> None:
     """Fetch, convert, log, evaluate, register: each step new, or reused where nothing changed."""
     providers.check(step.config.target)
+    rows.read(step.config.evaluation.file)
     step.ensure(Weights)
     step.ensure(OnnxModel)
     step.ensure(TransformersModel)

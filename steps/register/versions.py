@@ -1,10 +1,9 @@
 """Versions of registered models."""
 
-import contextlib
-import io
-
 import mlflow
 from mlflow import MlflowClient
+
+from steps.common.console import quiet
 
 # The registry keeps at most this many characters of a version's description.
 _DESCRIPTION_LENGTH = 5000
@@ -16,7 +15,7 @@ def add_version(name: str, alias: str, model_uri: str, description: str) -> str:
     description: Markdown, shown on the version's page.
     """
     # MLflow prints "Created version '1' of model ...": the step says so in its own words.
-    with contextlib.redirect_stderr(io.StringIO()):
+    with quiet():
         registered = mlflow.register_model(model_uri, name)
     client = MlflowClient()
     client.update_model_version(name, registered.version, description[:_DESCRIPTION_LENGTH])

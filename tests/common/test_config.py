@@ -103,6 +103,8 @@ def test_a_model_is_named_after_its_id_or_folder(tmp_path: Path) -> None:
         (["evaluation.data=none.jsonl"], "there is no file"),
         (["evaluation.limit=0"], "evaluation.limit=0"),
         (["registry.name='a b'"], "registry.name='a b'"),
+        (["registry.alias=v12"], "registry.alias='v12': MLflow reserves"),
+        (["registry.alias=Latest"], "registry.alias='Latest': MLflow reserves"),
         (["hydra.run.dir=/tmp"], "hydra.run.dir: unknown"),
     ],
 )

@@ -59,4 +59,5 @@ def test_what_is_no_override_is_refused(arguments: list[str], said: str) -> None
 
 def test_hydra_is_asked_by_its_own_flags() -> None:
     assert overrides.asks_hydra(["target=cpu_int8", "--cfg", "job"])
+    assert overrides.asks_hydra(["--cfg=job"])
     assert not overrides.asks_hydra(["target=cpu_int8", "--generation.temperature", "0.2"])

@@ -104,7 +104,7 @@ def test_parity_figures_are_those_of_torch(tmp_path: Path) -> None:
     folder.mkdir()
     convert_model(perturbed, folder, _target("cpu_fp32"), ExporterName.optimum)
 
-    found = parity.compare(parity.run_original(weights, texts), folder)
+    found = parity.compare(parity.run_original(weights, texts), folder, "perturbed")
 
     original = AutoModelForCausalLM.from_pretrained(weights)
     tokenizer = AutoTokenizer.from_pretrained(weights)
@@ -161,3 +161,23 @@ def test_an_unknown_architecture_is_refused_by_name(tmp_path: Path, exporter: Ex
 
     with pytest.raises(UserError, match="Starcoder2ForCausalLM"):
         convert_model(weights, tmp_path, _target("cpu_fp32"), exporter)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("tokenizer_config.json", {"chat_template": None}, "has no chat template"),
+        ("config.json", {"hidden_size": 64}, "transformers cannot load the model"),
+        ("config.json", {"model_type": "none-such"}, "transformers cannot load the model"),
+    ],
+)
+def test_a_folder_that_is_no_chat_model_is_refused(
+    tmp_path: Path, file: str, content: dict[str, object], said: str
+) -> None:
+    weights = tmp_path / "weights"
+    shutil.copytree(BUNDLED, weights)
+    fields = json.loads((weights / file).read_text()) | content
+    (weights / file).write_text(json.dumps({k: v for k, v in fields.items() if v is not None}))
+
+    with pytest.raises(UserError, match=said):
+        convert_model(weights, tmp_path, _target("cpu_fp32"), ExporterName.optimum)

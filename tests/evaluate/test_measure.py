@@ -9,7 +9,7 @@ from mlflow.types.llm import CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA
 from mlflow.types.schema import ColSpec, Schema
 
 from steps.common.errors import UserError
-from steps.evaluate.data import Row
+from steps.common.rows import Row
 from steps.evaluate.measure import measure
 from steps.log_genai.result import GenaiModel
 

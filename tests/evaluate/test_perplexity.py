@@ -11,8 +11,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from steps.common.config import PROJECT
+from steps.common.rows import Row
 from steps.evaluate.asking import ask
-from steps.evaluate.data import Row
 from steps.evaluate.perplexity import perplexity, scorer
 
 # The import of transformers is slow: one process for all that need it.

@@ -35,7 +35,7 @@ def refusal(done: subprocess.CompletedProcess[str], home: Path) -> str:
     assert done.stderr.count("error:") == 1
     assert "Traceback" not in done.stderr
     assert TOKEN not in done.stderr + done.stdout
-    assert not (home / "fetch").exists()
+    assert not (home / "weights").exists()
     assert not list((home / "building").iterdir())
     return done.stderr[done.stderr.index("error:") :]
 
@@ -44,7 +44,7 @@ def test_takes_the_files_of_the_model_and_no_others(
     download: Download, hub: Hub, home: Path
 ) -> None:
     done = download()
-    entry = home / "fetch" / "key"
+    entry = home / "weights" / "key"
     assert done.returncode == 0, done.stderr
     assert set(store.manifest(entry)) == models.TAKEN == hub.downloaded()
     assert all((entry / name).read_bytes() == hub.files[name] for name in models.TAKEN)
@@ -54,7 +54,7 @@ def test_takes_the_files_of_the_model_and_no_others(
 def test_takes_a_model_in_parts(download: Download, hub: Hub, home: Path) -> None:
     hub.files = models.in_parts()
     assert download().returncode == 0
-    assert set(store.manifest(home / "fetch" / "key")) == set(hub.files)
+    assert set(store.manifest(home / "weights" / "key")) == set(hub.files)
 
 
 def test_goes_on_where_an_earlier_process_was_cut_off(
@@ -64,7 +64,7 @@ def test_goes_on_where_an_earlier_process_was_cut_off(
     assert "cut off: run the same command again" in refusal(download(), home)
     assert download().returncode == 0
     assert hub.ranges("model.safetensors") == [None, f"bytes={2 * CHUNK}-"]
-    entry = home / "fetch" / "key"
+    entry = home / "weights" / "key"
     assert (entry / "model.safetensors").read_bytes() == hub.files["model.safetensors"]
     assert not list((home / "downloads").iterdir())
 

@@ -39,7 +39,7 @@ def refusal(done: subprocess.CompletedProcess[str], folder: Path) -> str:
     assert run.info.status == "FAILED"
     assert runs.KEY not in run.data.tags
     assert message in done.stderr
-    assert not (folder / "store" / "fetch").exists()
+    assert not (folder / "store" / "weights").exists()
     return message
 
 

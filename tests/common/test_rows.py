@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from steps.common import rows
 from steps.common.config import PROJECT
 from steps.common.errors import UserError
-from steps.evaluate import data
-from steps.evaluate.data import Row
+from steps.common.rows import Row
 
 
 def write(folder: Path, text: str) -> Path:
@@ -19,12 +19,12 @@ def test_reads_rows_in_order_and_skips_blank_lines(tmp_path: Path) -> None:
         tmp_path,
         '\ufeff{"question": "a?", "answer": "A"}\n\n{"question": "b\u2028?", "answer": "B"}\r\n',
     )
-    assert data.read(file) == [Row("a?", "A"), Row("b\u2028?", "B")]
-    assert data.read(file, limit=1) == [Row("a?", "A")]
+    assert rows.read(file) == [Row("a?", "A"), Row("b\u2028?", "B")]
+    assert rows.read(file, limit=1) == [Row("a?", "A")]
 
 
 def test_bundled_rows_are_read() -> None:
-    assert len(data.read(PROJECT / "bundled/capitals/evaluation.jsonl")) > 100
+    assert len(rows.read(PROJECT / "bundled/capitals/evaluation.jsonl")) > 100
 
 
 def test_names_all_bad_lines_at_once(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_names_all_bad_lines_at_once(tmp_path: Path) -> None:
         "[1]",
     ]
     with pytest.raises(UserError) as caught:
-        data.read(write(tmp_path, "\n".join(lines)), limit=1)
+        rows.read(write(tmp_path, "\n".join(lines)), limit=1)
     _, *problems = str(caught.value).splitlines()
     assert problems == [
         "line 2: not JSON (Expecting value: line 1 column 1 (char 0))",
@@ -50,11 +50,11 @@ def test_names_all_bad_lines_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "\n \n"])
 def test_refuses_a_file_without_rows(tmp_path: Path, text: str) -> None:
     with pytest.raises(UserError, match="has no rows"):
-        data.read(write(tmp_path, text))
+        rows.read(write(tmp_path, text))
 
 
 def test_refuses_what_is_not_text(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="cannot be read as UTF-8"):
-        data.read(file)
+        rows.read(file)
