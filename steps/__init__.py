@@ -1,6 +1,8 @@
 """The steps of slmflow, one package per entry point of MLproject: `python -m steps.<name>`."""
 
 import os
+import sys
+from types import TracebackType
 
 # Read when the libraries are imported. The runtime and MLflow report usage to their makers unless
 # told not to; MLflow draws a bar for every file it copies, in among the steps' own.
@@ -8,3 +10,14 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+
+def _show_uncaught(
+    kind: type[BaseException], fault: BaseException, trace: TracebackType | None
+) -> None:
+    """Show what nobody caught, but for Ctrl-C while a step still imports: MLflow says enough."""
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, fault, trace)
+
+
+sys.excepthook = _show_uncaught

@@ -119,6 +119,7 @@ def _digest(path: Path) -> str:
 
 @functools.cache
 def _source_digest(step: str) -> str:
-    sources = sorted((PROJECT / "steps" / step).rglob("*.py"))
-    texts = "".join(f"{file.name} {store.sha256(file)}\n" for file in sources)
+    folder = PROJECT / "steps" / step
+    sources = sorted(folder.rglob("*.py"))
+    texts = "".join(f"{file.relative_to(folder)} {store.sha256(file)}\n" for file in sources)
     return hashlib.sha256(texts.encode()).hexdigest()

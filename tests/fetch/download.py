@@ -13,7 +13,9 @@ from steps.fetch import hub
 if __name__ == "__main__":
     model_id, revision = sys.argv[1:]
     try:
-        store.get_or_build("weights", "key", lambda folder: hub.download(model_id, revision, folder))
+        store.get_or_build(
+            "weights", "key", lambda folder: hub.download(model_id, revision, folder)
+        )
     except UserError as fault:
         console.error(str(fault))
         sys.exit(fault.exit_code)
