@@ -83,3 +83,27 @@ def test_a_target_this_machine_cannot_run_is_refused_before_any_work(place: Work
     assert done.status == 1
     assert "log_genai" in done.messages[0]
     assert not (place.folder / "home").exists()
+
+
+def test_bad_questions_are_refused_before_any_work(place: Workplace) -> None:
+    questions = place.folder / "questions.jsonl"
+    questions.write_text('{"question": "a?"}\nnot json\n')
+
+    done = place.step("main", f"evaluation.data={questions}")
+
+    assert done.status == 1
+    assert "line 1: no answer" in done.errors
+    assert "line 2: not JSON" in done.errors
+    assert len(done.messages) == 1
+    assert not (place.folder / "home").exists()
+
+
+def test_a_tracking_server_that_cannot_be_used_is_said(place: Workplace) -> None:
+    place.environment["MLFLOW_TRACKING_URI"] = "nonsense://server"
+
+    done = place.step("fetch")
+
+    assert done.status == 1
+    assert len(done.messages) == 1
+    assert "nonsense://server" in done.messages[0]
+    assert "Traceback" not in done.errors
