@@ -32,9 +32,8 @@ class Workplace:
         return self._call([*command, *arguments])
 
     def step(self, name: str, *arguments: str) -> "Done":
-        """Call `python -m steps.NAME ARGUMENTS...` in the project's folder."""
-        command = [sys.executable, "-m", f"steps.{name}", *arguments]
-        return self._call(command, cwd=PROJECT)
+        """Call `python -m steps.NAME ARGUMENTS...`, here: no `mlruns` is left there."""
+        return self._call([sys.executable, "-m", f"steps.{name}", *arguments])
 
     def shell(self, command: str, cwd: Path | None = None) -> "Done":
         """Call a line that a user would type."""
@@ -52,6 +51,7 @@ class Workplace:
         return {
             **os.environ,
             "TMPDIR": str(scratch),
+            "PYTHONPATH": str(PROJECT),
             "PATH": f"{_BIN}{os.pathsep}{os.environ['PATH']}",
             "MLFLOW_TRACKING_URI": f"sqlite:///{self.folder}/mlflow.db",
             "SLMFLOW_HOME": str(self.folder / "home"),
