@@ -3,7 +3,7 @@
 python -m steps.evaluate model=tiny_phi3 target=cpu_int4 evaluation.limit=20
 """
 
-from steps.common import console, providers, rows
+from steps.common import providers, rows
 from steps.common.step import Step, run_step
 from steps.evaluate import report
 from steps.evaluate.compare import compare
@@ -23,7 +23,7 @@ def evaluate(step: Step) -> Evaluation:
     evaluation = Evaluation(step.run.info.run_id, step.config.model.name, figures)
     report.log(evaluation)
     if not step.nested:
-        console.table(evaluation.title, ["", *evaluation.flavors], evaluation.table())
+        evaluation.show()
     return evaluation
 
 

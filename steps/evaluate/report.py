@@ -1,9 +1,6 @@
 """Log the comparison: `comparison.json`, `.md` and `.png`, and its figures as metrics."""
 
-import dataclasses
-
 import mlflow
-import pandas as pd
 
 from steps.evaluate import plot
 from steps.evaluate.result import MEANINGS, Evaluation
@@ -11,12 +8,9 @@ from steps.evaluate.result import MEANINGS, Evaluation
 
 def log(evaluation: Evaluation) -> None:
     """Log the three files of the comparison, and metrics such as `genai.exact_match`."""
-    rows = [dataclasses.asdict(row) for row in evaluation.figures]
-    mlflow.log_table(pd.DataFrame(rows), "comparison.json")
+    evaluation.log_figures()
     mlflow.log_text(markdown(evaluation), "comparison.md")
     mlflow.log_figure(plot.draw(evaluation.figures, evaluation.title), "comparison.png")
-    for row in evaluation.figures:
-        mlflow.log_metrics(row.metrics())
 
 
 def markdown(evaluation: Evaluation) -> str:

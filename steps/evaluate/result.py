@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import mlflow
+import pandas as pd
 from mlflow.exceptions import MlflowException
 
+from steps.common import console
 from steps.common.results import Result, Stale
 from steps.log_genai.result import GenaiModel
 from steps.log_transformers.result import TransformersModel
@@ -108,6 +110,17 @@ class Evaluation(Result):
     def table(self) -> list[list[str]]:
         """Return a line per figure: its name, then how it is written for each flavor."""
         return [[name, *(row.written(name) for row in self.figures)] for name in MEANINGS]
+
+    def log_figures(self) -> None:
+        """Log `comparison.json` and metrics such as `genai.exact_match` to the active run."""
+        rows = [dataclasses.asdict(row) for row in self.figures]
+        mlflow.log_table(pd.DataFrame(rows), "comparison.json")
+        for row in self.figures:
+            mlflow.log_metrics(row.metrics())
+
+    def show(self) -> None:
+        """Print the comparison as a table."""
+        console.table(self.title, ["", *self.flavors], self.table())
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:

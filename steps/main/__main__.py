@@ -26,7 +26,7 @@ def main(step: Step) -> None:
     evaluation = step.ensure(Evaluation)
     version = step.ensure(ModelVersion)
     summary.log(evaluation)
-    console.table(evaluation.title, ["", *evaluation.flavors], evaluation.table())
+    evaluation.show()
     console.say(version.summary)
 
 

@@ -1,21 +1,16 @@
 """The comparison, on the run of the whole workflow too."""
 
-import dataclasses
 import tempfile
 
 import mlflow
-import pandas as pd
 
 from steps.evaluate.result import Evaluation
 
 
 def log(evaluation: Evaluation) -> None:
     """Log to the active run what evaluate logged to its own, reused or not."""
-    rows = [dataclasses.asdict(row) for row in evaluation.figures]
-    mlflow.log_table(pd.DataFrame(rows), "comparison.json")
+    evaluation.log_figures()
     with tempfile.TemporaryDirectory() as scratch:
         for name in ("comparison.md", "comparison.png"):
             file = f"runs:/{evaluation.run_id}/{name}"
             mlflow.log_artifact(mlflow.artifacts.download_artifacts(file, dst_path=scratch))
-    for row in evaluation.figures:
-        mlflow.log_metrics(row.metrics())

@@ -3,7 +3,6 @@ import io
 import pytest
 from matplotlib import image
 
-from steps.common import console
 from steps.evaluate import plot, report
 from tests.evaluate.figures import EVALUATION
 
@@ -46,7 +45,7 @@ def test_picture_is_drawn_also_where_figures_are_missing() -> None:
 
 
 def test_table_fits_a_narrow_screen(capsys: pytest.CaptureFixture[str]) -> None:
-    console.table(EVALUATION.title, ["", *EVALUATION.flavors], EVALUATION.table())
+    EVALUATION.show()
     shown = capsys.readouterr().err
     assert "97.4%" in shown
     assert max(len(line.rstrip()) for line in shown.splitlines()) < 80
