@@ -56,6 +56,18 @@ class Precision(Enum):
     fp16 = "fp16"
 
 
+class Algorithm(Enum):
+    """How scales and zero points are chosen.
+
+    rtn: rounding to nearest; k_quant: a search for the least error, slower; hqq: Half-Quadratic
+    Quantization, slowest, and slow to run on a CPU.
+    """
+
+    rtn = "rtn"
+    k_quant = "k_quant"
+    hqq = "hqq"
+
+
 class ExporterName(Enum):
     """What writes the ONNX graph."""
 
@@ -103,12 +115,21 @@ class Model:
 
 @dataclass
 class Quantization:
-    """Block-wise weight quantization of the MatMul nodes (ONNX Runtime's MatMulNBits)."""
+    """Block-wise weight quantization of the MatMul nodes (ONNX Runtime's MatMulNBits).
+
+    accuracy_level: 4 multiplies in int8, 0 to 3 in fp32; below 4, 8 bits are slow on a CPU.
+    eight_bit: modules kept at 8 bits, by their names in the checkpoint or by patterns of them, such
+    as `lm_head` and `*.down_proj`. embedding: whether the token embedding is quantized too; None is
+    only where it is tied to the LM head, so that the two stay one tensor.
+    """
 
     bits: int = 4
     block_size: int = 32
     symmetric: bool = True
     accuracy_level: int = 4
+    algorithm: Algorithm = Algorithm.rtn
+    eight_bit: list[str] = field(default_factory=list)
+    embedding: bool | None = None
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with these values, one sentence each."""
@@ -120,6 +141,38 @@ class Quantization:
             )
         if self.accuracy_level not in range(5):
             yield f"target.quantization.accuracy_level={self.accuracy_level}: must be 0 to 4"
+        if self.bits == 8 and self.eight_bit:
+            yield (
+                f"target.quantization.eight_bit={self.eight_bit}: with bits=8 every module is at 8 "
+                "bits; leave it out, or set bits=4"
+            )
+        if self.symmetric and self.algorithm is not Algorithm.rtn:
+            yield (
+                f"target.quantization.symmetric=true: {self.algorithm.value} always finds zero "
+                "points; set symmetric=false, or algorithm=rtn"
+            )
+        if self.algorithm is Algorithm.hqq:
+            yield from self._hqq_problems()
+
+    def _hqq_problems(self) -> Iterator[str]:
+        """Yield what onnxruntime cannot do with float zero points, which only hqq has."""
+        if self.bits == 8 or self.eight_bit:
+            key, value = ("bits", 8) if self.bits == 8 else ("eight_bit", self.eight_bit)
+            yield (
+                f"target.quantization.{key}={value}: onnxruntime runs hqq at 4 bits only; "
+                "set algorithm=rtn or k_quant, or keep all at 4 bits"
+            )
+        if self.accuracy_level != 0:
+            yield (
+                f"target.quantization.accuracy_level={self.accuracy_level}: onnxruntime ignores it "
+                "for hqq, and on a CPU unpacks the weights anew for each token, many times slower "
+                "than rtn or k_quant; set accuracy_level=0 if you want hqq nevertheless"
+            )
+        if self.embedding:
+            yield (
+                "target.quantization.embedding=true: onnxruntime has no embedding with hqq's zero "
+                "points; set embedding=null or false, or algorithm=rtn or k_quant"
+            )
 
 
 @dataclass

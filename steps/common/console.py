@@ -80,6 +80,17 @@ def quiet() -> Iterator[None]:
             logging.disable(disabled)
 
 
+@contextlib.contextmanager
+def logging_untouched() -> Iterator[None]:
+    """Keep an import from turning on every library's log: `basicConfig` spares a set-up root."""
+    guard = logging.NullHandler()
+    logging.root.addHandler(guard)
+    try:
+        yield
+    finally:
+        logging.root.removeHandler(guard)
+
+
 class _Aside(io.StringIO):
     """A standard error that swallows what is printed; rich looks behind it, at the real one."""
 

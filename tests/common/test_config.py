@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from steps.common import config as configs
-from steps.common.config import CONF, RUNTIMES, Config, Precision, Provider, load
+from steps.common import overrides as command_line
+from steps.common.config import CONF, RUNTIMES, Algorithm, Config, Precision, Provider, load
 from steps.common.errors import BadArguments
 
 CHOICES = [(group, choice) for group, choices in configs.groups().items() for choice in choices]
@@ -38,7 +39,7 @@ def test_the_defaults_are_the_bundled_model_at_cpu_int4() -> None:
     assert config.target.name == "cpu_int4"
     quantization = config.target.quantization
     assert quantization is not None
-    assert dataclasses.astuple(quantization) == (4, 32, True, 4)
+    assert dataclasses.astuple(quantization) == (4, 32, True, 4, Algorithm.rtn, [], None)
     assert config.generation.temperature == 0
 
 
@@ -65,6 +66,55 @@ def test_leaves_carry_hydra_names() -> None:
     assert values["target.quantization.bits"] == 8
     assert values["evaluation.limit"] == 3
     assert values["target.provider"] == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("text", "patterns"),
+    [
+        ("[lm_head]", ["lm_head"]),
+        ("[lm_head,*.down_proj]", ["lm_head", "*.down_proj"]),
+        ("['model.layers.[0-3].*']", ["model.layers.[0-3].*"]),
+        ("[]", []),
+    ],
+)
+def test_a_list_comes_from_the_command_line(text: str, patterns: list[str]) -> None:
+    """As Hydra takes it, and in the two arguments that MLflow makes of a -P."""
+    key = "target.quantization.eight_bit"
+
+    for arguments in ([f"{key}={text}"], [f"--{key}", text]):
+        config = load(command_line.from_arguments(arguments))
+        assert config.target.quantization is not None
+        assert config.target.quantization.eight_bit == patterns
+        assert configs.leaves(config)[key] == patterns
+
+
+def test_quantization_can_be_chosen_key_by_key() -> None:
+    chosen = {"algorithm": "k_quant", "symmetric": False, "block_size": 64, "embedding": True}
+    config = load([f"target.quantization.{key}={value}" for key, value in chosen.items()])
+
+    values = configs.leaves(config)
+    assert {key: values[f"target.quantization.{key}"] for key in chosen} == chosen
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({"algorithm": "gptq"}, r"algorithm: .*expected one of \[rtn, k_quant, hqq\]"),
+        ({"algorithm": "k_quant"}, "symmetric=true: k_quant .* set symmetric=false"),
+        ({"algorithm": "hqq"}, "symmetric=true: hqq"),
+        ({"algorithm": "hqq", "bits": 8}, "bits=8: .* hqq at 4 bits only"),
+        ({"algorithm": "hqq", "eight_bit": "[lm_head]"}, r"eight_bit=\['lm_head'\]: .* hqq"),
+        ({"algorithm": "hqq", "symmetric": "false"}, "accuracy_level=4: .* set accuracy_level=0"),
+        ({"algorithm": "hqq", "embedding": "true"}, "embedding=true: .* set embedding=null"),
+        ({"bits": 8, "eight_bit": "[lm_head]"}, r"eight_bit=\['lm_head'\]: with bits=8"),
+        ({"eight_bit": "lm_head"}, "target.quantization.eight_bit"),
+    ],
+)
+def test_quantization_that_onnxruntime_has_not_is_refused(
+    chosen: dict[str, object], said: str
+) -> None:
+    with pytest.raises(BadArguments, match=said):
+        load([f"target.quantization.{key}={value}" for key, value in chosen.items()])
 
 
 def test_a_model_is_named_after_its_id_or_folder(tmp_path: Path) -> None:
