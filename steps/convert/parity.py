@@ -1,41 +1,36 @@
-"""Does the converted model compute what the original computes? Logits and token ids, compared.
+"""Does the converted model compute what the original computes? Two questions, two answers.
 
-The original is transformers' own forward pass in fp32; the converted model runs in the GenAI
-runtime, on the CPU, the way it will be served.
+`compare` measures how far the finished model is from the original: what rounding costs.
+`prove` asks whether the graph is right, before rounding hides what is wrong with it: computing in
+fp32 with the weights as they were written, it must give the logits that transformers' own code
+gives with those very weights.
 """
 
-import json
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnxruntime_genai as og
-import torch
 from numpy.typing import NDArray
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from steps.common.console import counting
+from steps.common.config import Precision, Target
+from steps.common.console import counting, working
 from steps.common.errors import UserError
-from steps.convert.export import architecture
+from steps.convert import reference, variants
+from steps.convert.checkpoint import Checkpoint
+from steps.convert.export import Exported
+from steps.convert.probes import Probe
+from steps.convert.reference import Logits, Original
+from steps.convert.runtime_process import Call, ask
 
-Logits = NDArray[np.float32]
+# fp32 kernels differ in the order of their sums. A share of the largest logit, but of 1 at least:
+# anything above it is another computation.
+FP32_TOLERANCE = 1e-3
 
-
-@dataclass(frozen=True)
-class Reference:
-    """What the original makes of one probe text.
-
-    prompt: the text as a user turn in the chat template; text_ids, prompt_ids: token ids of both;
-    logits: float32 [tokens of the prompt, vocabulary].
-    """
-
-    text: str
-    prompt: str
-    text_ids: list[int]
-    prompt_ids: list[int]
-    logits: Logits
+# Enough rows for a batch of unequal lengths, few enough that a large model runs them quickly.
+PROOF_ROWS = 4
+PROOF_STEPS = 4
 
 
 @dataclass(frozen=True)
@@ -54,61 +49,26 @@ class Parity:
     tokenizer_mismatches: int
 
 
-def run_original(weights: Path, texts: Sequence[str]) -> list[Reference]:
-    """Run transformers' model of a snapshot folder over the probe texts.
+def compare(
+    expected: Sequence[Logits], folder: Path, graph: str, probes: Sequence[Probe], what: str
+) -> Parity:
+    """Run a graph of the converted folder over the probes; compare with the original's logits.
 
-    Raises UserError for a model that transformers cannot load, or that has no chat template.
+    graph: one that gives the logits of all positions; what: which model this is, for the progress
+    bar.
     """
-    tokenizer, model = _load(weights)
-    references = []
-    with counting() as progress, torch.inference_mode():
-        for text in progress.track(texts, description="parity: original"):
-            turn = [{"role": "user", "content": text}]
-            prompt = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-            ids = tokenizer(prompt, add_special_tokens=False).input_ids
-            logits = model(torch.tensor([ids])).logits[0].numpy()
-            text_ids = tokenizer(text, add_special_tokens=False).input_ids
-            references.append(Reference(text, prompt, text_ids, ids, logits))
-    return references
-
-
-def _load(weights: Path) -> tuple[Any, Any]:
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(weights, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(
-            weights, dtype=torch.float32, local_files_only=True, trust_remote_code=False
-        )
-    except (ValueError, RuntimeError, KeyError, OSError) as error:
-        raise UserError(
-            f"transformers cannot load the model ({architecture(weights)}): "
-            f"{str(error).splitlines()[0][:200]}. See that config.json, the tokenizer and the "
-            "weights belong together, and that it is a causal language model"
-        ) from error
-    if tokenizer.chat_template is None:
-        raise UserError(
-            f"the model ({architecture(weights)}) has no chat template, so it cannot take chat "
-            "messages: choose its instruct version, or add chat_template.jinja to its folder"
-        )
-    return tokenizer, model.eval()
-
-
-def compare(references: Sequence[Reference], folder: Path, what: str) -> Parity:
-    """Run the converted model over what the original was given and compare.
-
-    what: which state of the model this is, for the progress bar.
-    """
-    config = og.Config(str(folder))
-    config.clear_providers()
-    model = og.Model(config)
-    tokenizer = og.Tokenizer(model)
-    mismatches = sum(not _tokenizes_alike(reference, tokenizer) for reference in references)
+    calls = [Call("logits", [probe.prompt_ids]) for probe in probes]
+    calls += [Call("differs", list(dataclasses.astuple(probe))) for probe in probes]
     differences, divergences, agreements = [], [], []
     with counting() as progress:
-        for reference in progress.track(references, description=f"parity: {what}"):
-            logits = _run(model, reference.prompt_ids)
-            differences.append(np.abs(logits - reference.logits).max())
-            divergences.append(_kl(reference.logits, logits))
-            agreements.append(logits.argmax(-1) == reference.logits.argmax(-1))
+        task = progress.add_task(f"parity: {what}", total=len(probes))
+        results = ask(folder, graph, calls)
+        for original, logits in zip(expected, results, strict=False):
+            differences.append(np.abs(logits - original).max())
+            divergences.append(_kl(original, logits))
+            agreements.append(logits.argmax(-1) == original.argmax(-1))
+            progress.advance(task)
+        mismatches = sum(bool(differs) for differs in results)
     return Parity(
         max_abs_diff=float(max(differences)),
         mean_kl=float(np.concatenate(divergences).mean()),
@@ -117,22 +77,44 @@ def compare(references: Sequence[Reference], folder: Path, what: str) -> Parity:
     )
 
 
-def _tokenizes_alike(reference: Reference, tokenizer: og.Tokenizer) -> bool:
-    turn = json.dumps([{"role": "user", "content": reference.text}])
-    found = (
-        tokenizer.apply_chat_template(turn, add_generation_prompt=True),
-        tokenizer.encode(reference.prompt).tolist(),
-        tokenizer.encode(reference.text).tolist(),
-    )
-    return found == (reference.prompt, reference.prompt_ids, reference.text_ids)
+def prove(
+    exported: Exported,
+    original: Original,
+    checkpoint: Checkpoint,
+    folder: Path,
+    target: Target,
+    probes: Sequence[Probe],
+) -> float:
+    """Compare the graph, computing exactly, with the original on the weights in the folder.
+
+    A padded batch of prompts of unequal lengths, and the first tokens of its answers, which go by
+    the KV cache. Returns the largest absolute difference of any logit; raises UserError where it is
+    above the tolerance.
+    """
+    rows = [probe.prompt_ids for probe in probes[:PROOF_ROWS]]
+    stored = variants.Stored(exported, checkpoint, folder, half=target.precision is Precision.fp16)
+    with (
+        variants.exact(exported, stored, folder) as graph,
+        working("proof: the graph, computing exactly"),
+    ):
+        (found,) = ask(folder, graph, [Call("continued", [rows, PROOF_STEPS])])
+    answers = found[:-1].argmax(-1).T
+    texts = [[*row, *answer] for row, answer in zip(rows, answers.tolist(), strict=True)]
+    expected = reference.logits(original.model, stored, texts)
+    wanted = np.stack([logits[-PROOF_STEPS:] for logits in expected], axis=1)
+    difference = float(np.nanmax(np.abs(found - wanted)))
+    refuse_another(difference, largest=float(np.abs(wanted).max()))
+    return difference
 
 
-def _run(model: og.Model, ids: Sequence[int]) -> Logits:
-    params = og.GeneratorParams(model)
-    params.set_search_options(max_length=len(ids) + 1)
-    generator = og.Generator(model, params)
-    generator.append_tokens(np.array([ids], dtype=np.int32))
-    return np.asarray(generator.get_output("logits")[0], dtype=np.float32)
+def refuse_another(difference: float, *, largest: float) -> None:
+    """Raise UserError where fp32 logits differ by more than the order of sums explains."""
+    if not difference <= FP32_TOLERANCE * max(1.0, largest):
+        raise UserError(
+            f"the ONNX graph is not the original: its fp32 logits differ by {difference:.2g}, the "
+            f"largest of them is {largest:.2g} and a share of {FP32_TOLERANCE:g} is allowed. "
+            "Try the other exporter (exporter=builder or exporter=optimum)"
+        )
 
 
 def _kl(reference: Logits, other: Logits) -> NDArray[np.float64]:

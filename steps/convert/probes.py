@@ -1,6 +1,10 @@
 """The texts that the parity check runs through the original and the converted model."""
 
-PROBES = (
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+TEXTS = (
     "What is the capital of France?",
     "Explain in two sentences why the sky is blue.",
     "Write a haiku about autumn rain.",
@@ -18,3 +22,32 @@ PROBES = (
     "ALLCAPS lowercase MixedCase snake_case kebab-case",
     "The quick brown fox jumps over the lazy dog. " * 6,
 )
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A text and what the original's tokenizer makes of it.
+
+    prompt: the text as a user turn in the chat template; text_ids, prompt_ids: token ids of both.
+    """
+
+    text: str
+    prompt: str
+    text_ids: list[int]
+    prompt_ids: list[int]
+
+
+def prepare(tokenizer: Any, texts: Sequence[str] = TEXTS) -> list[Probe]:
+    """Tokenize texts with transformers' tokenizer; only the chat template adds special tokens."""
+    return [_probe(tokenizer, text) for text in texts]
+
+
+def _probe(tokenizer: Any, text: str) -> Probe:
+    turn = [{"role": "user", "content": text}]
+    prompt = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+    return Probe(
+        text=text,
+        prompt=prompt,
+        text_ids=tokenizer(text, add_special_tokens=False).input_ids,
+        prompt_ids=tokenizer(prompt, add_special_tokens=False).input_ids,
+    )

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -17,9 +18,11 @@ from transformers import (
 
 from steps.common.config import PROJECT, ExporterName, Target, load
 from steps.common.errors import UserError
-from steps.convert import parity
+from steps.convert import parity, reference, variants
+from steps.convert.checkpoint import Checkpoint
 from steps.convert.conversion import Conversion, convert_model
-from steps.convert.export import GRAPH
+from steps.convert.probes import prepare
+from steps.convert.saving import DATA, GRAPH
 
 BUNDLED = PROJECT / "bundled" / "tiny_phi3"
 
@@ -90,7 +93,6 @@ def test_the_builder_writes_its_own_graph(tmp_path: Path) -> None:
 
 def test_parity_figures_are_those_of_torch(tmp_path: Path) -> None:
     """An independent computation: KL by torch over the logits of a perturbed model."""
-    texts = ["What is the capital of France?", "Hello"]
     weights, perturbed = tmp_path / "weights", tmp_path / "perturbed"
     shutil.copytree(BUNDLED, perturbed)
     shutil.copytree(BUNDLED, weights)
@@ -103,16 +105,20 @@ def test_parity_figures_are_those_of_torch(tmp_path: Path) -> None:
     folder = tmp_path / "onnx"
     folder.mkdir()
     convert_model(perturbed, folder, _target("cpu_fp32"), ExporterName.optimum)
+    tokenizer = AutoTokenizer.from_pretrained(weights)
+    probes = prepare(tokenizer, ["What is the capital of France?", "Hello"])
+    unperturbed = reference.load(weights).model
+    expected = reference.logits(
+        unperturbed, Checkpoint.of(weights, unperturbed), [probe.prompt_ids for probe in probes]
+    )
 
-    found = parity.compare(parity.run_original(weights, texts), folder, "perturbed")
+    with variants.all_positions(folder) as graph:
+        found = parity.compare(expected, folder, graph, probes, "perturbed")
 
     original = AutoModelForCausalLM.from_pretrained(weights)
-    tokenizer = AutoTokenizer.from_pretrained(weights)
     divergences, differences = [], []
-    for text in texts:
-        ids = tokenizer.apply_chat_template(
-            [{"role": "user", "content": text}], add_generation_prompt=True, return_tensors="pt"
-        )
+    for probe in probes:
+        ids = torch.tensor([probe.prompt_ids])
         with torch.no_grad():
             a, b = original(ids).logits[0].double(), model(ids).logits[0].double()
         differences.append(float((a - b).abs().max()))
@@ -120,11 +126,59 @@ def test_parity_figures_are_those_of_torch(tmp_path: Path) -> None:
         divergences += torch.nn.functional.kl_div(q, p, log_target=True, reduction="none").sum(-1)
     assert found.max_abs_diff == pytest.approx(max(differences), abs=1e-4)
     assert found.mean_kl == pytest.approx(float(np.mean(divergences)), rel=1e-3)
+    assert not (folder / graph).exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["target=cpu_int4"],
+        ["target=cpu_int8"],
+        ["target=cpu_int4", "target.quantization.symmetric=false"],
+        ["target=cpu_int4", "target.quantization.block_size=64"],
+    ],
+)
+def test_streamed_bytes_are_those_of_the_whole_model_in_memory(
+    tmp_path: Path, options: list[str]
+) -> None:
+    """ONNX Runtime's quantizer over the fp32 graph, all of it loaded, writes the same bytes."""
+    target = load(options).target
+    assert target.quantization is not None
+    fp32, streamed, again = (tmp_path / name for name in ("fp32", "streamed", "again"))
+    for folder, chosen in ((fp32, _target("cpu_fp32")), (streamed, target), (again, target)):
+        folder.mkdir()
+        convert_model(BUNDLED, folder, chosen, ExporterName.optimum)
+    quantizer = MatMulNBitsQuantizer(
+        onnx.load(fp32 / GRAPH),
+        bits=target.quantization.bits,
+        block_size=target.quantization.block_size,
+        is_symmetric=target.quantization.symmetric,
+        accuracy_level=4,
+    )
+    quantizer.process()
+
+    assert _inputs_of_matmuls(streamed) == _inputs_of_matmuls(quantizer.model.model)
+    assert (streamed / DATA).read_bytes() == (again / DATA).read_bytes()
+    assert (streamed / GRAPH).read_bytes() == (again / GRAPH).read_bytes()
+
+
+def _inputs_of_matmuls(model: Path | onnx.ModelProto) -> list[list[bytes]]:
+    """Return the constant inputs of the quantized MatMuls, in the graph's order."""
+    if isinstance(model, Path):
+        model = onnx.load(model / GRAPH)
+    tensors = {t.name: onnx.numpy_helper.to_array(t).tobytes() for t in model.graph.initializer}
+    found = [
+        [tensors[name] for name in node.input[1:] if name]
+        for node in model.graph.node
+        if node.op_type == "MatMulNBits"
+    ]
+    assert len(found) == 17
+    return found
 
 
 def test_another_computation_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit is real: with none allowed, rounding alone fails the step."""
-    monkeypatch.setattr("steps.convert.conversion.FP32_TOLERANCE", 0.0)
+    monkeypatch.setattr("steps.convert.parity.FP32_TOLERANCE", 0.0)
 
     with pytest.raises(UserError, match="fp32 logits differ by"):
         _converted(tmp_path / "fp32", "cpu_fp32")
@@ -167,7 +221,8 @@ def test_an_unknown_architecture_is_refused_by_name(tmp_path: Path, exporter: Ex
     ("file", "content", "said"),
     [
         ("tokenizer_config.json", {"chat_template": None}, "has no chat template"),
-        ("config.json", {"hidden_size": 64}, "transformers cannot load the model"),
+        ("config.json", {"hidden_size": 96}, "have other shapes than config.json asks for"),
+        ("config.json", {"hidden_size": 64}, "have other shapes than config.json asks for"),
         ("config.json", {"model_type": "none-such"}, "transformers cannot load the model"),
     ],
 )

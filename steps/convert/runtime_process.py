@@ -1,0 +1,82 @@
+"""A `Runtime` in a process of its own, whose memory is given back with its end.
+
+`ask` starts it: `python -m steps.convert.runtime_process JOB`, JOB being a file of the arguments.
+The child writes each result to an .npy file and the file's name to standard output.
+"""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from steps.common.errors import UserError
+from steps.convert.runtime import Runtime
+
+_PROJECT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A method of `Runtime` and its arguments: what JSON can hold."""
+
+    method: str
+    arguments: list[Any]
+
+
+def ask(folder: Path, graph: str, calls: Sequence[Call]) -> Iterator[NDArray[Any]]:
+    """Load a graph of a converted folder and yield the result of each call as soon as it is there.
+
+    Raises UserError where the runtime cannot load or run the graph.
+    """
+    asked = [dataclasses.asdict(call) for call in calls]
+    with tempfile.TemporaryDirectory() as scratch:
+        job, errors = Path(scratch) / "job.json", Path(scratch) / "errors.txt"
+        job.write_text(json.dumps({"folder": str(folder), "graph": graph, "calls": asked}))
+        with errors.open("wb") as stderr, _start(job, stderr) as child:
+            try:
+                done = 0
+                for line in child.stdout:
+                    yield np.load(Path(scratch) / line.strip(), allow_pickle=False)
+                    done += 1
+            finally:
+                child.kill()
+        if done < len(calls):
+            raise UserError(_failure(graph, child.returncode, errors.read_text(errors="replace")))
+
+
+def _start(job: Path, stderr: Any) -> Any:
+    command = [sys.executable, "-m", "steps.convert.runtime_process", str(job)]
+    return subprocess.Popen(command, cwd=_PROJECT, stdout=subprocess.PIPE, stderr=stderr, text=True)
+
+
+def _failure(graph: str, status: int, errors: str) -> str:
+    reason = errors.strip().splitlines()[-1] if errors.strip() else f"exit status {status}"
+    return (
+        f"the GenAI runtime cannot run the converted model ({graph}): {reason[:300]}. See that "
+        "there is enough free memory for it; else try the other exporter or another target"
+    )
+
+
+def _main() -> None:
+    job = json.loads(Path(sys.argv[1]).read_text())
+    runtime = Runtime(Path(job["folder"]), job["graph"])
+    for number, call in enumerate(job["calls"]):
+        name = f"{number}.npy"
+        np.save(
+            Path(sys.argv[1]).parent / name,
+            getattr(runtime, call["method"])(*call["arguments"]),
+            allow_pickle=False,
+        )
+        print(name, flush=True)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,130 @@
+"""Other graphs over the weights that a converted folder holds, for its proofs; none is kept."""
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from numpy.typing import NDArray
+
+from steps.convert import blockwise
+from steps.convert.blockwise import QuantizedWeight
+from steps.convert.checkpoint import Checkpoint
+from steps.convert.export import Exported
+from steps.convert.lowering import lower
+from steps.convert.passes import last_position
+from steps.convert.passes.graph import Builder, finish, rank
+from steps.convert.saving import GRAPH
+
+Array = NDArray[Any]
+
+
+@contextlib.contextmanager
+def all_positions(folder: Path) -> Iterator[str]:
+    """Write the converted graph with the logits of all positions; yield its file's name."""
+    model = ir.load(folder / GRAPH)
+    last_position.undo(model)
+    with _written(model, folder, "positions.onnx") as name:
+        yield name
+
+
+@contextlib.contextmanager
+def exact(exported: Exported, tensors: "Stored", folder: Path) -> Iterator[str]:
+    """Write the graph so that it computes in fp32 with the weights as they lie in the folder.
+
+    Quantized weights are multiplied as the numbers they stand for, those in fp16 are widened.
+    """
+    model = exported.graph.clone()
+    quantization = exported.quantization
+    if quantization is not None:
+        quantization = dataclasses.replace(quantization, accuracy_level=0)
+    lower(model, tensors, quantization, half=False)
+    _read_from(model, ir.load(folder / GRAPH))
+    with _written(model, folder, "exact.onnx") as name:
+        yield name
+
+
+class Stored(Mapping[str, torch.Tensor]):
+    """The weights of a converted folder by their names in the checkpoint: float32, read anew."""
+
+    def __init__(
+        self, exported: Exported, original: Checkpoint, folder: Path, *, half: bool
+    ) -> None:
+        """Read from `folder` what is quantized; the rest is that of `original`, rounded if half."""
+        self._schemes = exported.schemes
+        self._original = original
+        self._half = half
+        self._tensors = {
+            name: value.const_value
+            for name, value in ir.load(folder / GRAPH).graph.initializers.items()
+        }
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        """Return what the converted graph multiplies by."""
+        if name in self._schemes:
+            return torch.from_numpy(blockwise.dequantize(self._quantized(name)))
+        tensor = self._original[name]
+        return tensor.half().float() if self._half else tensor
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the checkpoint's names."""
+        return iter(self._original)
+
+    def __len__(self) -> int:
+        """Return the number of names."""
+        return len(self._original)
+
+    def _quantized(self, name: str) -> QuantizedWeight:
+        bits = self._schemes[name].bits
+        columns = self._original.shape(name)[1]
+        zero_points = f"{name}_zero_points"
+        return QuantizedWeight(
+            bits,
+            columns,
+            self._array(f"{name}_Q{bits}"),
+            self._array(f"{name}_scales").astype(np.float32),
+            self._array(zero_points) if zero_points in self._tensors else None,
+        )
+
+    def _array(self, name: str) -> Array:
+        """Read a tensor, by no mapping of the file: what is touched of one counts as memory."""
+        tensor: Any = self._tensors[name]
+        if not isinstance(tensor, ir.ExternalTensor):
+            array: Array = tensor.numpy()
+            return array
+        kind, shape = tensor.dtype.numpy(), tensor.shape.numpy()
+        count = math.prod(shape)
+        return np.fromfile(tensor.path, kind, count, offset=tensor.offset or 0).reshape(shape)
+
+
+def _read_from(model: ir.Model, written: ir.Model) -> None:
+    """Let a graph read what is large from the data of the written one, widened if need be.
+
+    Vectors (norms, biases, rotary caches too) it has of its own, in fp32.
+    """
+    build = Builder(model)
+    for name, value in list(model.graph.initializers.items()):
+        source, planned = written.graph.initializers.get(name), value.const_value
+        if source is None or rank(value) == 1 or not isinstance(planned, ir.LazyTensor):
+            continue
+        uses = list(value.uses())
+        value.const_value, value.type = source.const_value, source.type
+        if source.dtype != planned.dtype:
+            widened = build.cast(value, planned.dtype)
+            for use in uses:
+                use.node.replace_input_with(use.idx, widened)
+    finish(model)
+
+
+@contextlib.contextmanager
+def _written(model: ir.Model, folder: Path, name: str) -> Iterator[str]:
+    ir.save(model, folder / name)
+    try:
+        yield name
+    finally:
+        (folder / name).unlink()
