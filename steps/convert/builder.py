@@ -11,6 +11,27 @@ from steps.common.errors import UserError
 
 CONFIG = "genai_config.json"
 
+# Text models that onnxruntime-genai 0.15.2 has a type for; for any other the builder guesses a
+# config, and the runtime then refuses it.
+_KNOWN = frozenset(
+    f"{name}ForCausalLM"
+    for name in (
+        *("Ernie4_5", "Gemma", "Gemma2", "Gemma3", "GptOss", "Granite", "HunYuanDenseV1"),
+        *("InternLM2", "Lfm2", "Llama", "Mistral", "Nemotron", "Olmo", "Phi", "Phi3", "Phi3Small"),
+        *("PhiMoE", "Qwen2", "Qwen3", "SmolLM3"),
+    )
+)
+
+
+def check_known(weights: Path) -> None:
+    """Raise UserError, before any work, for an architecture the GenAI runtime cannot run."""
+    names = json.loads((weights / "config.json").read_text()).get("architectures") or []
+    if not _KNOWN.intersection(names):
+        raise UserError(
+            f"ONNX Runtime GenAI does not run {architecture(weights)}: choose a model of one of "
+            f"{', '.join(sorted(_KNOWN))}"
+        )
+
 
 def write_graph(weights: Path, folder: Path, target: Target) -> None:
     """Write graph and config with the GenAI model builder, quantized for the target.

@@ -77,6 +77,12 @@ class Checkpoint(Mapping[str, torch.Tensor]):
         """The names of all tensors, in the model's order."""
         return tuple(self._stored)
 
+    def aliases(self, name: str) -> tuple[str, ...]:
+        """Return all names of a tensor, itself included: more than one where it is tied."""
+        return tuple(
+            other for other, stored in self._stored.items() if stored == self._stored[name]
+        )
+
     def shape(self, name: str) -> Shape:
         """Return the shape of a tensor without reading it."""
         return self._stored[name].shape

@@ -13,8 +13,8 @@ import numpy as np
 from steps.common import console
 from steps.common.config import ExporterName, Precision, Target
 from steps.common.errors import UserError
-from steps.common.memory import peak_rss_bytes
-from steps.convert import builder, parity, reference, variants
+from steps.common.memory import give_back_freed, peak_rss_bytes
+from steps.convert import builder, parity, reference, skeleton, variants
 from steps.convert.checkpoint import Checkpoint
 from steps.convert.export import export
 from steps.convert.parity import Parity
@@ -74,7 +74,11 @@ def convert_model(weights: Path, folder: Path, target: Target, exporter: Exporte
     not the original: a graph that computes something else, or a probe text tokenized differently.
     """
     start = time.perf_counter()
+    give_back_freed()
     original = reference.load(weights)
+    builder.check_known(weights)
+    if exporter is ExporterName.optimum:
+        skeleton.check_exportable(weights, original.model.config)
     checkpoint = Checkpoint.of(weights, original.model)
     probes = prepare(original.tokenizer)
     exact, passes = None, tuple[Matched, ...]()

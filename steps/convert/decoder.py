@@ -1,4 +1,4 @@
-"""What the graph passes must know of the PyTorch model: its attention, its rotary caches, its norms.
+"""What the graph passes must know of the PyTorch model: attention, rotary caches, norms.
 
 Only attention classes that are listed here, and tested against transformers, are described; others
 stay as optimum exports them.
@@ -76,7 +76,7 @@ def describe(model: PreTrainedModel) -> Decoder:
         (path, module) for path, module in model.named_modules() if path.endswith(".self_attn")
     ]
     known = [(path, module) for path, module in found if type(module).__name__ in _ATTENTION]
-    names = {_rotary_name(module) for _, module in known} - {None}
+    names = {name for _, module in known if (name := _rotary_name(module)) is not None}
     return Decoder(
         layers=model.config.num_hidden_layers,
         attentions=tuple(_attention(path, module) for path, module in known),
@@ -160,15 +160,16 @@ def _rotary(model: PreTrainedModel, name: str) -> Rotary:
         return Rotary(*_caches(embedding, positions))
     switch = getattr(model.config, "original_max_position_embeddings", positions)
     short, long = _caches(embedding, switch), _caches(embedding, positions)
-    return Rotary(*(np.concatenate(pair) for pair in zip(short, long, strict=True)), switch=switch)
+    cos, sin = (np.concatenate(pair) for pair in zip(short, long, strict=True))
+    return Rotary(cos, sin, switch)
 
 
 def _caches(embedding: nn.Module, positions: int) -> tuple[Cache, Cache]:
     with torch.no_grad():
-        cos, sin = embedding(torch.zeros(1), torch.arange(positions)[None])
-    # transformers doubles them: the second half rotates by the same angles.
-    half = cos.shape[-1] // 2
-    return tuple(cache[0, :, :half].contiguous().numpy() for cache in (cos, sin))
+        doubled = embedding(torch.zeros(1), torch.arange(positions)[None])
+    # As transformers has them, the second half rotates by the same angles.
+    cos, sin = (cache[0].chunk(2, dim=-1)[0].contiguous().numpy() for cache in doubled)
+    return cos, sin
 
 
 def _norms(model: PreTrainedModel) -> Iterator[Norm]:

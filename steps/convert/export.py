@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
+from transformers import PretrainedConfig
 
 from steps.common import console
 from steps.common.config import Precision, Quantization, Target
+from steps.common.errors import UserError
 from steps.convert import builder, decoder, passes, skeleton
 from steps.convert.checkpoint import Checkpoint
 from steps.convert.lowering import lower
@@ -15,6 +17,10 @@ from steps.convert.passes.graph import Matched
 from steps.convert.reference import Original
 from steps.convert.saving import save
 from steps.convert.schemes import Scheme
+
+# At this length ONNX Runtime GenAI 0.15.2 computes the KV cache of a phi3 model anew, if it runs
+# one text and no batch. It is the original length of all Phi models with LongRoPE.
+_BORDER = 4096
 
 
 @dataclass(frozen=True)
@@ -36,19 +42,22 @@ def export(
 ) -> Exported:
     """Write graph, weights and config of a model into `folder`, as the target has them.
 
-    No more than one weight is in memory at a time. Raises UserError, before any work, for an
-    architecture that optimum or the GenAI runtime does not know.
+    No more than one weight is in memory at a time. Raises UserError where the GenAI builder has no
+    config for the model, and for a graph that would be wrong for long texts.
     """
-    skeleton.check_exportable(weights, original.model.config)
     builder.write_config(weights, folder, target)
     with console.working("optimum exports the graph"):
         traceable = skeleton.weightless(original.model)
         graph = skeleton.trace(traceable)
+    described = decoder.describe(traceable)
     with console.working("the passes rewrite the graph"):
-        matched = passes.fuse(graph, decoder.describe(traceable))
+        matched = passes.fuse(graph, described)
     _tell(matched)
     if matched[0].matched:
+        _tell_borders(described)
         builder.share_cache(folder)
+    else:
+        _refuse_lengths(original.model.config)
     written = graph.clone()
     half = target.precision is Precision.fp16
     schemes = lower(written, checkpoint, target.quantization, half=half)
@@ -62,4 +71,34 @@ def _tell(matched: list[Matched]) -> None:
         console.warn(
             f"graph pass {incomplete.name}: {incomplete.reason}; that part stays as optimum "
             "exported it, and runs slower"
+        )
+
+
+def _tell_borders(model: decoder.Decoder) -> None:
+    """Warn of LongRoPE whose border the runtime does not know; at its own it computes anew."""
+    for border in sorted({rotary.switch for rotary in model.rotaries.values()} - {0, _BORDER}):
+        console.warn(
+            f"the model rotates texts of more than {border} tokens by other angles, and ONNX "
+            f"Runtime GenAI computes what came before anew at {_BORDER} tokens only: an answer "
+            f"that grows past {border} is another from there on than transformers'. Prompts that "
+            "are longer already are right"
+        )
+
+
+def _refuse_lengths(config: PretrainedConfig) -> None:
+    """Raise UserError for LongRoPE, warn of windows: both are right in the fused graph only.
+
+    optimum's has the short factors alone, and takes padding for text in a window.
+    """
+    scaling = getattr(config, "rope_scaling", None) or {}
+    if scaling.get("rope_type", scaling.get("type")) == "longrope":
+        raise UserError(
+            f"optimum's graph of {config.model_type} is wrong for long texts: it has but the short "
+            "factors of its LongRoPE, and its attention could not be replaced. Try exporter=builder"
+        )
+    if window := getattr(config, "sliding_window", None):
+        console.warn(
+            f"optimum's graph counts padding in the sliding window of {window} tokens: in a batch "
+            "of unequal lengths the shorter texts see less. Generate one text at a time, or try "
+            "exporter=builder"
         )

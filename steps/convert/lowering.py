@@ -22,13 +22,16 @@ from steps.convert.passes.graph import (
     CONTRIB,
     WEIGHT,
     Builder,
+    embedded_weight,
     finish,
     fixed_values,
     is_weight,
+    multiplied_weight,
     name_of,
     shape_of,
+    source_of,
 )
-from steps.convert.schemes import Scheme, embedded_weight, multiplied_weight
+from steps.convert.schemes import Scheme
 
 Tensors = Mapping[str, torch.Tensor]
 Array = NDArray[Any]
@@ -58,12 +61,12 @@ def lower(
 
 def _halve(model: ir.Model) -> None:
     """Turn the graph to fp16 by ONNX Runtime's own tool, while no weights are in it."""
-    weights = {value.name for value in model.graph.inputs if is_weight(value)}
+    weights = {v.name: source_of(v) for v in model.graph.inputs if is_weight(v)}
     proto = convert_float_to_float16(ir.to_proto(model), disable_shape_infer=True)
     model.graph = ir.from_proto(proto).graph
     for value in model.graph.inputs:
         if value.name in weights:
-            value.meta[WEIGHT] = True
+            value.meta[WEIGHT] = weights[value.name]
 
 
 class _Lowering:
@@ -74,15 +77,24 @@ class _Lowering:
     ) -> None:
         self._model = model
         self._build = Builder(model)
-        self._tensors = tensors
         self._chosen = chosen
         self._float = ir.DataType.FLOAT16 if half else ir.DataType.FLOAT
 
-        @functools.lru_cache(maxsize=1)  # its parts are written one after the other
-        def quantized(name: str) -> QuantizedWeight:
-            return chosen[name].apply(tensors[name])
+        sources = {name_of(v): source_of(v) for v in model.graph.inputs if is_weight(v)}
 
-        self._quantized = quantized
+        @functools.lru_cache(maxsize=1)  # rows of one tensor are used one after the other
+        def tensor(name: str) -> torch.Tensor:
+            return tensors[name]
+
+        def read(name: str) -> torch.Tensor:
+            source = sources[name]
+            return tensor(source.name)[source.start : source.stop]
+
+        @functools.lru_cache(maxsize=1)  # so are the parts of a quantized weight
+        def quantized(name: str) -> QuantizedWeight:
+            return chosen[name].apply(read(name))
+
+        self._read, self._quantized = read, quantized
 
     def replace(self, node: ir.Node) -> None:
         """Replace a node whose weight is quantized, or tied to the embedding."""
@@ -192,7 +204,7 @@ class _Lowering:
         ir.convenience.replace_all_uses_with(value, planned)
 
     def _reader(self, name: str) -> Callable[[], Array]:
-        return lambda: self._tensors[name].numpy()
+        return lambda: self._read(name).numpy()
 
     def _evaluator(self, value: ir.Value, names: Sequence[str]) -> Callable[[], Array]:
         """Return what computes a value from weights, by ONNX's own reference operators."""
@@ -200,8 +212,9 @@ class _Lowering:
         proto = ir.to_proto(ir.Model(graph, ir_version=self._model.ir_version))
 
         def evaluate() -> Array:
-            # In fp32, also where the graph is not: rounding comes last.
-            given = {name: self._tensors[name].numpy() for name in names}
+            # As the graph computes: its constants are of that precision too.
+            kind = self._float.numpy()
+            given = {name: self._read(name).numpy().astype(kind) for name in names}
             result: Array = ReferenceEvaluator(proto).run(None, given)[0]  # type: ignore[index]
             return result
 

@@ -1,6 +1,7 @@
 """Which weights of a graph are quantized, and how each."""
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -10,13 +11,22 @@ from steps.common.config import Quantization
 from steps.common.errors import UserError
 from steps.convert import blockwise
 from steps.convert.blockwise import QuantizedWeight
-from steps.convert.passes.graph import is_weight, name_of, shape_of
+from steps.convert.passes.graph import (
+    Source,
+    embedded_weight,
+    module_of,
+    multiplied_weight,
+    name_of,
+    shape_of,
+    source_of,
+)
 
 
 @dataclass(frozen=True)
 class Scheme:
     """How one weight is quantized; `bits` as its module has them."""
 
+    source: Source
     bits: int
     quantization: Quantization
 
@@ -39,49 +49,34 @@ def choose(graph: ir.Graph, quantization: Quantization | None) -> dict[str, Sche
     """
     if quantization is None:
         return {}
-    multiplied = _named(multiplied_weight(node) for node in graph)
-    embedded = _named(embedded_weight(node) for node in graph)
-    weights = multiplied | embedded
-    _refuse_unknown(quantization.eight_bit, [_module(name) for name in weights])
-    chosen = (
-        name
-        for name, weight in weights.items()
+    multiplied = _readers(graph, multiplied_weight)
+    embedded = _readers(graph, embedded_weight)
+    modules = {
+        weight: [module_of(node) for node in multiplied.get(weight, []) + embedded.get(weight, [])]
+        for weight in multiplied | embedded
+    }
+    _refuse_unknown(quantization.eight_bit, list(itertools.chain(*modules.values())))
+    return {
+        name_of(weight): Scheme(source_of(weight), _bits(named, quantization), quantization)
+        for weight, named in modules.items()
         if blockwise.quantizable(shape_of(weight))
-        and (name not in embedded or _takes_embedding(weight, name in multiplied, quantization))
-    )
-    return {name: Scheme(_bits(name, quantization), quantization) for name in chosen}
+        and (weight not in embedded or _takes_embedding(weight, weight in multiplied, quantization))
+    }
 
 
-def multiplied_weight(node: ir.Node) -> ir.Value | None:
-    """Return the weight [N, K] of a MatMul with its transpose, None for other nodes."""
-    given = node.inputs[1] if node.op_type == "MatMul" else None
-    transpose = given.producer() if given is not None else None
-    if transpose is None or transpose.op_type != "Transpose":
-        return None
-    weight = transpose.inputs[0]
-    return weight if weight is not None and _is_matrix(weight) else None
+def _readers(
+    graph: ir.Graph, weight_of: Callable[[ir.Node], ir.Value | None]
+) -> dict[ir.Value, list[ir.Node]]:
+    """Return the weights of a kind, each with the nodes that read it: two where it is tied."""
+    found: dict[ir.Value, list[ir.Node]] = {}
+    for node in graph:
+        if (weight := weight_of(node)) is not None:
+            found.setdefault(weight, []).append(node)
+    return found
 
 
-def embedded_weight(node: ir.Node) -> ir.Value | None:
-    """Return the weight [vocabulary, size] of an embedding, None for other nodes."""
-    weight = node.inputs[0] if node.op_type == "Gather" else None
-    return weight if weight is not None and _is_matrix(weight) else None
-
-
-def _is_matrix(value: ir.Value) -> bool:
-    return is_weight(value) and len(shape_of(value)) == 2
-
-
-def _named(weights: Iterable[ir.Value | None]) -> dict[str, ir.Value]:
-    return {name_of(weight): weight for weight in weights if weight is not None}
-
-
-def _module(weight: str) -> str:
-    return weight.removesuffix(".weight")
-
-
-def _bits(name: str, quantization: Quantization) -> int:
-    kept = blockwise.matches(quantization.eight_bit, _module(name))
+def _bits(modules: Iterable[str], quantization: Quantization) -> int:
+    kept = any(blockwise.matches(quantization.eight_bit, module) for module in modules)
     return 8 if kept else quantization.bits
 
 

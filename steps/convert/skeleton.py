@@ -24,7 +24,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from steps.common.console import quiet
 from steps.common.errors import UserError
 from steps.convert.builder import architecture
-from steps.convert.passes.graph import WEIGHT
+from steps.convert.passes.graph import WEIGHT, Source
 
 TASK = "text-generation-with-past"
 
@@ -98,7 +98,7 @@ def _tell_apart(graph: ir.Graph, model: PreTrainedModel) -> None:
     buffers = dict(model.named_buffers())
     for value in list(graph.inputs):
         if value.name in parameters:
-            value.meta[WEIGHT] = True
+            value.meta[WEIGHT] = Source(value.name)
         elif value.name in buffers:
             graph.inputs.remove(value)
             value.const_value = ir.tensor(buffers[value.name].numpy(), name=value.name)

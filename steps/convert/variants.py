@@ -57,6 +57,10 @@ class Stored(Mapping[str, torch.Tensor]):
     ) -> None:
         """Read from `folder` what is quantized; the rest is that of `original`, rounded if half."""
         self._schemes = exported.schemes
+        self._parts: dict[str, list[str]] = {}
+        for name, scheme in sorted(self._schemes.items(), key=lambda item: item[1].source.start):
+            for alias in original.aliases(scheme.source.name):
+                self._parts.setdefault(alias, []).append(name)
         self._original = original
         self._half = half
         self._tensors = {
@@ -66,8 +70,8 @@ class Stored(Mapping[str, torch.Tensor]):
 
     def __getitem__(self, name: str) -> torch.Tensor:
         """Return what the converted graph multiplies by."""
-        if name in self._schemes:
-            return torch.from_numpy(blockwise.dequantize(self._quantized(name)))
+        if parts := self._parts.get(name):
+            return torch.from_numpy(np.concatenate([self._dequantized(part) for part in parts]))
         tensor = self._original[name]
         return tensor.half().float() if self._half else tensor
 
@@ -79,17 +83,16 @@ class Stored(Mapping[str, torch.Tensor]):
         """Return the number of names."""
         return len(self._original)
 
-    def _quantized(self, name: str) -> QuantizedWeight:
-        bits = self._schemes[name].bits
-        columns = self._original.shape(name)[1]
-        zero_points = f"{name}_zero_points"
-        return QuantizedWeight(
-            bits,
-            columns,
-            self._array(f"{name}_Q{bits}"),
+    def _dequantized(self, name: str) -> Array:
+        scheme, zero_points = self._schemes[name], f"{name}_zero_points"
+        quantized = QuantizedWeight(
+            scheme.bits,
+            self._original.shape(scheme.source.name)[1],
+            self._array(f"{name}_Q{scheme.bits}"),
             self._array(f"{name}_scales").astype(np.float32),
             self._array(zero_points) if zero_points in self._tensors else None,
         )
+        return blockwise.dequantize(quantized)
 
     def _array(self, name: str) -> Array:
         """Read a tensor, by no mapping of the file: what is touched of one counts as memory."""

@@ -1,6 +1,7 @@
 """Passes over the exported graph: each replaces what it recognises and leaves the rest alone.
 
-A pass changes the graph in place and returns a `Matched`. None may lose a weight: `fuse` sees to it.
+A pass changes the graph in place and returns a `Matched`. None may lose a weight; `fuse` sees to
+that.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from onnxscript import optimizer
 from steps.common.console import quiet
 from steps.common.errors import UserError
 from steps.convert.decoder import Decoder
-from steps.convert.passes import attention, last_position, norms, residual
+from steps.convert.passes import attention, last_position, norms, projections, residual
 from steps.convert.passes.graph import Matched, weights_in_use
 
 
@@ -23,6 +24,7 @@ def fuse(model: ir.Model, decoder: Decoder) -> list[Matched]:
     passes = (
         attention.fuse,  # first: it takes away most of the nodes that folding has to look at
         _fold,
+        projections.split,
         norms.fuse,
         residual.fuse,
         last_position.keep,

@@ -1,4 +1,4 @@
-"""Attention to one GroupQueryAttention per layer: rotary embedding, mask and KV cache in the kernel.
+"""Attention to one GroupQueryAttention per layer: rotation, mask and KV cache in the kernel.
 
 What lies between the projections' results and the output projection is cut out by the names of
 the nodes, which carry the module's path. The kernel updates the cache in place and takes lengths
@@ -8,7 +8,6 @@ from the attention mask, so `position_ids` goes away and padding must be on the 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
 
 from steps.convert.decoder import Attention, Decoder, Rotary
@@ -166,7 +165,8 @@ def _joined(
     build: Builder, value: ir.Value, attention: Attention, heads: int, name: str
 ) -> ir.Value:
     """Return [batch, sequence, heads * head size] of heads that a norm of theirs leaves apart."""
-    if value.producer() is not None and value.producer().op_type in ("MatMul", "Add"):
+    producer = value.producer()
+    if producer is not None and producer.op_type in ("MatMul", "Add"):
         return value
     if attention.heads_first:
         value = build.add("Transpose", [value], f"{name}/transposed", perm=[0, 2, 1, 3])

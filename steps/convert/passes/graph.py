@@ -11,8 +11,17 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 CONTRIB = "com.microsoft"
 
-# In `ir.Value.meta` of the graph's inputs that are parameters of the model.
+# In `ir.Value.meta` of the graph's inputs that are parameters of the model: their `Source`.
 WEIGHT = "weight"
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a weight of the graph is: a tensor of the checkpoint, or its rows `start` to `stop`."""
+
+    name: str
+    start: int = 0
+    stop: int | None = None
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,11 @@ def scope(path: str) -> str:
         else:
             parts.append(part)
     return "/" + "/".join(parts) + "/"
+
+
+def module_of(node: ir.Node) -> str:
+    """Return the path of the module that a node belongs to, by its name."""
+    return (node.name or "").strip("/").rpartition("/")[0].replace("/", ".")
 
 
 def by_scope(graph: ir.Graph, paths: Iterable[str]) -> dict[str, list[ir.Node]]:
@@ -58,13 +72,39 @@ def constant(value: ir.Value | None) -> NDArray[np.generic] | None:
 
 def is_weight(value: ir.Value | None) -> bool:
     """Tell whether a value is a parameter of the model: in a trace these are marked inputs."""
-    return value is not None and value.meta.get(WEIGHT) is True
+    return value is not None and WEIGHT in value.meta
+
+
+def source_of(weight: ir.Value) -> Source:
+    """Return what a weight of the graph is."""
+    source: Source = weight.meta[WEIGHT]
+    return source
+
+
+def multiplied_weight(node: ir.Node) -> ir.Value | None:
+    """Return the weight [N, K] of a MatMul with its transpose, None for other nodes."""
+    given = node.inputs[1] if node.op_type == "MatMul" else None
+    transpose = given.producer() if given is not None else None
+    if transpose is None or transpose.op_type != "Transpose":
+        return None
+    weight = transpose.inputs[0]
+    return weight if weight is not None and _is_matrix(weight) else None
+
+
+def embedded_weight(node: ir.Node) -> ir.Value | None:
+    """Return the weight [vocabulary, size] of an embedding, None for other nodes."""
+    weight = node.inputs[0] if node.op_type == "Gather" else None
+    return weight if weight is not None and _is_matrix(weight) else None
+
+
+def _is_matrix(value: ir.Value) -> bool:
+    return is_weight(value) and len(shape_of(value)) == 2
 
 
 def weights_in_use(model: ir.Model) -> frozenset[str]:
-    """Return the names of the parameters that a node reads."""
+    """Return which tensors of the checkpoint are read by a node, by their names."""
     return frozenset(
-        name_of(value) for value in model.graph.inputs if is_weight(value) and value.uses()
+        source_of(value).name for value in model.graph.inputs if is_weight(value) and value.uses()
     )
 
 
@@ -86,6 +126,11 @@ def name_of(value: ir.Value) -> str:
 def shape_of(value: ir.Value) -> tuple[int, ...]:
     """Return the shape of a weight, which the trace always knows."""
     return tuple(value.shape.numpy()) if value.shape is not None else ()
+
+
+def readers(value: ir.Value) -> list[ir.Node]:
+    """Return the nodes that read a value."""
+    return [use.node for use in value.uses()]
 
 
 def rank(value: ir.Value | None) -> int | None:
@@ -133,6 +178,17 @@ class Builder:
         """Return the constant int64 [len(numbers)]."""
         name = "integers." + ".".join(map(str, numbers))
         return self.initializer(name, np.array(numbers, dtype=np.int64))
+
+    def rows_of(self, weight: ir.Value, start: int, stop: int) -> ir.Value:
+        """Return rows of a weight [N, K], as a weight of the graph."""
+        source = source_of(weight)
+        name = f"{source.name}.{start}"
+        value = ir.Value(
+            name=name, type=weight.type, shape=ir.Shape([stop - start, shape_of(weight)[1]])
+        )
+        value.meta[WEIGHT] = Source(source.name, source.start + start, source.start + stop)
+        self._graph.inputs.append(value)
+        return value
 
     def cast(self, value: ir.Value, kind: ir.DataType) -> ir.Value:
         """Return the value as another type."""

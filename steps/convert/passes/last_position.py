@@ -7,6 +7,7 @@ the last layer does after its attention. `undo` gives the graph with all positio
 from collections.abc import Iterable, Sequence
 
 import onnx_ir as ir
+from onnx_ir.passes.common import CommonSubexpressionEliminationPass
 
 from steps.convert.decoder import Decoder
 from steps.convert.passes.graph import (
@@ -16,6 +17,7 @@ from steps.convert.passes.graph import (
     finish,
     fixed_values,
     rank,
+    readers,
 )
 
 _KEEP = "/last_position/keep."
@@ -33,7 +35,7 @@ _POSITIONWISE = frozenset(
 def keep(model: ir.Model, decoder: Decoder) -> Matched:
     """Let only each row's last position pass the last attention, or else only the LM head."""
     attention = [node for node in model.graph if node.op_type == "GroupQueryAttention"]
-    layer = _readers(attention[-1].outputs[0]) if attention else []
+    layer = readers(attention[-1].outputs[0]) if attention else []
     head = [node for node in model.graph if node.name == "/lm_head/MatMul"]
     fixed = fixed_values(model.graph)
     for start, reason in ((layer, ""), (head, "the last layer runs on all positions")):
@@ -54,10 +56,6 @@ def undo(model: ir.Model) -> None:
     finish(model)
 
 
-def _readers(value: ir.Value) -> list[ir.Node]:
-    return [use.node for use in value.uses()]
-
-
 def _downstream(start: Iterable[ir.Node]) -> set[ir.Node]:
     """Return these nodes and all that depend on them."""
     found: set[ir.Node] = set()
@@ -65,7 +63,7 @@ def _downstream(start: Iterable[ir.Node]) -> set[ir.Node]:
     while waiting:
         if (node := waiting.pop()) not in found:
             found.add(node)
-            waiting += [reader for value in node.outputs for reader in _readers(value)]
+            waiting += [reader for value in node.outputs for reader in readers(value)]
     return found
 
 
@@ -102,6 +100,7 @@ def _cut(model: ir.Model, tail: set[ir.Node], entries: Sequence[ir.Value]) -> No
             use.node.replace_input_with(use.idx, kept)
     _set_positions(model, 1)
     finish(model)
+    CommonSubexpressionEliminationPass()(model)  # attention has counted the lengths already
 
 
 def _set_positions(model: ir.Model, positions: int | str) -> None:
@@ -116,14 +115,11 @@ def _last(build: Builder) -> ir.Value:
     Padding is on the right of a prompt. After it a row's length counts the cache too, and the
     last of the new positions is meant.
     """
-    path = "/last_position/"
-    lengths = build.add(
-        "ReduceSum",
-        [build.given("attention_mask"), build.integers([1])],
-        f"{path}lengths",
-        keepdims=1,
-    )
+    path, one = "/last_position/", build.integers([1])
+    mask = build.given("attention_mask")
+    lengths = build.add("ReduceSum", [mask, one], f"{path}lengths", keepdims=0)
+    last = build.add("Sub", [lengths, one], f"{path}last")
     new = build.add("Shape", [build.given("input_ids")], f"{path}new", start=1, end=2)
-    shorter = build.add("Min", [lengths, new], f"{path}shorter")
-    last = build.add("Sub", [shorter, build.integers([1])], f"{path}last")
-    return build.add("Unsqueeze", [last, build.integers([2])], f"{path}index")
+    last_new = build.add("Sub", [new, one], f"{path}last_new")
+    index = build.add("Min", [last, last_new], f"{path}index")
+    return build.add("Unsqueeze", [index, build.integers([1, 2])], f"{path}indices")

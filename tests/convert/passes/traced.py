@@ -1,0 +1,40 @@
+"""Traced graphs of the two-layer models, each traced once."""
+
+import functools
+from collections import Counter
+
+import onnx_ir as ir
+
+from steps.convert import decoder, passes, reference, skeleton
+from steps.convert.decoder import Decoder
+from tests.convert.architectures import FUSED, UNFUSED
+
+
+def graph(name: str) -> tuple[ir.Model, Decoder]:
+    """Return the graph as optimum exports it, to be changed, and what is known of the model."""
+    model, known = _traced(name)
+    return model.clone(), known
+
+
+def folded(name: str) -> tuple[ir.Model, Decoder]:
+    """Return the graph with its constants computed, as the norms' pass finds it."""
+    model, known = _folded(name)
+    return model.clone(), known
+
+
+def operators(model: ir.Model) -> Counter[str]:
+    """Return how often each operator occurs."""
+    return Counter(node.op_type for node in model.graph)
+
+
+@functools.cache
+def _traced(name: str) -> tuple[ir.Model, Decoder]:
+    model = skeleton.weightless(reference.without_weights((FUSED | UNFUSED)[name]))
+    return skeleton.trace(model), decoder.describe(model)
+
+
+@functools.cache
+def _folded(name: str) -> tuple[ir.Model, Decoder]:
+    model, known = graph(name)
+    passes._fold(model, known)
+    return model, known
