@@ -27,6 +27,9 @@ CONF = PROJECT / "conf"
 # Paths, relative to the project: what they point to can change under the same name.
 PATHS = frozenset({"model.path", "evaluation.data"})
 
+# Keys that take a list, in brackets also where it has one item.
+LISTS = frozenset({"target.quantization.eight_bit"})
+
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _RESERVED_ALIAS = re.compile(r"v\d+|latest", re.IGNORECASE)
@@ -153,6 +156,21 @@ class Quantization:
             )
         if self.algorithm is Algorithm.hqq:
             yield from self._hqq_problems()
+
+    def builder_problems(self) -> Iterator[str]:
+        """Yield what exporter=builder would leave out without a word, one sentence each."""
+        refused = []
+        if self.algorithm is not Algorithm.rtn:
+            refused.append(("algorithm", self.algorithm.value, "rtn"))
+        if self.eight_bit:
+            refused.append(("eight_bit", str(self.eight_bit), "[]"))
+        if self.embedding is not None:
+            refused.append(("embedding", str(self.embedding).lower(), "null"))
+        for key, value, default in refused:
+            yield (
+                f"target.quantization.{key}={value}: exporter=builder has no such option; set "
+                f"{key}={default}, or exporter=optimum"
+            )
 
     def _hqq_problems(self) -> Iterator[str]:
         """Yield what onnxruntime cannot do with float zero points, which only hqq has."""
@@ -295,6 +313,8 @@ class Config:
         """Yield what is wrong with these values, one sentence each."""
         for section in (self.model, self.target, self.generation, self.evaluation, self.registry):
             yield from section.problems()
+        if self.exporter.name is ExporterName.builder and self.target.quantization is not None:
+            yield from self.target.quantization.builder_problems()
 
 
 def _slug(text: str | None) -> str:
@@ -312,9 +332,10 @@ def load(overrides: Sequence[str]) -> Config:
     Raises BadArguments, with every problem in one message, for a key, choice or value that is
     unknown or cannot be used.
     """
-    command_line.check(overrides, groups(), list(_keys(Config)))
+    command_line.check(overrides, groups(), list(_keys(Config)), LISTS)
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
+            _refuse_below_null(overrides)
             composed = compose("config", list(overrides))
         config = cast(Config, OmegaConf.to_object(composed))
     except (HydraException, OmegaConfBaseException) as error:
@@ -322,6 +343,23 @@ def load(overrides: Sequence[str]) -> Config:
     if problems := list(config.problems()):
         raise BadArguments("\n".join(problems))
     return config
+
+
+def _refuse_below_null(overrides: Sequence[str]) -> None:
+    """Raise BadArguments where a key is set of what the chosen files leave out."""
+    given = [override.split("=", 1) for override in overrides]
+    chosen = compose("config", [f"{key}={choice}" for key, choice in given if key in groups()])
+    problems = []
+    for key, value in given:
+        section = key if value.startswith("{") else key.rpartition(".")[0]
+        if section and OmegaConf.select(chosen, section) is None:
+            group = section.partition(".")[0]
+            problems.append(
+                f"{key}={value}: {group}={chosen[group].name} has no {section}; choose "
+                f"another {group}, or leave {key} out"
+            )
+    if problems:
+        raise BadArguments("\n".join(problems))
 
 
 def groups() -> dict[str, list[str]]:

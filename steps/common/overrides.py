@@ -6,7 +6,7 @@ turns those pairs into the override `a.b=c` and leaves overrides given by hand a
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
@@ -45,13 +45,21 @@ def asks_hydra(arguments: Sequence[str]) -> bool:
     return not _HYDRA_FLAGS.isdisjoint(argument.partition("=")[0] for argument in arguments)
 
 
-def check(overrides: Sequence[str], groups: Mapping[str, list[str]], keys: list[str]) -> None:
+def check(
+    overrides: Sequence[str],
+    groups: Mapping[str, list[str]],
+    keys: list[str],
+    lists: Container[str] = (),
+) -> None:
     """Raise BadArguments for an override whose key, or choice in a group, is not among these.
 
-    `groups` maps each Hydra group to its choices, `keys` lists all other keys.
+    `groups` maps each Hydra group to its choices, `keys` lists all other keys, `lists` those of
+    them that take a list only.
     """
     parsed = OverridesParser.create().parse_overrides(list(overrides))
-    problems = [problem for override in parsed for problem in _problems(override, groups, keys)]
+    problems = [
+        problem for override in parsed for problem in _problems(override, groups, keys, lists)
+    ]
     if problems:
         raise BadArguments("\n".join(problems))
 
@@ -79,7 +87,10 @@ def _quoted(value: str) -> str:
 
 
 def _problems(
-    override: Override, groups: Mapping[str, list[str]], keys: list[str]
+    override: Override,
+    groups: Mapping[str, list[str]],
+    keys: list[str],
+    lists: Container[str],
 ) -> Iterator[str]:
     key = override.key_or_group
     if override.type is not OverrideType.CHANGE:
@@ -92,6 +103,9 @@ def _problems(
             yield _unknown(f"{key}={choice}", f"{key} can be", choice, groups[key])
     elif key not in keys:
         yield _unknown(key, "the keys are", key, [*groups, *keys])
+    elif key in lists and not isinstance(override.value(), list):
+        example = override.value() if isinstance(override.value(), str) else ""
+        yield f"{override.input_line}: a list is wanted, give {key}=[{example}]"
 
 
 def _unknown(what: str, intro: str, given: str, valid: list[str]) -> str:

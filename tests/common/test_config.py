@@ -107,7 +107,8 @@ def test_quantization_can_be_chosen_key_by_key() -> None:
         ({"algorithm": "hqq", "symmetric": "false"}, "accuracy_level=4: .* set accuracy_level=0"),
         ({"algorithm": "hqq", "embedding": "true"}, "embedding=true: .* set embedding=null"),
         ({"bits": 8, "eight_bit": "[lm_head]"}, r"eight_bit=\['lm_head'\]: with bits=8"),
-        ({"eight_bit": "lm_head"}, "target.quantization.eight_bit"),
+        ({"eight_bit": "lm_head"}, r"eight_bit=lm_head: a list .* give .*eight_bit=\[lm_head\]"),
+        ({"eight_bit": "null"}, r"eight_bit=null: a list .* give .*eight_bit=\[\]"),
     ],
 )
 def test_quantization_that_onnxruntime_has_not_is_refused(
@@ -115,6 +116,38 @@ def test_quantization_that_onnxruntime_has_not_is_refused(
 ) -> None:
     with pytest.raises(BadArguments, match=said):
         load([f"target.quantization.{key}={value}" for key, value in chosen.items()])
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({"algorithm": "k_quant", "symmetric": "false"}, "algorithm=k_quant: .* algorithm=rtn"),
+        ({"eight_bit": "[lm_head]"}, r"eight_bit=\['lm_head'\]: .* set eight_bit=\[\]"),
+        ({"embedding": "true"}, "embedding=true: .* set embedding=null"),
+        ({"embedding": "false"}, "embedding=false: .* or exporter=optimum"),
+    ],
+)
+def test_quantization_that_the_builder_ignores_is_refused(
+    chosen: dict[str, str], said: str
+) -> None:
+    overrides = [f"target.quantization.{key}={value}" for key, value in chosen.items()]
+
+    load(overrides)
+    with pytest.raises(BadArguments, match=said):
+        load(["exporter=builder", *overrides])
+
+
+@pytest.mark.parametrize("target", ["cpu_fp32", "cpu_int4"])
+def test_the_builder_takes_the_targets_as_they_are(target: str) -> None:
+    load(["exporter=builder", f"target={target}"])
+
+
+@pytest.mark.parametrize(
+    "override", ["target.quantization.bits=8", "target.quantization={bits: 8}"]
+)
+def test_what_the_target_leaves_out_cannot_be_changed(override: str) -> None:
+    with pytest.raises(BadArguments, match=r"target=cpu_fp32 has no target\.quantization; choose"):
+        load(["target=cpu_fp32", override])
 
 
 def test_a_model_is_named_after_its_id_or_folder(tmp_path: Path) -> None:
