@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CHECKS_DB := sqlite:///$(CURDIR)/.venv/checks.db
 TOOLS := uv run --quiet --no-project --python 3.11 --with-requirements requirements.txt --
 
-.PHONY: run test lint format lock
+.PHONY: run test lint format lock benchmarks
 
 run: .venv
 	mlflow run . --env-manager uv $(ARGS)
@@ -20,6 +20,13 @@ lint: .venv
 
 format: .venv
 	$(TOOLS) sh -c "ruff format . && ruff check --fix ."
+
+# Takes about an hour and 25 GB in the store; nothing else should compute meanwhile.
+benchmarks: .venv
+	$(TOOLS) python -m benchmarks.conversion phi3_mini --output docs/conversion
+	$(TOOLS) python -m benchmarks.speed --output docs/speed
+	$(TOOLS) python -m benchmarks.speed --shape phi3_mini_8_layers --rounds 3 --output docs/speed
+	$(TOOLS) python -m benchmarks.quantization --output docs
 
 # Without the folder of wheels: the pins must hold on every machine.
 lock: .venv

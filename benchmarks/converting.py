@@ -1,0 +1,27 @@
+"""Convert a snapshot folder once, in this process: what the benchmarks start as a child.
+
+python -m benchmarks.converting /folder/of/weights /folder/to/make cpu_int4 optimum
+"""
+
+from pathlib import Path
+
+from benchmarks.command import parser, run
+from steps.common import config
+from steps.common.config import ExporterName
+from steps.convert.conversion import convert_model
+
+
+def _main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument("weights", type=Path)
+    arguments.add_argument("folder", type=Path)
+    arguments.add_argument("target", choices=config.groups()["target"])
+    arguments.add_argument("exporter", choices=[name.value for name in ExporterName])
+    given = arguments.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    target = config.load([f"target={given.target}"]).target
+    convert_model(given.weights, given.folder, target, ExporterName(given.exporter))
+
+
+if __name__ == "__main__":
+    run(_main)

@@ -1,0 +1,142 @@
+"""Measure the quantization options of the bundled model, by the project's own workflow.
+
+python -m benchmarks.quantization --output docs
+python -m benchmarks.quantization --output trial --options bits=8 --limit 20 --rounds 3
+
+Writes quantization.md and quantization.json (every raw value) to the output folder. Nothing else
+should compute meanwhile. Each option is evaluated by `python -m steps.evaluate` with a tracking
+database of its own, kept in the work folder: what has finished there is not run again. Speed is
+then measured on the converted models, each in alternating rounds with the base.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import mlflow
+from mlflow import MlflowClient
+
+from benchmarks import child, rounds
+from benchmarks.command import add_work, parser, run, use_store
+from benchmarks.quantization_report import BASE, OPTIONS, Measured, Option, Report
+from benchmarks.rounds import Plan
+from benchmarks.series import Series
+from steps.common import config, console, runs
+from steps.common.errors import BadArguments, UserError
+from steps.common.results import Result, key_of
+from steps.convert.result import OnnxModel
+from steps.evaluate.result import Evaluation
+
+# Of MLflow's default experiment, the only one in this database.
+EXPERIMENT_ID = "0"
+
+PROMPT_TOKENS, NEW_TOKENS = 256, 64
+
+R = TypeVar("R", bound=Result)
+
+
+def measure(options: Sequence[Option], limit: int | None, plan: Plan) -> Report:
+    """Evaluate each option on `limit` rows (None: all), then time each beside the base.
+
+    The tracking database is in the current folder. Raises UserError where a run fails.
+    """
+    mlflow.set_tracking_uri(f"sqlite:///{Path.cwd()}/mlflow.db")
+    rows = f"evaluation.limit={'null' if limit is None else limit}"
+    for number, option in enumerate(options, 1):
+        console.step_line(f"option {number}/{len(options)}", option.name)
+        _make_sure([*option.overrides, rows])
+    base, _ = _finished(OnnxModel, BASE.overrides)
+    return Report(tuple(_measured(option, rows, base.folder, plan) for option in options))
+
+
+def write(report: Report, folder: Path) -> None:
+    """Write table and raw values, and show the table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "quantization.md").write_text(report.markdown())
+    (folder / "quantization.json").write_text(report.json() + "\n")
+    header, *lines = report.table()
+    console.table(report.title, header, lines)
+
+
+def _make_sure(overrides: Sequence[str]) -> None:
+    """Run the workflow up to the evaluation, unless a run of it has finished."""
+    if _find(Evaluation, overrides):
+        return
+    line = [sys.executable, "-m", "steps.evaluate", *overrides]
+    environment = {**child.environment(), "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()}
+    child.refuse_failure(line, subprocess.call(line, env=environment))
+
+
+def _measured(option: Option, rows: str, base: Path, plan: Plan) -> Measured:
+    evaluation, _ = _finished(Evaluation, [*option.overrides, rows])
+    onnx, run_id = _finished(OnnxModel, option.overrides)
+    conversion = MlflowClient().get_run(run_id).data.metrics
+    against, series = _alternate(base, onnx.folder, plan)
+    return Measured(
+        option=option,
+        onnx_size_mb=conversion["onnx_size_mb"],
+        mean_kl=conversion["parity.mean_kl"],
+        top1_agreement=conversion["parity.top1_agreement"],
+        figures=evaluation.figures[-1],
+        base=against,
+        series=series,
+    )
+
+
+def _alternate(base: Path, folder: Path, plan: Plan) -> tuple[Series, Series]:
+    """Time two converted models in turns, the base first; it may be both of them."""
+    # Both names are of ONNX Runtime GenAI: here they only tell the two processes apart.
+    against, series = rounds.measure({"builder": base, "slmflow": folder}, plan)
+    return against, series
+
+
+def _find(kind: type[R], overrides: Sequence[str]) -> tuple[R, str] | None:
+    """Return what a finished run has made of a config, and the run's id."""
+    return runs.find(kind, key_of(kind, config.load(overrides)), EXPERIMENT_ID)
+
+
+def _finished(kind: type[R], overrides: Sequence[str]) -> tuple[R, str]:
+    if (found := _find(kind, overrides)) is None:
+        raise UserError(
+            f"{kind.step} has no finished run with {' '.join(overrides)} any more: the project "
+            "was changed meanwhile, or its files were deleted. Start this again"
+        )
+    return found
+
+
+def main() -> None:
+    """Measure what the command line says."""
+    arguments = parser(__doc__)
+    names = [option.name for option in OPTIONS]
+    arguments.add_argument(
+        "--options",
+        nargs="+",
+        choices=names,
+        default=names,
+        metavar="OPTION",
+        help=f"{BASE.name} is always among them; by default all of: {', '.join(names)}",
+    )
+    arguments.add_argument("--limit", type=int, help="rows of the evaluation data (all)")
+    arguments.add_argument("--rounds", type=int, default=15, help="of timing (%(default)s)")
+    arguments.add_argument("--output", type=Path, required=True, help="folder for the results")
+    add_work(arguments)
+    given = arguments.parse_args()
+    if given.rounds < 1:
+        raise BadArguments(f"--rounds {given.rounds}: must be at least 1")
+    output, work = given.output.absolute(), given.work.absolute() / "quantization"
+    use_store(given.work)
+    os.environ.pop("MLFLOW_RUN_ID", None)  # where `mlflow run` has set it, it is not of this server
+    os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
+    work.mkdir(parents=True, exist_ok=True)
+    options = [option for option in OPTIONS if option == BASE or option.name in given.options]
+    with contextlib.chdir(work):  # MLflow puts the files of its runs there
+        report = measure(options, given.limit, Plan((PROMPT_TOKENS,), NEW_TOKENS, given.rounds))
+    write(report, output)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,142 @@
+"""Time engines in alternating rounds, each in a process of its own, one computing at a time."""
+
+import json
+import random
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TextIO, cast
+
+from benchmarks import child
+from benchmarks.series import Series
+from benchmarks.speed_worker import Reply
+from steps.common import console
+from steps.common.errors import UserError
+
+# Memory, code and clock are as they stay by then.
+WARM_UPS = 2
+
+# The ids of the bundled tokenizer's ordinary tokens.
+FIRST_ID, LAST_ID = 3, 1012
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked of every engine: lengths are in tokens."""
+
+    prompt_lengths: tuple[int, ...]
+    new_tokens: int
+    rounds: int
+
+    @property
+    def context(self) -> int:
+        """The most tokens that a prompt and its answer have together."""
+        return max(self.prompt_lengths) + self.new_tokens + 1
+
+
+class Worker:
+    """An engine's process; leaving the context ends it."""
+
+    def __init__(self, engine: str, path: Path, context: int) -> None:
+        """Start it; `path` is what the engine reads."""
+        self.engine = engine
+        self._log = tempfile.NamedTemporaryFile("w")  # noqa: SIM115 (see __exit__)
+        self._process = subprocess.Popen(
+            child.command("speed_worker", engine, path, context),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env=child.environment(),
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        """Wait until the model is loaded."""
+        self.description: str = self._receive()["description"]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+        self._log.close()
+
+    def ask(self, prompt: Sequence[int], new_tokens: int) -> Reply:
+        """Have it answer one prompt, and wait."""
+        question = json.dumps({"prompt": prompt, "new_tokens": new_tokens})
+        with suppress(BrokenPipeError):  # where it has ended, what is received says so
+            print(question, file=self._process.stdin, flush=True)
+        return Reply(**self._receive())
+
+    def _receive(self) -> dict[str, Any]:
+        if line := cast(TextIO, self._process.stdout).readline():
+            message: dict[str, Any] = json.loads(line)
+            return message
+        status = self._process.wait()
+        said = Path(self._log.name).read_text(errors="replace").strip().splitlines()
+        raise UserError(
+            f"{self.engine} could not be measured: its process ended with status {status}: "
+            f"{said[-1] if said else 'it said nothing'}"
+        )
+
+
+def measure(paths: Mapping[str, Path], plan: Plan) -> list[Series]:
+    """Return a series for each length of prompt and each engine; `paths` is what each reads.
+
+    Raises UserError where an engine's process ends.
+    """
+    answers = len(plan.prompt_lengths) * (WARM_UPS + plan.rounds) * len(paths)
+    with console.counting() as progress:
+        task = progress.add_task("speed", total=answers)
+        return [
+            series
+            for length in plan.prompt_lengths
+            for series in _measure_length(paths, plan, length, lambda: progress.advance(task))
+        ]
+
+
+def _measure_length(
+    paths: Mapping[str, Path], plan: Plan, length: int, advance: Callable[[], None]
+) -> list[Series]:
+    """Measure with new processes, so that memory is that of prompts of this length."""
+    with ExitStack() as stack:
+        workers = [
+            stack.enter_context(Worker(engine, path, length + plan.new_tokens + 1))
+            for engine, path in paths.items()
+        ]
+        replies: dict[str, list[Reply]] = {worker.engine: [] for worker in workers}
+        for number in range(WARM_UPS + plan.rounds):
+            prompt = _prompt(length, number)
+            for worker in _rotated(workers, number):
+                replies[worker.engine].append(worker.ask(prompt, plan.new_tokens))
+                advance()
+        return [_series(worker, plan, length, replies[worker.engine]) for worker in workers]
+
+
+def _rotated(workers: Sequence[Worker], number: int) -> list[Worker]:
+    """Return the workers with another one first in each round: nobody always follows the same."""
+    first = number % len(workers)
+    return [*workers[first:], *workers[:first]]
+
+
+def _prompt(length: int, number: int) -> list[int]:
+    """Return the prompt of a round: random ids, the same for every engine and on every run."""
+    generator = random.Random(f"{length} {number}")  # noqa: S311 (repeatable, not secret)
+    return [generator.randint(FIRST_ID, LAST_ID) for _ in range(length)]
+
+
+def _series(worker: Worker, plan: Plan, length: int, replies: Sequence[Reply]) -> Series:
+    timed = replies[WARM_UPS:]
+    return Series(
+        engine=worker.engine,
+        description=worker.description,
+        prompt_tokens=length,
+        new_tokens=plan.new_tokens,
+        prefill_s=tuple(reply.prefill_s for reply in timed),
+        decode_s=tuple(reply.decode_s for reply in timed),
+        peak_rss_bytes=replies[-1].peak_rss_bytes,
+        idle_cpu_share=sum(r.idle_cpu_s for r in timed) / sum(r.idle_s for r in timed),
+    )

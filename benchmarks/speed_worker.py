@@ -1,0 +1,101 @@
+"""One engine in a process of its own: `python -m benchmarks.speed_worker ENGINE PATH CONTEXT`.
+
+ENGINE is one of `benchmarks.engines`, PATH what it reads, CONTEXT the most tokens of a prompt and
+its answer together. It uses all cores. Standard output is one JSON object a line: first
+{"description": "..."} when the model is loaded, then a `Reply` for each line of standard input,
+{"prompt": [token ids], "new_tokens": 64}. Whatever libraries print goes to standard error.
+"""
+
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.engines import LOADERS, Engine
+from steps.common.memory import peak_rss_bytes
+
+# How long to wait for spinning threads and how often to look, and the share of a core that is some.
+SETTLE_S, SETTLE_STEP_S, SPINNING = 1.0, 0.01, 0.1
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One timed answer.
+
+    prefill_s: seconds from the prompt to the first token; decode_s: seconds for `new_tokens` more;
+    idle_s, idle_cpu_s: wall and CPU seconds since it settled after the reply before;
+    peak_rss_bytes: the most memory this process has held so far, loading included, None where the
+    system does not tell.
+    """
+
+    prefill_s: float
+    decode_s: float
+    idle_s: float
+    idle_cpu_s: float
+    peak_rss_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Wall and CPU clock, in seconds."""
+
+    wall: float
+    cpu: float
+
+    @classmethod
+    def now(cls) -> "Moment":
+        """Read both clocks."""
+        return cls(time.perf_counter(), time.process_time())
+
+
+def reply(engine: Engine, prompt: Sequence[int], new_tokens: int, idle_since: Moment) -> Reply:
+    """Time one answer."""
+    asked = Moment.now()
+    engine.read(prompt, new_tokens + 1)
+    first = Moment.now()
+    for _ in range(new_tokens):
+        engine.step()
+    last = Moment.now()
+    return Reply(
+        prefill_s=first.wall - asked.wall,
+        decode_s=last.wall - first.wall,
+        idle_s=asked.wall - idle_since.wall,
+        idle_cpu_s=asked.cpu - idle_since.cpu,
+        peak_rss_bytes=peak_rss_bytes(),
+    )
+
+
+def settle() -> Moment:
+    """Return once the engine's threads no longer spin, but after `SETTLE_S` at the latest.
+
+    ONNX Runtime's do for some 35 ms after a run, which would slow down whoever is next.
+    """
+    began = before = Moment.now()
+    while before.wall - began.wall < SETTLE_S:
+        time.sleep(SETTLE_STEP_S)
+        now = Moment.now()
+        if now.cpu - before.cpu < SPINNING * (now.wall - before.wall):
+            return now
+        before = now
+    return before
+
+
+def _main() -> None:
+    name, path, context = sys.argv[1:]
+    with os.fdopen(os.dup(1), "w") as channel:
+        os.dup2(2, 1)  # what libraries print is no line of ours
+        engine = LOADERS[name](Path(path), int(context), os.cpu_count() or 1)
+        print(json.dumps({"description": engine.description}), file=channel, flush=True)
+        idle_since = settle()
+        for line in sys.stdin:
+            answer = reply(engine, **json.loads(line), idle_since=idle_since)
+            idle_since = settle()
+            print(json.dumps(dataclasses.asdict(answer)), file=channel, flush=True)
+
+
+if __name__ == "__main__":
+    _main()
