@@ -22,6 +22,11 @@ def folded(name: str) -> tuple[ir.Model, Decoder]:
     return model.clone(), known
 
 
+def fold(model: ir.Model, known: Decoder) -> None:
+    """Compute the graph's constants, as `passes.fuse` does after the attention."""
+    passes._fold(model, known)
+
+
 def operators(model: ir.Model) -> Counter[str]:
     """Return how often each operator occurs."""
     return Counter(node.op_type for node in model.graph)
@@ -36,5 +41,5 @@ def _traced(name: str) -> tuple[ir.Model, Decoder]:
 @functools.cache
 def _folded(name: str) -> tuple[ir.Model, Decoder]:
     model, known = graph(name)
-    passes._fold(model, known)
+    fold(model, known)
     return model, known
