@@ -4,9 +4,10 @@ python -m benchmarks.quantization --output docs
 python -m benchmarks.quantization --output trial --options bits=8 --limit 20 --rounds 3
 
 Writes quantization.md and quantization.json (every raw value) to the output folder. Nothing else
-should compute meanwhile. Each option is evaluated by `python -m steps.evaluate` with a tracking
-database of its own, kept in the work folder: what has finished there is not run again. Speed is
-then measured on the converted models, each in alternating rounds with the base.
+should compute meanwhile. Each option is converted and logged by `python -m steps.log_genai`, with
+a tracking database kept in the work folder (what has finished there is not run again), and
+evaluated as `steps.evaluate` does it, without the transformers flavor, which is the same for all.
+Speed is then measured on the converted models, each in alternating rounds with the base.
 """
 
 import contextlib
@@ -25,11 +26,14 @@ from benchmarks.command import add_work, parser, run, use_store
 from benchmarks.quantization_report import BASE, OPTIONS, Measured, Option, Report
 from benchmarks.rounds import Plan
 from benchmarks.series import Series
-from steps.common import config, console, runs
+from steps.common import config, console, rows, runs
 from steps.common.errors import BadArguments, UserError
 from steps.common.results import Result, key_of
 from steps.convert.result import OnnxModel
-from steps.evaluate.result import Evaluation
+from steps.evaluate import measure as evaluate
+from steps.evaluate.compare import compare
+from steps.evaluate.result import FlavorFigures
+from steps.log_genai.result import GenaiModel
 
 # Of MLflow's default experiment, the only one in this database.
 EXPERIMENT_ID = "0"
@@ -40,17 +44,16 @@ R = TypeVar("R", bound=Result)
 
 
 def measure(options: Sequence[Option], limit: int | None, plan: Plan) -> Report:
-    """Evaluate each option on `limit` rows (None: all), then time each beside the base.
+    """Evaluate each option on `limit` rows (None: all), and time each beside the base.
 
     The tracking database is in the current folder. Raises UserError where a run fails.
     """
     mlflow.set_tracking_uri(f"sqlite:///{Path.cwd()}/mlflow.db")
-    rows = f"evaluation.limit={'null' if limit is None else limit}"
     for number, option in enumerate(options, 1):
         console.step_line(f"option {number}/{len(options)}", option.name)
-        _make_sure([*option.overrides, rows])
+        _make_sure(option.overrides)
     base, _ = _finished(OnnxModel, BASE.overrides)
-    return Report(tuple(_measured(option, rows, base.folder, plan) for option in options))
+    return Report(tuple(_measured(option, limit, base.folder, plan) for option in options))
 
 
 def write(report: Report, folder: Path) -> None:
@@ -63,16 +66,15 @@ def write(report: Report, folder: Path) -> None:
 
 
 def _make_sure(overrides: Sequence[str]) -> None:
-    """Run the workflow up to the evaluation, unless a run of it has finished."""
-    if _find(Evaluation, overrides):
+    """Run the workflow up to the GenAI model, unless a run of it has finished."""
+    if _find(GenaiModel, overrides):
         return
-    line = [sys.executable, "-m", "steps.evaluate", *overrides]
+    line = [sys.executable, "-m", "steps.log_genai", *overrides]
     environment = {**child.environment(), "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()}
     child.refuse_failure(line, subprocess.call(line, env=environment))
 
 
-def _measured(option: Option, rows: str, base: Path, plan: Plan) -> Measured:
-    evaluation, _ = _finished(Evaluation, [*option.overrides, rows])
+def _measured(option: Option, limit: int | None, base: Path, plan: Plan) -> Measured:
     onnx, run_id = _finished(OnnxModel, option.overrides)
     conversion = MlflowClient().get_run(run_id).data.metrics
     against, series = _alternate(base, onnx.folder, plan)
@@ -81,10 +83,20 @@ def _measured(option: Option, rows: str, base: Path, plan: Plan) -> Measured:
         onnx_size_mb=conversion["onnx_size_mb"],
         mean_kl=conversion["parity.mean_kl"],
         top1_agreement=conversion["parity.top1_agreement"],
-        figures=evaluation.figures[-1],
+        figures=_evaluated(option, limit),
         base=against,
         series=series,
     )
+
+
+def _evaluated(option: Option, limit: int | None) -> FlavorFigures:
+    composed = config.load(option.overrides)
+    model, _ = _finished(GenaiModel, option.overrides)
+    asked = rows.read(composed.evaluation.file, limit)
+    measurement = evaluate.measure(model, asked)
+    with mlflow.start_run(run_name=option.name):
+        (figures,) = compare(composed, asked, [(model, measurement)])
+    return figures
 
 
 def _alternate(base: Path, folder: Path, plan: Plan) -> tuple[Series, Series]:
