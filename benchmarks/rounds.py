@@ -1,4 +1,8 @@
-"""Time engines in alternating rounds, each in a process of its own, one computing at a time."""
+"""Time engines in alternating rounds, each in a process of its own, one computing at a time.
+
+In a round every engine reads the prompt, and then they generate in turns of a few tokens: a machine
+that is shared changes its speed within seconds, and so slows down all of them alike.
+"""
 
 import json
 import random
@@ -19,6 +23,9 @@ from steps.common.errors import UserError
 # Memory, code and clock are as they stay by then.
 WARM_UPS = 2
 
+# A turn takes half a second where a token takes 30 ms.
+TURN_TOKENS = 16
+
 # The ids of the bundled tokenizer's ordinary tokens.
 FIRST_ID, LAST_ID = 3, 1012
 
@@ -35,6 +42,10 @@ class Plan:
     def context(self) -> int:
         """The most tokens that a prompt and its answer have together."""
         return max(self.prompt_lengths) + self.new_tokens + 1
+
+
+# An engine's replies in one round.
+Round = list[Reply]
 
 
 class Worker:
@@ -64,11 +75,17 @@ class Worker:
         self._process.communicate()
         self._log.close()
 
-    def ask(self, prompt: Sequence[int], new_tokens: int) -> Reply:
-        """Have it answer one prompt, and wait."""
-        question = json.dumps({"prompt": prompt, "new_tokens": new_tokens})
+    def read(self, prompt: Sequence[int], room: int) -> Reply:
+        """Have it read a prompt and say the first of `room` tokens, and wait."""
+        return self._ask({"read": prompt, "room": room})
+
+    def decode(self, tokens: int) -> Reply:
+        """Have it say that many tokens more, and wait."""
+        return self._ask({"steps": tokens})
+
+    def _ask(self, question: dict[str, Any]) -> Reply:
         with suppress(BrokenPipeError):  # where it has ended, what is received says so
-            print(question, file=self._process.stdin, flush=True)
+            print(json.dumps(question), file=self._process.stdin, flush=True)
         return Reply(**self._receive())
 
     def _receive(self) -> dict[str, Any]:
@@ -107,13 +124,23 @@ def _measure_length(
             stack.enter_context(Worker(engine, path, length + plan.new_tokens + 1))
             for engine, path in paths.items()
         ]
-        replies: dict[str, list[Reply]] = {worker.engine: [] for worker in workers}
+        timed: dict[str, list[Round]] = {worker.engine: [] for worker in workers}
         for number in range(WARM_UPS + plan.rounds):
-            prompt = _prompt(length, number)
-            for worker in _rotated(workers, number):
-                replies[worker.engine].append(worker.ask(prompt, plan.new_tokens))
+            turns = _rotated(workers, number)
+            for engine, replies in _round(turns, _prompt(length, number), plan.new_tokens).items():
+                timed[engine].append(replies)
                 advance()
-        return [_series(worker, plan, length, replies[worker.engine]) for worker in workers]
+        return [_series(worker, plan, length, timed[worker.engine]) for worker in workers]
+
+
+def _round(workers: Sequence[Worker], prompt: Sequence[int], new_tokens: int) -> dict[str, Round]:
+    """Return every engine's replies: the first is of the prompt, the others of tokens."""
+    replies = {worker.engine: [worker.read(prompt, new_tokens + 1)] for worker in workers}
+    for begun in range(0, new_tokens, TURN_TOKENS):
+        for worker in workers:
+            turn = worker.decode(min(TURN_TOKENS, new_tokens - begun))
+            replies[worker.engine].append(turn)
+    return replies
 
 
 def _rotated(workers: Sequence[Worker], number: int) -> list[Worker]:
@@ -128,15 +155,16 @@ def _prompt(length: int, number: int) -> list[int]:
     return [generator.randint(FIRST_ID, LAST_ID) for _ in range(length)]
 
 
-def _series(worker: Worker, plan: Plan, length: int, replies: Sequence[Reply]) -> Series:
-    timed = replies[WARM_UPS:]
+def _series(worker: Worker, plan: Plan, length: int, rounds: Sequence[Round]) -> Series:
+    timed = rounds[WARM_UPS:]
+    replies = [reply for one in timed for reply in one]
     return Series(
         engine=worker.engine,
         description=worker.description,
         prompt_tokens=length,
         new_tokens=plan.new_tokens,
-        prefill_s=tuple(reply.prefill_s for reply in timed),
-        decode_s=tuple(reply.decode_s for reply in timed),
+        prefill_s=tuple(read.seconds for read, *_ in timed),
+        decode_s=tuple(sum(turn.seconds for turn in turns) for _, *turns in timed),
         peak_rss_bytes=replies[-1].peak_rss_bytes,
-        idle_cpu_share=sum(r.idle_cpu_s for r in timed) / sum(r.idle_s for r in timed),
+        idle_cpu_share=sum(r.idle_cpu_s for r in replies) / sum(r.idle_s for r in replies),
     )

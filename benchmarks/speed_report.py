@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks import machine
+from benchmarks.rounds import TURN_TOKENS
 from benchmarks.series import FIGURES, Series, median_of_ratios, middle, ratio_of_medians
 from steps.common.provenance import git_state
 
@@ -87,7 +88,10 @@ class Report:
             f"medians of {len(first.prefill_s)} alternating rounds; in brackets the ratio of "
             f"medians to {BASELINE}"
         )
-        yield f"decode: {first.new_tokens} tokens after the prompt; memory: the engine's process"
+        yield (
+            f"decode: {first.new_tokens} tokens after the prompt, in turns of {TURN_TOKENS}; "
+            "memory: the engine's process"
+        )
         for engine in self.engines:
             series = next(s for s in self.series if s.engine == engine)
             yield f"{engine}: {series.description}"

@@ -2,8 +2,9 @@
 
 ENGINE is one of `benchmarks.engines`, PATH what it reads, CONTEXT the most tokens of a prompt and
 its answer together. It uses all cores. Standard output is one JSON object a line: first
-{"description": "..."} when the model is loaded, then a `Reply` for each line of standard input,
-{"prompt": [token ids], "new_tokens": 64}. Whatever libraries print goes to standard error.
+{"description": "..."} when the model is loaded, then a `Reply` for each line of standard input:
+{"read": [token ids], "room": 65} begins an answer, {"steps": 16} goes on with it. Whatever
+libraries print goes to standard error.
 """
 
 import dataclasses
@@ -11,9 +12,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.engines import LOADERS, Engine
 from steps.common.memory import peak_rss_bytes
@@ -24,16 +26,14 @@ SETTLE_S, SETTLE_STEP_S, SPINNING = 1.0, 0.01, 0.1
 
 @dataclass(frozen=True)
 class Reply:
-    """One timed answer.
+    """One timed part of an answer.
 
-    prefill_s: seconds from the prompt to the first token; decode_s: seconds for `new_tokens` more;
-    idle_s, idle_cpu_s: wall and CPU seconds since it settled after the reply before;
-    peak_rss_bytes: the most memory this process has held so far, loading included, None where the
-    system does not tell.
+    seconds: from the prompt to the first token, or for the steps; idle_s, idle_cpu_s: wall and CPU
+    seconds since it settled after the reply before; peak_rss_bytes: the most memory this process
+    has held so far, loading included, None where the system does not tell.
     """
 
-    prefill_s: float
-    decode_s: float
+    seconds: float
     idle_s: float
     idle_cpu_s: float
     peak_rss_bytes: int | None
@@ -52,17 +52,15 @@ class Moment:
         return cls(time.perf_counter(), time.process_time())
 
 
-def reply(engine: Engine, prompt: Sequence[int], new_tokens: int, idle_since: Moment) -> Reply:
-    """Time one answer."""
+def reply(engine: Engine, question: Mapping[str, Any], idle_since: Moment) -> Reply:
+    """Time one part of an answer."""
     asked = Moment.now()
-    engine.read(prompt, new_tokens + 1)
-    first = Moment.now()
-    for _ in range(new_tokens):
+    if "read" in question:
+        engine.read(question["read"], question["room"])
+    for _ in range(question.get("steps", 0)):
         engine.step()
-    last = Moment.now()
     return Reply(
-        prefill_s=first.wall - asked.wall,
-        decode_s=last.wall - first.wall,
+        seconds=time.perf_counter() - asked.wall,
         idle_s=asked.wall - idle_since.wall,
         idle_cpu_s=asked.cpu - idle_since.cpu,
         peak_rss_bytes=peak_rss_bytes(),
@@ -92,7 +90,7 @@ def _main() -> None:
         print(json.dumps({"description": engine.description}), file=channel, flush=True)
         idle_since = settle()
         for line in sys.stdin:
-            answer = reply(engine, **json.loads(line), idle_since=idle_since)
+            answer = reply(engine, json.loads(line), idle_since)
             idle_since = settle()
             print(json.dumps(dataclasses.asdict(answer)), file=channel, flush=True)
 
