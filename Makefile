@@ -25,7 +25,7 @@ format: .venv
 benchmarks: .venv
 	$(TOOLS) python -m benchmarks.conversion phi3_mini --output docs/conversion
 	$(TOOLS) python -m benchmarks.speed --output docs/speed
-	$(TOOLS) python -m benchmarks.speed --shape phi3_mini_8_layers --rounds 3 --output docs/speed
+	$(TOOLS) python -m benchmarks.speed --shape phi3_mini_8_layers --rounds 6 --output docs/speed
 	$(TOOLS) python -m benchmarks.quantization --output docs
 
 # Without the folder of wheels: the pins must hold on every machine.

@@ -82,7 +82,7 @@ def main() -> None:
     arguments.add_argument("--shape", choices=SHAPES, default="phi3_220m")
     arguments.add_argument("--prompts", type=int, nargs="+", default=[256, 1500])
     arguments.add_argument("--new-tokens", type=int, default=64)
-    arguments.add_argument("--rounds", type=int, default=7)
+    arguments.add_argument("--rounds", type=int, default=8)
     arguments.add_argument("--engines", nargs="+", choices=LOADERS, default=list(LOADERS))
     arguments.add_argument("--output", type=Path, required=True, help="folder for the results")
     add_work(arguments)
