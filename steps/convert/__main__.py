@@ -8,7 +8,7 @@ import mlflow
 
 from steps.common import console, store
 from steps.common.step import Step, run_step
-from steps.convert.conversion import Conversion, convert_model
+from steps.convert.conversion import RECORD, Conversion, convert_model
 from steps.convert.result import OnnxModel
 from steps.fetch.result import Weights
 
@@ -26,6 +26,7 @@ def convert(step: Step) -> OnnxModel:
     )
     conversion = Conversion.read(folder)
     mlflow.log_metrics(conversion.metrics())
+    mlflow.log_artifact(str(folder / RECORD))
     console.say(
         f"{config.target.name}: {conversion.onnx_size_mb:.1f} MB, top-1 agreement with the "
         f"original {conversion.parity.top1_agreement:.1%}, in {folder}"

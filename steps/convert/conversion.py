@@ -86,6 +86,11 @@ def convert_model(weights: Path, folder: Path, target: Target, exporter: Exporte
     if exporter is ExporterName.builder:
         with console.working(f"the GenAI model builder writes {target.name}"):
             builder.write_graph(weights, folder, target)
+        if target.quantization is not None:
+            console.warn(
+                "exporter=builder: its graph is compared with the original but not proven, since "
+                "a fault of the graph cannot be told from what quantization costs"
+            )
     else:
         exported = export(weights, original, checkpoint, folder, target)
         exact = parity.prove(exported, original, checkpoint, folder, target, probes)

@@ -44,7 +44,7 @@ class Scheme:
 def choose(graph: ir.Graph, quantization: Quantization | None) -> dict[str, Scheme]:
     """Return the scheme of each weight that is quantized: those of MatMuls, perhaps the embedding.
 
-    Raises UserError for modules to keep at 8 bits that the model has not, and where the embedding
+    Raises UserError for modules to keep at 8 bits that are not quantized, and where the embedding
     cannot be quantized though it is asked for.
     """
     if quantization is None:
@@ -55,12 +55,16 @@ def choose(graph: ir.Graph, quantization: Quantization | None) -> dict[str, Sche
         weight: [module_of(node) for node in multiplied.get(weight, []) + embedded.get(weight, [])]
         for weight in multiplied | embedded
     }
-    _refuse_unknown(quantization.eight_bit, list(itertools.chain(*modules.values())))
-    return {
-        name_of(weight): Scheme(source_of(weight), _bits(named, quantization), quantization)
+    quantized = {
+        weight: named
         for weight, named in modules.items()
         if blockwise.quantizable(shape_of(weight))
         and (weight not in embedded or _takes_embedding(weight, weight in multiplied, quantization))
+    }
+    _refuse_unknown(quantization.eight_bit, list(itertools.chain(*quantized.values())))
+    return {
+        name_of(weight): Scheme(source_of(weight), _bits(named, quantization), quantization)
+        for weight, named in quantized.items()
     }
 
 
@@ -98,8 +102,8 @@ def _takes_embedding(weight: ir.Value, tied: bool, quantization: Quantization) -
 
 def _refuse_unknown(patterns: Iterable[str], modules: list[str]) -> None:
     if unknown := blockwise.unmatched(patterns, modules):
-        some = ", ".join([*modules[-2:], *modules[:6]])
+        some = ", ".join(dict.fromkeys([*modules[-2:], *modules[:6]]))
         raise UserError(
-            f"target.quantization.eight_bit={unknown}: the model has no such module. Name some of "
+            f"target.quantization.eight_bit={unknown}: no such module is quantized. Name some of "
             f"{some}, ... (a * stands for any letters)"
         )

@@ -71,6 +71,21 @@ def test_weights_are_quantized_as_the_target_says(
     assert conversion.onnx_size_mb < BUNDLED.joinpath("model.safetensors").stat().st_size / 2e6
 
 
+@pytest.mark.parametrize("module", ["model.embed_tokens", "no.such"])
+def test_a_module_that_is_not_quantized_cannot_be_kept_at_8_bits(
+    tmp_path: Path, module: str
+) -> None:
+    target = load(["target=cpu_int4", f"target.quantization.eight_bit=[{module}]"]).target
+
+    with pytest.raises(UserError, match=r"no such module is quantized\. Name some of") as caught:
+        convert_model(BUNDLED, tmp_path, target, ExporterName.optimum)
+
+    named = str(caught.value).partition("Name some of ")[2].split(", ")
+    assert "lm_head" in named
+    assert "model.embed_tokens" not in named
+    assert len(named) == len(set(named))
+
+
 def test_fp16_computes_in_half_precision(tmp_path: Path) -> None:
     folder = tmp_path / "fp16"
     conversion = _converted(folder, "cuda_fp16")
