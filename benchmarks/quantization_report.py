@@ -104,8 +104,7 @@ class Measured:
 
     def _speed(self, figure: Figure) -> str:
         value = middle(figure.values(self.series))
-        ratio = 1.0 if self.option == BASE else self.ratio(figure)
-        return "-" if value is None else f"{value:,.0f} ({ratio:.2f})"
+        return "-" if value is None else f"{value:,.0f} ({self.ratio(figure):.2f})"
 
 
 @dataclass(frozen=True)
@@ -163,7 +162,8 @@ class Report:
         yield (
             f"speed: a prompt of {series.prompt_tokens} tokens and {series.new_tokens} more after "
             f"it; median of {len(series.prefill_s)} rounds, each of them alternating with "
-            f"`{BASE.name}`; in brackets the median of the ratios to it"
+            f"`{BASE.name}`; in brackets the median of the ratios to it, for `{BASE.name}` to "
+            "itself: what that is off 1, and more, is noise on a model this small"
         )
 
 
@@ -175,8 +175,19 @@ _PAGE = """# Quantization options
 
 What each option of `target.quantization` costs and gives on the bundled model. Every line but the
 first is `target=cpu_int4` (4 bits, symmetric blocks of 32, rounded to nearest) with what the line
-names changed; a line's words go on the command line as `-P target.quantization.bits=8`. Made by
-`python -m benchmarks.quantization --output docs`, which runs the project's own steps.
+names changed; each of a line's words goes on the command line with its own `-P`, such as
+`-P target.quantization.bits=8`, in quotes where it has brackets. Made by
+`python -m benchmarks.quantization --output docs --rounds 9`, which runs the project's own steps.
+
+| option | values |
+| --- | --- |
+| `bits` | 4 or 8 |
+| `block_size` | weights that share a scale: 16, 32, 64, 128 or 256 |
+| `symmetric` | `true`, or `false` with a zero point for each block |
+| `accuracy_level` | 4 multiplies in int8; 0 to 3 in fp32, the three alike on a CPU |
+| `algorithm` | `rtn`, rounding to nearest; `k_quant` and `hqq` search, with `symmetric=false` |
+| `eight_bit` | modules kept at 8 bits: `[lm_head, "*.down_proj"]` |
+| `embedding` | `true`, `false`, or `null`: quantized only where it is the LM head's tensor too |
 
 {table}
 
@@ -189,8 +200,8 @@ names changed; a line's words go on the command line as `-P target.quantization.
 - If its answers suffer, give bits back: smaller blocks store more scales, `eight_bit` keeps the
   modules you name at 8 bits, and `bits=8` keeps all of them. `k_quant` searches for the scales and
   takes its time while converting, not while answering; it needs zero points (`symmetric=false`).
-- A block must divide a row, or padding is stored with it. The bundled model's rows have 192 and 384
-  weights, so 128 and 256 save nothing here as they do where widths are multiples of them.
+- A block that does not divide a row is stored with padding. The bundled model's rows have 192 and
+  384 weights, so 128 and 256 save nothing here as they do where widths are multiples of them.
 - `embedding=true` is for models whose vocabulary is large for their size. `accuracy_level=0` rounds
   the weights alike but multiplies in fp32. `hqq` has float zero points, for which onnxruntime has
   no int8 kernel: on a CPU it is slow.

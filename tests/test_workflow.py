@@ -59,13 +59,16 @@ def test_the_comparison_is_on_the_parent_run(place: Workplace) -> None:
 
 
 def test_convert_logs_its_parity(place: Workplace) -> None:
-    metrics = place.runs("convert")[-1].data.metrics
+    run = place.runs("convert")[-1]
+    metrics = run.data.metrics
 
     assert metrics["parity.tokenizer_mismatches"] == 0
     assert 0.5 < metrics["parity.top1_agreement"] <= 1
     assert metrics["parity.mean_kl"] > 0
     assert metrics["onnx_size_mb"] > 1
     assert {"parity.max_abs_diff", "convert.seconds", "convert.peak_rss_mb"} <= set(metrics)
+    record = mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/conversion.json")
+    assert {matched["name"] for matched in record["passes"]} >= {"attention", "norms"}
 
 
 def test_the_better_flavor_is_registered(place: Workplace) -> None:
