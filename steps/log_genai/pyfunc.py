@@ -5,7 +5,7 @@ from pathlib import Path
 import mlflow
 from mlflow.models import ModelSignature
 from mlflow.types.llm import CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA
-from mlflow.types.schema import ColSpec, Schema
+from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
 
 from steps.common.config import Generation, Interface
 from steps.common.console import quiet
@@ -13,10 +13,32 @@ from steps.common.pins import installed
 from steps.log_genai.result import GenaiModel
 
 _CODE = Path(__file__).with_name("model.py")
+_RUNTIME = Path(__file__).with_name("runtime")
 _QUESTION = "What is the capital of France?"
 
+# MLflow drops whatever a signature does not have, and only warns. These are beyond `llm/v1/chat`:
+# the first are honoured, the others, whatever they hold, there to be refused by name.
+_FURTHER: dict[str, DataType | AnyType] = {
+    "seed": DataType.long,
+    "repetition_penalty": DataType.double,
+    "response_format": AnyType(),
+    **{
+        name: AnyType()
+        for name in (
+            *("tool_choice", "parallel_tool_calls", "functions", "function_call"),
+            *("logit_bias", "logprobs", "top_logprobs"),
+            *("max_completion_tokens", "max_new_tokens", "min_p"),
+        )
+    },
+}
+_CHAT_INPUT = Schema(
+    [
+        *CHAT_MODEL_INPUT_SCHEMA.inputs,
+        *(ColSpec(kind, name, required=False) for name, kind in _FURTHER.items()),
+    ]
+)
 _SIGNATURES = {
-    Interface.chat: ModelSignature(CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA),
+    Interface.chat: ModelSignature(_CHAT_INPUT, CHAT_MODEL_OUTPUT_SCHEMA),
     Interface.prompt: ModelSignature(
         Schema([ColSpec("string", "prompt")]), Schema([ColSpec("string")])
     ),
@@ -40,6 +62,7 @@ def log(
         info = mlflow.pyfunc.log_model(
             name=GenaiModel.flavor,
             python_model=str(_CODE),
+            code_paths=[str(_RUNTIME)],
             artifacts={"model": str(folder)},
             model_config={
                 "model_name": model_name,
@@ -57,12 +80,12 @@ def log(
 
 
 def requirements(runtime: str) -> list[str]:
-    """Return the exact pins of what `model.py` imports, at the versions installed here.
+    """Return the exact pins of what the model's code imports, at the versions installed here.
 
     The runtime of a GPU need not be installed here: its package has the version of the CPU's,
     unless `runtime` gives one.
     """
-    pins = installed("mlflow", "numpy", "pandas")
+    pins = installed("mlflow", "numpy", "pandas", "tokenizers", "jinja2")
     cpu, *onnxruntime = installed("onnxruntime-genai", "onnxruntime")
     if runtime == "onnxruntime-genai":
         return [*pins, cpu, *onnxruntime]

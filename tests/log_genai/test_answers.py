@@ -4,14 +4,17 @@ import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pandas as pd
 import pytest
+from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
 
-from steps.log_genai.model import GenaiPyfunc, Runtime
-from tests.log_genai.conftest import Reference
+from steps.log_genai.runtime.conversation import TemplatePrompts
+from steps.log_genai.runtime.pyfunc import GenaiPyfunc
+from tests.flavors import Reference
 
 BEGIN_WITH_BOS = {
     "type": "TemplateProcessing",
@@ -126,6 +129,35 @@ def test_each_row_has_its_own_options_and_the_next_request_none_of_them(
         assert completion["usage"]["completion_tokens"] == tokens
 
 
+def test_a_row_may_leave_out_what_another_gives_also_where_the_signature_is_checked(
+    pyfunc: PyFuncModel, questions: list[Conversation]
+) -> None:
+    asked = {"messages": questions[0], "max_tokens": 5}
+    text = content(ask(pyfunc, questions[0]))
+    greedy = {"temperature": 2.0, "top_p": 1e-6}
+    rows = pd.DataFrame([{**asked, "stop": None}, {**asked, **greedy, "stop": [text[:3]]}])
+    limited, stopped = pyfunc.predict(rows)
+    assert (reason(limited), limited["usage"]["completion_tokens"]) == ("length", 5)
+    assert text.startswith(content(limited))
+    assert (reason(stopped), content(stopped)) == ("stop", "")
+    with pytest.raises(MlflowException, match="column max_tokens"):  # by MLflow: pandas's NaN
+        pyfunc.predict(pd.DataFrame([asked, {"messages": questions[0]}]))
+
+
+def test_a_pad_token_in_a_prompt_is_no_padding(bare: GenaiPyfunc, reference: Reference) -> None:
+    """Anyone can write it, also where a batch has its padding."""
+    pad = reference.tokenizer.pad_token
+    texts = ["The capital of France", f"The capital of{pad}", f"{pad}The capital of Ital", pad]
+    told: list[SimpleQueue[Any]] = [SimpleQueue() for _ in texts]
+    asked = zip(texts, told, strict=True)
+    bare.chat.submit([bare.chat.completion(text, {"max_tokens": 8}, of.put) for text, of in asked])
+    for text, of in zip(texts, told, strict=True):
+        while not hasattr(event := of.get(timeout=30), "text"):
+            pass
+        prompt = reference.tokenizer.encode(text)
+        assert event.text == reference.text(reference.go_on(prompt, 8)), text
+
+
 def test_temperature_is_honoured(bare: GenaiPyfunc, questions: list[Conversation]) -> None:
     sampled = {content(ask(bare, questions[0], temperature=2.0, top_k=0)) for _ in range(10)}
     assert len(sampled) > 1
@@ -155,13 +187,16 @@ def test_score_is_the_log_probability_that_transformers_gives(
 def test_prompts_have_the_token_ids_of_transformers(
     onnx: Path, reference: Reference, questions: list[Conversation]
 ) -> None:
-    runtime = Runtime(onnx)
+    prompts = TemplatePrompts(onnx)
     odd = [
         [{"role": "user", "content": text}]
-        for text in ("", "  two  spaces ", "a\n\n b\t", "日本 🙂 é", "<|end|> in it", "x" * 300)
+        for text in (
+            *("", "  two  spaces ", "a\n\n b\t", "日本 🙂 é", "<|end|> in it", "x" * 300),
+            *("<|end|>\u00a0no-break", "a\u2581b", "a\0b"),
+        )
     ]
     for question in questions + odd:
-        assert runtime.prompt(question).tolist() == reference.prompt(question)
+        assert prompts.of_chat(question) == reference.prompt(question)
 
 
 def test_a_template_that_writes_the_first_token_does_not_get_a_second(
@@ -181,7 +216,7 @@ def test_a_template_that_writes_the_first_token_does_not_get_a_second(
         file.write_text(json.dumps(json.loads(file.read_text()) | setting))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     question = [{"role": "user", "content": "What is the capital of France?"}]
-    ids = Runtime(folder).prompt(question).tolist()
+    ids = TemplatePrompts(folder).of_chat(question)
     assert ids == tokenizer.apply_chat_template(question, add_generation_prompt=True)
     assert ids.count(tokenizer.bos_token_id) == 1
     assert tokenizer.encode("a")[0] == tokenizer.bos_token_id

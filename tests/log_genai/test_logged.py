@@ -11,9 +11,9 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import pytest
-from mlflow.models import ModelSignature
 from mlflow.pyfunc import PyFuncModel
 from mlflow.types.llm import CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA
+from mlflow.types.schema import Schema
 
 from steps.log_genai.pyfunc import requirements
 from steps.log_genai.result import GenaiModel
@@ -42,10 +42,13 @@ def folder_of(model: GenaiModel) -> Path:
     return Path(mlflow.artifacts.download_artifacts(model.model_uri))
 
 
-def test_the_signature_is_that_of_the_transformers_flavor(chat: GenaiModel) -> None:
+def test_it_takes_what_the_transformers_flavor_takes_and_more(chat: GenaiModel) -> None:
     """tests/log_transformers holds the other flavor to the same two schemas."""
     info = mlflow.models.get_model_info(chat.model_uri)
-    assert info.signature == ModelSignature(CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA)
+    known = len(CHAT_MODEL_INPUT_SCHEMA.inputs)
+    assert Schema(info.signature.inputs.inputs[:known]) == CHAT_MODEL_INPUT_SCHEMA
+    assert not any(further.required for further in info.signature.inputs.inputs[known:])
+    assert info.signature.outputs == CHAT_MODEL_OUTPUT_SCHEMA
     assert info.metadata == {"task": "llm/v1/chat"}
 
 
@@ -66,13 +69,41 @@ def test_the_model_is_code_with_an_example_and_exact_pins(chat: GenaiModel, onnx
     folder = folder_of(chat)
     assert not list(folder.rglob("*.pkl"))
     pins = dict(line.split("==") for line in (folder / "requirements.txt").read_text().split())
-    names = ("mlflow", "numpy", "onnxruntime", "onnxruntime-genai", "pandas")
+    names = (
+        "jinja2",
+        "mlflow",
+        "numpy",
+        "onnxruntime",
+        "onnxruntime-genai",
+        "pandas",
+        "tokenizers",
+    )
     assert pins == {name: metadata.version(name) for name in names}
     example = mlflow.models.get_model_info(chat.model_uri).saved_input_example_info
     request = json.loads((folder / example["artifact_path"]).read_text())
     assert mlflow.pyfunc.load_model(chat.model_uri).predict(request)
     assert chat.size_bytes > (onnx / "model.onnx").stat().st_size
     assert mlflow.get_logged_model(chat.model_id).name == "genai"
+
+
+def test_loading_copies_no_weights(chat: GenaiModel, pyfunc: PyFuncModel) -> None:
+    """The files that the runtime maps are those of the tracking server's own folder."""
+    opened = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines()}
+    weights = [path for path in opened if path.endswith("model.onnx.data")]
+    assert str(folder_of(chat) / "artifacts" / "onnx" / "model.onnx.data") in weights
+
+
+def test_each_version_of_the_code_runs_as_it_was_logged(
+    chat: GenaiModel, pyfunc: PyFuncModel, tmp_path: Path
+) -> None:
+    older = Path(shutil.copytree(folder_of(chat), tmp_path / "older"))
+    code = older / "code" / "runtime" / "completions.py"
+    code.write_text(code.read_text().replace('"chatcmpl-', '"older-'))
+    request = {"messages": [{"role": "user", "content": QUESTION}], "max_tokens": 1}
+    [old] = mlflow.pyfunc.load_model(str(older)).predict(request)
+    [new] = pyfunc.predict(request)
+    assert old["id"].startswith("older-")
+    assert new["id"].startswith("chatcmpl-")
 
 
 def test_a_gpu_runtime_brings_its_own_onnx_runtime() -> None:

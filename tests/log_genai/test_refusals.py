@@ -7,9 +7,13 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
 
-from steps.log_genai.model import GenaiPyfunc
+from steps.log_genai.runtime.pyfunc import GenaiPyfunc
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+SCHEMA_OF_NO_TYPE = {
+    "type": "json_schema",
+    "json_schema": {"name": "it", "schema": {"type": "no such type"}},
+}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"properties": {}}}}
 
 
@@ -27,8 +31,20 @@ def refusal(model: PyFuncModel, **request: Any) -> str:
         ({"stream": True}, "stream=True is not supported"),
         ({"tools": [TOOL]}, "tools="),
         ({"custom_inputs": {"a": 1}}, "custom_inputs={'a': 1} is not supported"),
-        ({"frequency_penalty": 0.5}, "frequency_penalty=0.5 is not supported"),
-        ({"presence_penalty": -1.0}, "presence_penalty=-1.0 is not supported"),
+        ({"logprobs": True}, "logprobs=True is not supported"),
+        ({"logit_bias": {"5": 1.0}}, "logit_bias={'5': 1.0} is not supported"),
+        ({"tool_choice": {"type": "function"}}, "tool_choice={'type': 'function'} is not supp"),
+        ({"top_logprobs": 3}, "top_logprobs=3 is not supported"),
+        ({"functions": [TOOL]}, "functions is not an option"),
+        ({"max_completion_tokens": 3}, "max_completion_tokens is not an option: give max_tokens"),
+        ({"max_new_tokens": 3}, "max_new_tokens is not an option: give max_tokens"),
+        ({"min_p": 0.1}, "min_p is not an option"),
+        ({"frequency_penalty": 2.5}, "frequency_penalty=2.5: must be between -2 and 2"),
+        ({"presence_penalty": -3.0}, "presence_penalty=-3.0: must be between -2 and 2"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty=0.0: must be above 0"),
+        ({"seed": -1}, "seed=-1: must be a whole number from 0"),
+        ({"response_format": {"type": "xml"}}, "response_format={'type': 'xml'}: must be"),
+        ({"response_format": SCHEMA_OF_NO_TYPE}, "the runtime cannot follow this schema"),
         ({"temperature": 2.5}, "temperature=2.5: must be between 0 (greedy) and 2"),
         ({"temperature": -0.1}, "temperature=-0.1: must be"),
         ({"top_p": 0.0}, "top_p=0.0: must be above 0 and at most 1"),
@@ -37,7 +53,6 @@ def refusal(model: PyFuncModel, **request: Any) -> str:
         ({"stop": [""]}, "stop=['']: must be"),
         ({"messages": []}, "messages=[]: give a list"),
         ({"messages": [{"role": "user"}]}, "content=None in a message: give text"),
-        ({"messages": [{"role": "user", "content": "a\0b"}]}, "NUL"),
         (
             {"messages": [{"role": "tool", "content": "a", "tool_call_id": "1"}]},
             "tool_call_id in a message is not supported",
@@ -55,10 +70,10 @@ def test_what_asks_for_nothing_is_accepted(pyfunc: PyFuncModel) -> None:
 
 
 def test_options_that_the_signature_does_not_have(bare: GenaiPyfunc) -> None:
-    with pytest.raises(MlflowException, match="seed is not an option: give max_tokens, temp"):
-        bare.predict(None, pd.DataFrame([{"messages": QUESTION, "seed": 1}]))
-    with pytest.raises(MlflowException, match="seed is not an option"):
-        bare.predict(None, pd.DataFrame([{"messages": QUESTION}]), params={"seed": 1})
+    with pytest.raises(MlflowException, match="beam is not an option: give max_tokens, temp"):
+        bare.predict(None, pd.DataFrame([{"messages": QUESTION, "beam": 1}]))
+    with pytest.raises(MlflowException, match="beam is not an option"):
+        bare.predict(None, pd.DataFrame([{"messages": QUESTION}]), params={"beam": 1})
     with pytest.raises(MlflowException, match="the input is a list"):
         bare.predict(None, [QUESTION])
 
@@ -66,7 +81,7 @@ def test_options_that_the_signature_does_not_have(bare: GenaiPyfunc) -> None:
 def test_one_bad_row_is_refused_before_any_is_answered(
     bare: GenaiPyfunc, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bare._runtime, "answer", lambda *_: pytest.fail("a row was answered"))
+    monkeypatch.setattr(bare.chat, "submit", lambda _: pytest.fail("a row was answered"))
     rows = pd.DataFrame({"messages": [QUESTION, QUESTION], "temperature": [0.0, 9.0]})
     with pytest.raises(MlflowException, match=r"temperature=9\.0"):
         bare.predict(None, rows)

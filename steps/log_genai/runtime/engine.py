@@ -1,0 +1,58 @@
+"""What a chat model is made of: what generates, and what writes its prompts."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from .answer import Job
+from .conversation import Message
+
+
+class Prompts(Protocol):
+    """What writes the prompts of a model; `tokenizer` reads its answers."""
+
+    tokenizer: Tokenizer
+
+    def of_chat(self, messages: Sequence[Message]) -> list[int]:
+        """Return the token ids of a conversation; only the template adds special tokens."""
+
+    def of_document(self, text: str) -> list[int]:
+        """Return the token ids of a text that is all there is, with the tokenizer's own BOS."""
+
+    def of_text(self, text: str) -> list[int]:
+        """Return the token ids of a text, without special tokens of the tokenizer's own."""
+
+
+class Batch(Protocol):
+    """Answers that are generated together."""
+
+    rows: list[Job]
+
+    def step(self) -> None:
+        """Have each job that is not finished say its next token."""
+
+
+class Engine(Protocol):
+    """A loaded model.
+
+    context_length: the most tokens that a prompt and its answer have together; ends: the ids of
+    its end tokens; defaults: options where nobody says otherwise; guides: whether answers can be
+    held to a JSON schema.
+    """
+
+    context_length: int
+    ends: frozenset[int]
+    defaults: dict[str, Any]
+    guides: bool
+
+    def fit(self, jobs: Sequence[Job]) -> bool:
+        """Return whether these may be one batch."""
+
+    def read(self, jobs: Sequence[Job]) -> Batch:
+        """Return a batch that has read what was asked and said so far."""
+
+    def log_probabilities(self, tokens: Sequence[int], count: int) -> NDArray[np.float64]:
+        """Return the natural log-probability of each of the last `count` tokens of a text."""

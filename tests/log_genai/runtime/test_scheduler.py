@@ -1,0 +1,290 @@
+"""Who is answered with whom, and when: on an engine that only counts, and on the real one."""
+
+import ctypes
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from mlflow.pyfunc import PyFuncModel
+from tokenizers import Tokenizer, models
+
+from steps.log_genai.runtime.answer import Answer, Event, Job, Taken
+from steps.log_genai.runtime.chat_model import ChatModel
+from steps.log_genai.runtime.options import Options
+from steps.log_genai.runtime.pyfunc import GenaiPyfunc
+from steps.log_genai.runtime.scheduler import Scheduler
+
+TOKENIZER = Tokenizer(models.WordLevel({"a": 0, "end": 1}, unk_token="a"))  # noqa: S106
+Conversation = list[dict[str, str]]
+
+
+class Counting:
+    """An engine that says token 0 for ever, notes its batches, and can be held up in a step."""
+
+    context_length, ends, defaults, guides = 10_000, frozenset({1}), dict[str, Any](), False
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.batches: list[int] = []
+        self.steps: list[int] = []
+        self.going = threading.Event()
+        self.going.set()
+        self.before_step: Callable[[], None] = lambda: None
+
+    def fit(self, jobs: Sequence[Job]) -> bool:
+        return len(jobs) <= self.rows
+
+    def read(self, jobs: Sequence[Job]) -> "CountingBatch":
+        if any(len(job.prompt) == 13 for job in jobs):
+            raise RuntimeError("13 tokens are not taken")
+        self.batches.append(len(jobs))
+        return CountingBatch(self, list(jobs))
+
+
+class CountingBatch:
+    def __init__(self, engine: Counting, rows: list[Job]) -> None:
+        self.engine, self.rows = engine, rows
+
+    def step(self) -> None:
+        assert self.engine.going.wait(30)
+        self.engine.before_step()
+        live = [job for job in self.rows if not job.finished]
+        self.engine.steps.append(len(live))
+        for job in live:
+            job.say(0)
+
+
+def job(tokens: int, most: int, deliver: Callable[[Event], None]) -> Job:
+    options = Options(max_tokens=most, temperature=0.0, top_p=1.0)
+    return Job([0] * tokens, options, most, TOKENIZER, frozenset({1}), deliver)
+
+
+def until_over(told: "queue.SimpleQueue[Event]") -> Event:
+    while isinstance(event := told.get(timeout=30), str | Taken):
+        pass
+    return event
+
+
+def test_those_who_wait_together_are_one_batch_as_far_as_they_fit() -> None:
+    engine, told = Counting(rows=4), queue.SimpleQueue[Event]()
+    Scheduler(engine).submit([job(10, 5, told.put) for _ in range(6)])
+    answers = [until_over(told) for _ in range(6)]
+    assert all(isinstance(answer, Answer) and answer.completion_tokens == 5 for answer in answers)
+    assert engine.batches == [4, 2]
+
+
+def test_who_comes_later_joins_where_little_is_read_anew() -> None:
+    engine, told = Counting(rows=8), queue.SimpleQueue[Event]()
+    scheduler = Scheduler(engine)
+    joined: list[Job] = []
+
+    def others_come() -> None:
+        if not joined:
+            joined.extend(job(10, 50, told.put) for _ in range(6))
+            scheduler.submit(joined)
+
+    engine.before_step = others_come
+    scheduler.submit([job(10, 50, told.put)])
+    for _ in range(7):
+        until_over(told)
+    assert engine.batches[:2] == [1, 7]
+
+
+def test_who_comes_later_is_not_kept_waiting_by_a_long_text() -> None:
+    engine, told, later = Counting(rows=8), queue.SimpleQueue[Event](), queue.SimpleQueue[Event]()
+    scheduler = Scheduler(engine)
+    come: list[Job] = []
+
+    def another_comes() -> None:
+        if not come:
+            come.append(job(10, 3, later.put))
+            scheduler.submit(come)
+
+    engine.before_step = another_comes
+    scheduler.submit([job(1000, 400, told.put)])
+    until_over(later)
+    answer = until_over(told)
+    assert isinstance(answer, Answer)
+    assert engine.batches == [1, 1], "the long text is not read anew"
+
+
+def test_a_job_that_is_cancelled_leaves_and_the_others_go_on() -> None:
+    engine, told = Counting(rows=4), queue.SimpleQueue[Event]()
+    kept, unwanted = queue.SimpleQueue[Event](), job(10, 100, told.put)
+    engine.before_step = lambda: unwanted.cancel() if len(unwanted.said) == 3 else None
+    Scheduler(engine).submit([unwanted, job(10, 20, kept.put)])
+    answer, other = until_over(told), until_over(kept)
+    assert isinstance(answer, Answer)
+    assert isinstance(other, Answer)
+    assert answer.finish_reason == "cancelled"
+    assert answer.completion_tokens < 100
+    assert (other.finish_reason, other.completion_tokens) == ("length", 20)
+
+
+def test_one_that_waits_can_be_cancelled_too() -> None:
+    engine, told = Counting(rows=1), queue.SimpleQueue[Event]()
+    engine.going.clear()
+    scheduler = Scheduler(engine)
+    rest = [job(10, 2, lambda _: None) for _ in range(3)]
+    unwanted = job(10, 2, told.put)
+    scheduler.submit([*rest, unwanted])
+    unwanted.cancel()
+    engine.going.set()
+    answer = until_over(told)
+    assert isinstance(answer, Answer)
+    assert (answer.finish_reason, answer.completion_tokens) == ("cancelled", 0)
+
+
+def test_what_the_engine_refuses_is_told_and_the_next_is_answered() -> None:
+    engine, told = Counting(rows=1), queue.SimpleQueue[Event]()
+    scheduler = Scheduler(engine)
+    scheduler.submit([job(13, 5, told.put)])
+    assert isinstance(until_over(told), RuntimeError)
+    scheduler.submit([job(10, 5, told.put)])
+    assert isinstance(until_over(told), Answer)
+
+
+def test_all_of_many_are_answered_whatever_their_length() -> None:
+    engine, told = Counting(rows=16), queue.SimpleQueue[Event]()
+    jobs = [job(20 + number * 7 % 300, 2, told.put) for number in range(600)]
+    Scheduler(engine).submit(jobs)
+    answers = [until_over(told) for _ in jobs]
+    assert all(isinstance(answer, Answer) for answer in answers)
+    assert sorted(answer.prompt_tokens for answer in answers) == sorted(len(j.prompt) for j in jobs)
+    assert sum(engine.batches) == 600
+    assert len(engine.batches) < 600 / 16 + 2
+
+
+def test_all_who_come_from_many_threads_are_answered() -> None:
+    """Also those who come just when the thread that generates has no more work."""
+    engine, told = Counting(rows=2), queue.SimpleQueue[Event]()
+    scheduler = Scheduler(engine)
+
+    def ask() -> None:
+        for _ in range(300):
+            own = queue.SimpleQueue[Event]()
+            scheduler.submit([job(3, 1, own.put)])
+            told.put(until_over(own))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(1200):
+        assert isinstance(told.get(timeout=30), Answer)
+    for thread in threads:
+        thread.join(30)
+
+
+@pytest.mark.parametrize("place", ["fit", "step"])
+def test_a_fault_is_told_to_all_and_the_next_is_answered(
+    monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    engine, told = Counting(rows=4), queue.SimpleQueue[Event]()
+    scheduler = Scheduler(engine)
+
+    def fault(*_: Any) -> bool:
+        raise ValueError("a fault")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(*{"fit": (engine, "fit"), "step": (CountingBatch, "step")}[place], fault)
+        scheduler.submit([job(10, 5, told.put) for _ in range(3)])
+        assert all(isinstance(until_over(told), ValueError) for _ in range(3))
+    scheduler.submit([job(10, 5, told.put)])
+    assert isinstance(until_over(told), Answer)
+
+
+@pytest.mark.parametrize("fails_at", [Taken, str, Answer])
+def test_who_fails_to_listen_does_not_disturb_the_others(fails_at: type) -> None:
+    engine, told = Counting(rows=4), queue.SimpleQueue[Event]()
+    heard: list[Event] = []
+
+    def fail(event: Event) -> None:
+        heard.append(event)
+        if isinstance(event, fails_at):
+            raise OSError("gone")
+
+    Scheduler(engine).submit([job(10, 5, fail), job(10, 9, told.put)])
+    answer = until_over(told)
+    assert isinstance(answer, Answer)
+    assert answer.completion_tokens == 9
+    assert isinstance(heard[-1], fails_at), "it hears no more"
+
+
+class OneToken:
+    """Prompts of one token."""
+
+    tokenizer = TOKENIZER
+
+    def of_chat(self, messages: Sequence[Any]) -> list[int]:
+        return [0]
+
+
+def test_a_stream_gives_a_piece_before_the_next_token_is_computed() -> None:
+    """Also where, as the real one does, an engine keeps the interpreter while it computes."""
+    engine = Counting(rows=1)
+    begun: list[int] = []
+    engine.before_step = lambda: [begun.append(1), ctypes.PyDLL(None).usleep(20_000)]
+    model = ChatModel(engine, OneToken(), "counting", {"temperature": 0, "top_p": 1})
+    asked = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 20}
+    late = [len(begun) - 1 - n for n, _ in enumerate(model.stream(asked))][:-1]
+    assert len(late) == 20
+    assert late.count(0) > 15, "as many are allowed to be late as the machine may be busy"
+
+
+def test_many_at_once_get_the_answers_they_get_alone(
+    bare: GenaiPyfunc, questions: list[Conversation]
+) -> None:
+    alone = [bare.chat.answers([{"messages": question}])[0].text for question in questions]
+    together = bare.chat.answers([{"messages": question} for question in questions])
+    assert [answer.text for answer in together] == alone
+    assert [answer.finish_reason for answer in together] == ["stop"] * len(questions)
+
+
+def test_streams_that_begin_one_after_the_other_do_not_disturb_each_other(
+    bare: GenaiPyfunc, questions: list[Conversation]
+) -> None:
+    alone = [bare.chat.answers([{"messages": question}])[0].text for question in questions[:8]]
+    streams = []
+    for question in questions[:8]:
+        streams.append(bare.chat.stream({"messages": question}))
+        next(streams[-1])
+    texts = ["".join(event for event in stream if isinstance(event, str)) for stream in streams]
+    assert all(whole.endswith(rest) for whole, rest in zip(alone, texts, strict=True))
+
+
+def test_a_stream_that_is_closed_frees_the_model(
+    pyfunc: PyFuncModel,
+    bare: GenaiPyfunc,
+    questions: list[Conversation],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # It has much to say: the penalty takes the end tokens, which the template has, off its mind.
+    request = {"messages": questions[0], "repetition_penalty": 10.0, "max_tokens": 400}
+    [whole] = bare.chat.answers([request])
+    submit, submitted = bare.chat.submit, list[Job]()
+    monkeypatch.setattr(bare.chat, "submit", lambda jobs: [submitted.extend(jobs), submit(jobs)])
+    stream = pyfunc.predict_stream(request)
+    next(stream)
+    stream.close()
+    [job] = submitted
+    assert job.cancelled
+    until = time.monotonic() + 30
+    while not job.finished and time.monotonic() < until:
+        time.sleep(0.01)
+    assert job.finished
+    assert len(job.said) < whole.completion_tokens - 50
+
+
+@pytest.mark.parametrize("rows", [1, 3, 16])
+def test_rows_of_unlike_options_share_a_batch(
+    bare: GenaiPyfunc, questions: list[Conversation], rows: int
+) -> None:
+    options = [{}, {"temperature": 1.5, "seed": 7}, {"repetition_penalty": 1.5}, {"max_tokens": 2}]
+    requests = [
+        {"messages": questions[row % 4], **options[row % len(options)]} for row in range(rows)
+    ]
+    alone = [bare.chat.answers([request])[0].text for request in requests]
+    assert [answer.text for answer in bare.chat.answers(requests)] == alone
