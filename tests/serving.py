@@ -1,11 +1,11 @@
-"""The real `mlflow models serve`, in a process of its own."""
+"""A server, `mlflow models serve` or our own, in a process of its own."""
 
 import json
 import os
 import signal
 import subprocess
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,13 +13,13 @@ from tests.project import Workplace
 
 
 @contextmanager
-def served(place: Workplace, command: str) -> Iterator[str]:
-    """Run `mlflow models serve ...` on a free port of loopback; yield its address once it answers.
+def served(place: Workplace, command: str, port: Sequence[str] = ("--port", "0")) -> Iterator[str]:
+    """Run a command that serves on a free port of loopback; yield its address once it answers.
 
     The server and its workers end with the block.
     """
     with subprocess.Popen(
-        [*command.split(), "--port", "0"],
+        [*command.split(), *port],
         env=place.environ(),
         cwd=place.folder,
         stderr=subprocess.PIPE,
@@ -44,11 +44,11 @@ def ask(url: str, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _address(server: "subprocess.Popen[str]") -> str:
-    """Read what uvicorn says when it listens."""
+    """Read what a server says when it listens."""
     assert server.stderr is not None
     said = []
     for line in server.stderr:
         said.append(line)
-        if "Uvicorn running on " in line:
-            return line.split("Uvicorn running on ")[1].split()[0]
+        if " on http://" in line:
+            return line.split(" on ")[1].split()[0]
     raise AssertionError("".join(said))

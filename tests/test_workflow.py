@@ -6,6 +6,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from openai import OpenAI
 
 from steps.common import config as configs
 from steps.common import overrides
@@ -138,7 +139,7 @@ def test_both_flavors_serve_the_same_text(place: Workplace) -> None:
 def test_readme_serves_the_registered_model(place: Workplace) -> None:
     """In the environment of the model itself, asked with the very curl command."""
     [serve] = [command for command in COMMANDS if command.startswith("mlflow models serve ")]
-    [curl] = [command for command in COMMANDS if command.startswith("curl ")]
+    [curl] = [command for command in COMMANDS if command.startswith("curl http")]
     address = "http://127.0.0.1:5000"
     assert address in curl
 
@@ -148,7 +149,34 @@ def test_readme_serves_the_registered_model(place: Workplace) -> None:
     assert "The capital of France is Paris." in done.output
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith(("mlflow run", "python"))])
+def test_readme_serves_openai_clients(place: Workplace) -> None:
+    """The command as it stands but for the port, asked by curl and by the real client."""
+    [serve] = [command for command in COMMANDS if " -e serve " in command]
+    [curl] = [command for command in COMMANDS if command.startswith("curl -N")]
+    serve = serve.replace("mlflow run .", f"mlflow run {PROJECT}").replace("port=8000", "port=0")
+
+    with served(place, serve, port=()) as url:
+        streamed = place.shell(curl.replace("http://127.0.0.1:8000", url))
+        client = OpenAI(base_url=f"{url}/v1", api_key="none")
+        [model] = client.models.list()
+        question = "What is the capital of Japan?"
+        completion = client.chat.completions.create(
+            model=model.id, messages=[{"role": "user", "content": question}]
+        )
+
+    assert streamed.output.rstrip().endswith("data: [DONE]")
+    assert model.id == "slmflow-tiny_phi3"
+    assert "Tokyo" in (completion.choices[0].message.content or "")
+
+
+RUN = [
+    command
+    for command in COMMANDS
+    if command.startswith(("mlflow run", "python")) and " -e serve " not in command
+]
+
+
+@pytest.mark.parametrize("command", RUN)
 def test_commands_of_readme_run(place: Workplace, command: str) -> None:
     """As they stand, on few rows; what needs the hub must at least compose."""
     arguments = [part for part in command.split() if "=" in part]

@@ -297,6 +297,44 @@ class LogGenai:
     interface: Interface = Interface.chat
 
 
+class Tracing(Enum):
+    """What the server notes of each request in MLflow: usage is tokens and times, content all."""
+
+    off = "off"
+    usage = "usage"
+    content = "content"
+
+
+@dataclass
+class Serve:
+    """How a logged model is served.
+
+    model_uri: a model's address, `registered` for the version with the alias of `registry`; host:
+    loopback unless you say otherwise; port: 0 is any that is free; most_waiting: requests in
+    the queue before further ones are turned away; most_body_kb: in thousands of bytes.
+    """
+
+    model_uri: str = MISSING
+    host: str = "127.0.0.1"
+    port: int = 8000
+    most_waiting: int = 64
+    most_body_kb: int = 1000
+    tracing: Tracing = Tracing.off
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with these values, one sentence each."""
+        if not self.model_uri:
+            yield "serve.model_uri is empty: give models:/NAME@ALIAS, or registered"
+        if not 0 <= self.port <= 65535:
+            yield f"serve.port={self.port}: must be 0 (any that is free) to 65535"
+        for key, value in (
+            ("most_waiting", self.most_waiting),
+            ("most_body_kb", self.most_body_kb),
+        ):
+            if value < 1:
+                yield f"serve.{key}={value}: must be at least 1"
+
+
 @dataclass
 class Config:
     """Everything a run is made of; each Hydra group of `conf/` fills the field of its name."""
@@ -308,10 +346,12 @@ class Config:
     evaluation: EvaluationData = field(default_factory=EvaluationData)
     registry: Registry = field(default_factory=Registry)
     log_genai: LogGenai = field(default_factory=LogGenai)
+    serve: Serve = field(default_factory=Serve)
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with these values, one sentence each."""
-        for section in (self.model, self.target, self.generation, self.evaluation, self.registry):
+        checked = (self.model, self.target, self.generation, self.evaluation, self.registry)
+        for section in (*checked, self.serve):
             yield from section.problems()
         if self.exporter.name is ExporterName.builder and self.target.quantization is not None:
             yield from self.target.quantization.builder_problems()

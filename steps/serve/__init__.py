@@ -1,0 +1,1 @@
+"""Serve a logged model: OpenAI's addresses, MLflow's, metrics and traces."""

@@ -1,0 +1,48 @@
+"""Serve a logged model to OpenAI clients, and to MLflow's.
+
+mlflow run . -e serve --env-manager uv -P model_uri=models:/slmflow-tiny_phi3@candidate -P port=8000
+python -m steps.serve serve.model_uri=models:/slmflow-tiny_phi3@candidate serve.port=8000
+"""
+
+import asyncio
+import os
+
+from steps.common import console
+from steps.common.config import Config
+from steps.common.step import Step, run_step
+from steps.serve import server
+from steps.serve.app import create
+from steps.serve.model_process import ModelProcess
+from steps.serve.tracing import Tracer
+
+API_KEY = "SLMFLOW_API_KEY"
+
+
+def serve(step: Step) -> None:
+    """Load the model in a process of its own, and answer until told to stop."""
+    asyncio.run(_serve(step))
+
+
+async def _serve(step: Step) -> None:
+    settings = step.config.serve
+    listening = server.listen(settings.host, settings.port)
+    model_uri = _model_uri(step.config)
+    with console.working(f"loading {model_uri}"):
+        model = await ModelProcess.start(model_uri)
+    tracer = Tracer(settings.tracing, step.run.info.experiment_id)
+    app = create(model, settings, os.environ.get(API_KEY) or None, tracer)
+    try:
+        await server.run(app, listening, model)
+    finally:
+        await model.stop()
+        tracer.close()
+
+
+def _model_uri(config: Config) -> str:
+    registry = config.registry
+    registered = f"models:/{registry.name}@{registry.alias}"
+    return registered if config.serve.model_uri == "registered" else config.serve.model_uri
+
+
+if __name__ == "__main__":
+    run_step("serve", serve)

@@ -1,0 +1,61 @@
+"""Load a logged model of either flavor, and make of it what answers requests."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import mlflow
+from mlflow.exceptions import MlflowException
+from mlflow.pyfunc import PyFuncModel, scoring_server
+
+from steps.common.errors import UserError
+from steps.log_genai.runtime.chat_model import ChatModel
+
+# By alias, version or stage; any other address names no registered model.
+_REGISTERED = re.compile(r"models:/([^/@]+)[/@][^/@]+")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model: the name that callers give, its chat interface, its flavor, MLflow's interface."""
+
+    name: str
+    chat: ChatModel
+    flavor: str
+    pyfunc: PyFuncModel
+
+    def invocations(self, body: str, content_type: str) -> dict[str, Any]:
+        """Return what MLflow's scoring server answers: its body, status and type."""
+        schema = self.pyfunc.metadata.get_input_schema()
+        try:
+            answer = scoring_server.invocations(body, content_type, self.pyfunc, schema)
+        except MlflowException as error:
+            return {
+                "body": error.serialize_as_json(),
+                "status": error.get_http_status_code(),
+                "media_type": "application/json",
+            }
+        return {"body": answer.response, "status": answer.status, "media_type": answer.mimetype}
+
+
+def load(model_uri: str) -> Loaded:
+    """Load a model. Raises UserError for one that is no chat model of slmflow's."""
+    model = mlflow.pyfunc.load_model(model_uri)
+    if "transformers" in model.metadata.flavors:
+        from steps.serve.pipeline import pipeline_chat  # needs torch, which only this flavor has
+
+        flavor, chat = "transformers", pipeline_chat(model)
+    else:
+        flavor, chat = "genai", _genai_chat(model)
+    registered = _REGISTERED.fullmatch(model_uri)
+    return Loaded(registered[1] if registered else chat.name, chat, flavor, model)
+
+
+def _genai_chat(model: PyFuncModel) -> ChatModel:
+    chat: ChatModel | None = getattr(model.unwrap_python_model(), "chat", None)
+    if chat is None:
+        raise UserError(
+            "it is no chat model of slmflow's, or an older slmflow has logged it: log it anew "
+            "with `mlflow run . -e log_genai`"
+        )
+    return chat

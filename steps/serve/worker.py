@@ -1,0 +1,128 @@
+"""The model's process: `python -m steps.serve.worker MODEL_URI`, the child of `model_process`.
+
+Standard output is one JSON object a line: first {"name": "...", "flavor": "..."} when the model is
+loaded, or {"refused": "why not"}; then the events of requests, each with the request's id. Standard
+input is a request a line, e.g. {"id": 1, "ask": "chat", "request": {"messages": [...]}}; with its
+end the process ends. Whatever libraries print goes to standard error.
+"""
+
+import dataclasses
+import json
+import os
+import sys
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, TextIO, cast
+
+from mlflow.exceptions import MlflowException
+
+from steps.common.errors import UserError
+from steps.log_genai.runtime.answer import Answer, Event, Job, Taken
+from steps.serve.loaded import Loaded, load
+
+
+class Channel:
+    """The lines to the parent; threads may share it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        """Write to `stream`."""
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def send(self, **fields: Any) -> None:
+        """Send one JSON object."""
+        line = json.dumps(fields)
+        with self._lock:
+            print(line, file=self._stream, flush=True)
+
+
+class Worker:
+    """Passes requests to the model, and what it says to the channel."""
+
+    def __init__(self, loaded: Loaded, channel: Channel) -> None:
+        """Serve a loaded model."""
+        self._loaded, self._channel = loaded, channel
+        self._under_way: dict[int, Job | Future[None]] = {}
+        # MLflow's way in waits for its answers; the scheduler shares the model among them too.
+        self._invocations = ThreadPoolExecutor(max_workers=8)
+
+    def take(self, number: int, ask: str, fields: dict[str, Any]) -> None:
+        """Do what a line says."""
+        if ask == "cancel":
+            self._cancel(number)
+        elif ask == "invocations":
+            future = self._invocations.submit(self._invoke, number, **fields)
+            self._under_way[number] = future
+            future.add_done_callback(lambda _: self._under_way.pop(number, None))
+        else:
+            self._begin(number, ask, fields)
+
+    def _begin(self, number: int, ask: str, fields: dict[str, Any]) -> None:
+        chat, deliver = self._loaded.chat, partial(self._deliver, number)
+        try:
+            if ask == "chat":
+                job = chat.chat(**fields, deliver=deliver)
+            else:
+                job = chat.completion(**fields, deliver=deliver)
+        except Exception as error:
+            deliver(error)
+        else:
+            self._under_way[number] = job
+            chat.submit([job])
+
+    def _cancel(self, number: int) -> None:
+        """End what is under way; of MLflow's way in, only what has not begun can be."""
+        under_way = self._under_way.get(number)
+        if under_way is not None and under_way.cancel() and isinstance(under_way, Future):
+            self._channel.send(id=number, event="failed", message="cancelled")
+
+    def _deliver(self, number: int, event: Event) -> None:
+        # By name: a model brings its own copy of these classes.
+        kind = type(event).__name__
+        if kind == Taken.__name__:
+            self._channel.send(id=number, event="taken")
+        elif isinstance(event, str):
+            self._channel.send(id=number, event="piece", text=event)
+        elif kind == Answer.__name__:
+            self._under_way.pop(number, None)
+            self._channel.send(id=number, event="answer", **dataclasses.asdict(cast(Answer, event)))
+        else:
+            self._under_way.pop(number, None)
+            self._channel.send(id=number, **_fault(cast(Exception, event)))
+
+    def _invoke(self, number: int, body: str, content_type: str) -> None:
+        self._deliver(number, Taken())
+        try:
+            response = self._loaded.invocations(body, content_type)
+        except Exception as error:
+            self._deliver(number, error)
+        else:
+            self._channel.send(id=number, event="response", **response)
+
+
+def _fault(error: Exception) -> dict[str, str]:
+    if isinstance(error, MlflowException) and error.get_http_status_code() == 400:
+        return {"event": "refused", "message": error.message}
+    return {"event": "failed", "message": f"{type(error).__name__}: {error}"}
+
+
+def _main() -> None:
+    with os.fdopen(os.dup(1), "w") as own:
+        os.dup2(2, 1)  # what libraries print is no line of ours
+        channel = Channel(own)
+        try:
+            loaded = load(sys.argv[1])
+        except (UserError, MlflowException) as error:
+            channel.send(refused=str(error))
+            return
+        channel.send(name=loaded.name, flavor=loaded.flavor)
+        worker = Worker(loaded, channel)
+        for line in sys.stdin:
+            message = json.loads(line)
+            worker.take(message.pop("id"), message.pop("ask"), message)
+        os._exit(0)  # whatever is still generated, nobody reads
+
+
+if __name__ == "__main__":
+    _main()
