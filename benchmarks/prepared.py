@@ -21,7 +21,7 @@ GGUF = "model.gguf"
 
 def weights(shape: str) -> Path:
     """Return the snapshot folder of the random weights of one of `SHAPES`."""
-    key = _key("random_models", ("torch", "transformers"), repr(SHAPES[shape]))
+    key = module_key("random_models", ("torch", "transformers"), repr(SHAPES[shape]))
     return store.get_or_build(
         "random-weights", key, lambda folder: _make("random_models", shape, folder)
     )
@@ -41,7 +41,7 @@ def onnx(weights: Path, target: str, exporter: ExporterName) -> Path:
 
 def gguf(weights: Path) -> Path:
     """Return the GGUF file that llama.cpp reads, quantized to Q4_0; needs the gguf package."""
-    key = _key("gguf_file", ("gguf",), store.digest(weights))
+    key = module_key("gguf_file", ("gguf",), store.digest(weights))
     folder = store.get_or_build("gguf", key, lambda made: _make("gguf_file", weights, made / GGUF))
     return folder / GGUF
 
@@ -51,7 +51,7 @@ def _make(module: str, *arguments: object) -> None:
     child.refuse_failure(line, subprocess.call(line, env=child.environment()))
 
 
-def _key(module: str, packages: tuple[str, ...], given: str) -> str:
+def module_key(module: str, packages: tuple[str, ...], given: str) -> str:
     """Return a sha256 over a module's source, the versions of packages and what it is given."""
     source = store.sha256(PROJECT / "benchmarks" / f"{module}.py")
     versions = [metadata.version(package) for package in packages]

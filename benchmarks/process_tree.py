@@ -51,6 +51,11 @@ def run(line: Sequence[str], environment: Mapping[str, str]) -> Usage:
     )
 
 
+def rss_bytes(pid: int) -> int:
+    """Return the memory that a process and its descendants hold now."""
+    return sum(map(_rss_bytes, _tree(pid)))
+
+
 class _Sampler:
     """Keeps the most memory that a process and its descendants were seen to hold, in bytes."""
 
@@ -69,7 +74,7 @@ class _Sampler:
 
     def _sample(self) -> None:
         while not self._ended.wait(SAMPLE_S):
-            self.peak = max(self.peak, sum(map(_rss_bytes, _tree(self._pid))))
+            self.peak = max(self.peak, rss_bytes(self._pid))
 
 
 def _tree(pid: int) -> Iterator[int]:

@@ -10,49 +10,37 @@ evaluated as `steps.evaluate` does it, without the transformers flavor, which is
 Speed is then measured on the converted models, each in alternating rounds with the base.
 """
 
-import contextlib
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import mlflow
 from mlflow import MlflowClient
 
-from benchmarks import child, rounds
+from benchmarks import logged, rounds
 from benchmarks.command import add_work, parser, run, use_store
 from benchmarks.quantization_report import BASE, OPTIONS, Measured, Option, Report
 from benchmarks.rounds import Plan
 from benchmarks.series import Series
-from steps.common import config, console, rows, runs
-from steps.common.errors import BadArguments, UserError
-from steps.common.results import Result, key_of
+from steps.common import config, console, rows
+from steps.common.errors import BadArguments
 from steps.convert.result import OnnxModel
 from steps.evaluate import measure as evaluate
 from steps.evaluate.compare import compare
 from steps.evaluate.result import FlavorFigures
 from steps.log_genai.result import GenaiModel
 
-# Of MLflow's default experiment, the only one in this database.
-EXPERIMENT_ID = "0"
-
 PROMPT_TOKENS, NEW_TOKENS = 256, 64
-
-R = TypeVar("R", bound=Result)
 
 
 def measure(options: Sequence[Option], limit: int | None, plan: Plan) -> Report:
     """Evaluate each option on `limit` rows (None: all), and time each beside the base.
 
-    The tracking database is in the current folder. Raises UserError where a run fails.
+    Raises UserError where a run fails.
     """
-    mlflow.set_tracking_uri(f"sqlite:///{Path.cwd()}/mlflow.db")
     for number, option in enumerate(options, 1):
         console.step_line(f"option {number}/{len(options)}", option.name)
-        _make_sure(option.overrides)
-    base, _ = _finished(OnnxModel, BASE.overrides)
+        logged.make_sure(option.overrides)
+    base, _ = logged.finished(OnnxModel, BASE.overrides)
     return Report(tuple(_measured(option, limit, base.folder, plan) for option in options))
 
 
@@ -65,17 +53,8 @@ def write(report: Report, folder: Path) -> None:
     console.table(report.title, header, lines)
 
 
-def _make_sure(overrides: Sequence[str]) -> None:
-    """Run the workflow up to the GenAI model, unless a run of it has finished."""
-    if _find(GenaiModel, overrides):
-        return
-    line = [sys.executable, "-m", "steps.log_genai", *overrides]
-    environment = {**child.environment(), "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()}
-    child.refuse_failure(line, subprocess.call(line, env=environment))
-
-
 def _measured(option: Option, limit: int | None, base: Path, plan: Plan) -> Measured:
-    onnx, run_id = _finished(OnnxModel, option.overrides)
+    onnx, run_id = logged.finished(OnnxModel, option.overrides)
     conversion = MlflowClient().get_run(run_id).data.metrics
     against, series = _alternate(base, onnx.folder, plan)
     return Measured(
@@ -91,7 +70,7 @@ def _measured(option: Option, limit: int | None, base: Path, plan: Plan) -> Meas
 
 def _evaluated(option: Option, limit: int | None) -> FlavorFigures:
     composed = config.load(option.overrides)
-    model, _ = _finished(GenaiModel, option.overrides)
+    model, _ = logged.finished(GenaiModel, option.overrides)
     asked = rows.read(composed.evaluation.file, limit)
     measurement = evaluate.measure(model, asked)
     with mlflow.start_run(run_name=option.name):
@@ -104,20 +83,6 @@ def _alternate(base: Path, folder: Path, plan: Plan) -> tuple[Series, Series]:
     # Both names are of ONNX Runtime GenAI: here they only tell the two processes apart.
     against, series = rounds.measure({"builder": base, "slmflow": folder}, plan)
     return against, series
-
-
-def _find(kind: type[R], overrides: Sequence[str]) -> tuple[R, str] | None:
-    """Return what a finished run has made of a config, and the run's id."""
-    return runs.find(kind, key_of(kind, config.load(overrides)), EXPERIMENT_ID)
-
-
-def _finished(kind: type[R], overrides: Sequence[str]) -> tuple[R, str]:
-    if (found := _find(kind, overrides)) is None:
-        raise UserError(
-            f"{kind.step} has no finished run with {' '.join(overrides)} any more: the project "
-            "was changed meanwhile, or its files were deleted. Start this again"
-        )
-    return found
 
 
 def main() -> None:
@@ -141,11 +106,8 @@ def main() -> None:
         raise BadArguments(f"--rounds {given.rounds}: must be at least 1")
     output, work = given.output.absolute(), given.work.absolute() / "quantization"
     use_store(given.work)
-    os.environ.pop("MLFLOW_RUN_ID", None)  # where `mlflow run` has set it, it is not of this server
-    os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
-    work.mkdir(parents=True, exist_ok=True)
     options = [option for option in OPTIONS if option == BASE or option.name in given.options]
-    with contextlib.chdir(work):  # MLflow puts the files of its runs there
+    with logged.tracking_in(work):
         report = measure(options, given.limit, Plan((PROMPT_TOKENS,), NEW_TOKENS, given.rounds))
     write(report, output)
 

@@ -1,9 +1,11 @@
 """Memory of a command and of the processes it starts."""
 
 import json
+import os
 import subprocess
 import sys
 
+from benchmarks import process_tree
 from steps.common.config import PROJECT
 
 # Holds 80 MB for half a second, once in itself and once in a child.
@@ -35,3 +37,14 @@ def test_all_processes_count_and_so_does_the_largest() -> None:
     assert usage["seconds"] >= 0.5
     assert 80e6 < usage["peak_process_bytes"] < 150e6
     assert 160e6 < usage["peak_tree_bytes"] < 300e6
+
+
+def test_memory_now_is_that_of_all_processes() -> None:
+    hold = 'held = bytearray(b"x") * 80_000_000; print(flush=True); input()'
+    line = [sys.executable, "-c", hold]
+    before = process_tree.rss_bytes(os.getpid())
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout
+        child.stdout.readline()
+        assert process_tree.rss_bytes(os.getpid()) - before > 80e6
+        child.kill()

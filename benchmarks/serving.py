@@ -1,0 +1,102 @@
+"""Measure what answering costs beside the bare runtime, and what is gained by answering together.
+
+python -m benchmarks.serving --output docs/serving
+python -m benchmarks.serving --shape tiny --rounds 1 --requests 20 --output trial
+
+Writes SHAPE.md, SHAPE.json (every raw value) and SHAPE.png to the output folder. Nothing else
+should compute meanwhile. Needs Linux. The model is random weights, logged by
+`python -m steps.log_genai` with a tracking database kept in the work folder, asked in this process
+as MLflow's pyfunc, and then served by `python -m steps.serve` to OpenAI's own client.
+"""
+
+from pathlib import Path
+
+from benchmarks import (
+    logged,
+    served,
+    serving_batch,
+    serving_load,
+    serving_overhead,
+    serving_plot,
+    serving_streams,
+    worded,
+)
+from benchmarks.command import add_work, parser, run, use_store
+from benchmarks.serving_batch import Batch
+from benchmarks.serving_model import LoadedModel
+from benchmarks.serving_overhead import Overhead
+from benchmarks.serving_prompts import lasting
+from benchmarks.serving_report import Report
+from benchmarks.shapes import SHAPES
+from steps.common import console
+from steps.common.errors import BadArguments
+from steps.log_genai.result import GenaiModel
+
+TARGET = "cpu_int4"
+
+# In words. Short ones, where most of the time goes into tokens, for the overhead; unequal ones for
+# rows and streams.
+OVERHEAD_PROMPTS = (24, 24, 24, 24)
+ROW_PROMPTS = tuple(range(20, 68, 3))
+STREAM_PROMPTS = tuple(range(16, 80, 8))
+
+
+def measure(shape: str, rounds: int, requests: int) -> Report:
+    """Log the model if that is not done yet, and measure. Raises UserError where that fails."""
+    overrides = [
+        *("model=local", f"model.path={worded.weights(shape)}", f"model.name={shape}"),
+        f"target={TARGET}",
+    ]
+    logged.make_sure(overrides)
+    model_uri = logged.finished(GenaiModel, overrides)[0].model_uri
+    overhead, batch, streamed = _in_this_process(model_uri, rounds)
+    with served.serving(model_uri) as server:
+        streams = serving_streams.measure(server, streamed, rounds)
+        load = serving_load.measure(server, requests)
+    return Report(shape, TARGET, overhead, batch, streams, load)
+
+
+def _in_this_process(model_uri: str, rounds: int) -> tuple[Overhead, Batch, list[str]]:
+    """Measure what needs no server, and return the texts to stream; the memory is free then."""
+    with console.working("loading the model"):
+        model = LoadedModel(model_uri)
+
+    def said(text: str) -> int:
+        return model.answer(text).tokens
+
+    return (
+        serving_overhead.measure(model, lasting(OVERHEAD_PROMPTS, said), rounds),
+        serving_batch.measure(model, lasting(ROW_PROMPTS, said), rounds),
+        lasting(STREAM_PROMPTS, said),
+    )
+
+
+def write(report: Report, folder: Path) -> None:
+    """Write table, raw values and picture, and show the table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{report.shape}.md").write_text(report.markdown() + "\n")
+    (folder / f"{report.shape}.json").write_text(report.json() + "\n")
+    serving_plot.draw(report).savefig(folder / f"{report.shape}.png")
+    console.table(report.title, report.HEADER, report.rows())
+
+
+def main() -> None:
+    """Measure what the command line says."""
+    arguments = parser(__doc__)
+    arguments.add_argument("--shape", choices=SHAPES, default="phi3_220m")
+    arguments.add_argument("--rounds", type=int, default=10, help="of timing (%(default)s)")
+    arguments.add_argument("--requests", type=int, default=200, help="of the load (%(default)s)")
+    arguments.add_argument("--output", type=Path, required=True, help="folder for the results")
+    add_work(arguments)
+    given = arguments.parse_args()
+    if given.rounds < 1 or given.requests < 2:
+        raise BadArguments("--rounds must be at least 1, and --requests at least 2")
+    output = given.output.absolute()
+    use_store(given.work)
+    with logged.tracking_in(given.work.absolute() / "serving"):
+        report = measure(given.shape, given.rounds, given.requests)
+    write(report, output)
+
+
+if __name__ == "__main__":
+    run(main)
