@@ -20,6 +20,7 @@ from benchmarks.command import add_work, parser, run, use_store
 from benchmarks.process_tree import Usage
 from benchmarks.shapes import SHAPES
 from steps.common import config, console, store
+from steps.common.child import environment
 from steps.common.config import ExporterName
 from steps.common.provenance import git_state
 
@@ -65,7 +66,7 @@ def measure(shape: str, target: str, exporter: ExporterName) -> Converted:
     weights = prepared.weights(shape)
     with tempfile.TemporaryDirectory(dir=store.home()) as folder:
         line = child.command("converting", weights, folder, target, exporter.value)
-        usage = process_tree.run(line, child.environment())
+        usage = process_tree.run(line, environment())
         size = sum(file.stat().st_size for file in Path(folder).glob("*.onnx*"))
     converted = Converted(shape, target, exporter.value, usage, size)
     console.table(converted.name, ["figure", "value"], converted.rows())

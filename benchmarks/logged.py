@@ -13,8 +13,8 @@ from typing import TypeVar
 
 import mlflow
 
-from benchmarks import child
-from steps.common import config, runs
+from benchmarks.child import refuse_failure
+from steps.common import child, config, runs
 from steps.common.errors import UserError
 from steps.common.results import Result, key_of
 from steps.log_genai.result import GenaiModel
@@ -45,7 +45,7 @@ def tracking_in(folder: Path) -> Iterator[None]:
 
 def environment() -> dict[str, str]:
     """Return the environment of a child that uses the same tracking database."""
-    return {**child.environment(), "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()}
+    return child.environment(MLFLOW_TRACKING_URI=mlflow.get_tracking_uri())
 
 
 def make_sure(overrides: Sequence[str]) -> None:
@@ -56,7 +56,7 @@ def make_sure(overrides: Sequence[str]) -> None:
     if _find(GenaiModel, overrides):
         return
     line = [sys.executable, "-m", "steps.log_genai", *overrides]
-    child.refuse_failure(line, subprocess.call(line, env=environment()))
+    refuse_failure(line, subprocess.call(line, env=environment()))
 
 
 def finished(kind: type[R], overrides: Sequence[str]) -> tuple[R, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks import child
 from benchmarks.shapes import SHAPES
 from steps.common import config, results, store
+from steps.common.child import environment
 from steps.common.config import PROJECT, ExporterName
 from steps.convert.result import OnnxModel
 
@@ -48,7 +49,7 @@ def gguf(weights: Path) -> Path:
 
 def _make(module: str, *arguments: object) -> None:
     line = child.command(module, *arguments)
-    child.refuse_failure(line, subprocess.call(line, env=child.environment()))
+    child.refuse_failure(line, subprocess.call(line, env=environment()))
 
 
 def module_key(module: str, packages: tuple[str, ...], given: str) -> str:

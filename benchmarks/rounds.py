@@ -18,6 +18,7 @@ from benchmarks import child
 from benchmarks.series import Series
 from benchmarks.speed_worker import Reply
 from steps.common import console
+from steps.common.child import environment
 from steps.common.errors import UserError
 
 # Memory, code and clock are as they stay by then.
@@ -60,7 +61,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env=child.environment(),
+            env=environment(),
             text=True,
         )
 

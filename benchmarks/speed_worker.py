@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.engines import LOADERS, Engine
+from steps.common.child import take_stdout
 from steps.common.memory import peak_rss_bytes
 
 # How long to wait for spinning threads and how often to look, and the share of a core that is some.
@@ -84,15 +85,14 @@ def settle() -> Moment:
 
 def _main() -> None:
     name, path, context = sys.argv[1:]
-    with os.fdopen(os.dup(1), "w") as channel:
-        os.dup2(2, 1)  # what libraries print is no line of ours
-        engine = LOADERS[name](Path(path), int(context), os.cpu_count() or 1)
-        print(json.dumps({"description": engine.description}), file=channel, flush=True)
+    channel = take_stdout()
+    engine = LOADERS[name](Path(path), int(context), os.cpu_count() or 1)
+    print(json.dumps({"description": engine.description}), file=channel, flush=True)
+    idle_since = settle()
+    for line in sys.stdin:
+        answer = reply(engine, json.loads(line), idle_since)
         idle_since = settle()
-        for line in sys.stdin:
-            answer = reply(engine, json.loads(line), idle_since)
-            idle_since = settle()
-            print(json.dumps(dataclasses.asdict(answer)), file=channel, flush=True)
+        print(json.dumps(dataclasses.asdict(answer)), file=channel, flush=True)
 
 
 if __name__ == "__main__":

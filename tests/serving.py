@@ -27,7 +27,7 @@ def served(place: Workplace, command: str, port: Sequence[str] = ("--port", "0")
         start_new_session=True,
     ) as server:
         try:
-            yield _address(server)
+            yield address(server)
         finally:
             os.killpg(server.pid, signal.SIGTERM)
 
@@ -43,8 +43,8 @@ def ask(url: str, request: dict[str, Any]) -> dict[str, Any]:
     return completions[0]
 
 
-def _address(server: "subprocess.Popen[str]") -> str:
-    """Read what a server says when it listens."""
+def address(server: "subprocess.Popen[str]") -> str:
+    """Return where a server listens, as soon as it says so."""
     assert server.stderr is not None
     said = []
     for line in server.stderr:

@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from steps.common import child
 from steps.common.errors import UserError
 from steps.convert.runtime import Runtime
-
-_PROJECT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -40,25 +39,28 @@ def ask(folder: Path, graph: str, calls: Sequence[Call]) -> Iterator[NDArray[Any
     with tempfile.TemporaryDirectory() as scratch:
         job, errors = Path(scratch) / "job.json", Path(scratch) / "errors.txt"
         job.write_text(json.dumps({"folder": str(folder), "graph": graph, "calls": asked}))
-        with errors.open("wb") as stderr, _start(job, stderr) as child:
+        with errors.open("wb") as stderr, _start(job, stderr) as process:
             try:
                 done = 0
-                for line in child.stdout:
+                for line in process.stdout:
                     yield np.load(Path(scratch) / line.strip(), allow_pickle=False)
                     done += 1
             finally:
-                child.kill()
+                process.kill()
         if done < len(calls):
-            raise UserError(_failure(graph, child.returncode, errors.read_text(errors="replace")))
+            reason = child.why_ended(process.returncode, errors.read_text(errors="replace"))
+            raise UserError(_failure(graph, reason))
 
 
 def _start(job: Path, stderr: Any) -> Any:
     command = [sys.executable, "-m", "steps.convert.runtime_process", str(job)]
-    return subprocess.Popen(command, cwd=_PROJECT, stdout=subprocess.PIPE, stderr=stderr, text=True)
+    environment = child.environment()
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True
+    )
 
 
-def _failure(graph: str, status: int, errors: str) -> str:
-    reason = errors.strip().splitlines()[-1] if errors.strip() else f"exit status {status}"
+def _failure(graph: str, reason: str) -> str:
     return (
         f"the GenAI runtime cannot run the converted model ({graph}): {reason[:300]}. See that "
         "there is enough free memory for it; else try the other exporter or another target"

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -14,8 +12,7 @@ from pathlib import Path
 import mlflow
 from rich.progress import Progress, TaskID
 
-from steps.common import console
-from steps.common.config import PROJECT
+from steps.common import child, console
 from steps.common.errors import UserError
 from steps.common.results import LoggedModel
 from steps.common.rows import Row
@@ -34,7 +31,7 @@ def measure(model: LoggedModel, rows: Sequence[Row]) -> Measurement:
             measured = _follow(process.stdout or (), progress, model.flavor, len(rows))
         if measured is None:
             log = Path(scratch, "log").read_text(errors="replace")
-            reason = _reason(process.returncode, log)
+            reason = child.why_ended(process.returncode, log)
             raise UserError(
                 f"the {model.flavor} model {model.model_uri} could not be measured: {reason}"
             ) from RuntimeError(log)
@@ -44,13 +41,10 @@ def measure(model: LoggedModel, rows: Sequence[Row]) -> Measurement:
 @contextmanager
 def _worker(scratch: Path) -> Iterator[subprocess.Popen[str]]:
     """Run the worker on `job.json`, its chatter going to `log`; it has ended when this is left."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")]),
-        "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(),
-        "HF_HUB_OFFLINE": "1",  # the model is whole on disk: there is nothing to ask the hub
-        "TMPDIR": str(scratch),  # a copy of a model from a remote server goes with this folder
-    }
+    environment = child.environment(
+        MLFLOW_TRACKING_URI=mlflow.get_tracking_uri(),
+        TMPDIR=str(scratch),  # a copy of a model from a remote server goes with this folder
+    )
     with (
         (scratch / "log").open("w") as log,
         subprocess.Popen(
@@ -85,12 +79,3 @@ def _follow(
             stages[stage] = progress.add_task(f"{flavor} {stage}", total=total)
         progress.update(stages[stage], completed=message["done"])
     return None
-
-
-def _reason(exit_status: int, log: str) -> str:
-    if exit_status < 0:
-        name = signal.Signals(-exit_status).name
-        hint = ", most likely because the machine ran out of memory" if name == "SIGKILL" else ""
-        return f"its process was ended by {name}{hint}"
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    return lines[-1] if lines else f"its process ended with status {exit_status}"

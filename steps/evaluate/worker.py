@@ -8,7 +8,6 @@ standard error.
 
 import dataclasses
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from typing import Any, TextIO
 import mlflow
 from mlflow.pyfunc import PyFuncModel
 
+from steps.common.child import take_stdout
 from steps.common.memory import peak_rss_bytes
 from steps.common.rows import Row
 from steps.evaluate.asking import Reply, ask, chats
@@ -88,15 +88,8 @@ def _timed(model: PyFuncModel, question: str, **options: Any) -> tuple[Reply, fl
     return reply, time.perf_counter() - started
 
 
-def _take_stdout() -> TextIO:
-    """Return standard output for our own use, and send what others print there to stderr."""
-    own = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    return own
-
-
 def _main() -> None:
-    channel = Channel(_take_stdout())
+    channel = Channel(take_stdout())
     job = json.loads(Path(sys.argv[1]).read_text())
     measurement = measure(job["model_uri"], [Row(**row) for row in job["rows"]], channel)
     channel.send(measurement=dataclasses.asdict(measurement))

@@ -17,11 +17,10 @@ _REGISTERED = re.compile(r"models:/([^/@]+)[/@][^/@]+")
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model: the name that callers give, its chat interface, its flavor, MLflow's interface."""
+    """A model: the name that callers give, its chat interface, MLflow's interface."""
 
     name: str
     chat: ChatModel
-    flavor: str
     pyfunc: PyFuncModel
 
     def invocations(self, body: str, content_type: str) -> dict[str, Any]:
@@ -44,11 +43,11 @@ def load(model_uri: str) -> Loaded:
     if "transformers" in model.metadata.flavors:
         from steps.serve.pipeline import pipeline_chat  # needs torch, which only this flavor has
 
-        flavor, chat = "transformers", pipeline_chat(model)
+        chat = pipeline_chat(model)
     else:
-        flavor, chat = "genai", _genai_chat(model)
+        chat = _genai_chat(model)
     registered = _REGISTERED.fullmatch(model_uri)
-    return Loaded(registered[1] if registered else chat.name, chat, flavor, model)
+    return Loaded(registered[1] if registered else chat.name, chat, model)
 
 
 def _genai_chat(model: PyFuncModel) -> ChatModel:

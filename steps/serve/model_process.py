@@ -7,8 +7,6 @@ process is `python -m steps.serve.worker`, asked and answering by a JSON object 
 import asyncio
 import itertools
 import json
-import os
-import signal
 import sys
 import tempfile
 import time
@@ -19,7 +17,7 @@ from typing import IO, Any
 
 import mlflow
 
-from steps.common.config import PROJECT
+from steps.common import child
 from steps.common.errors import UserError
 
 # A line may be the answers to a frame of many rows.
@@ -70,7 +68,6 @@ class ModelProcess:
     """The process, and the requests that it has in hand."""
 
     name: str
-    flavor: str
 
     def __init__(self, process: Process, log: IO[str]) -> None:
         """Talk to a process that was just started; what it logs goes to `log`."""
@@ -92,7 +89,7 @@ class ModelProcess:
             stdin=PIPE,
             stdout=PIPE,
             stderr=log,
-            env=_environment(),
+            env=child.environment(MLFLOW_TRACKING_URI=mlflow.get_tracking_uri()),
             limit=_LINE_BYTES,
             start_new_session=True,  # Ctrl-C is for the server, which still needs the model
         )
@@ -143,7 +140,7 @@ class ModelProcess:
             )
         if "refused" in ready:
             raise UserError(f"serve.model_uri={model_uri}: {ready['refused']}")
-        self.name, self.flavor = ready["name"], ready["flavor"]
+        self.name = ready["name"]
         self._following = asyncio.create_task(self._follow())
 
     def _cancel(self, number: int) -> None:
@@ -179,26 +176,11 @@ class ModelProcess:
         self._tickets.clear()
 
     async def _epitaph(self) -> str:
-        """Return how the process ended."""
+        """Return why the process ended."""
         status = await self._process.wait()
-        if status < 0:
-            name = signal.Signals(-status).name
-            return f"ended by {name}" + (
-                ", most likely because the machine ran out of memory" if name == "SIGKILL" else ""
-            )
         self._log.seek(0)
-        lines = [line.strip() for line in self._log.read().splitlines() if line.strip()]
-        return lines[-1] if lines else f"exit status {status}"
+        return child.why_ended(status, self._log.read())
 
 
 def _goes_on(event: Event) -> bool:
     return event["event"] in ("taken", "piece")
-
-
-def _environment() -> dict[str, str]:
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")]),
-        "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(),
-        "HF_HUB_OFFLINE": "1",  # the model is whole on disk: there is nothing to ask the hub
-    }

@@ -53,7 +53,7 @@ async def run(app: ASGIApp, bound: socket.socket, model: ModelProcess) -> None:
     await asyncio.wait({answering}, timeout=_LAST_WORDS_S)
     server.force_exit = True
     await answering
-    raise UserError(f"the model's process ended: {model.ended.result()}")
+    raise UserError(f"the model cannot answer any more: {model.ended.result()}")
 
 
 class _Server(uvicorn.Server):

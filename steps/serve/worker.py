@@ -1,9 +1,9 @@
 """The model's process: `python -m steps.serve.worker MODEL_URI`, the child of `model_process`.
 
-Standard output is one JSON object a line: first {"name": "...", "flavor": "..."} when the model is
-loaded, or {"refused": "why not"}; then the events of requests, each with the request's id. Standard
-input is a request a line, e.g. {"id": 1, "ask": "chat", "request": {"messages": [...]}}; with its
-end the process ends. Whatever libraries print goes to standard error.
+Standard output is one JSON object a line: first {"name": "..."} when the model is loaded, or
+{"refused": "why not"}; then the events of requests, each with the request's id. Standard input is a
+request a line, e.g. {"id": 1, "ask": "chat", "request": {"messages": [...]}}; with its end the
+process ends. Whatever libraries print goes to standard error.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ from typing import Any, TextIO, cast
 
 from mlflow.exceptions import MlflowException
 
+from steps.common.child import take_stdout
 from steps.common.errors import UserError
 from steps.log_genai.runtime.answer import Answer, Event, Job, Taken
 from steps.serve.loaded import Loaded, load
@@ -108,20 +109,18 @@ def _fault(error: Exception) -> dict[str, str]:
 
 
 def _main() -> None:
-    with os.fdopen(os.dup(1), "w") as own:
-        os.dup2(2, 1)  # what libraries print is no line of ours
-        channel = Channel(own)
-        try:
-            loaded = load(sys.argv[1])
-        except (UserError, MlflowException) as error:
-            channel.send(refused=str(error))
-            return
-        channel.send(name=loaded.name, flavor=loaded.flavor)
-        worker = Worker(loaded, channel)
-        for line in sys.stdin:
-            message = json.loads(line)
-            worker.take(message.pop("id"), message.pop("ask"), message)
-        os._exit(0)  # whatever is still generated, nobody reads
+    channel = Channel(take_stdout())
+    try:
+        loaded = load(sys.argv[1])
+    except (UserError, MlflowException) as error:
+        channel.send(refused=str(error))
+        return
+    channel.send(name=loaded.name)
+    worker = Worker(loaded, channel)
+    for line in sys.stdin:
+        message = json.loads(line)
+        worker.take(message.pop("id"), message.pop("ask"), message)
+    os._exit(0)  # whatever is still generated, nobody reads
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import pytest
 from benchmarks import child, quantization
 from benchmarks.quantization_report import BASE, OPTIONS, Option
 from steps.common import config, results
+from steps.common.child import environment
 from steps.common.errors import BadArguments, UserError
 from steps.convert.result import OnnxModel
 
@@ -31,7 +32,7 @@ def test_an_option_is_converted_evaluated_and_timed(tmp_path: Path) -> None:
         *("--output", tmp_path / "out", "--work", tmp_path / "work"),
     )
 
-    done = subprocess.run(line, env=child.environment(), capture_output=True, text=True)
+    done = subprocess.run(line, env=environment(), capture_output=True, text=True)
 
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "out" / "quantization.md").read_text()

@@ -13,6 +13,7 @@ from benchmarks.serving_prompts import NEW_TOKENS, lasting, text
 from benchmarks.serving_visits import Kind, Question, Visit, outcome, plan
 from benchmarks.turns import WARM_UPS, alternate
 from benchmarks.worded import extended
+from steps.common.child import environment
 from steps.common.errors import BadArguments, UserError
 
 
@@ -22,7 +23,7 @@ def test_all_four_are_measured(tmp_path: Path) -> None:
         *("--output", tmp_path / "out", "--work", tmp_path / "work"),
     )
 
-    done = subprocess.run(line, env=child.environment(), capture_output=True, text=True)
+    done = subprocess.run(line, env=environment(), capture_output=True, text=True)
 
     assert done.returncode == 0, done.stderr
     measured = json.loads((tmp_path / "out" / "tiny.json").read_text())

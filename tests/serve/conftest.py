@@ -19,6 +19,7 @@ from steps.common.config import PROJECT
 from steps.log_genai.result import GenaiModel
 from steps.log_transformers.result import TransformersModel
 from tests.flavors import chat, experiment, onnx, pipeline, reference, weights
+from tests.serving import address
 
 KEY = "sesame"
 MOST_WAITING = 8
@@ -77,7 +78,7 @@ def serving(folder: Path, *arguments: str, **environment: str) -> Iterator[Serve
         text=True,
     ) as process:
         try:
-            yield Server(_address(process), process)
+            yield Server(address(process), process)
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -92,15 +93,6 @@ def until(holds: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 30
     while not holds():
         assert time.monotonic() < deadline, "it does not come to hold"
-
-
-def _address(process: "subprocess.Popen[str]") -> str:
-    said = []
-    for line in process.stderr or ():
-        said.append(line)
-        if " on http://" in line:
-            return line.split(" on ")[1].strip()
-    raise AssertionError("".join(said))
 
 
 @pytest.fixture(scope="session")

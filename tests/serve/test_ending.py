@@ -82,7 +82,7 @@ def test_with_the_model_it_ends_too(chat: GenaiModel, tmp_path: Path) -> None:
         status, said = server.ended()
     assert status == 1
     assert said.count("\n") == 1
-    assert "the model's process ended: ended by SIGKILL" in said
+    assert "the model cannot answer any more: its process was ended by SIGKILL" in said
 
 
 def test_without_the_server_the_model_ends_too(chat: GenaiModel, tmp_path: Path) -> None:

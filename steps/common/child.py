@@ -1,0 +1,34 @@
+"""Processes of our own: what they are started with, and why one ended."""
+
+import os
+import signal
+from typing import TextIO
+
+from steps.common.config import PROJECT
+
+
+def environment(**further: str) -> dict[str, str]:
+    """Return the environment in which a child finds the project, wherever it is called from."""
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")]),
+        "HF_HUB_OFFLINE": "1",  # its model is whole on disk: there is nothing to ask the hub
+        **further,
+    }
+
+
+def take_stdout() -> TextIO:
+    """Return standard output for lines to the parent; what others print there goes to stderr."""
+    own = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return own
+
+
+def why_ended(status: int, log: str) -> str:
+    """Return why a child ended with a status, from what it wrote to standard error."""
+    if status < 0:
+        name = signal.Signals(-status).name
+        hint = ", most likely because the machine ran out of memory" if name == "SIGKILL" else ""
+        return f"its process was ended by {name}{hint}"
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    return lines[-1] if lines else f"its process ended with status {status}"
