@@ -9,6 +9,7 @@ from importlib import metadata
 
 from benchmarks import machine
 from benchmarks.series import FIGURES, Figure, Series, median_of_ratios, middle
+from steps.common import markdown
 from steps.common.provenance import git_state
 from steps.evaluate.result import FlavorFigures
 
@@ -125,10 +126,8 @@ class Report:
     def markdown(self) -> str:
         """Return the page."""
         header, *lines = self.table()
-        rule = ["---", *("---:" for _ in header[1:])]
-        table = "\n".join(f"| {' | '.join(line)} |" for line in [header, rule, *lines])
         notes = "\n".join(f"- {note}" for note in self._notes())
-        return _PAGE.format(table=table, notes=notes)
+        return _PAGE.format(table=markdown.table(header, lines), notes=notes)
 
     def json(self) -> str:
         """Return every raw value."""

@@ -17,6 +17,7 @@ from benchmarks.serving_load import Load
 from benchmarks.serving_overhead import Overhead
 from benchmarks.serving_streams import Round, Streams
 from benchmarks.serving_visits import Kind
+from steps.common import markdown
 from steps.common.provenance import git_state
 
 PACKAGES = ("mlflow", "onnxruntime", "onnxruntime-genai", "openai")
@@ -91,8 +92,7 @@ class Report:
 
     def markdown(self) -> str:
         """Return the table with what it was measured on and how."""
-        lines = [list(self.HEADER), ["---", "---:", "---:"], *self.rows()]
-        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        table = markdown.table(self.HEADER, self.rows())
         return f"# {self.title}\n\n{table}\n\n" + "\n".join(f"- {note}" for note in self._notes())
 
     def json(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks import machine
 from benchmarks.rounds import TURN_TOKENS
 from benchmarks.series import FIGURES, Series, median_of_ratios, middle, ratio_of_medians
+from steps.common import markdown
 from steps.common.provenance import git_state
 
 BASELINE = "builder"
@@ -58,12 +59,7 @@ class Report:
 
     def markdown(self) -> str:
         """Return the table with what it was measured on and how."""
-        lines = [
-            ["figure", *self.engines],
-            ["---", *("---:" for _ in self.engines)],
-            *self.rows(),
-        ]
-        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        table = markdown.table(["figure", *self.engines], self.rows())
         return f"# {self.title}\n\n{table}\n\n" + "\n".join(f"- {note}" for note in self._notes())
 
     def json(self) -> str:

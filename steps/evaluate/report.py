@@ -2,6 +2,7 @@
 
 import mlflow
 
+from steps.common import markdown as md
 from steps.evaluate import plot
 from steps.evaluate.result import MEANINGS, Evaluation
 
@@ -15,11 +16,10 @@ def log(evaluation: Evaluation) -> None:
 
 def markdown(evaluation: Evaluation) -> str:
     """Return the comparison as a Markdown table, a line per figure and a column per flavor."""
-    lines = [
+    table = md.table(
         ["figure", *evaluation.flavors, "what it is"],
-        ["---", *("---:" for _ in evaluation.flavors), "---"],
-        *([f"`{name}`", *cells, MEANINGS[name]["meaning"]] for name, *cells in evaluation.table()),
-    ]
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        ([f"`{name}`", *cells, MEANINGS[name]["meaning"]] for name, *cells in evaluation.table()),
+        words=("figure", "what it is"),
+    )
     models = "\n".join(f"- {row.flavor}: `{row.model_uri}`" for row in evaluation.figures)
     return f"# {evaluation.title}\n\n{table}\n\n`-`: not measured\n\n{models}\n"

@@ -1,0 +1,15 @@
+"""Markdown of the reports."""
+
+from collections.abc import Iterable, Sequence
+
+
+def table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], words: Sequence[str] | None = None
+) -> str:
+    """Return a table. The columns of `words`, else the first, are left-aligned, all others right.
+
+    `words` are names of the header.
+    """
+    left = header[:1] if words is None else words
+    rule = ["---" if name in left else "---:" for name in header]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [header, rule, *rows])
