@@ -29,9 +29,9 @@ class LoadedModel:
     def __init__(self, model_uri: str) -> None:
         """Load it."""
         self._pyfunc = mlflow.pyfunc.load_model(model_uri)
-        chat = self._pyfunc.unwrap_python_model().chat
+        inner = self._pyfunc.unwrap_python_model()
         # Nothing else needs these, so the package that ships with a model keeps them to itself.
-        self._model, self._prompts = chat._engine._model, chat._prompts
+        self._model, self._prompts = inner._engine._model, inner._prompts
 
     def predict(self, texts: Sequence[str]) -> list[Said]:
         """Return the greedy answers to a frame with a row for each text."""

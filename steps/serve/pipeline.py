@@ -51,11 +51,6 @@ class PipelinePrompts:
         ids: list[int] = self._tokenizer(text).input_ids
         return ids
 
-    def of_text(self, text: str) -> list[int]:
-        """Return the token ids of a text, without special tokens."""
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
-        return ids
-
 
 class PipelineEngine:
     """An `Engine` of steps.log_genai.runtime over a text generation pipeline."""
@@ -81,14 +76,6 @@ class PipelineEngine:
     def read(self, jobs: Sequence[Job]) -> "PipelineBatch":
         """Return a batch that has read what was asked and said so far."""
         return PipelineBatch(self._model, jobs[0])
-
-    def log_probabilities(self, tokens: Sequence[int], count: int) -> NDArray[np.float64]:
-        """Return the natural log-probability of each of the last `count` tokens of a text."""
-        with torch.inference_mode():
-            logits = self._model(torch.tensor([tokens], device=self._model.device)).logits
-        found = logits[0, -count - 1 : -1].double().log_softmax(-1)
-        chosen = found[torch.arange(count), torch.tensor(tokens[-count:])]
-        return np.asarray(chosen.cpu().numpy())
 
 
 class PipelineBatch:

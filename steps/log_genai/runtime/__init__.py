@@ -6,4 +6,5 @@ onnxruntime_genai; no torch, no transformers, nothing else of slmflow.
 `conversation` turns messages into token ids, `options` a request into how it is answered,
 `scheduler` shares the model among all who ask, `genai` runs it, `sampling` chooses the tokens,
 `text` turns them into an answer; `chat_model` is all that together, `pyfunc` what MLflow calls.
+`scoring` tells how likely a given answer is.
 """

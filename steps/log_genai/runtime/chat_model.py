@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from .answer import Answer, Deliver, Event, Job, Taken
-from .conversation import Message, checked
+from .conversation import checked
 from .engine import Engine, Prompts
 from .options import Options
 from .refusal import refuse
@@ -84,26 +84,6 @@ class ChatModel:
         job = self.chat(request, partial(_put_and_yield, told))
         return self._streamed(job, told)
 
-    def score(self, messages: Sequence[Message], answer: str) -> tuple[float, int]:
-        """Return the sum of the natural log-probabilities of an answer's tokens, and their count.
-
-        The tokens are those of the answer encoded by itself, after those of the prompt; no end
-        token follows. With transformers: `apply_chat_template(messages,
-        add_generation_prompt=True)`, then `encode(answer, add_special_tokens=False)`.
-        """
-        prompt = self._prompts.of_chat(checked(messages))
-        reference = self._prompts.of_text(answer)
-        _refuse_empty(prompt)
-        if len(prompt) + len(reference) > self._engine.context_length:
-            refuse(
-                f"prompt and answer have {len(prompt)} and {len(reference)} tokens, and the "
-                f"model's context holds {self._engine.context_length}"
-            )
-        if not reference:
-            return 0.0, 0
-        found = self._engine.log_probabilities([*prompt, *reference], len(reference))
-        return float(found.sum()), len(reference)
-
     def _job(self, prompt: list[int], options: Options, deliver: Deliver) -> Job:
         context = self._engine.context_length
         if options.schema is not None and not self._engine.guides:
@@ -113,7 +93,7 @@ class ChatModel:
                 f"the prompt has {len(prompt)} tokens, and the model's context holds "
                 f"{context} with the answer: send less text"
             )
-        _refuse_empty(prompt)
+        refuse_empty(prompt)
         room = min(options.max_tokens, context - len(prompt))
         return Job(prompt, options, room, self._prompts.tokenizer, self._engine.ends, deliver)
 
@@ -132,7 +112,8 @@ class ChatModel:
             job.cancel()
 
 
-def _refuse_empty(prompt: Sequence[int]) -> None:
+def refuse_empty(prompt: Sequence[int]) -> None:
+    """Raise MlflowException for a prompt without tokens."""
     if not prompt:
         refuse("the prompt has no tokens: send some text")
 

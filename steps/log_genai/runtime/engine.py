@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from .answer import Job
@@ -21,9 +19,6 @@ class Prompts(Protocol):
 
     def of_document(self, text: str) -> list[int]:
         """Return the token ids of a text that is all there is, with the tokenizer's own BOS."""
-
-    def of_text(self, text: str) -> list[int]:
-        """Return the token ids of a text, without special tokens of the tokenizer's own."""
 
 
 class Batch(Protocol):
@@ -53,6 +48,3 @@ class Engine(Protocol):
 
     def read(self, jobs: Sequence[Job]) -> Batch:
         """Return a batch that has read what was asked and said so far."""
-
-    def log_probabilities(self, tokens: Sequence[int], count: int) -> NDArray[np.float64]:
-        """Return the natural log-probability of each of the last `count` tokens of a text."""

@@ -31,7 +31,7 @@ _LONGROPE_TYPES, _LONGROPE_LENGTH = ("phi3", "phimoe"), 4096
 
 
 class Genai:
-    """An `Engine`; nothing in it changes, so threads may share it."""
+    """An `Engine` that also scores texts; nothing in it changes, so threads may share it."""
 
     guides = True
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
+from . import scoring
 from .chat_model import ChatModel
 from .completions import Chunks, completion
 from .conversation import Message, TemplatePrompts
@@ -24,9 +25,10 @@ class GenaiPyfunc(PythonModel):
         config = context.model_config
         self._interface = config["interface"]
         folder = Path(context.artifacts["model"])
+        self._engine, self._prompts = Genai(folder), TemplatePrompts(folder)
         self.chat = ChatModel(
-            Genai(folder),
-            TemplatePrompts(folder),
+            self._engine,
+            self._prompts,
             name=config["model_name"],
             defaults={
                 "max_tokens": config["max_new_tokens"],
@@ -74,9 +76,9 @@ class GenaiPyfunc(PythonModel):
     def score(self, messages: Sequence[Message], answer: str) -> tuple[float, int]:
         """Return the sum of the natural log-probabilities of an answer's tokens, and their count.
 
-        `ChatModel.score` says which tokens those are.
+        `scoring.score` says which tokens those are.
         """
-        return self.chat.score(messages, answer)
+        return scoring.score(self._engine, self._prompts, messages, answer)
 
     def _stream(self, request: dict[str, Any]) -> Iterator[Any]:
         chunks = Chunks(self.chat.name)
