@@ -10,10 +10,10 @@ import os
 from steps.common import console
 from steps.common.config import Config
 from steps.common.step import Step, run_step
+from steps.log_genai.runtime.tracing import Tracer
 from steps.serve import server
 from steps.serve.app import create
 from steps.serve.model_process import ModelProcess
-from steps.serve.tracing import Tracer
 
 API_KEY = "SLMFLOW_API_KEY"
 
@@ -29,7 +29,8 @@ async def _serve(step: Step) -> None:
     model_uri = _model_uri(step.config)
     with console.working(f"loading {model_uri}"):
         model = await ModelProcess.start(model_uri)
-    tracer = Tracer(settings.tracing, step.run.info.experiment_id)
+    experiment_id = step.run.info.experiment_id
+    tracer = Tracer(settings.tracing.value, experiment_id, warn=console.warn)
     app = create(model, settings, os.environ.get(API_KEY) or None, tracer)
     try:
         await server.run(app, listening, model)

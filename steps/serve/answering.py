@@ -10,13 +10,14 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from steps.common.config import Serve
+from steps.log_genai.runtime.answer import Answer, together
+from steps.log_genai.runtime.tracing import Tracer
 from steps.serve import openai_requests
 from steps.serve.metrics import Metrics
 from steps.serve.model_process import Event, ModelProcess, Ticket
 from steps.serve.openai_requests import Asked
 from steps.serve.openai_responses import Shape, streamed_error
 from steps.serve.refusals import Refusal, check_model
-from steps.serve.tracing import Tracer
 
 # What nginx calls a request whose client went away; nobody reads it.
 CLIENT_GONE = 499
@@ -52,6 +53,9 @@ class Answering:
         event = await _last(request, self._model.ask("invocations", body=text, content_type=kind))
         if event is None:
             return Response(status_code=CLIENT_GONE)
+        if answers := [Answer(**answer) for answer in event["answers"]]:
+            whole = together(answers, text=event["body"])
+            self._tracer.answered(request.url.path, {"body": text}, whole)
         return Response(event["body"], event["status"], media_type=event["media_type"])
 
     async def _openai(self, request: Request, parse: Callable[[bytes], Asked]) -> Response:
@@ -68,7 +72,7 @@ class Answering:
         answer = await _last(request, ticket)
         if answer is None:
             return Response(status_code=CLIENT_GONE)
-        self._tracer.answered(request.url.path, asked, answer)
+        self._note(request.url.path, asked, answer)
         return JSONResponse(shape.whole(answer))
 
     async def _streamed(
@@ -95,13 +99,17 @@ class Answering:
             if event["event"] == "piece":
                 yield shape.piece(event["text"])
             elif event["event"] == "answer":
-                self._tracer.answered(path, asked, event)
+                self._note(path, asked, event)
                 yield shape.last(event)
                 return
             elif event["event"] != "taken":
                 yield streamed_error(_refusal(event))
                 return
             event = await ticket.next()
+
+    def _note(self, path: str, asked: Asked, event: Event) -> None:
+        fields = {name: value for name, value in event.items() if name != "event"}
+        self._tracer.answered(path, asked.given, Answer(**fields))
 
     def _ticket(self, asked: Asked) -> Ticket:
         if asked.text is None:

@@ -9,13 +9,13 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from steps.common.config import Serve
+from steps.log_genai.runtime.tracing import Tracer
 from steps.serve.answering import CLIENT_GONE, Answering
 from steps.serve.guard import Guard
 from steps.serve.metrics import Metrics
 from steps.serve.model_process import ModelProcess
 from steps.serve.openai_responses import error
 from steps.serve.refusals import Refusal, check_model
-from steps.serve.tracing import Tracer
 
 
 def create(model: ModelProcess, settings: Serve, api_key: str | None, tracer: Tracer) -> ASGIApp:

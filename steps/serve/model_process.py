@@ -32,7 +32,8 @@ class Ticket:
     """A request under way, and its events. The last is an answer, or why there is none.
 
     Events are {"event": "taken"}, {"event": "piece", "text": "..."}, {"event": "answer", ...},
-    {"event": "response", ...} and {"event": "refused" or "failed", "message": "..."}.
+    {"event": "response", "answers": [...], ...} and {"event": "refused" or "failed", "message":
+    "..."}.
     """
 
     def __init__(self, cancel: Callable[[], None]) -> None:
@@ -89,7 +90,10 @@ class ModelProcess:
             stdin=PIPE,
             stdout=PIPE,
             stderr=log,
-            env=child.environment(MLFLOW_TRACKING_URI=mlflow.get_tracking_uri()),
+            env=child.environment(
+                MLFLOW_TRACKING_URI=mlflow.get_tracking_uri(),
+                SLMFLOW_TRACING="off",  # the server writes the traces
+            ),
             limit=_LINE_BYTES,
             start_new_session=True,  # Ctrl-C is for the server, which still needs the model
         )
@@ -168,8 +172,8 @@ class ModelProcess:
             self._tickets[number].put(event)
             if not _goes_on(event):
                 del self._tickets[number]
-            if event["event"] == "answer":
-                self.on_answer(event)
+            for answer in event.get("answers", [event] if event["event"] == "answer" else []):
+                self.on_answer(answer)
         self.ended.set_result(await self._epitaph())
         for ticket in self._tickets.values():
             ticket.put(_ENDED)

@@ -10,32 +10,17 @@ import dataclasses
 import json
 import os
 import sys
-import threading
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any, TextIO, cast
+from typing import Any, cast
 
 from mlflow.exceptions import MlflowException
 
 from steps.common.child import take_stdout
 from steps.common.errors import UserError
 from steps.log_genai.runtime.answer import Answer, Event, Job, Taken
+from steps.serve.channel import Channel
+from steps.serve.invocations import Invocations
 from steps.serve.loaded import Loaded, load
-
-
-class Channel:
-    """The lines to the parent; threads may share it."""
-
-    def __init__(self, stream: TextIO) -> None:
-        """Write to `stream`."""
-        self._stream = stream
-        self._lock = threading.Lock()
-
-    def send(self, **fields: Any) -> None:
-        """Send one JSON object."""
-        line = json.dumps(fields)
-        with self._lock:
-            print(line, file=self._stream, flush=True)
 
 
 class Worker:
@@ -44,18 +29,15 @@ class Worker:
     def __init__(self, loaded: Loaded, channel: Channel) -> None:
         """Serve a loaded model."""
         self._loaded, self._channel = loaded, channel
-        self._under_way: dict[int, Job | Future[None]] = {}
-        # MLflow's way in waits for its answers; the scheduler shares the model among them too.
-        self._invocations = ThreadPoolExecutor(max_workers=8)
+        self._under_way: dict[int, Job] = {}
+        self._invocations = Invocations(loaded, channel)
 
     def take(self, number: int, ask: str, fields: dict[str, Any]) -> None:
         """Do what a line says."""
         if ask == "cancel":
             self._cancel(number)
         elif ask == "invocations":
-            future = self._invocations.submit(self._invoke, number, **fields)
-            self._under_way[number] = future
-            future.add_done_callback(lambda _: self._under_way.pop(number, None))
+            self._invocations.begin(number, **fields)
         else:
             self._begin(number, ask, fields)
 
@@ -73,10 +55,10 @@ class Worker:
             chat.submit([job])
 
     def _cancel(self, number: int) -> None:
-        """End what is under way; of MLflow's way in, only what has not begun can be."""
-        under_way = self._under_way.get(number)
-        if under_way is not None and under_way.cancel() and isinstance(under_way, Future):
-            self._channel.send(id=number, event="failed", message="cancelled")
+        if job := self._under_way.get(number):
+            job.cancel()
+        else:
+            self._invocations.cancel(number)
 
     def _deliver(self, number: int, event: Event) -> None:
         # By name: a model brings its own copy of these classes.
@@ -90,22 +72,7 @@ class Worker:
             self._channel.send(id=number, event="answer", **dataclasses.asdict(cast(Answer, event)))
         else:
             self._under_way.pop(number, None)
-            self._channel.send(id=number, **_fault(cast(Exception, event)))
-
-    def _invoke(self, number: int, body: str, content_type: str) -> None:
-        self._deliver(number, Taken())
-        try:
-            response = self._loaded.invocations(body, content_type)
-        except Exception as error:
-            self._deliver(number, error)
-        else:
-            self._channel.send(id=number, event="response", **response)
-
-
-def _fault(error: Exception) -> dict[str, str]:
-    if isinstance(error, MlflowException) and error.get_http_status_code() == 400:
-        return {"event": "refused", "message": error.message}
-    return {"event": "failed", "message": f"{type(error).__name__}: {error}"}
+            self._channel.fail(number, cast(Exception, event))
 
 
 def _main() -> None:

@@ -40,10 +40,12 @@ def figure(server: Server, name: str) -> float:
     return float(line.split()[1])
 
 
-def begin(server: Server, **asked: Any) -> http.client.HTTPConnection:
+def begin(
+    server: Server, path: str = "/v1/chat/completions", **asked: Any
+) -> http.client.HTTPConnection:
     """Ask for an answer to the question, and do not wait for it."""
     connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=60)
     body = json.dumps({"messages": QUESTION, **asked})
-    headers = {"Authorization": f"Bearer {KEY}"}
-    connection.request("POST", "/v1/chat/completions", body, headers)
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+    connection.request("POST", path, body, headers)
     return connection

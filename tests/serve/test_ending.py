@@ -38,11 +38,13 @@ def test_told_to_stop_it_finishes_what_is_in_flight(
     with serving(tmp_path / "s", *settings, MLFLOW_EXPERIMENT_ID=experiment) as server:
         with server.paused():
             whole, stream = begin(server), begin(server, stream=True)
-            until(lambda: figure(server, "slmflow_requests_waiting") == 2)
+            by_mlflow = begin(server, "/invocations")
+            until(lambda: figure(server, "slmflow_requests_waiting") == 3)
             server.process.send_signal(told)
             until(lambda: not listens(server))
         answer = json.loads(whole.getresponse().read())
         events = stream.getresponse().read().decode()
+        assert "Paris" in by_mlflow.getresponse().read().decode()
         status, said = server.ended()
     assert answer["choices"][0]["message"]["content"] == "The capital of France is Paris."
     assert events.endswith("data: [DONE]\n\n")
@@ -52,7 +54,7 @@ def test_told_to_stop_it_finishes_what_is_in_flight(
     assert run.info.status == "FINISHED"
     assert KEY not in str(run.data)
     traces = mlflow.search_traces(locations=[experiment], return_type="list")
-    assert len(traces) == 2
+    assert len(traces) == 3
     for trace in traces:
         assert trace.info.token_usage["output_tokens"] == answer["usage"]["completion_tokens"]
         [span] = trace.data.spans

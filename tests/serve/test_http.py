@@ -135,11 +135,20 @@ def test_a_full_queue_turns_away_and_says_when_to_come_again(server: Server) -> 
     until(lambda: figure(server, "slmflow_requests_running") == 0)
 
 
-@pytest.mark.parametrize("stream", [True, False])
-def test_a_client_that_goes_away_ends_its_answer(server: Server, stream: bool) -> None:
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/v1/chat/completions", {"stream": True}),
+        ("/v1/chat/completions", {"stream": False}),
+        ("/invocations", {}),
+    ],
+)
+def test_a_client_that_goes_away_ends_its_answer(
+    server: Server, path: str, asked: dict[str, Any]
+) -> None:
     names = ("slmflow_completion_tokens_total", "slmflow_requests_cancelled_total")
     said, cancelled = (figure(server, name) for name in names)
-    connection = begin(server, stream=stream, **LONG)
+    connection = begin(server, path, **asked, **LONG)
     until(lambda: figure(server, "slmflow_requests_running") == 1)
     with server.paused():
         connection.close()
@@ -163,8 +172,9 @@ def test_metrics_count_what_was_answered(server: Server) -> None:
     before = figure(server, "slmflow_completion_tokens_total")
     completion = server.client().chat.completions.create(model="tiny_phi3", messages=QUESTION)
     assert completion.usage
+    assert begin(server, "/invocations").getresponse().status == 200
     said = figure(server, "slmflow_completion_tokens_total") - before
-    assert said == completion.usage.completion_tokens
+    assert said == 2 * completion.usage.completion_tokens
     _, headers, page = call(server, "GET", "/metrics")
     assert headers["Content-Type"].startswith("text/plain")
     for name in ("time_to_first_token", "queue", "answer"):

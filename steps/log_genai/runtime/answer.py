@@ -19,7 +19,7 @@ class Answer:
     finish_reason: "stop" at an end token or a stop string, "length" at `max_tokens` or where the
     context is full, "cancelled". The counts are tokens, those of the answer with its end token.
     waited_s: seconds until the model took the prompt; first_token_s, seconds: until the first and
-    the last token, all since it was asked.
+    the last token, all since it was asked; ended_ns: when it was finished, in Unix time.
     """
 
     text: str
@@ -29,6 +29,24 @@ class Answer:
     waited_s: float
     first_token_s: float
     seconds: float
+    ended_ns: int
+
+
+def together(answers: Sequence[Answer], text: str) -> Answer:
+    """Return the answers to one request as one: their tokens, from the first to the last of them.
+
+    `text` is what all of them became.
+    """
+    return Answer(
+        text=text,
+        finish_reason=", ".join(sorted({answer.finish_reason for answer in answers})),
+        prompt_tokens=sum(answer.prompt_tokens for answer in answers),
+        completion_tokens=sum(answer.completion_tokens for answer in answers),
+        waited_s=min(answer.waited_s for answer in answers),
+        first_token_s=min(answer.first_token_s for answer in answers),
+        seconds=max(answer.seconds for answer in answers),
+        ended_ns=max(answer.ended_ns for answer in answers),
+    )
 
 
 @dataclass(frozen=True)
@@ -62,6 +80,7 @@ class Job:
         self.sampler = Sampler(options, prompt)
         self.cancelled = False
         self.finished = False
+        self.answer: Answer | None = None
         self._ends, self._deliver = ends, deliver
         self._text = AnswerText(tokenizer, options.stop)
         self._pieces: list[str] = []
@@ -131,17 +150,17 @@ class Job:
             reason = "stop" if self._text.stopped else reason
         self.finished = True
         now = time.perf_counter()
-        self._tell(
-            Answer(
-                text="".join(self._pieces),
-                finish_reason=reason,
-                prompt_tokens=len(self.prompt),
-                completion_tokens=len(self.said),
-                waited_s=(self._taken or now) - self._asked,
-                first_token_s=(self._first or now) - self._asked,
-                seconds=now - self._asked,
-            )
+        self.answer = Answer(
+            text="".join(self._pieces),
+            finish_reason=reason,
+            prompt_tokens=len(self.prompt),
+            completion_tokens=len(self.said),
+            waited_s=(self._taken or now) - self._asked,
+            first_token_s=(self._first or now) - self._asked,
+            seconds=now - self._asked,
+            ended_ns=time.time_ns(),
         )
+        self._tell(self.answer)
 
     def fail(self, error: Exception) -> None:
         """Deliver why there is no answer."""

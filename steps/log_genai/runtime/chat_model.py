@@ -2,7 +2,7 @@
 
 import queue
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,9 +26,11 @@ class ChatModel:
         """Answer with an engine.
 
         `name` is what answers call their model; `defaults` are the options of requests that do not
-        say, over the model's own.
+        say, over the model's own. `on_asked` may be set: it is called with the jobs of `answers`,
+        by the thread that asks.
         """
         self.name = name
+        self.on_asked: Callable[[Sequence[Job]], None] = lambda _: None
         self._engine, self._prompts = engine, prompts
         self._defaults = {**engine.defaults, **defaults}
         self._scheduler = Scheduler(engine)
@@ -61,6 +63,7 @@ class ChatModel:
             self.chat(request, partial(_put_whole, told, position))
             for position, request in enumerate(requests)
         ]
+        self.on_asked(jobs)
         self.submit(jobs)
         answers: dict[int, Answer] = {}
         try:

@@ -1,5 +1,6 @@
 """What MLflow calls: rows of a frame to answers, and one row to the chunks of an answer."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -15,15 +16,22 @@ from .completions import Chunks, completion
 from .conversation import Message, TemplatePrompts
 from .genai import Genai
 from .refusal import refuse
+from .tracing import OFF, Tracer
+
+TRACING = "SLMFLOW_TRACING"
 
 
 class GenaiPyfunc(PythonModel):
-    """The pyfunc, under `llm/v1/chat` or, with `interface: prompt`, `prompt: string -> string`."""
+    """The pyfunc, under `llm/v1/chat` or, with `interface: prompt`, `prompt: string -> string`.
+
+    The environment variable SLMFLOW_TRACING says what is traced, as `serve.tracing` does.
+    """
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the model where its files lie, and the defaults it was logged with."""
         config = context.model_config
         self._interface = config["interface"]
+        self._tracer = Tracer(os.environ.get(TRACING, OFF))
         folder = Path(context.artifacts["model"])
         self._engine, self._prompts = Genai(folder), TemplatePrompts(folder)
         self.chat = ChatModel(
@@ -50,7 +58,10 @@ class GenaiPyfunc(PythonModel):
         cannot be answered, before any is.
         """
         rows = [{**(params or {}), **row} for row in _rows(model_input)]
-        answers = self.chat.answers([self._request(row) for row in rows])
+        requests = [self._request(row) for row in rows]
+        answers = self.chat.answers(requests)
+        for request, answer in zip(requests, answers, strict=True):
+            self._tracer.answered("predict", request, answer)
         if self._interface == "prompt":
             return [answer.text for answer in answers]
         return [completion(self.chat.name, answer) for answer in answers]
@@ -80,15 +91,20 @@ class GenaiPyfunc(PythonModel):
         """
         return scoring.score(self._engine, self._prompts, messages, answer)
 
+    def close(self) -> None:
+        """Write the traces that wait to be written."""
+        self._tracer.close()
+
     def _stream(self, request: dict[str, Any]) -> Iterator[Any]:
         chunks = Chunks(self.chat.name)
         with closing(self.chat.stream(request)) as events:
             for event in events:
-                if self._interface == "prompt":
-                    if isinstance(event, str):
-                        yield event
-                else:
-                    yield chunks.piece(event) if isinstance(event, str) else chunks.end(event)
+                if isinstance(event, str):
+                    yield event if self._interface == "prompt" else chunks.piece(event)
+                    continue
+                self._tracer.answered("predict_stream", request, event)
+                if self._interface == "chat":
+                    yield chunks.end(event)
 
     def _request(self, row: dict[str, Any]) -> dict[str, Any]:
         """Return the chat request of a row."""
