@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime_genai as og
+from joblib import cpu_count
 from numpy.typing import NDArray
 
 Ids = Sequence[int]
@@ -22,7 +23,8 @@ class Runtime:
         """Load a graph of the folder by its file's name."""
         config = og.Config(str(folder))
         config.clear_providers()
-        config.overlay(json.dumps({"model": {"decoder": {"filename": graph}}}))
+        decoder = {"filename": graph, "session_options": {"intra_op_num_threads": cpu_count()}}
+        config.overlay(json.dumps({"model": {"decoder": decoder}}))
         self._model = og.Model(config)
         tokens = json.loads((folder / "genai_config.json").read_text())["model"]
         self._padding: int = tokens["pad_token_id"]

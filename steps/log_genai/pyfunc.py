@@ -85,7 +85,7 @@ def requirements(runtime: str) -> list[str]:
     The runtime of a GPU need not be installed here: its package has the version of the CPU's,
     unless `runtime` gives one.
     """
-    pins = installed("mlflow", "numpy", "pandas", "tokenizers", "jinja2")
+    pins = installed("mlflow", "numpy", "pandas", "tokenizers", "jinja2", "joblib")
     cpu, *onnxruntime = installed("onnxruntime-genai", "onnxruntime")
     if runtime == "onnxruntime-genai":
         return [*pins, cpu, *onnxruntime]

@@ -71,6 +71,7 @@ def test_the_model_is_code_with_an_example_and_exact_pins(chat: GenaiModel, onnx
     pins = dict(line.split("==") for line in (folder / "requirements.txt").read_text().split())
     names = (
         "jinja2",
+        "joblib",
         "mlflow",
         "numpy",
         "onnxruntime",

@@ -1,6 +1,6 @@
 """The GenAI chat model as it runs where it is served: this package ships inside the model.
 
-It stands alone: the standard library, numpy, pandas, mlflow, tokenizers, jinja2 and
+It stands alone: the standard library, numpy, pandas, mlflow, tokenizers, jinja2, joblib and
 onnxruntime_genai; no torch, no transformers, nothing else of slmflow.
 
 `conversation` turns messages into token ids, `options` a request into how it is answered,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from joblib import cpu_count
 from numpy.typing import NDArray
 
 from .answer import Job
@@ -52,7 +53,7 @@ class Genai:
         self._cache_bytes = _cache_bytes(model["decoder"])
         longrope = model["type"] in _LONGROPE_TYPES and self.context_length > _LONGROPE_LENGTH
         self._batch_length = _LONGROPE_LENGTH if longrope else self.context_length
-        self._model = og.Model(str(folder))
+        self._model = _loaded(folder)
 
     def fit(self, jobs: Sequence[Job]) -> bool:
         """Return whether these may be one batch."""
@@ -111,6 +112,18 @@ class Genai:
             "top_k": min(options.top_k, self._vocabulary),
             "random_seed": -1 if options.seed is None else options.seed % 2**31,
         }
+
+
+def _loaded(folder: Path) -> og.Model:
+    """Load with a thread for each CPU that this process may use.
+
+    Left to itself the runtime takes half of what a virtual machine says it has, and in a container
+    all of its host's.
+    """
+    config = og.Config(str(folder))
+    options = {"intra_op_num_threads": cpu_count()}
+    config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
+    return og.Model(config)
 
 
 class GenaiBatch:
