@@ -74,7 +74,7 @@ class PipelineEngine:
         return len(jobs) == 1
 
     def read(self, jobs: Sequence[Job]) -> "PipelineBatch":
-        """Return a batch that has read what was asked and said so far."""
+        """Return a batch that has read the prompt."""
         return PipelineBatch(self._model, jobs[0])
 
 
@@ -86,8 +86,8 @@ class PipelineBatch:
         self.rows = [job]
         self._model = model
         self._cache: Any = None
-        self._logits = self._run(job.tokens)
-        self._said = len(job.said)
+        self._logits = self._run(job.prompt)
+        self._said = 0
 
     def step(self) -> None:
         """Have the job say its next token."""

@@ -84,24 +84,9 @@ class Job:
         self._ends, self._deliver = ends, deliver
         self._text = AnswerText(tokenizer, options.stop)
         self._pieces: list[str] = []
-        self._asked = time.perf_counter()
+        self.asked = time.perf_counter()
         self._taken: float | None = None
         self._first: float | None = None
-
-    @property
-    def tokens(self) -> list[int]:
-        """The ids of prompt and answer so far."""
-        return [*self.prompt, *self.said]
-
-    @property
-    def last(self) -> int:
-        """The last token so far."""
-        return self.said[-1] if self.said else self.prompt[-1]
-
-    @property
-    def length(self) -> int:
-        """How many tokens prompt and answer have so far."""
-        return len(self.prompt) + len(self.said)
 
     @property
     def plain(self) -> bool:
@@ -155,9 +140,9 @@ class Job:
             finish_reason=reason,
             prompt_tokens=len(self.prompt),
             completion_tokens=len(self.said),
-            waited_s=(self._taken or now) - self._asked,
-            first_token_s=(self._first or now) - self._asked,
-            seconds=now - self._asked,
+            waited_s=(self._taken or now) - self.asked,
+            first_token_s=(self._first or now) - self.asked,
+            seconds=now - self.asked,
             ended_ns=time.time_ns(),
         )
         self._tell(self.answer)

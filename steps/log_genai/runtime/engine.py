@@ -27,7 +27,10 @@ class Batch(Protocol):
     rows: list[Job]
 
     def step(self) -> None:
-        """Have each job that is not finished say its next token."""
+        """Have each job that is not finished say its next token, once it is where it was.
+
+        A job that has said some before begins anew: those are gone through again, a step each.
+        """
 
 
 class Engine(Protocol):
@@ -47,4 +50,4 @@ class Engine(Protocol):
         """Return whether these may be one batch."""
 
     def read(self, jobs: Sequence[Job]) -> Batch:
-        """Return a batch that has read what was asked and said so far."""
+        """Return a batch that has read the prompts."""

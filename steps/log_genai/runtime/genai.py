@@ -59,10 +59,11 @@ class Genai:
         """Return whether these may be one batch."""
         if len(jobs) == 1:
             return True
-        if len(jobs) > ROWS or any(job.options.schema or job.last == self._pad for job in jobs):
+        alone = any(job.options.schema or job.prompt[-1] == self._pad for job in jobs)
+        if len(jobs) > ROWS or alone:
             return False
-        lengths = [job.length for job in jobs]
-        reserved = max(lengths) + max(job.left for job in jobs)
+        lengths = [len(job.prompt) for job in jobs]
+        reserved = max(lengths) + max(job.room for job in jobs)
         return bool(
             reserved <= self._batch_length
             and len(jobs) * max(lengths) <= PADDING * sum(lengths)
@@ -70,13 +71,13 @@ class Genai:
         )
 
     def read(self, jobs: Sequence[Job]) -> "GenaiBatch":
-        """Return a batch that has read what was asked and said so far."""
-        rows = [job.tokens for job in jobs]
+        """Return a batch that has read the prompts."""
+        rows = [job.prompt for job in jobs]
         longest = max(map(len, rows))
         padded = np.full((len(rows), longest), self._pad, dtype=np.int32)
         for row, tokens in zip(padded, rows, strict=True):
             row[: len(tokens)] = tokens
-        length = longest + max(job.left for job in jobs)
+        length = longest + max(job.room for job in jobs)
         params = og.GeneratorParams(self._model)
         params.set_search_options(
             batch_size=len(rows), max_length=length, num_beams=1, **self._search(jobs[0])
@@ -127,27 +128,41 @@ def _loaded(folder: Path) -> og.Model:
 
 
 class GenaiBatch:
-    """Rows of one generator. A row whose answer is finished stays, and says nothing."""
+    """Rows of one generator. A row whose answer is finished stays, and says nothing.
+
+    What a row has said before is not read as a prompt is: attention then rounds otherwise, and the
+    answer could go on in another way than alone.
+    """
 
     def __init__(self, generator: og.Generator, jobs: Sequence[Job]) -> None:
         """Go on with a generator that has read a row for each job."""
         self.rows = list(jobs)
         self._generator = generator
+        self._steps = 0
 
     def step(self) -> None:
-        """Have each job that is not finished say its next token."""
-        if not all(job.finished or job.plain for job in self.rows):
+        """Have each job that is not finished say its next token, or go through what it said."""
+        if not all(job.finished or (job.plain and not self._behind(job)) for job in self.rows):
             self._generator.set_logits(self._decided(self._generator.get_logits()))
         self._generator.generate_next_token()
-        for job, token in zip(self.rows, self._generator.get_next_tokens(), strict=True):
-            if not job.finished:
+        says = [not (job.finished or self._behind(job)) for job in self.rows]
+        self._steps += 1
+        for job, token, says_it in zip(
+            self.rows, self._generator.get_next_tokens(), says, strict=True
+        ):
+            if says_it:
                 job.say(int(token))
+
+    def _behind(self, job: Job) -> bool:
+        return self._steps < len(job.said)
 
     def _decided(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return logits, float32[rows, 1, vocabulary], after which the runtime says our choice."""
         decided = np.full_like(logits, np.finfo(np.float32).min)
         for row, job in enumerate(self.rows):
-            if job.options.schema is not None:  # the runtime has yet to mask and to choose
+            if self._behind(job):
+                decided[row, -1, job.said[self._steps]] = 0
+            elif job.options.schema is not None:  # the runtime has yet to mask and to choose
                 decided[row, -1] = job.sampler.penalized(logits[row, -1])
             elif not job.finished:
                 decided[row, -1, job.sampler.choose(logits[row, -1])] = 0

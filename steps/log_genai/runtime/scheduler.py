@@ -1,8 +1,8 @@
 """Share one model among all who ask: real batches, formed of what waits, between two tokens.
 
 A batch of ONNX Runtime GenAI takes no further rows, and reads its prompts together. So who comes
-later gets a batch of its own, and batches take turns, a token each. Where it costs little, the rows
-of a batch are read anew together with those who wait, or without the rows that are finished.
+later gets a batch of its own, and batches take turns, a token each. Where the rows of a batch that
+are finished have cost enough, those that are not begin anew without them.
 """
 
 import threading
@@ -14,15 +14,12 @@ from .answer import Job
 from .engine import Batch, Engine
 
 # So that who comes second need not wait for the first to finish; with more, each would be smaller
-# and all of them slower.
-BATCHES = 2
+# and all of them slower. For one who has waited so long, there may be more all the same.
+BATCHES, MOST_BATCHES, PATIENCE_S = 2, 4, 2.0
 
 # Of those who wait, so many are looked at for a batch: else each batch of a long queue would cost
 # more than of a short one.
 LOOKED_AT = 256
-
-# Rows under way are read anew with those who join them, if they add at most this to the reading.
-REREAD_SHARE = 0.5
 
 
 @dataclass
@@ -47,7 +44,9 @@ class Scheduler:
         self._turns: list[_Turn] = []
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._token_s = 0.0  # of reading, as measured last
+        # As measured last: a token of a prompt, and a step of so many rows.
+        self._read_s = 0.0
+        self._step_s: dict[int, float] = {}
 
     def submit(self, jobs: Iterable[Job]) -> None:
         """Have jobs answered; each tells its own listener."""
@@ -76,13 +75,18 @@ class Scheduler:
 
     def _round(self) -> None:
         """Let those in who wait, and have all say a token."""
-        if self._waiting and len(self._turns) < BATCHES:
-            if chosen := self._next():
-                self._begin(chosen)
+        if self._waiting and len(self._turns) < self._most_batches():
+            chosen = self._next()
+            if batch := self._batch(chosen):
+                self._turns.append(_Turn(batch))
             self._let_go(chosen)
         for turn in self._turns:
             self._step(turn)
         self._turns = [turn for turn in self._turns if turn.live]
+
+    def _most_batches(self) -> int:
+        waited_s = time.perf_counter() - self._waiting[0].asked
+        return MOST_BATCHES if waited_s > PATIENCE_S else BATCHES
 
     def _next(self) -> list[Job]:
         """Return of those who wait the first, and all others that may be in a batch with it."""
@@ -93,7 +97,7 @@ class Scheduler:
         waiting = [job for job in waiting if not job.finished][:LOOKED_AT]
         chosen: list[Job] = []
         # Those of like length first, since rows are padded to the longest.
-        for job in sorted(waiting, key=lambda job: abs(job.length - waiting[0].length)):
+        for job in sorted(waiting, key=lambda job: abs(len(job.prompt) - len(waiting[0].prompt))):
             if not chosen or self._engine.fit([*chosen, job]):
                 chosen.append(job)
         return chosen
@@ -110,24 +114,14 @@ class Scheduler:
         turns, self._turns = self._turns, []
         _fail([*waiting, *(job for turn in turns for job in turn.live)], error)
 
-    def _begin(self, jobs: list[Job]) -> None:
-        """Read jobs as a batch, with those of others that are worth reading anew with them."""
-        for turn in list(self._turns):
-            again = sum(job.length for job in turn.live)
-            fresh = sum(job.length for job in jobs)
-            if again <= REREAD_SHARE * fresh and self._engine.fit([*jobs, *turn.live]):
-                jobs = [*jobs, *turn.live]
-                self._turns.remove(turn)
-        if batch := self._batch(jobs):
-            self._turns.append(_Turn(batch))
-
     def _step(self, turn: _Turn) -> None:
         for job in turn.live:
             job.give_up_if_cancelled()
         live = turn.live
         if not live:
             return
-        if turn.wasted_s > self._token_s * sum(job.length for job in live):
+        rows = len(turn.batch.rows)
+        if turn.wasted_s > self._anew_s(live, rows):
             if batch := self._batch(live):
                 turn.batch, turn.wasted_s = batch, 0.0
             return
@@ -136,11 +130,22 @@ class Scheduler:
             turn.batch.step()
         except Exception as error:
             _fail(live, error)
-        finished = 1 - len(live) / len(turn.batch.rows)
-        turn.wasted_s += finished * (time.perf_counter() - began)
+        self._step_s[rows] = time.perf_counter() - began
+        turn.wasted_s += self._step_s[rows] - self._expected_s(len(live), rows)
+
+    def _expected_s(self, rows: int, of: int) -> float:
+        """Return how long a step of some rows of a batch takes: in proportion, until measured."""
+        return self._step_s.get(rows, self._step_s.get(of, 0.0) * rows / of)
+
+    def _anew_s(self, jobs: Sequence[Job], of: int) -> float:
+        """Return how long it takes to bring a batch of these, some of `of` rows, to where it is."""
+        read_s = self._read_s * sum(len(job.prompt) for job in jobs)
+        return read_s + self._expected_s(len(jobs), of) * max(len(job.said) for job in jobs)
 
     def _batch(self, jobs: Sequence[Job]) -> Batch | None:
-        """Read jobs as a batch; where that fails, tell them."""
+        """Read the prompts of jobs, if there are any, as a batch; where that fails, tell them."""
+        if not jobs:
+            return None
         for job in jobs:
             job.taken()
         began = time.perf_counter()
@@ -149,7 +154,7 @@ class Scheduler:
         except Exception as error:
             _fail(jobs, error)
             return None
-        self._token_s = (time.perf_counter() - began) / sum(job.length for job in jobs)
+        self._read_s = (time.perf_counter() - began) / sum(len(job.prompt) for job in jobs)
         return batch
 
 

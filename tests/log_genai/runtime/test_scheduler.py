@@ -5,6 +5,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -29,7 +30,7 @@ class Counting:
     def __init__(self, rows: int) -> None:
         self.rows = rows
         self.batches: list[int] = []
-        self.steps: list[int] = []
+        self.took: list[int] = []
         self.going = threading.Event()
         self.going.set()
         self.before_step: Callable[[], None] = lambda: None
@@ -46,15 +47,17 @@ class Counting:
 
 class CountingBatch:
     def __init__(self, engine: Counting, rows: list[Job]) -> None:
-        self.engine, self.rows = engine, rows
+        self.engine, self.rows, self.done = engine, rows, 0
 
     def step(self) -> None:
         assert self.engine.going.wait(30)
         self.engine.before_step()
         live = [job for job in self.rows if not job.finished]
-        self.engine.steps.append(len(live))
+        self.engine.took.append(len(self.rows))
+        self.done += 1
         for job in live:
-            job.say(0)
+            if len(job.said) < self.done:
+                job.say(0)
 
 
 def job(tokens: int, most: int, deliver: Callable[[Event], None]) -> Job:
@@ -76,21 +79,36 @@ def test_those_who_wait_together_are_one_batch_as_far_as_they_fit() -> None:
     assert engine.batches == [4, 2]
 
 
-def test_who_comes_later_joins_where_little_is_read_anew() -> None:
+def test_one_that_has_much_to_say_goes_on_without_those_who_are_finished(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     engine, told = Counting(rows=8), queue.SimpleQueue[Event]()
-    scheduler = Scheduler(engine)
-    joined: list[Job] = []
+    clock = SimpleNamespace(perf_counter=lambda: len(engine.batches) + sum(engine.took) / 100)
+    monkeypatch.setattr("steps.log_genai.runtime.scheduler.time", clock)
+    Scheduler(engine).submit([job(10, 400 if n == 3 else 2, told.put) for n in range(8)])
+    answers = [until_over(told) for _ in range(8)]
+    assert engine.batches == [8, 1]
+    assert isinstance(answers[-1], Answer)
+    assert answers[-1].completion_tokens == 400
+    assert engine.took[:5] == [8] * 5
+    assert engine.took[5:] == [1] * 400, "what it has said is gone through again"
 
-    def others_come() -> None:
-        if not joined:
-            joined.extend(job(10, 50, told.put) for _ in range(6))
-            scheduler.submit(joined)
 
-    engine.before_step = others_come
-    scheduler.submit([job(10, 50, told.put)])
-    for _ in range(7):
+def test_who_has_waited_long_gets_a_batch_beside_the_usual_two(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine, told, later = Counting(rows=1), queue.SimpleQueue[Event](), queue.SimpleQueue[Event]()
+    scheduler, come = Scheduler(engine), [job(10, 3, later.put)]
+    monkeypatch.setattr("steps.log_genai.runtime.scheduler.PATIENCE_S", 0.0)
+    engine.before_step = lambda: scheduler.submit([come.pop()]) if come else None
+    long = [job(10, 4000, told.put) for _ in range(2)]
+    scheduler.submit(long)
+    until_over(later)
+    assert not any(each.finished for each in long)
+    for each in long:
+        each.cancel()
+    for _ in long:
         until_over(told)
-    assert engine.batches[:2] == [1, 7]
 
 
 def test_who_comes_later_is_not_kept_waiting_by_a_long_text() -> None:
@@ -108,7 +126,7 @@ def test_who_comes_later_is_not_kept_waiting_by_a_long_text() -> None:
     until_over(later)
     answer = until_over(told)
     assert isinstance(answer, Answer)
-    assert engine.batches == [1, 1], "the long text is not read anew"
+    assert engine.batches == [1, 1]
 
 
 def test_a_job_that_is_cancelled_leaves_and_the_others_go_on() -> None:
@@ -288,3 +306,23 @@ def test_rows_of_unlike_options_share_a_batch(
     ]
     alone = [bare.chat.answers([request])[0].text for request in requests]
     assert [answer.text for answer in bare.chat.answers(requests)] == alone
+
+
+def test_rows_that_begin_anew_go_on_as_they_would_have(
+    bare: GenaiPyfunc, questions: list[Conversation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here whenever one of them is finished."""
+    scheduler = bare.chat._scheduler
+    monkeypatch.setattr(scheduler, "_anew_s", lambda *_: 0.0)
+    read, batches = scheduler._engine.read, list[int]()
+    monkeypatch.setattr(scheduler._engine, "read", lambda j: [batches.append(len(j)), read(j)][1])
+    sampled = {"temperature": 1.5, "seed": 7, "repetition_penalty": 1.2}
+    requests = [
+        {"messages": question, "max_tokens": 3 + number, **(sampled if number % 2 else {})}
+        for number, question in enumerate(questions[:6])
+    ]
+    alone = [bare.chat.answers([request])[0].text for request in requests]
+    batches.clear()
+    assert [answer.text for answer in bare.chat.answers(requests)] == alone
+    assert batches[0] == 6
+    assert len(batches) > 2
