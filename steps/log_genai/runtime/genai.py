@@ -119,10 +119,10 @@ def _loaded(folder: Path) -> og.Model:
     """Load with a thread for each CPU that this process may use.
 
     Left to itself the runtime takes half of what a virtual machine says it has, and in a container
-    all of its host's. Without its arena, memory is given back after a large batch.
+    all of its host's.
     """
     config = og.Config(str(folder))
-    options = {"intra_op_num_threads": cpu_count(), "enable_cpu_mem_arena": False}
+    options = {"intra_op_num_threads": cpu_count()}
     config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
     return og.Model(config)
 
