@@ -20,9 +20,6 @@ import onnxruntime_genai as og
 # More rows hardly speed up two cores, and make each answer slower.
 ROWS = 16
 
-# Rows of a batch are padded to the longest: this many times their own tokens at most.
-PADDING = 1.5
-
 # A generator reserves the KV cache of all its rows up to the longest they may become.
 CACHE_BYTES = 2 * 2**30
 
@@ -62,11 +59,9 @@ class Genai:
         alone = any(job.options.schema or job.prompt[-1] == self._pad for job in jobs)
         if len(jobs) > ROWS or alone:
             return False
-        lengths = [len(job.prompt) for job in jobs]
-        reserved = max(lengths) + max(job.room for job in jobs)
+        reserved = max(len(job.prompt) for job in jobs) + max(job.room for job in jobs)
         return bool(
             reserved <= self._batch_length
-            and len(jobs) * max(lengths) <= PADDING * sum(lengths)
             and len(jobs) * reserved * self._cache_bytes <= CACHE_BYTES
         )
 

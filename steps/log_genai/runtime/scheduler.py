@@ -1,8 +1,9 @@
 """Share one model among all who ask: real batches, formed of what waits, between two tokens.
 
 A batch of ONNX Runtime GenAI takes no further rows, and reads its prompts together. So who comes
-later gets a batch of its own, and batches take turns, a token each. Where the rows of a batch that
-are finished have cost enough, those that are not begin anew without them.
+later gets a batch of its own, and batches take turns, a token each; or those of a batch that has
+just begun do so anew, with who came. Where the rows of a batch that are finished have cost enough,
+those that are not begin anew without them.
 """
 
 import threading
@@ -11,7 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .answer import Job
+from .costs import Costs
 from .engine import Batch, Engine
+from .grouping import anew_s, cheaper_joined, padded, with_first
 
 # So that who comes second need not wait for the first to finish; with more, each would be smaller
 # and all of them slower. For one who has waited so long, there may be more all the same.
@@ -19,7 +22,7 @@ BATCHES, MOST_BATCHES, PATIENCE_S = 2, 4, 2.0
 
 # Of those who wait, so many are looked at for a batch: else each batch of a long queue would cost
 # more than of a short one.
-LOOKED_AT = 256
+LOOKED_AT = 128
 
 
 @dataclass
@@ -33,6 +36,11 @@ class _Turn:
     def live(self) -> list[Job]:
         return [job for job in self.batch.rows if not job.finished]
 
+    def begin(self, batch: Batch | None) -> None:
+        """Go on with another batch; without one, all who were in it have been told."""
+        if batch is not None:
+            self.batch, self.wasted_s = batch, 0.0
+
 
 class Scheduler:
     """The queue before a model, and the thread that runs the model while there is work."""
@@ -44,9 +52,7 @@ class Scheduler:
         self._turns: list[_Turn] = []
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        # As measured last: a token of a prompt, and a step of so many rows.
-        self._read_s = 0.0
-        self._step_s: dict[int, float] = {}
+        self._costs = Costs()
 
     def submit(self, jobs: Iterable[Job]) -> None:
         """Have jobs answered; each tells its own listener."""
@@ -77,12 +83,22 @@ class Scheduler:
         """Let those in who wait, and have all say a token."""
         if self._waiting and len(self._turns) < self._most_batches():
             chosen = self._next()
-            if batch := self._batch(chosen):
-                self._turns.append(_Turn(batch))
+            self._admit(chosen)
             self._let_go(chosen)
         for turn in self._turns:
             self._step(turn)
         self._turns = [turn for turn in self._turns if turn.live]
+
+    def _admit(self, chosen: Sequence[Job]) -> None:
+        """Begin a batch, or one of those that run anew with who comes."""
+        if not chosen:
+            return
+        for turn in self._turns:
+            if (live := turn.live) and cheaper_joined(chosen, live, self._engine.fit, self._costs):
+                turn.begin(self._batch([*live, *chosen]))
+                return
+        if batch := self._batch(chosen):
+            self._turns.append(_Turn(batch))
 
     def _most_batches(self) -> int:
         waited_s = time.perf_counter() - self._waiting[0].asked
@@ -95,12 +111,7 @@ class Scheduler:
         for job in waiting:
             job.give_up_if_cancelled()
         waiting = [job for job in waiting if not job.finished][:LOOKED_AT]
-        chosen: list[Job] = []
-        # Those of like length first, since rows are padded to the longest.
-        for job in sorted(waiting, key=lambda job: abs(len(job.prompt) - len(waiting[0].prompt))):
-            if not chosen or self._engine.fit([*chosen, job]):
-                chosen.append(job)
-        return chosen
+        return with_first(waiting, self._engine.fit, self._costs) if waiting else []
 
     def _let_go(self, chosen: Iterable[Job]) -> None:
         """Have those wait no more who are chosen or finished."""
@@ -120,32 +131,20 @@ class Scheduler:
         live = turn.live
         if not live:
             return
-        rows = len(turn.batch.rows)
-        if turn.wasted_s > self._anew_s(live, rows):
-            if batch := self._batch(live):
-                turn.batch, turn.wasted_s = batch, 0.0
+        if turn.wasted_s > anew_s(live, self._costs):
+            turn.begin(self._batch(live))
             return
+        rows = len(turn.batch.rows)
         began = time.perf_counter()
         try:
             turn.batch.step()
         except Exception as error:
             _fail(live, error)
-        self._step_s[rows] = time.perf_counter() - began
-        turn.wasted_s += self._step_s[rows] - self._expected_s(len(live), rows)
-
-    def _expected_s(self, rows: int, of: int) -> float:
-        """Return how long a step of some rows of a batch takes: in proportion, until measured."""
-        return self._step_s.get(rows, self._step_s.get(of, 0.0) * rows / of)
-
-    def _anew_s(self, jobs: Sequence[Job], of: int) -> float:
-        """Return how long it takes to bring a batch of these, some of `of` rows, to where it is."""
-        read_s = self._read_s * sum(len(job.prompt) for job in jobs)
-        return read_s + self._expected_s(len(jobs), of) * max(len(job.said) for job in jobs)
+        self._costs.stepped(rows, time.perf_counter() - began)
+        turn.wasted_s += self._costs.step_s(rows) - self._costs.step_s(len(live))
 
     def _batch(self, jobs: Sequence[Job]) -> Batch | None:
-        """Read the prompts of jobs, if there are any, as a batch; where that fails, tell them."""
-        if not jobs:
-            return None
+        """Read the prompts of jobs as a batch; where that fails, tell them."""
         for job in jobs:
             job.taken()
         began = time.perf_counter()
@@ -154,7 +153,7 @@ class Scheduler:
         except Exception as error:
             _fail(jobs, error)
             return None
-        self._read_s = (time.perf_counter() - began) / sum(len(job.prompt) for job in jobs)
+        self._costs.read(padded(jobs), time.perf_counter() - began)
         return batch
 
 

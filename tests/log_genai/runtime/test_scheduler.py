@@ -5,7 +5,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from tokenizers import Tokenizer, models
 
 from steps.log_genai.runtime.answer import Answer, Event, Job, Taken
 from steps.log_genai.runtime.chat_model import ChatModel
+from steps.log_genai.runtime.costs import Costs
 from steps.log_genai.runtime.options import Options
 from steps.log_genai.runtime.pyfunc import GenaiPyfunc
 from steps.log_genai.runtime.scheduler import Scheduler
@@ -60,6 +60,20 @@ class CountingBatch:
                 job.say(0)
 
 
+class Unmeasured(Costs):
+    """Does not learn that counting takes no time."""
+
+    def read(self, tokens: int, seconds: float) -> None: ...
+
+    def stepped(self, rows: int, seconds: float) -> None: ...
+
+
+def unmeasured(engine: Counting, monkeypatch: pytest.MonkeyPatch) -> Scheduler:
+    scheduler = Scheduler(engine)
+    monkeypatch.setattr(scheduler, "_costs", Unmeasured())
+    return scheduler
+
+
 def job(tokens: int, most: int, deliver: Callable[[Event], None]) -> Job:
     options = Options(max_tokens=most, temperature=0.0, top_p=1.0)
     return Job([0] * tokens, options, most, TOKENIZER, frozenset({1}), deliver)
@@ -83,15 +97,14 @@ def test_one_that_has_much_to_say_goes_on_without_those_who_are_finished(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     engine, told = Counting(rows=8), queue.SimpleQueue[Event]()
-    clock = SimpleNamespace(perf_counter=lambda: len(engine.batches) + sum(engine.took) / 100)
-    monkeypatch.setattr("steps.log_genai.runtime.scheduler.time", clock)
-    Scheduler(engine).submit([job(10, 400 if n == 3 else 2, told.put) for n in range(8)])
+    jobs = [job(10, 400 if n == 3 else 2, told.put) for n in range(8)]
+    unmeasured(engine, monkeypatch).submit(jobs)
     answers = [until_over(told) for _ in range(8)]
     assert engine.batches == [8, 1]
     assert isinstance(answers[-1], Answer)
     assert answers[-1].completion_tokens == 400
-    assert engine.took[:5] == [8] * 5
-    assert engine.took[5:] == [1] * 400, "what it has said is gone through again"
+    assert engine.took[:6] == [8] * 6
+    assert engine.took[6:] == [1] * 400, "what it has said is gone through again"
 
 
 def test_who_has_waited_long_gets_a_batch_beside_the_usual_two(
@@ -111,22 +124,24 @@ def test_who_has_waited_long_gets_a_batch_beside_the_usual_two(
         until_over(told)
 
 
-def test_who_comes_later_is_not_kept_waiting_by_a_long_text() -> None:
+@pytest.mark.parametrize(
+    ("tokens", "most", "batches"),
+    [(10, 100, [1, 2]), (1000, 100, [1, 1]), (10, 3, [1, 1])],
+    ids=["it is joined", "its prompt is long", "the other says little"],
+)
+def test_who_comes_later_joins_one_that_has_just_begun_where_that_takes_less_time(
+    monkeypatch: pytest.MonkeyPatch, tokens: int, most: int, batches: list[int]
+) -> None:
     engine, told, later = Counting(rows=8), queue.SimpleQueue[Event](), queue.SimpleQueue[Event]()
-    scheduler = Scheduler(engine)
-    come: list[Job] = []
-
-    def another_comes() -> None:
-        if not come:
-            come.append(job(10, 3, later.put))
-            scheduler.submit(come)
-
-    engine.before_step = another_comes
-    scheduler.submit([job(1000, 400, told.put)])
-    until_over(later)
-    answer = until_over(told)
-    assert isinstance(answer, Answer)
-    assert engine.batches == [1, 1]
+    scheduler = unmeasured(engine, monkeypatch)
+    come = [job(10, most, later.put)]
+    engine.before_step = lambda: scheduler.submit([come.pop()]) if come else None
+    scheduler.submit([job(tokens, 400, told.put)])
+    for each, said in ((later, most), (told, 400)):
+        answer = until_over(each)
+        assert isinstance(answer, Answer)
+        assert answer.completion_tokens == said
+    assert engine.batches[:2] == batches
 
 
 def test_a_job_that_is_cancelled_leaves_and_the_others_go_on() -> None:
@@ -165,15 +180,15 @@ def test_what_the_engine_refuses_is_told_and_the_next_is_answered() -> None:
     assert isinstance(until_over(told), Answer)
 
 
-def test_all_of_many_are_answered_whatever_their_length() -> None:
+def test_all_of_many_are_answered_whatever_their_length(monkeypatch: pytest.MonkeyPatch) -> None:
     engine, told = Counting(rows=16), queue.SimpleQueue[Event]()
-    jobs = [job(20 + number * 7 % 300, 2, told.put) for number in range(600)]
-    Scheduler(engine).submit(jobs)
+    jobs = [job(20 + number * 7 % 30, 20, told.put) for number in range(600)]
+    unmeasured(engine, monkeypatch).submit(jobs)
     answers = [until_over(told) for _ in jobs]
     assert all(isinstance(answer, Answer) for answer in answers)
     assert sorted(answer.prompt_tokens for answer in answers) == sorted(len(j.prompt) for j in jobs)
     assert sum(engine.batches) == 600
-    assert len(engine.batches) < 600 / 16 + 2
+    assert len(engine.batches) < 600 / 12
 
 
 def test_all_who_come_from_many_threads_are_answered() -> None:
@@ -313,7 +328,7 @@ def test_rows_that_begin_anew_go_on_as_they_would_have(
 ) -> None:
     """Here whenever one of them is finished."""
     scheduler = bare.chat._scheduler
-    monkeypatch.setattr(scheduler, "_anew_s", lambda *_: 0.0)
+    monkeypatch.setattr(scheduler._costs, "step_s", lambda rows: 100.0**rows)
     read, batches = scheduler._engine.read, list[int]()
     monkeypatch.setattr(scheduler._engine, "read", lambda j: [batches.append(len(j)), read(j)][1])
     sampled = {"temperature": 1.5, "seed": 7, "repetition_penalty": 1.2}
