@@ -25,7 +25,7 @@ from benchmarks.command import add_work, parser, run, use_store
 from benchmarks.serving_batch import Batch
 from benchmarks.serving_model import LoadedModel
 from benchmarks.serving_overhead import Overhead
-from benchmarks.serving_prompts import lasting
+from benchmarks.serving_prompts import KINDS, lasting
 from benchmarks.serving_report import Report
 from benchmarks.shapes import SHAPES
 from steps.common import console
@@ -34,11 +34,9 @@ from steps.log_genai.result import GenaiModel
 
 TARGET = "cpu_int4"
 
-# In words. Short ones, where most of the time goes into tokens, for the overhead; unequal ones for
-# rows and streams.
+# In words. Short ones, where most of the time goes into tokens.
 OVERHEAD_PROMPTS = (24, 24, 24, 24)
-ROW_PROMPTS = tuple(range(20, 68, 3))
-STREAM_PROMPTS = tuple(range(16, 80, 8))
+ROWS, STREAMS = 16, 8
 
 
 def measure(shape: str, rounds: int, requests: int) -> Report:
@@ -49,14 +47,19 @@ def measure(shape: str, rounds: int, requests: int) -> Report:
     ]
     logged.make_sure(overrides)
     model_uri = logged.finished(GenaiModel, overrides)[0].model_uri
-    overhead, batch, streamed = _in_this_process(model_uri, rounds)
+    overhead, batches, streamed = _in_this_process(model_uri, rounds)
     with served.serving(model_uri) as server:
-        streams = serving_streams.measure(server, streamed, rounds)
+        streams = {
+            kind: serving_streams.measure(server, kind, texts, rounds)
+            for kind, texts in streamed.items()
+        }
         load = serving_load.measure(server, requests)
-    return Report(shape, TARGET, overhead, batch, streams, load)
+    return Report(shape, TARGET, overhead, batches, streams, load)
 
 
-def _in_this_process(model_uri: str, rounds: int) -> tuple[Overhead, Batch, list[str]]:
+def _in_this_process(
+    model_uri: str, rounds: int
+) -> tuple[Overhead, dict[str, Batch], dict[str, list[str]]]:
     """Measure what needs no server, and return the texts to stream; the memory is free then."""
     with console.working("loading the model"):
         model = LoadedModel(model_uri)
@@ -66,8 +69,11 @@ def _in_this_process(model_uri: str, rounds: int) -> tuple[Overhead, Batch, list
 
     return (
         serving_overhead.measure(model, lasting(OVERHEAD_PROMPTS, said), rounds),
-        serving_batch.measure(model, lasting(ROW_PROMPTS, said), rounds),
-        lasting(STREAM_PROMPTS, said),
+        {
+            kind: serving_batch.measure(model, kind, lasting(spread(ROWS), said), rounds)
+            for kind, spread in KINDS.items()
+        },
+        {kind: lasting(spread(STREAMS), said) for kind, spread in KINDS.items()},
     )
 
 

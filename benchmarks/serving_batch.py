@@ -35,10 +35,10 @@ class Batch:
         return tuple(map(truediv, self.alone_tokens, self.alone_s))
 
 
-def measure(model: LoadedModel, texts: Sequence[str], rounds: int) -> Batch:
+def measure(model: LoadedModel, kind: str, texts: Sequence[str], rounds: int) -> Batch:
     """Time `predict` on a frame with a row for each text, and row by row, in turns."""
     together, alone = alternate(
-        f"{len(texts)} rows",
+        f"{len(texts)} rows, {kind}",
         lambda _: _timed(lambda: model.predict(texts)),
         lambda _: _timed(lambda: [said for text in texts for said in model.predict([text])]),
         rounds,

@@ -25,8 +25,7 @@ class Panel:
 
 def panels(report: Report) -> list[Panel]:
     """Return what is drawn, from left to right."""
-    overhead, batch, streams, load = report.overhead, report.batch, report.streams, report.load
-    count = len(streams.together[0].streams)
+    overhead, load = report.overhead, report.load
     speed, more, less = "tokens/s", "more is better", "less is better"
     return [
         Panel(
@@ -38,20 +37,26 @@ def panels(report: Report) -> list[Panel]:
                 overhead.new_tokens / median(overhead.predict_s),
             ),
         ),
-        Panel(
-            f"Batch, {speed}",
-            more,
-            ("one row at a time", f"{batch.rows} rows"),
-            (median(batch.alone_speeds), median(batch.together_speeds)),
+        *(
+            Panel(
+                f"Rows ({kind}), {speed}",
+                more,
+                ("one at a time", f"{batch.rows} rows"),
+                (median(batch.alone_speeds), median(batch.together_speeds)),
+            )
+            for kind, batch in report.batches.items()
         ),
-        Panel(
-            f"Streams, {speed}",
-            more,
-            ("1 alone", f"{count} at once"),
-            (
-                median(each.tokens_per_s for each in streams.alone),
-                median(each.tokens_per_s for each in streams.together),
-            ),
+        *(
+            Panel(
+                f"Streams ({kind}), {speed}",
+                more,
+                ("1 alone", f"{len(streams.together[0].streams)} at once"),
+                (
+                    median(each.tokens_per_s for each in streams.alone),
+                    median(each.tokens_per_s for each in streams.together),
+                ),
+            )
+            for kind, streams in report.streams.items()
         ),
         Panel(
             "Memory under load, MB",
@@ -63,12 +68,12 @@ def panels(report: Report) -> list[Panel]:
 
 
 def draw(report: Report) -> Page:
-    """Return the figure, 12 x 4.2 inches."""
+    """Return the figure, 12 x 7.6 inches."""
     layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15)
-    page = Page(figsize=(12, 4.2), dpi=150, layout=layout, facecolor="white")
+    page = Page(figsize=(12, 7.6), dpi=150, layout=layout, facecolor="white")
     page.suptitle(report.title, x=0.0125, ha="left", fontsize=15, fontweight="bold", color=_INK)
     drawn = panels(report)
-    for axes, panel in zip(page.subplots(1, len(drawn)), drawn, strict=True):
+    for axes, panel in zip(page.subplots(2, len(drawn) // 2).flat, drawn, strict=True):
         axes.set_title(f"{panel.title}\n", loc="left", fontsize=11, fontweight="bold", color=_INK)
         axes.text(0, 1.03, panel.hint, transform=axes.transAxes, fontsize=9, color=_FAINT)
         _bars(axes, panel)

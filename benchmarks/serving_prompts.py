@@ -8,6 +8,15 @@ from steps.common.errors import UserError
 # Of every answer that is timed.
 NEW_TOKENS = 64
 
+
+def _between(least: int, most: int) -> Callable[[int], list[int]]:
+    return lambda count: [least + (most - least) * n // (count - 1) for n in range(count)]
+
+
+# What is asked together: so many lengths in words, evenly spread. A question is answered with more
+# tokens than it has; to read a text takes as long as to answer it.
+KINDS = {"questions": _between(8, 38), "texts": _between(16, 72)}
+
 # A random model says one of its end tokens rarely.
 _TRIES = 20
 

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -63,15 +63,15 @@ class Line:
 
 @dataclass(frozen=True)
 class Report:
-    """One measurement."""
+    """One measurement; batches and streams by the kind of what is asked."""
 
     HEADER: ClassVar = ("figure", "value", "goal")
 
     shape: str
     target: str
     overhead: Overhead
-    batch: Batch
-    streams: Streams
+    batches: Mapping[str, Batch]
+    streams: Mapping[str, Streams]
     load: Load
 
     @property
@@ -82,8 +82,10 @@ class Report:
     def lines(self) -> Iterator[Line]:
         """Yield the figures."""
         yield from _overhead_lines(self.overhead)
-        yield from _batch_lines(self.batch)
-        yield from _stream_lines(self.streams)
+        for kind, batch in self.batches.items():
+            yield from _batch_lines(kind, batch)
+        for kind, streams in self.streams.items():
+            yield from _stream_lines(kind, streams)
         yield from _load_lines(self.load)
 
     def rows(self) -> list[list[str]]:
@@ -108,25 +110,32 @@ class Report:
                 "predict to the bare runtime": median_of_ratios(
                     self.overhead.predict_s, self.overhead.bare_s
                 ),
-                "rows together to one at a time": median_of_ratios(
-                    self.batch.together_speeds, self.batch.alone_speeds
-                ),
-                "streams together to alone": median_of_ratios(
-                    _speeds(self.streams.together), _speeds(self.streams.alone)
-                ),
+                **{
+                    f"{kind}, rows together to one at a time": median_of_ratios(
+                        batch.together_speeds, batch.alone_speeds
+                    )
+                    for kind, batch in self.batches.items()
+                },
+                **{
+                    f"{kind}, streams together to alone": median_of_ratios(
+                        _speeds(streams.together), _speeds(streams.alone)
+                    )
+                    for kind, streams in self.streams.items()
+                },
             },
             "overhead": dataclasses.asdict(self.overhead),
-            "batch": dataclasses.asdict(self.batch),
-            "streams": dataclasses.asdict(self.streams),
+            "batches": {k: dataclasses.asdict(batch) for k, batch in self.batches.items()},
+            "streams": {k: dataclasses.asdict(streams) for k, streams in self.streams.items()},
             "load": dataclasses.asdict(self.load),
         }
         return json.dumps(fields, indent=2)
 
     def _notes(self) -> Iterator[str]:
-        overhead, batch, streams, load = self.overhead, self.batch, self.streams, self.load
+        overhead, load = self.overhead, self.load
         versions = ", ".join(f"{name} {version}" for name, version in _versions().items())
         yield f"{datetime.now(UTC):%Y-%m-%d}, {machine.description()}, {versions}"
-        yield "medians of alternating rounds, and ratios of medians; random weights"
+        rounds = len(next(iter(self.batches.values())).together_s)
+        yield f"medians of {rounds} alternating rounds, and ratios of medians; random weights"
         yield (
             f"overhead: {len(overhead.predict_s)} turns of `predict` of the loaded MLflow model "
             "and of a loop over the same loaded ONNX Runtime GenAI model; a prompt of "
@@ -135,12 +144,12 @@ class Report:
             "are written in pieces as they come, and otherwise all at once"
         )
         yield (
-            f"batch: {len(batch.together_s)} rounds; prompts of {_span(batch.prompt_tokens)} "
-            "tokens, rows equal in the round with the fewest"
+            f"batch: prompts of {_spans(self.batches)} tokens, {overhead.new_tokens} more of each "
+            "row; rows equal in the round with the fewest"
         )
         yield (
-            f"streams: {len(streams.together)} rounds, `python -m steps.serve` and OpenAI's own "
-            "client; uneven is the seconds of the slowest stream over their mean"
+            "streams: prompts of such lengths, `python -m steps.serve` and OpenAI's own client, "
+            "both on these cores; uneven is the seconds of the slowest stream over their mean"
         )
         statuses = Counter(one.status for one in load.outcomes)
         told = ", ".join(f"{status}: {count}" for status, count in sorted(statuses.items()))
@@ -161,25 +170,26 @@ def _overhead_lines(overhead: Overhead) -> Iterator[Line]:
     yield Line("overhead: texts that differ", overhead.differing, "{:,.0f}")
 
 
-def _batch_lines(batch: Batch) -> Iterator[Line]:
+def _batch_lines(kind: str, batch: Batch) -> Iterator[Line]:
     rows, ratio = batch.rows, ratio_of_medians(batch.together_speeds, batch.alone_speeds) or 0.0
-    yield Line("batch: one row at a time, tokens/s", median(batch.alone_speeds), "{:,.0f}")
-    yield Line(f"batch: {rows} rows, tokens/s", median(batch.together_speeds), "{:,.0f}")
-    yield Line("batch: ratio", ratio, goal=Goal(least=1.7))
-    yield Line(f"batch: rows of {rows} that are equal", min(batch.equal_rows), "{:,.0f}")
+    yield Line(f"{kind}: one row at a time, tokens/s", median(batch.alone_speeds), "{:,.0f}")
+    yield Line(f"{kind}: {rows} rows, tokens/s", median(batch.together_speeds), "{:,.0f}")
+    yield Line(f"{kind}: rows, ratio", ratio, goal=Goal(least=1.7))
+    yield Line(f"{kind}: rows of {rows} that are equal", min(batch.equal_rows), "{:,.0f}")
 
 
-def _stream_lines(streams: Streams) -> Iterator[Line]:
+def _stream_lines(kind: str, streams: Streams) -> Iterator[Line]:
     alone, together = _speeds(streams.alone), _speeds(streams.together)
     count = len(streams.together[0].streams)
     uneven = median(each.slowest_to_mean for each in streams.together)
-    yield Line("streams: 1 alone, tokens/s", median(alone), "{:,.0f}")
-    yield Line(f"streams: {count} at once, tokens/s", median(together), "{:,.0f}")
-    yield Line("streams: ratio", ratio_of_medians(together, alone) or 0.0, goal=Goal(least=1.6))
-    yield Line("streams: uneven", uneven, goal=Goal(most=2.5))
-    for name, rounds in (("1 alone", streams.alone), (f"{count} at once", streams.together)):
+    ratio = ratio_of_medians(together, alone) or 0.0
+    yield Line(f"{kind}: 1 stream, tokens/s", median(alone), "{:,.0f}")
+    yield Line(f"{kind}: {count} streams, tokens/s", median(together), "{:,.0f}")
+    yield Line(f"{kind}: streams, ratio", ratio, goal=Goal(least=1.6))
+    yield Line(f"{kind}: streams, uneven", uneven, goal=Goal(most=2.5))
+    for name, rounds in (("1 stream", streams.alone), (f"{count} streams", streams.together)):
         first = median(stream.first_s for each in rounds for stream in each.streams)
-        yield Line(f"streams: first text, {name}, ms", first * 1e3, "{:,.0f}")
+        yield Line(f"{kind}: {name}, first text, ms", first * 1e3, "{:,.0f}")
 
 
 def _load_lines(load: Load) -> Iterator[Line]:
@@ -206,6 +216,10 @@ def _speeds(rounds: Sequence[Round]) -> tuple[float, ...]:
 def _span(counts: Sequence[int]) -> str:
     least, most = min(counts), max(counts)
     return f"{least}" if least == most else f"{least} to {most}"
+
+
+def _spans(batches: Mapping[str, Batch]) -> str:
+    return " and ".join(f"{_span(batch.prompt_tokens)} ({kind})" for kind, batch in batches.items())
 
 
 def _versions() -> dict[str, str]:

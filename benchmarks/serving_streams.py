@@ -47,11 +47,11 @@ class Streams:
     together: tuple[Round, ...]
 
 
-def measure(served: Served, texts: Sequence[str], rounds: int) -> Streams:
+def measure(served: Served, kind: str, texts: Sequence[str], rounds: int) -> Streams:
     """Stream the answers to one of the texts, and to all of them at once, in turns."""
     model = served.model
     alone, together = alternate(
-        f"{len(texts)} streams",
+        f"{len(texts)} streams, {kind}",
         lambda number: _at_once(served, model, [texts[number % len(texts)]]),
         lambda _: _at_once(served, model, texts),
         rounds,

@@ -32,10 +32,12 @@ def test_all_four_are_measured(tmp_path: Path) -> None:
     assert "| overhead: ratio |" in page
     assert str(tmp_path) not in page
     assert measured["overhead"]["predict_s"][0] > measured["overhead"]["bare_s"][0] / 2 > 0
-    batch, streams, load = (measured[name] for name in ("batch", "streams", "load"))
-    assert batch["alone_tokens"] == [batch["rows"] * NEW_TOKENS]
-    assert len(set(batch["prompt_tokens"])) > 8
-    assert [len(one["streams"]) for one in (*streams["alone"], *streams["together"])] == [1, 8]
+    for batch in measured["batches"].values():
+        assert batch["alone_tokens"] == [batch["rows"] * NEW_TOKENS]
+        assert len(set(batch["prompt_tokens"])) > 8
+    for streams in measured["streams"].values():
+        assert [len(one["streams"]) for one in (*streams["alone"], *streams["together"])] == [1, 8]
+    load = measured["load"]
     assert {one["status"] for one in load["outcomes"]} == {"200"}
     assert len(load["outcomes"]) == 20
     assert not any(one["anothers"] for one in load["outcomes"])

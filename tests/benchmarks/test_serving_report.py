@@ -28,19 +28,23 @@ REPORT = Report(
         bare_s=(0.2, 0.1, 0.4),
         differing=1,
     ),
-    batch=Batch(
-        rows=16,
-        prompt_tokens=(30, 70),
-        together_s=(2.0, 1.0, 4.0),
-        together_tokens=(1000, 1000, 1000),
-        alone_s=(4.0, 4.0, 2.0),
-        alone_tokens=(1000, 1000, 1000),
-        equal_rows=(16, 15, 16),
-    ),
-    streams=Streams(
-        alone=(Round((Stream(0.1, 1.0, 64),), 1.0),),
-        together=(Round((Stream(0.2, 1.0, 64), Stream(0.6, 3.0, 64)), 4.0),),
-    ),
+    batches={
+        "questions": Batch(
+            rows=16,
+            prompt_tokens=(30, 70),
+            together_s=(2.0, 1.0, 4.0),
+            together_tokens=(1000, 1000, 1000),
+            alone_s=(4.0, 4.0, 2.0),
+            alone_tokens=(1000, 1000, 1000),
+            equal_rows=(16, 15, 16),
+        )
+    },
+    streams={
+        "texts": Streams(
+            alone=(Round((Stream(0.1, 1.0, 64),), 1.0),),
+            together=(Round((Stream(0.2, 1.0, 64), Stream(0.6, 3.0, 64)), 4.0),),
+        )
+    },
     load=Load(
         clients=8,
         outcomes=(GOT, WRONG, TURNED_AWAY, LEFT),
@@ -60,16 +64,16 @@ def test_the_table_has_medians_their_ratios_and_goals() -> None:
         ["overhead: bare runtime, ms", "200.0", ""],
         ["overhead: ratio", "1.100", "at most 1.030, missed"],
         ["overhead: texts that differ", "1", ""],
-        ["batch: one row at a time, tokens/s", "250", ""],
-        ["batch: 16 rows, tokens/s", "500", ""],
-        ["batch: ratio", "2.00", "at least 1.70"],
-        ["batch: rows of 16 that are equal", "15", ""],
-        ["streams: 1 alone, tokens/s", "64", ""],
-        ["streams: 2 at once, tokens/s", "32", ""],
-        ["streams: ratio", "0.50", "at least 1.60, missed"],
-        ["streams: uneven", "1.50", "at most 2.50"],
-        ["streams: first text, 1 alone, ms", "100", ""],
-        ["streams: first text, 2 at once, ms", "400", ""],
+        ["questions: one row at a time, tokens/s", "250", ""],
+        ["questions: 16 rows, tokens/s", "500", ""],
+        ["questions: rows, ratio", "2.00", "at least 1.70"],
+        ["questions: rows of 16 that are equal", "15", ""],
+        ["texts: 1 stream, tokens/s", "64", ""],
+        ["texts: 2 streams, tokens/s", "32", ""],
+        ["texts: streams, ratio", "0.50", "at least 1.60, missed"],
+        ["texts: streams, uneven", "1.50", "at most 2.50"],
+        ["texts: 1 stream, first text, ms", "100", ""],
+        ["texts: 2 streams, first text, ms", "400", ""],
         ["load: requests/s", "2.00", ""],
         ["load: requests that failed", "1", "at most 0, missed"],
         ["load: of 2 greedy, differing", "1", "at most 0, missed"],
@@ -99,7 +103,7 @@ def test_a_goal_that_is_just_reached_is_met(value: float, goal: Goal, shown: str
 def test_markdown_has_the_statuses_and_the_lengths_of_prompts() -> None:
     page = REPORT.markdown()
 
-    assert "| batch: ratio | 2.00 | at least 1.70 |" in page
+    assert "| questions: rows, ratio | 2.00 | at least 1.70 |" in page
     assert "statuses 200: 3, 429: 1" in page
     assert "a prompt of 40 to 44 tokens" in page
 
@@ -108,13 +112,13 @@ def test_json_has_every_raw_value() -> None:
     fields = json.loads(REPORT.json())
 
     assert fields["overhead"]["predict_s"] == [0.21, 0.22, 0.9]
-    assert fields["streams"]["together"][0]["streams"][1]["first_s"] == 0.6
+    assert fields["streams"]["texts"]["together"][0]["streams"][1]["first_s"] == 0.6
     assert fields["load"]["outcomes"][1]["common"] == 3
     assert fields["figures"]["overhead: ratio"] == pytest.approx(1.1)
     ratios = fields["medians of ratios"]
     assert ratios["predict to the bare runtime"] == pytest.approx(2.2)
-    assert ratios["rows together to one at a time"] == pytest.approx(2)
-    assert ratios["streams together to alone"] == pytest.approx(0.5)
+    assert ratios["questions, rows together to one at a time"] == pytest.approx(2)
+    assert ratios["texts, streams together to alone"] == pytest.approx(0.5)
 
 
 def test_the_picture_has_a_bar_for_each_of_the_two() -> None:
