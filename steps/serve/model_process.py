@@ -23,6 +23,10 @@ from steps.common.errors import UserError
 # A line may be the answers to a frame of many rows.
 _LINE_BYTES = 256 * 2**20
 
+# glibc alone reads it. Memory in pieces of a MiB or more goes back to the system when it is freed;
+# else what a large batch had stays, by chance, under what came after it.
+_GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
+
 Event = dict[str, Any]
 
 _ENDED = {"event": "failed", "message": "the model's process ended"}
@@ -91,6 +95,7 @@ class ModelProcess:
             stdout=PIPE,
             stderr=log,
             env=child.environment(
+                **_GIVE_BACK,
                 MLFLOW_TRACKING_URI=mlflow.get_tracking_uri(),
                 SLMFLOW_TRACING="off",  # the server writes the traces
             ),
