@@ -20,6 +20,10 @@ import onnxruntime_genai as og
 # More rows hardly speed up two cores, and make each answer slower.
 ROWS = 16
 
+# So many tokens of prompts are read at once, of several rows: more are read no faster, keep those
+# waiting who have begun, and need memory that the arena of ONNX Runtime never gives back.
+READ_TOKENS = 1536
+
 # A generator reserves the KV cache of all its rows up to the longest they may become.
 CACHE_BYTES = 2 * 2**30
 
@@ -59,9 +63,11 @@ class Genai:
         alone = any(job.options.schema or job.prompt[-1] == self._pad for job in jobs)
         if len(jobs) > ROWS or alone:
             return False
-        reserved = max(len(job.prompt) for job in jobs) + max(job.room for job in jobs)
+        longest = max(len(job.prompt) for job in jobs)
+        reserved = longest + max(job.room for job in jobs)
         return bool(
-            reserved <= self._batch_length
+            len(jobs) * longest <= READ_TOKENS
+            and reserved <= self._batch_length
             and len(jobs) * reserved * self._cache_bytes <= CACHE_BYTES
         )
 
