@@ -53,8 +53,11 @@ class Costs:
         if not self._step_s:
             return self._token_s * _STEP_TOKENS, self._token_s * _ROW_TOKENS
         rows, seconds = list(self._step_s), list(self._step_s.values())
+        middle, mean = float(np.mean(rows)), float(np.mean(seconds))
         if len(rows) == 1:
-            unit = seconds[0] / (_STEP_TOKENS + _ROW_TOKENS * rows[0])
-            return unit * _STEP_TOKENS, unit * _ROW_TOKENS
-        row, own = np.polyfit(rows, seconds, 1)
-        return max(float(own), 0.0), max(float(row), 0.0)
+            row = mean / (_STEP_TOKENS / _ROW_TOKENS + middle)
+        else:
+            row = float(np.polyfit(rows, seconds, 1)[0])
+        # Noise must not make a step free: it reads all weights, and so costs more than a row.
+        row = min(max(row, 0.0), mean / (1 + middle))
+        return mean - row * middle, row

@@ -20,6 +20,9 @@ from .grouping import anew_s, cheaper_joined, padded, with_first
 # and all of them slower. For one who has waited so long, there may be more all the same.
 BATCHES, MOST_BATCHES, PATIENCE_S = 2, 4, 2.0
 
+# Who comes while others are read comes all at once afterwards, each so soon after the one before.
+ARRIVAL_S = 0.0002
+
 # Of those who wait, so many are looked at for a batch: else each batch of a long queue would cost
 # more than of a short one.
 LOOKED_AT = 128
@@ -27,10 +30,14 @@ LOOKED_AT = 128
 
 @dataclass
 class _Turn:
-    """A batch, and what was spent on rows of it that are finished, in seconds."""
+    """A batch, and what was spent on rows of it that are finished, in seconds.
+
+    fresh: whether it has taken no step; its first one costs nothing, since reading computed it.
+    """
 
     batch: Batch
     wasted_s: float = 0.0
+    fresh: bool = True
 
     @property
     def live(self) -> list[Job]:
@@ -39,7 +46,7 @@ class _Turn:
     def begin(self, batch: Batch | None) -> None:
         """Go on with another batch; without one, all who were in it have been told."""
         if batch is not None:
-            self.batch, self.wasted_s = batch, 0.0
+            self.batch, self.wasted_s, self.fresh = batch, 0.0, True
 
 
 class Scheduler:
@@ -140,6 +147,9 @@ class Scheduler:
             turn.batch.step()
         except Exception as error:
             _fail(live, error)
+        if turn.fresh:
+            turn.fresh = False
+            return
         self._costs.stepped(rows, time.perf_counter() - began)
         turn.wasted_s += self._costs.step_s(rows) - self._costs.step_s(len(live))
 
@@ -154,7 +164,14 @@ class Scheduler:
             _fail(jobs, error)
             return None
         self._costs.read(padded(jobs), time.perf_counter() - began)
+        self._let_in()
         return batch
+
+    def _let_in(self) -> None:
+        """Let those submit who could not: the runtime keeps Python's lock while it reads."""
+        before = -1
+        while before < (before := len(self._waiting)):
+            time.sleep(ARRIVAL_S)
 
 
 def _fail(jobs: Iterable[Job], error: Exception) -> None:
