@@ -9,7 +9,7 @@ from benchmarks.serving_prompts import NEW_TOKENS
 from benchmarks.turns import alternate
 
 # An answer is soon given, and a few percent are little: so many for each of the rounds.
-_TURNS = 4
+_TURNS = 12
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """How long the model takes, as far as it was measured: what the scheduler weighs."""
 
-import numpy as np
+from statistics import fmean, linear_regression
 
 # Of the measured value, how much the next one counts: a machine has other work, too.
 _NEW = 0.2
@@ -52,12 +52,11 @@ class Costs:
     def _fit(self) -> tuple[float, float]:
         if not self._step_s:
             return self._token_s * _STEP_TOKENS, self._token_s * _ROW_TOKENS
-        rows, seconds = list(self._step_s), list(self._step_s.values())
-        middle, mean = float(np.mean(rows)), float(np.mean(seconds))
-        if len(rows) == 1:
+        middle, mean = fmean(self._step_s), fmean(self._step_s.values())
+        if len(self._step_s) == 1:
             row = mean / (_STEP_TOKENS / _ROW_TOKENS + middle)
         else:
-            row = float(np.polyfit(rows, seconds, 1)[0])
+            row = linear_regression(list(self._step_s), list(self._step_s.values())).slope
         # Noise must not make a step free: it reads all weights, and so costs more than a row.
         row = min(max(row, 0.0), mean / (1 + middle))
         return mean - row * middle, row

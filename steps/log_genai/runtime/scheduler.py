@@ -138,7 +138,7 @@ class Scheduler:
         live = turn.live
         if not live:
             return
-        if turn.wasted_s > anew_s(live, self._costs):
+        if turn.wasted_s and turn.wasted_s > anew_s(live, self._costs):
             turn.begin(self._batch(live))
             return
         rows = len(turn.batch.rows)
@@ -151,7 +151,8 @@ class Scheduler:
             turn.fresh = False
             return
         self._costs.stepped(rows, time.perf_counter() - began)
-        turn.wasted_s += self._costs.step_s(rows) - self._costs.step_s(len(live))
+        if len(live) < rows:
+            turn.wasted_s += self._costs.step_s(rows) - self._costs.step_s(len(live))
 
     def _batch(self, jobs: Sequence[Job]) -> Batch | None:
         """Read the prompts of jobs as a batch; where that fails, tell them."""
