@@ -71,7 +71,7 @@ def _measured(option: Option, limit: int | None, base: Path, plan: Plan) -> Meas
 def _evaluated(option: Option, limit: int | None) -> FlavorFigures:
     composed = config.load(option.overrides)
     model, _ = logged.finished(GenaiModel, option.overrides)
-    asked = rows.read(composed.evaluation.file, limit)
+    asked = rows.read(composed)[:limit]
     measurement = evaluate.measure(model, asked)
     with mlflow.start_run(run_name=option.name):
         (figures,) = compare(composed, asked, [(model, measurement)])

@@ -10,13 +10,14 @@ from tests.readme import COMMANDS, TEXT
 _MISSING = {
     "model.revision=COMMIT": f"model.revision={'0' * 40}",
     "model.path=/folder/of/the/model": "model.path=bundled/tiny_phi3",
+    "evaluation.dataset.revision=COMMIT": f"evaluation.dataset.revision={'0' * 40}",
     "evaluation.data=/my/questions.jsonl": "evaluation.data=bundled/capitals/evaluation.jsonl",
 }
 
 
 def test_every_option_that_is_shown_is_one() -> None:
     shown = re.findall(r"`((?:-P [\w.]+=\S+ ?)+)`", TEXT)
-    assert len(shown) >= 8
+    assert len(shown) >= 11
     for options in shown:
         given = [_MISSING.get(o, o) for o in options.replace("-P ", "").split()]
         configs.load(overrides.from_arguments(given))

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from enum import Enum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, cast, get_args, get_type_hints
 
 from hydra import compose, initialize_config_dir
@@ -25,10 +25,19 @@ PROJECT = Path(__file__).resolve().parents[2]
 CONF = PROJECT / "conf"
 
 # Paths, relative to the project: what they point to can change under the same name.
-PATHS = frozenset({"model.path", "evaluation.data"})
+PATHS = frozenset({"model.path", "evaluation.data", "evaluation.examples"})
 
 # Keys that take a list, in brackets also where it has one item.
 LISTS = frozenset({"target.quantization.eight_bit"})
+
+# Keys that take a text as it is written: a comma or a brace in it means nothing to Hydra.
+TEXTS = frozenset({"evaluation.system", "evaluation.template"})
+
+# What evaluation data can be, by the suffix of its file.
+FORMATS = (".jsonl", ".csv", ".parquet")
+
+# Where a template takes the question.
+QUESTION = "{question}"
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -98,13 +107,7 @@ class Model:
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with these values, one sentence each."""
         if self.source is Source.hub:
-            if not _HUB_ID.fullmatch(self.id or ""):
-                yield f"model.id={self.id!r} is not a hub id: give owner/name"
-            if not _COMMIT.fullmatch(self.revision or ""):
-                yield (
-                    f"model.revision={self.revision!r} is not a pinned revision: give the commit's "
-                    "40 hexadecimal digits (the hub page's 'History' shows them), not a branch"
-                )
+            yield from _pin_problems("model", self.id, self.revision)
         elif not self.path:
             yield f"model.path is missing: a {self.source.value} model is a folder"
         elif not self.folder.is_dir():
@@ -114,6 +117,17 @@ class Model:
     def folder(self) -> Path:
         """The absolute folder of a bundled or local model."""
         return PROJECT / (self.path or "")
+
+
+def _pin_problems(key: str, hub_id: str | None, revision: str | None) -> Iterator[str]:
+    """Yield what is wrong with a repository of the hub at a commit, one sentence each."""
+    if not _HUB_ID.fullmatch(hub_id or ""):
+        yield f"{key}.id={hub_id!r} is not a hub id: give owner/name"
+    if not _COMMIT.fullmatch(revision or ""):
+        yield (
+            f"{key}.revision={revision!r} is not a pinned revision: give the commit's "
+            "40 hexadecimal digits (the hub page's 'History' shows them), not a branch"
+        )
 
 
 @dataclass
@@ -252,23 +266,103 @@ class Generation:
 
 
 @dataclass
-class EvaluationData:
-    """The rows both flavors answer: a JSONL file of `question` and `answer`."""
+class Columns:
+    """Names of the fields or columns of the evaluation data."""
 
-    data: str = MISSING
+    question: str = "question"
+    answer: str = "answer"
+    messages: str = "messages"
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with these values, one sentence each."""
+        names = {"question": self.question, "answer": self.answer, "messages": self.messages}
+        for key, name in names.items():
+            if not name.strip():
+                yield f"evaluation.columns.{key} is blank: give the name of a column"
+        if len(set(names.values())) < len(names):
+            yield f"evaluation.columns={names}: each must be a column of its own"
+
+
+@dataclass
+class HubDataset:
+    """A data file of a dataset of the hub, at a commit."""
+
+    id: str | None = None
+    revision: str | None = None
+    file: str | None = None
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with these values, one sentence each."""
+        yield from _pin_problems("evaluation.dataset", self.id, self.revision)
+        path = PurePosixPath(self.file or "")
+        if not path.name or path.is_absolute() or ".." in path.parts or "\\" in str(path):
+            yield (
+                f"evaluation.dataset.file={self.file!r} is not a file of the dataset: give its "
+                "path as the hub page's 'Files' shows it, such as data/test.parquet"
+            )
+        else:
+            yield from _format_problems("evaluation.dataset.file", str(path))
+
+
+@dataclass
+class EvaluationData:
+    """The rows both flavors answer, and what is sent with each.
+
+    The rows are in a file, `data` (relative to the project), or in a `dataset` of the hub. system:
+    text of the system message; template: the user message, with `{question}` in it; examples: a
+    file of further rows, sent as earlier turns of user and assistant.
+    """
+
+    data: str | None = None
+    dataset: HubDataset | None = None
+    columns: Columns = field(default_factory=Columns)
+    system: str | None = None
+    template: str | None = None
+    examples: str | None = None
     limit: int | None = None
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with these values, one sentence each."""
-        if not self.file.is_file():
-            yield f"evaluation.data={self.data!r}: there is no file {self.file}"
+        if self.data is None and self.dataset is None:
+            yield "evaluation.data is missing: give a file"
+        if self.data is not None and self.dataset is not None:
+            yield (
+                f"evaluation.data={self.data!r} and evaluation.dataset.id={self.dataset.id!r}: "
+                "give one of them"
+            )
+        for key, path in (("data", self.data), ("examples", self.examples)):
+            if path is not None:
+                yield from _data_file_problems(f"evaluation.{key}", path)
+        if self.dataset is not None:
+            yield from self.dataset.problems()
+        yield from self.columns.problems()
+        if self.system is not None and not self.system.strip():
+            yield "evaluation.system is blank: give a text, or null for no system message"
+        if self.template is not None and QUESTION not in self.template:
+            yield (
+                f"evaluation.template={self.template!r} has no {QUESTION}: write it where the "
+                "question goes, or give null for the question as it is"
+            )
         if self.limit is not None and self.limit < 1:
             yield f"evaluation.limit={self.limit}: must be at least 1, or null for all rows"
 
     @property
-    def file(self) -> Path:
-        """The absolute path of the data."""
-        return PROJECT / self.data
+    def name(self) -> str:
+        """What the data is called: the file without its suffix, or the dataset's id."""
+        if self.dataset is not None:
+            return str(self.dataset.id)
+        return Path(self.data or "").stem
+
+
+def _data_file_problems(key: str, path: str) -> Iterator[str]:
+    if not (PROJECT / path).is_file():
+        yield f"{key}={path!r}: there is no file {PROJECT / path}"
+    yield from _format_problems(key, path)
+
+
+def _format_problems(key: str, path: str) -> Iterator[str]:
+    if Path(path).suffix.lower() not in FORMATS:
+        yield f"{key}={path!r}: must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
 
 
 @dataclass
@@ -388,14 +482,16 @@ def load(overrides: Sequence[str]) -> Config:
 def _refuse_below_null(overrides: Sequence[str]) -> None:
     """Raise BadArguments where a key is set of what the chosen files leave out."""
     given = [override.split("=", 1) for override in overrides]
-    chosen = compose("config", [f"{key}={choice}" for key, choice in given if key in groups()])
+    choices = [f"{key}={choice}" for key, choice in given if key in groups()]
+    chosen = compose("config", choices, return_hydra_config=True)
     problems = []
     for key, value in given:
         section = key if value.startswith("{") else key.rpartition(".")[0]
         if section and OmegaConf.select(chosen, section) is None:
             group = section.partition(".")[0]
+            choice = chosen.hydra.runtime.choices[group]
             problems.append(
-                f"{key}={value}: {group}={chosen[group].name} has no {section}; choose "
+                f"{key}={value}: {group}={choice} has no {section}; choose "
                 f"another {group}, or leave {key} out"
             )
     if problems:

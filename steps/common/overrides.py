@@ -15,15 +15,17 @@ from hydra.errors import HydraException
 from steps.common.errors import BadArguments
 
 _HYDRA_FLAGS = frozenset({"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"})
+_QUOTED = re.compile(r"""(['"])(\\.|(?!\1)[^\\])*\1""", re.DOTALL)
 _KEY = re.compile(r"[a-z_]\w*(\.[a-z_]\w*)*", re.ASCII | re.IGNORECASE)
 
 
-def from_arguments(arguments: Sequence[str]) -> list[str]:
+def from_arguments(arguments: Sequence[str], texts: Container[str] = ()) -> list[str]:
     """Return the Hydra overrides that a step's arguments stand for.
 
     `["model=tiny_phi3", "--generation.temperature", "0.2"]` gives
     `["model=tiny_phi3", "generation.temperature=0.2"]`. A value that is no Hydra expression is
-    quoted, so that any text passes through as plain text. Raises BadArguments.
+    quoted, so that any text passes through as plain text. So is every value of a key in `texts`,
+    but for one that is quoted already, and `null`. Raises BadArguments.
     """
     rest = iter(arguments)
     overrides = []
@@ -36,7 +38,7 @@ def from_arguments(arguments: Sequence[str]) -> list[str]:
             key, value = argument.split("=", 1)
         else:
             raise BadArguments(f"{argument!r} is not an override: give KEY=VALUE")
-        overrides.append(_override(key, value))
+        overrides.append(_override(key, value, is_text=key in texts))
     return overrides
 
 
@@ -64,12 +66,13 @@ def check(
         raise BadArguments("\n".join(problems))
 
 
-def _override(key: str, value: str) -> str:
+def _override(key: str, value: str, *, is_text: bool) -> str:
     if not _KEY.fullmatch(key):
         raise BadArguments(f"{key!r} is not a config key: use names such as generation.temperature")
     if "${" in value:
         raise BadArguments(f"{key}={value}: '${{' is not taken from the command line; write it out")
-    return f"{key}={value if _parses(f'{key}={value}') else _quoted(value)}"
+    as_it_is = value == "null" or _QUOTED.fullmatch(value) if is_text else True
+    return f"{key}={value if as_it_is and _parses(f'{key}={value}') else _quoted(value)}"
 
 
 def _parses(override: str) -> bool:

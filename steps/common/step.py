@@ -92,7 +92,7 @@ def run_step(name: str, work: Callable[[Step], Result | None]) -> None:
 def run(name: str, work: Callable[[Step], Result | None], arguments: Sequence[str]) -> int:
     """Run one step as the MLflow run it was launched in, or a new one; return its exit status."""
     try:
-        given = overrides.from_arguments(arguments)
+        given = overrides.from_arguments(arguments, configs.TEXTS)
         config = configs.load(given)
     except UserError as fault:
         return _report(fault, os.environ.get("MLFLOW_RUN_ID"))

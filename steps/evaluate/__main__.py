@@ -15,7 +15,7 @@ from steps.log_transformers.result import TransformersModel
 
 def evaluate(step: Step) -> Evaluation:
     """Make sure of both models, ask them every row, and log and show the comparison."""
-    questions = rows.read(step.config.evaluation.file, step.config.evaluation.limit)
+    questions = rows.read(step.config)
     providers.check(step.config.target)
     models = [step.ensure(TransformersModel), step.ensure(GenaiModel)]
     measured = [(model, measure(model, questions)) for model in models]

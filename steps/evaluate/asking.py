@@ -1,10 +1,14 @@
 """Ask a loaded MLflow model through its public interface, whichever of the two it has."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 from mlflow.pyfunc import PyFuncModel
+
+from steps.common.errors import UserError
+from steps.common.rows import Message
 
 
 @dataclass(frozen=True)
@@ -21,21 +25,23 @@ def chats(model: PyFuncModel) -> bool:
     return "messages" in model.metadata.get_input_schema().input_names()
 
 
-def messages(question: str) -> list[dict[str, str]]:
-    """Return the conversation that a question opens."""
-    return [{"role": "user", "content": question}]
-
-
-def ask(model: PyFuncModel, question: str, **options: Any) -> Reply:
-    """Send one row and return the reply.
+def ask(model: PyFuncModel, messages: Sequence[Message], **options: Any) -> Reply:
+    """Send one conversation and return the reply.
 
     `options` are other fields of a chat request, e.g. `max_tokens=1`; what they do not say is as
-    the model was logged.
+    the model was logged. A prompt is the content of the one message there is: UserError is raised
+    where there are more.
     """
     if not chats(model):
-        texts: Any = model.predict(pd.DataFrame([{"prompt": question}]))
+        if len(messages) > 1:
+            raise UserError(
+                f"the model takes a prompt, but a row is a conversation of {len(messages)} "
+                "messages: evaluate one that takes messages, or leave out evaluation.system, "
+                "evaluation.examples and rows with messages"
+            )
+        texts: Any = model.predict(pd.DataFrame([{"prompt": messages[0]["content"]}]))
         return Reply(texts[0])
-    request = pd.DataFrame([{"messages": messages(question), **options}])
+    request = pd.DataFrame([{"messages": list(messages), **options}])
     completions: Any = model.predict(request)
     usage = completions[0]["usage"]
     return Reply(

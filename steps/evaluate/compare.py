@@ -9,10 +9,13 @@ from collections.abc import Sequence
 
 import mlflow
 import pandas as pd
+from mlflow.data.dataset_source import DatasetSource
+from mlflow.data.huggingface_dataset_source import HuggingFaceDatasetSource
 from mlflow.data.pandas_dataset import PandasDataset, from_pandas
 
 from steps.common import console
-from steps.common.config import Config
+from steps.common import rows as asked
+from steps.common.config import Config, EvaluationData
 from steps.common.results import LoggedModel
 from steps.common.rows import Row
 from steps.evaluate import metrics
@@ -25,17 +28,19 @@ def compare(
 ) -> tuple[FlavorFigures, ...]:
     """Return the figures of each flavor; the first one is the reference of the others.
 
-    Logs the rows as a dataset of the active run. What each flavor answered to each row
-    (`eval_results_table.json`) and its figures go to a child run named after it.
+    Logs the rows as a dataset of the active run, with a digest of all that is asked. What each
+    flavor answered to each row (`eval_results_table.json`) and its figures go to a child run named
+    after it.
     """
-    questions = pd.DataFrame([dataclasses.asdict(row) for row in rows])
+    questions = pd.DataFrame([{"question": row.question, "answer": row.answer} for row in rows])
     reference = [answer.text for answer in measured[0][1].answers]
     figures = []
     with console.quiet():
         dataset = from_pandas(
             questions,
-            source=config.evaluation.data,
-            name=config.evaluation.file.stem,
+            source=_source(config.evaluation),
+            name=config.evaluation.name,
+            digest=asked.digest(rows),
             targets="answer",
         )
         mlflow.log_input(dataset, context="evaluation")
@@ -51,6 +56,15 @@ def compare(
                 mlflow.log_metrics(others, model_id=model.model_id, dataset=dataset)
             figures.append(row)
     return tuple(figures)
+
+
+def _source(data: EvaluationData) -> str | DatasetSource:
+    """Return where the rows come from, in MLflow's terms."""
+    if (dataset := data.dataset) is None:
+        return str(data.data)
+    return HuggingFaceDatasetSource(
+        str(dataset.id), data_files=dataset.file, split="train", revision=dataset.revision
+    )
 
 
 def _evaluate(model: LoggedModel, table: pd.DataFrame, dataset: PandasDataset) -> dict[str, float]:

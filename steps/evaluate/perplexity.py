@@ -1,9 +1,9 @@
 """Perplexity of the reference answers: how little a model is surprised by what it should say.
 
 It is exp(-(sum of the log-probabilities) / tokens) over the tokens of all answers, each given its
-question in the chat template and the answer's tokens before. Prompt and answer are tokenized apart
-and joined, without special tokens added: both flavors score the same ids, and it is the template
-that writes a BOS token where the model wants one.
+conversation in the chat template and the answer's tokens before. Prompt and answer are tokenized
+apart and joined, without special tokens added: both flavors score the same ids, and it is the
+template that writes a BOS token where the model wants one.
 """
 
 import functools
@@ -13,10 +13,9 @@ from typing import Any
 
 from mlflow.pyfunc import PyFuncModel
 
-from steps.common.rows import Row
-from steps.evaluate.asking import messages
+from steps.common.rows import Message, Row
 
-Score = Callable[[list[dict[str, str]], str], tuple[float, int]]
+Score = Callable[[list[Message], str], tuple[float, int]]
 """From messages and an answer to its sum of log-probabilities (natural) and number of tokens."""
 
 
@@ -33,13 +32,13 @@ def scorer(model: PyFuncModel) -> Score | None:
 
 def perplexity(score: Score, rows: Iterable[Row]) -> float | None:
     """Return the perplexity of the rows' answers; None if they have no tokens."""
-    scores = [score(messages(row.question), row.answer) for row in rows]
+    scores = [score(row.messages, row.answer) for row in rows]
     tokens = sum(count for _, count in scores)
     return math.exp(-sum(logprob for logprob, _ in scores) / tokens) if tokens else None
 
 
 def _score_with_pipeline(
-    pipeline: Any, conversation: list[dict[str, str]], answer: str
+    pipeline: Any, conversation: list[Message], answer: str
 ) -> tuple[float, int]:
     import torch  # here, because the other flavor's process must not hold it in memory
 

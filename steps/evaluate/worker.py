@@ -1,6 +1,6 @@
 """Measure one MLflow model: `python -m steps.evaluate.worker JOB`, the child of `measure`.
 
-JOB is a file: {"model_uri": "models:/m-...", "rows": [{"question": "...", "answer": "..."}, ...]}.
+JOB is a file: {"model_uri": "models:/m-...", "rows": [{"messages": [...], "answer": "..."}, ...]}.
 Standard output is one JSON object a line: {"stage": "answers", "done": 12} whenever a row is done,
 and at last {"measurement": {...}}, the fields of a Measurement. Whatever libraries print goes to
 standard error.
@@ -18,6 +18,7 @@ import mlflow
 from mlflow.pyfunc import PyFuncModel
 
 from steps.common.child import take_stdout
+from steps.common.errors import UserError
 from steps.common.memory import peak_rss_bytes
 from steps.common.rows import Row
 from steps.evaluate.asking import Reply, ask, chats
@@ -53,9 +54,9 @@ def measure(model_uri: str, rows: Sequence[Row], channel: Channel) -> Measuremen
     started = time.perf_counter()
     model = mlflow.pyfunc.load_model(folder)
     load_s = time.perf_counter() - started
-    ask(model, rows[0].question)  # the first answer also pays for what is set up lazily
+    ask(model, rows[0].messages)  # the first answer also pays for what is set up lazily
     answers = tuple(
-        _answer(model, row.question, time_first_token=position < FIRST_TOKEN_ROWS)
+        _answer(model, row, time_first_token=position < FIRST_TOKEN_ROWS)
         for position, row in enumerate(channel.counted("answers", rows))
     )
     peak = peak_rss_bytes()  # before the scoring, which needs the logits of whole answers
@@ -68,11 +69,11 @@ def measure(model_uri: str, rows: Sequence[Row], channel: Channel) -> Measuremen
     )
 
 
-def _answer(model: PyFuncModel, question: str, *, time_first_token: bool) -> Answer:
+def _answer(model: PyFuncModel, row: Row, *, time_first_token: bool) -> Answer:
     first_token_s = None
     if time_first_token and chats(model):
-        _, first_token_s = _timed(model, question, max_tokens=1)
-    reply, latency_s = _timed(model, question)
+        _, first_token_s = _timed(model, row, max_tokens=1)
+    reply, latency_s = _timed(model, row)
     return Answer(
         text=reply.text,
         latency_s=latency_s,
@@ -82,16 +83,19 @@ def _answer(model: PyFuncModel, question: str, *, time_first_token: bool) -> Ans
     )
 
 
-def _timed(model: PyFuncModel, question: str, **options: Any) -> tuple[Reply, float]:
+def _timed(model: PyFuncModel, row: Row, **options: Any) -> tuple[Reply, float]:
     started = time.perf_counter()
-    reply = ask(model, question, **options)
+    reply = ask(model, row.messages, **options)
     return reply, time.perf_counter() - started
 
 
 def _main() -> None:
     channel = Channel(take_stdout())
     job = json.loads(Path(sys.argv[1]).read_text())
-    measurement = measure(job["model_uri"], [Row(**row) for row in job["rows"]], channel)
+    try:
+        measurement = measure(job["model_uri"], [Row(**row) for row in job["rows"]], channel)
+    except UserError as fault:
+        sys.exit(str(fault))
     channel.send(measurement=dataclasses.asdict(measurement))
 
 

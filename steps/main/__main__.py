@@ -18,7 +18,7 @@ from steps.register.result import ModelVersion
 def main(step: Step) -> None:
     """Fetch, convert, log, evaluate, register: each step new, or reused where nothing changed."""
     providers.check(step.config.target)
-    rows.read(step.config.evaluation.file)
+    rows.read(step.config)
     step.ensure(Weights)
     step.ensure(OnnxModel)
     step.ensure(TransformersModel)

@@ -7,19 +7,27 @@ import pytest
 
 from steps.common import config as configs
 from steps.common import overrides as command_line
-from steps.common.config import CONF, RUNTIMES, Algorithm, Config, Precision, Provider, load
+from steps.common.config import CONF, RUNTIMES, TEXTS, Algorithm, Config, Precision, Provider, load
 from steps.common.errors import BadArguments
 
 CHOICES = [(group, choice) for group, choices in configs.groups().items() for choice in choices]
+HUB_MODEL = ["model.id=owner/name", f"model.revision={'0' * 40}"]
+HUB_DATASET = [
+    "evaluation=hub",
+    "evaluation.dataset.id=owner/name",
+    f"evaluation.dataset.revision={'0' * 40}",
+    "evaluation.dataset.file=data/test.parquet",
+]
 REQUIRED = {
-    "hub": ["model.id=owner/name", f"model.revision={'0' * 40}"],
-    "local": [f"model.path={CONF}"],
+    ("model", "hub"): HUB_MODEL,
+    ("model", "local"): [f"model.path={CONF}"],
+    ("evaluation", "hub"): HUB_DATASET[1:],
 }
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_file_of_conf_composes(group: str, choice: str) -> None:
-    config = load([f"{group}={choice}", *REQUIRED.get(choice, [])])
+    config = load([f"{group}={choice}", *REQUIRED.get((group, choice), [])])
 
     assert isinstance(config, Config)
 
@@ -54,7 +62,7 @@ def test_targets_name_provider_precision_and_runtime() -> None:
 
 def test_every_hub_model_is_pinned_to_a_commit() -> None:
     for choice in configs.groups()["model"]:
-        model = load([f"model={choice}", *REQUIRED.get(choice, [])]).model
+        model = load([f"model={choice}", *REQUIRED.get(("model", choice), [])]).model
         if model.source is configs.Source.hub:
             assert model.revision is not None
             assert len(model.revision) == 40
@@ -86,6 +94,34 @@ def test_a_list_comes_from_the_command_line(text: str, patterns: list[str]) -> N
         assert config.target.quantization is not None
         assert config.target.quantization.eight_bit == patterns
         assert configs.leaves(config)[key] == patterns
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Be brief, be exact: {question}",
+        "{question}",
+        "[INST] {question} [/INST]",
+        "Q: {question}\nA:",
+        'it\'s "{question}" \\',
+        "'a' or {question}, 'b'",
+        "7 {question}",
+    ],
+)
+def test_a_template_is_text_whatever_it_holds(text: str) -> None:
+    """From a -P of MLflow, and as a step hands it on to those it launches."""
+    key = "evaluation.template"
+
+    [override] = command_line.from_arguments([f"--{key}", text], TEXTS)
+    name, value = override.split("=", 1)
+    assert command_line.from_arguments([f"--{name}", value], TEXTS) == [override]
+    assert load([override]).evaluation.template == text
+
+
+def test_a_text_can_be_left_out() -> None:
+    given = command_line.from_arguments(["evaluation.system=null"], TEXTS)
+
+    assert load(given).evaluation.system is None
 
 
 def test_quantization_can_be_chosen_key_by_key() -> None:
@@ -155,7 +191,7 @@ def test_a_model_is_named_after_its_id_or_folder(tmp_path: Path) -> None:
     folder.mkdir()
 
     named = load(["model=local", f"model.path='{folder}'"])
-    hub = load(["model=hub", *REQUIRED["hub"]])
+    hub = load(["model=hub", *HUB_MODEL])
 
     assert named.registry.name == "slmflow-my-model-2-"
     assert hub.registry.name == "slmflow-name"
@@ -184,6 +220,20 @@ def test_a_model_is_named_after_its_id_or_folder(tmp_path: Path) -> None:
         (["model=local"], "model.path is missing"),
         (["model=local", "model.path=/no/such/folder"], "there is no folder /no/such/folder"),
         (["evaluation.data=none.jsonl"], "there is no file"),
+        (["evaluation.data=README.md"], "README.md': must end in .jsonl, .csv or .parquet"),
+        (["evaluation.examples=none.csv"], "evaluation.examples='none.csv': there is no file"),
+        (["evaluation.data=null"], "evaluation.data is missing"),
+        (["evaluation.system=' '"], "evaluation.system is blank"),
+        (["evaluation.template='Say {it}'"], "template='Say {it}' has no {question}"),
+        (["evaluation.columns.answer=question"], "each must be a column of its own"),
+        (["evaluation.columns.answer=' '"], "evaluation.columns.answer is blank"),
+        (["evaluation.dataset.id=a/b"], "evaluation=capitals has no evaluation.dataset; choose"),
+        (["evaluation=hub"], "evaluation.dataset.id=None is not a hub id"),
+        ([*HUB_DATASET, "evaluation.dataset.revision=main"], "dataset.revision='main' is not a"),
+        ([*HUB_DATASET, "evaluation.dataset.file=../a.csv"], "'../a.csv' is not a file of the"),
+        ([*HUB_DATASET, "evaluation.dataset.file=/a.csv"], "'/a.csv' is not a file of the"),
+        ([*HUB_DATASET, "evaluation.dataset.file=a.py"], "file='a.py': must end in .jsonl"),
+        ([*HUB_DATASET, "evaluation.data=README.md"], "give one of them"),
         (["evaluation.limit=0"], "evaluation.limit=0"),
         (["registry.name='a b'"], "registry.name='a b'"),
         (["registry.alias=v12"], "registry.alias='v12': MLflow reserves"),

@@ -27,6 +27,9 @@ KINDS = (Weights, OnnxModel, TransformersModel, GenaiModel, Evaluation, ModelVer
         ("exporter=builder", {OnnxModel, GenaiModel, Evaluation, ModelVersion}),
         ("log_genai.interface=prompt", {GenaiModel, Evaluation, ModelVersion}),
         ("evaluation.limit=5", {Evaluation, ModelVersion}),
+        ("evaluation.system=brief", {Evaluation, ModelVersion}),
+        ("evaluation.template='Q: {question}'", {Evaluation, ModelVersion}),
+        ("evaluation.columns.messages=turns", {Evaluation, ModelVersion}),
         ("registry.alias=other", {ModelVersion}),
         ("model=smollm2_135m", set(KINDS)),
     ],
@@ -50,6 +53,16 @@ def test_a_path_counts_by_its_content(tmp_path: Path, monkeypatch: pytest.Monkey
     assert key(here) == key(there)
     (there / "config.json").write_text('{"a": 1}')
     assert key(here) != key(there)
+
+
+def test_examples_count_by_their_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "_digest", results.store.digest)  # without its cache
+    file = tmp_path / "examples.jsonl"
+    keys = set()
+    for text in ("{}", "[]", "{}"):
+        file.write_text(text)
+        keys.add(key_of(Evaluation, load([f"evaluation.examples={file}"])))
+    assert len(keys) == 2
 
 
 def test_a_key_changes_with_a_package_version(monkeypatch: pytest.MonkeyPatch) -> None:

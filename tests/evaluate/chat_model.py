@@ -23,7 +23,7 @@ class Parrot(PythonModel):
         return len(answer.split()) * math.log(0.5), len(answer.split())
 
     def _complete(self, row: dict[str, Any]) -> dict[str, Any]:
-        question = row["messages"][0]["content"]
+        question = row["messages"][-1]["content"]
         if question.startswith("crash"):
             raise ValueError("the parrot is tired")
         if question.startswith("die"):

@@ -18,7 +18,16 @@ pytestmark = pytest.mark.usefixtures("tracking")
 HERE = Path(__file__).parent
 CHAT = ModelSignature(CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA)
 PROMPT = ModelSignature(Schema([ColSpec("string", "prompt")]), Schema([ColSpec("string")]))
-ROWS = [Row("one", "uno"), Row("one two three", "uno dos tres")]
+
+
+def asked(*said: str, answer: str) -> Row:
+    """Return a row whose messages are the user's and the assistant's in turn."""
+    roles = ("user", "assistant")
+    messages = [{"role": roles[i % 2], "content": text} for i, text in enumerate(said)]
+    return Row(messages, answer)
+
+
+ROWS = [asked("one", answer="uno"), asked("one two three", answer="uno dos tres")]
 
 
 def saved(folder: Path, code: str, signature: ModelSignature) -> GenaiModel:
@@ -49,6 +58,14 @@ def test_prompt_model_has_no_counts_and_no_score(tmp_path: Path) -> None:
     assert measured.perplexity is None
 
 
+def test_prompt_model_is_not_asked_what_a_prompt_cannot_hold(tmp_path: Path) -> None:
+    model = saved(tmp_path / "model", "prompt_model.py", PROMPT)
+    with pytest.raises(
+        UserError, match="measured: the model takes a prompt, but a row is a conversation of 3 mess"
+    ):
+        measure(model, [asked("one", "two", "three", answer="")])
+
+
 @pytest.mark.parametrize(
     ("question", "reason"),
     [("crash", "the genai model .*: ValueError: the parrot is tired"), ("die", "SIGKILL.*memory")],
@@ -56,4 +73,4 @@ def test_prompt_model_has_no_counts_and_no_score(tmp_path: Path) -> None:
 def test_failure_is_named(tmp_path: Path, question: str, reason: str) -> None:
     model = saved(tmp_path / "model", "chat_model.py", CHAT)
     with pytest.raises(UserError, match=reason):
-        measure(model, [Row("one", "uno"), Row(question, "")])
+        measure(model, [asked("one", answer="uno"), asked(question, answer="")])

@@ -14,20 +14,21 @@ from steps.common.config import PROJECT
 from steps.common.rows import Row
 from steps.evaluate.asking import ask
 from steps.evaluate.perplexity import perplexity, scorer
+from tests.evaluate.test_measure import asked
 
 # The import of transformers is slow: one process for all that need it.
 pytestmark = pytest.mark.usefixtures("tracking")
 
 TINY_PHI3 = PROJECT / "bundled/tiny_phi3"
 ROWS = [
-    Row("What is the capital of France?", "The capital of France is Paris."),
-    Row("What is the capital of Italy?", "It may be Rome."),
+    asked("What is the capital of France?", answer="The capital of France is Paris."),
+    asked("Of France?", "Paris.", "And of Italy?", answer="It may be Rome."),
 ]
 
 
 def test_perplexity_is_over_all_tokens_not_over_rows() -> None:
     scores = {"short": (math.log(1 / 2), 1), "long": (3 * math.log(1 / 8), 3)}
-    rows = [Row("?", "short"), Row("?", "long")]
+    rows = [asked("?", answer="short"), asked("?", answer="long")]
     # (1/2 * 1/8 * 1/8 * 1/8) ** (-1/4) = 2 ** (10/4)
     assert perplexity(lambda _, answer: scores[answer], rows) == pytest.approx(2**2.5)
     assert perplexity(lambda _, answer: (0.0, 0), rows) is None
@@ -70,8 +71,8 @@ def test_transformers_flavor_is_asked_and_scored(
         model_config={"max_new_tokens": 4, "do_sample": False},
     )
     model = mlflow.pyfunc.load_model(str(tmp_path / "model"))
-    assert 1 <= (ask(model, ROWS[0].question).completion_tokens or 0) <= 4
-    assert ask(model, ROWS[0].question, max_tokens=1).completion_tokens == 1
+    assert 1 <= (ask(model, ROWS[0].messages).completion_tokens or 0) <= 4
+    assert ask(model, ROWS[0].messages, max_tokens=1).completion_tokens == 1
     score = scorer(model)
     assert score is not None
     assert perplexity(score, ROWS) == pytest.approx(_independent_perplexity(ROWS), rel=1e-4)
@@ -83,8 +84,7 @@ def _independent_perplexity(rows: list[Row]) -> float:
     model: Any = AutoModelForCausalLM.from_pretrained(TINY_PHI3)
     loss, count = 0.0, 0
     for row in rows:
-        messages = [{"role": "user", "content": row.question}]
-        prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
+        prompt = tokenizer.apply_chat_template(row.messages, add_generation_prompt=True)
         answer = tokenizer.encode(row.answer, add_special_tokens=False)
         labels = torch.tensor([[-100] * len(prompt) + answer])
         with torch.no_grad():

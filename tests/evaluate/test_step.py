@@ -7,7 +7,8 @@ from typing import Any
 import mlflow
 import pytest
 
-from steps.common import results, runs
+from steps.common import config as configs
+from steps.common import results, rows, runs
 from steps.common.step import Step, run
 from steps.evaluate.__main__ import evaluate
 from steps.evaluate.result import Evaluation
@@ -35,9 +36,9 @@ def no_model(_: Step, kind: Any) -> Any:
 
 def test_comparison(tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Step, "ensure", logged_parrot)
-    rows = [("one two", "one two"), ("three four", "three five")]
+    answers = [("one two", "one two"), ("three four", "three five")]
     file = tmp_path / "rows.jsonl"
-    file.write_text("\n".join(json.dumps({"question": q, "answer": a}) for q, a in rows))
+    file.write_text("\n".join(json.dumps({"question": q, "answer": a}) for q, a in answers))
     assert run("evaluate", evaluate, [f"evaluation.data={file}"]) == 0
 
     parent, *children = sorted(
@@ -66,6 +67,8 @@ def test_comparison(tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     (data,) = parent.inputs.dataset_inputs
     assert data.dataset.name == "rows"
+    asked = rows.read(configs.load([f"evaluation.data='{file}'"]))
+    assert data.dataset.digest == rows.digest(asked)
     (model,) = mlflow.search_logged_models(filter_string="name='genai'", output_format="list")
     scored = {metric.key: metric for metric in model.metrics}
     assert scored["agreement"].value == 1
@@ -75,6 +78,46 @@ def test_comparison(tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert evaluation.run_id == parent.info.run_id
     assert evaluation.figures[1].model_uri == model.model_uri
     evaluation.check()
+
+
+def test_both_flavors_get_the_same_conversation(
+    tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def logged_recorder(_: Step, kind: Any) -> Any:
+        info = mlflow.pyfunc.log_model(
+            name=kind.flavor,
+            python_model=str(HERE / "recording_model.py"),
+            signature=CHAT,
+            pip_requirements=["mlflow"],
+        )
+        return kind(info.model_uri, info.model_id, 1)
+
+    monkeypatch.setattr(Step, "ensure", logged_recorder)
+    (tmp_path / "rows.csv").write_text("question,answer\none?,1\ntwo?,2\n")
+    (tmp_path / "shots.jsonl").write_text('{"question": "zero?", "answer": "0"}')
+    arguments = [f"evaluation.data={tmp_path}/rows.csv", "evaluation.system=Count, please."]
+    arguments += [f"evaluation.examples={tmp_path}/shots.jsonl"]
+    arguments += ["--evaluation.template", "{question} In digits:"]
+    assert run("evaluate", evaluate, arguments) == 0
+    runs_of_both = mlflow.search_runs(output_format="list")
+    children = [each for each in runs_of_both if "mlflow.parentRunId" in each.data.tags]
+    recorded = []
+    for child in children:
+        table = mlflow.artifacts.load_dict(f"runs:/{child.info.run_id}/eval_results_table.json")
+        records = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+        assert [each["question"] for each in records] == [
+            "one? In digits:",
+            "two? In digits:",
+        ]
+        recorded.append([json.loads(each["prediction"]) for each in records])
+    transformers, genai = recorded
+    assert transformers == genai
+    assert [(message["role"], message["content"]) for message in genai[1]] == [
+        ("system", "Count, please."),
+        ("user", "zero? In digits:"),
+        ("assistant", "0"),
+        ("user", "two? In digits:"),
+    ]
 
 
 @pytest.mark.parametrize(

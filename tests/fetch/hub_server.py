@@ -1,6 +1,6 @@
 """A small Hugging Face hub on loopback: as much of its HTTP as the real client asks for.
 
-Small files are sent by `/resolve/`, weights by a redirect to `/cdn/` under another host name,
+Small files are sent by `/resolve/`, large ones by a redirect to `/cdn/` under another host name,
 as the hub does it. The attributes of `Hub` are the switches of the tests.
 """
 
@@ -17,13 +17,15 @@ MODEL = "someone/small-model"
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 TOKEN = "hf_aTokenNobodyMayRead"  # noqa: S105
 
-_INFO = re.compile(r"/api/models/(?P<id>[^/]+/[^/]+)/revision/(?P<revision>[^/?]+)(\?.*)?")
-_FILE = re.compile(r"/(?P<id>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)")
+_INFO = re.compile(
+    r"/api/(models|datasets)/(?P<id>[^/]+/[^/]+)/revision/(?P<revision>[^/?]+)(\?.*)?"
+)
+_FILE = re.compile(r"/(datasets/)?(?P<id>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)")
 _CDN = re.compile(r"/cdn/(?P<name>.+)")
 
 
 class Hub(ThreadingHTTPServer):
-    """One model at one commit."""
+    """One model, which is a dataset too, at one commit."""
 
     daemon_threads = True
 
@@ -182,7 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _is_large(name: str) -> bool:
-    return name.endswith((".safetensors", ".bin"))
+    return name.endswith((".safetensors", ".bin", ".parquet"))
 
 
 def _cdn(name: str) -> str:

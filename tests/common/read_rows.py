@@ -1,0 +1,20 @@
+"""Print the rows of a config: `python -m tests.common.read_rows OVERRIDE...`.
+
+A process of its own, as the hub's client reads its environment when it is imported.
+"""
+
+import dataclasses
+import json
+import sys
+
+from steps.common import config as configs
+from steps.common import console, rows
+from steps.common.errors import UserError
+
+if __name__ == "__main__":
+    try:
+        found = rows.read(configs.load(sys.argv[1:]))
+    except UserError as fault:
+        console.error(str(fault))
+        sys.exit(fault.exit_code)
+    print(json.dumps([dataclasses.asdict(row) for row in found]))
