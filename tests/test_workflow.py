@@ -11,7 +11,7 @@ from openai import OpenAI
 from steps.common import config as configs
 from steps.common import overrides
 from steps.common.config import PROJECT, Source
-from steps.evaluate.result import FlavorFigures
+from steps.evaluate.result import COLUMNS, MEANINGS
 from tests.project import Workplace
 from tests.readme import COMMANDS
 from tests.serving import ask, served
@@ -46,12 +46,14 @@ def test_the_comparison_is_on_the_parent_run(place: Workplace) -> None:
     run_id = place.runs("main")[-1].info.run_id
     table = mlflow.artifacts.load_dict(f"runs:/{run_id}/comparison.json")
 
-    assert table["columns"] == list(FlavorFigures.__dataclass_fields__)
+    assert table["columns"] == list(COLUMNS)
     transformers, genai = (dict(zip(table["columns"], row, strict=True)) for row in table["data"])
     assert (transformers["flavor"], genai["flavor"]) == ("transformers", "genai")
     assert transformers["n"] == genai["n"] == 12
     assert transformers["agreement"] is None
-    assert all(genai[column] is not None for column in table["columns"])
+    assert all(genai[column] is not None for column in MEANINGS)
+    assert 0 <= genai["exact_match_low"] < genai["exact_match_high"] <= 1
+    assert 0 < genai["exact_match_p"] <= 1
     assert transformers["exact_match"] >= 0.8
     assert genai["model_size_mb"] < transformers["model_size_mb"]
     assert "| `exact_match` |" in mlflow.artifacts.load_text(f"runs:/{run_id}/comparison.md")

@@ -27,8 +27,8 @@ CONF = PROJECT / "conf"
 # Paths, relative to the project: what they point to can change under the same name.
 PATHS = frozenset({"model.path", "evaluation.data", "evaluation.examples"})
 
-# Keys that take a list, in brackets also where it has one item.
-LISTS = frozenset({"target.quantization.eight_bit"})
+# Functions, `module:function`: the code of their modules can change under the same name.
+FUNCTIONS = frozenset({"evaluation.metrics"})
 
 # Keys that take a text as it is written: a comma or a brace in it means nothing to Hydra.
 TEXTS = frozenset({"evaluation.system", "evaluation.template"})
@@ -39,6 +39,10 @@ FORMATS = (".jsonl", ".csv", ".parquet")
 # Where a template takes the question.
 QUESTION = "{question}"
 
+# Keys that take a list, in brackets also where it has one item.
+LISTS = frozenset({"target.quantization.eight_bit", "evaluation.metrics"})
+
+_FUNCTION = re.compile(r"[a-z_]\w*(\.[a-z_]\w*)*:[a-z_]\w*", re.ASCII | re.IGNORECASE)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _RESERVED_ALIAS = re.compile(r"v\d+|latest", re.IGNORECASE)
@@ -320,6 +324,7 @@ class EvaluationData:
     template: str | None = None
     examples: str | None = None
     limit: int | None = None
+    metrics: list[str] = field(default_factory=list)  # see `user_metrics`
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with these values, one sentence each."""
@@ -343,6 +348,12 @@ class EvaluationData:
                 f"evaluation.template={self.template!r} has no {QUESTION}: write it where the "
                 "question goes, or give null for the question as it is"
             )
+        for name in self.metrics:
+            if not _FUNCTION.fullmatch(name):
+                yield (
+                    f"evaluation.metrics={self.metrics}: {name!r} names no function: give "
+                    "module:function, e.g. [my_package.my_module:my_function]"
+                )
         if self.limit is not None and self.limit < 1:
             yield f"evaluation.limit={self.limit}: must be at least 1, or null for all rows"
 

@@ -124,9 +124,12 @@ def transferring() -> Progress:
     )
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], caption: str = ""
+) -> None:
     """Print a table; the first column is the row's name, the others are figures."""
-    drawn = Table(title=escape(title), title_justify="left")
+    drawn = Table(title=escape(title), title_justify="left", caption_justify="left")
+    drawn.caption = escape(caption) or None
     for position, column in enumerate(columns):
         drawn.add_column(escape(column), justify="right" if position else "left")
     for row in rows:

@@ -17,8 +17,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.models.model import ModelInfo
 
-from steps.common import store
-from steps.common.config import PATHS, PROJECT, Config, leaves
+from steps.common import store, user_metrics
+from steps.common.config import FUNCTIONS, PATHS, PROJECT, Config, leaves
 
 FILE = "result.json"
 
@@ -97,12 +97,13 @@ def key_of(kind: type[Result], config: Config) -> str:
     """Return the sha256 that names the result of `kind` under `config`.
 
     It covers the step's own source, the config it reads (a path counts by the content it points
-    to), the keys of what it consumes and the versions of the packages that shape it.
+    to, a user's function by its module's source too), the keys of what it consumes and the versions
+    of the packages that shape it.
     """
     parts = {
         "source": _source_digest(kind.step),
         "config": {
-            name: _digest(PROJECT / value) if name in PATHS and value else value
+            name: _counted(name, value)
             for name, value in leaves(config).items()
             if any(name == part or name.startswith(f"{part}.") for part in kind.reads)
         },
@@ -110,6 +111,15 @@ def key_of(kind: type[Result], config: Config) -> str:
         "packages": {package: metadata.version(package) for package in kind.packages},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _counted(name: str, value: Any) -> Any:
+    """Return what of a config value goes into a key."""
+    if name in PATHS and value:
+        return _digest(PROJECT / value)
+    if name in FUNCTIONS:
+        return {where: user_metrics.source_digest(where) for where in value}
+    return value
 
 
 @functools.cache

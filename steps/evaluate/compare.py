@@ -18,22 +18,30 @@ from steps.common import rows as asked
 from steps.common.config import Config, EvaluationData
 from steps.common.results import LoggedModel
 from steps.common.rows import Row
-from steps.evaluate import metrics
+from steps.common.user_metrics import UserMetric
 from steps.evaluate.measurement import Measurement, percentile, scaled
+from steps.evaluate.metrics import first_diverging_word
 from steps.evaluate.result import FlavorFigures
+from steps.evaluate.scoring import AGAINST_ANSWER, AGAINST_REFERENCE, Metric, mean_of, uncertain
 
 
 def compare(
-    config: Config, rows: Sequence[Row], measured: Sequence[tuple[LoggedModel, Measurement]]
+    config: Config,
+    rows: Sequence[Row],
+    measured: Sequence[tuple[LoggedModel, Measurement]],
+    further: Sequence[UserMetric] = (),
 ) -> tuple[FlavorFigures, ...]:
     """Return the figures of each flavor; the first one is the reference of the others.
 
     Logs the rows as a dataset of the active run, with a digest of all that is asked. What each
     flavor answered to each row (`eval_results_table.json`) and its figures go to a child run named
-    after it.
+    after it. `further` are metrics of the user's; raises UserError where one of them cannot score
+    an answer.
     """
     questions = pd.DataFrame([{"question": row.question, "answer": row.answer} for row in rows])
+    expected = [row.answer for row in rows]
     reference = [answer.text for answer in measured[0][1].answers]
+    against_answer = [*AGAINST_ANSWER, *(mean_of(metric.name, metric.score) for metric in further)]
     figures = []
     with console.quiet():
         dataset = from_pandas(
@@ -47,11 +55,27 @@ def compare(
         for position, (model, measurement) in enumerate(measured):
             answers = pd.DataFrame([dataclasses.asdict(answer) for answer in measurement.answers])
             table = questions.join(answers.rename(columns={"text": "prediction"}))
+            metrics = list(against_answer)
             if position:
                 table["reference"] = reference
+                table["first_diverging_word"] = [
+                    first_diverging_word(*texts)
+                    for texts in zip(answers["text"], reference, strict=True)
+                ]
+                metrics += AGAINST_REFERENCE
+            # First, as a fault in a metric of the user's has its own message here, not in MLflow.
+            sure = uncertain(
+                metrics, list(answers["text"]), expected, reference if position else None
+            )
             with mlflow.start_run(run_name=model.flavor, nested=True):
-                quality = _evaluate(model, table, dataset)
+                quality = _evaluate(model, table, dataset, metrics)
                 row = _figures(config, model, measurement, quality)
+                row = dataclasses.replace(
+                    row,
+                    further={metric.name: quality[metric.name] for metric in further},
+                    intervals=sure.intervals,
+                    p_values=sure.p_values,
+                )
                 others = {k: v for k, v in row.measured().items() if k not in quality}
                 mlflow.log_metrics(others, model_id=model.model_id, dataset=dataset)
             figures.append(row)
@@ -67,9 +91,10 @@ def _source(data: EvaluationData) -> str | DatasetSource:
     )
 
 
-def _evaluate(model: LoggedModel, table: pd.DataFrame, dataset: PandasDataset) -> dict[str, float]:
+def _evaluate(
+    model: LoggedModel, table: pd.DataFrame, dataset: PandasDataset, metrics: Sequence[Metric]
+) -> dict[str, float]:
     """Return the metrics of a table of `answer` and `prediction`, and `reference` if it has one."""
-    extra = [metrics.against_reference()] if "reference" in table else []
     predicted = from_pandas(
         table,
         source=dataset.source,
@@ -81,7 +106,7 @@ def _evaluate(model: LoggedModel, table: pd.DataFrame, dataset: PandasDataset) -
     evaluated = mlflow.models.evaluate(
         data=predicted,
         model_id=model.model_id,
-        extra_metrics=[*metrics.against_answer(), *extra],
+        extra_metrics=[metric.mlflow() for metric in metrics],
     )
     return dict(evaluated.metrics)
 
@@ -97,8 +122,12 @@ def _figures(
         model_uri=model.model_uri,
         n=len(answers),
         exact_match=quality["exact_match"],
+        contains=quality["contains"],
         token_f1=quality["token_f1"],
+        rouge_l=quality["rouge_l"],
+        bleu=quality["bleu"],
         agreement=quality.get("agreement"),
+        shared_prefix=quality.get("shared_prefix"),
         perplexity=measurement.perplexity,
         ttft_ms_p50=scaled(percentile((a.first_token_s for a in answers), 50), 1e3),
         latency_ms_p50=scaled(percentile((a.latency_s for a in answers), 50), 1e3),

@@ -1,20 +1,24 @@
-"""How good an answer is: text against text, from 0 to 1, and the same as MLflow metrics."""
+"""How good an answer is: text against text, from 0 to 1; for BLEU, the counts it is made of."""
 
+import functools
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Iterable
-from statistics import fmean
-from typing import Any
+from collections.abc import Sequence
+from itertools import takewhile, zip_longest
 
-from mlflow.metrics import MetricValue, make_metric
-
-TextMetric = Callable[[str, str], float]
+from rouge_score.rouge_scorer import RougeScorer
+from sacrebleu.metrics.bleu import BLEU
 
 
 def exact_match(answer: str, expected: str) -> float:
     """Return 1 if the texts are the same but for white space around them, else 0."""
     return float(answer.strip() == expected.strip())
+
+
+def contains(answer: str, expected: str) -> float:
+    """Return 1 if the expected text, white space around it aside, is in the answer, else 0."""
+    return float(expected.strip() in answer)
 
 
 def token_f1(answer: str, expected: str) -> float:
@@ -30,36 +34,80 @@ def token_f1(answer: str, expected: str) -> float:
     return 2 * shared / (len(words) + len(wanted))
 
 
-def against_answer() -> list[Any]:
-    """Return the MLflow metrics of a flavor's predictions against the targets of the data."""
+def rouge_l(answer: str, expected: str) -> float:
+    """Return the F measure of ROUGE-L, by rouge-score, without stemming.
 
-    def mlflow_metric(metric: TextMetric, name: str) -> Any:
-        # MLflow finds the arguments by their names.
-        def evaluate(predictions: Iterable[str], targets: Iterable[str]) -> MetricValue:
-            return _mean(name, metric, predictions, targets)
-
-        return make_metric(eval_fn=evaluate, greater_is_better=True, name=name)
-
-    return [mlflow_metric(exact_match, "exact_match"), mlflow_metric(token_f1, "token_f1")]
+    The longest common subsequence of the words (Lin, "ROUGE: A Package for Automatic Evaluation of
+    Summaries", 2004).
+    """
+    return float(_rouge().score(expected, answer)["rougeL"].fmeasure)
 
 
-def against_reference() -> Any:
-    """Return the MLflow metric `agreement`: predictions equal to those in column `reference`."""
+def bleu_counts(answer: str, expected: str) -> tuple[int, ...]:
+    """Return what BLEU is computed from: 4 matching and 4 total n-gram counts, and 2 lengths.
 
-    def evaluate(predictions: Iterable[str], reference: Iterable[str]) -> MetricValue:
-        return _mean("agreement", exact_match, predictions, reference)
+    The lengths are those of the answer and of the expected text, in tokens of sacrebleu's default,
+    `13a`. The sums of these over a corpus give its BLEU (`bleu`).
+    """
+    score = _bleu().sentence_score(answer, [expected])
+    return (*score.counts, *score.totals, score.sys_len, score.ref_len)
 
-    return make_metric(eval_fn=evaluate, greater_is_better=True, name="agreement")
+
+def bleu(counts: Sequence[int]) -> float:
+    """Return BLEU, 0 to 100, of a row's counts or of a corpus' sums of them, by sacrebleu.
+
+    With the effective order, so that a right answer of fewer than 4 tokens scores 100, not 0; and
+    sacrebleu's default smoothing `exp` (Post, "A Call for Clarity in Reporting BLEU Scores", 2018).
+    """
+    score = BLEU.compute_bleu(
+        correct=list(counts[:4]),
+        total=list(counts[4:8]),
+        sys_len=counts[8],
+        ref_len=counts[9],
+        smooth_method="exp",
+        effective_order=True,
+    )
+    return float(score.score)
 
 
-def _mean(
-    name: str, metric: TextMetric, predictions: Iterable[str], expected: Iterable[str]
-) -> MetricValue:
-    scores = [metric(*pair) for pair in zip(predictions, expected, strict=True)]
-    return MetricValue(scores=scores, aggregate_results={name: fmean(scores)})
+def first_diverging_word(answer: str, reference: str) -> int | None:
+    """Return the position, from 1, of the first word that differs; None where all are the same.
+
+    Words are what white space parts. A text that stops short diverges at the other's next word.
+    """
+    words, wanted = answer.split(), reference.split()
+    return None if words == wanted else _same(words, wanted) + 1
+
+
+def shared_prefix(answer: str, reference: str) -> float:
+    """Return the words before the first that differs, as a share of the longer text's words."""
+    words, wanted = answer.split(), reference.split()
+    return _same(words, wanted) / max(len(words), len(wanted)) if words or wanted else 1.0
+
+
+def _same(words: list[str], wanted: list[str]) -> int:
+    """Return how many words are the same before the first that differs."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip_longest(words, wanted)))
 
 
 def _words(text: str) -> list[str]:
     """Return the words in lower case, without punctuation and the articles a, an and the."""
     kept = "".join(character for character in text.lower() if character not in string.punctuation)
     return re.sub(r"\b(a|an|the)\b", " ", kept).split()
+
+
+class _AnyAlphabet:
+    """rouge-score's own tokens where text is ASCII; it drops the letters of any other alphabet."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return re.findall(r"[^\W_]+", text.lower())
+
+
+@functools.cache
+def _rouge() -> RougeScorer:
+    return RougeScorer(["rougeL"], tokenizer=_AnyAlphabet())
+
+
+@functools.cache
+def _bleu() -> BLEU:
+    return BLEU(effective_order=True)

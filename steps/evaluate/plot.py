@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -15,7 +16,17 @@ _INK, _FAINT = "#0f172a", "#64748b"
 # Title, whether more is better, how a value is written, and the columns of a panel with what its
 # groups of bars are called.
 _PANELS = (
-    ("Quality", True, "{:.1%}", {"exact_match": "exact match", "token_f1": "token F1"}),
+    (
+        "Quality, with 95 % confidence intervals",
+        True,
+        "{:.1%}",
+        {
+            "exact_match": "exact match",
+            "contains": "contains",
+            "token_f1": "token F1",
+            "rouge_l": "ROUGE-L",
+        },
+    ),
     ("Perplexity", False, "{:.3f}", {"perplexity": "expected answers"}),
     ("Time to first token, ms", False, "{:,.1f}", {"ttft_ms_p50": "median"}),
     (
@@ -32,9 +43,9 @@ _PANELS = (
 
 
 def draw(figures: Sequence[FlavorFigures], title: str) -> Figure:
-    """Return the figure, 12 x 6.4 inches; what was not measured has words in place of its bar."""
+    """Return the figure, 12 x 8.4 inches; what was not measured has words in place of its bar."""
     layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15)
-    page = Figure(figsize=(12, 6.4), dpi=150, layout=layout, facecolor="white")
+    page = Figure(figsize=(12, 8.4), dpi=150, layout=layout, facecolor="white")
     page.suptitle(title, x=0.0125, ha="left", fontsize=15, fontweight="bold", color=_INK)
     page.legend(
         handles=[Patch(color=c, label=r.flavor) for c, r in zip(_COLORS, figures, strict=True)],
@@ -44,7 +55,8 @@ def draw(figures: Sequence[FlavorFigures], title: str) -> Figure:
         fontsize=11,
         labelcolor=_INK,
     )
-    panels = page.subplots(2, 4).flat
+    # 3 x 3 places, of which the first panel takes two.
+    panels = page.subplot_mosaic([[0, 0, 1], [2, 3, 4], [5, 6, 7]]).values()
     for axes, (heading, more_is_better, form, columns) in zip(panels, _PANELS, strict=True):
         hint = "more is better" if more_is_better else "less is better"
         axes.set_title(f"{heading}\n", loc="left", fontsize=11, fontweight="bold", color=_INK)
@@ -60,7 +72,12 @@ def _bars(axes: Axes, figures: Sequence[FlavorFigures], columns: Sequence[str], 
     for i, (row, color) in enumerate(zip(figures, _COLORS, strict=True)):
         values = [getattr(row, column) for column in columns]
         places = [group + (i - (len(figures) - 1) / 2) * width for group in range(len(columns))]
-        bars = axes.bar(places, [value or 0 for value in values], width * 0.92, color=color)
+        heights = [value or 0 for value in values]
+        bounds = zip(heights, columns, strict=True)
+        errors = np.transpose([_error(row, column, height) for height, column in bounds])
+        bars = axes.bar(
+            places, heights, width * 0.92, color=color, yerr=errors, ecolor=_INK, capsize=0
+        )
         labels = ["not\nmeasured" if value is None else form.format(value) for value in values]
         axes.bar_label(bars, labels, padding=3, fontsize=10, color=_INK)
     margin = 0.75 if len(columns) == 1 else 0.5
@@ -70,3 +87,9 @@ def _bars(axes: Axes, figures: Sequence[FlavorFigures], columns: Sequence[str], 
     axes.set_yticks([])
     axes.spines[["top", "left", "right"]].set_visible(False)
     axes.spines["bottom"].set_color("#cbd5e1")
+
+
+def _error(row: FlavorFigures, column: str, height: float) -> tuple[float, float]:
+    """Return how far the interval goes below and above the bar."""
+    low, high = row.intervals.get(column, (height, height))
+    return max(0.0, height - low), max(0.0, high - height)

@@ -4,10 +4,10 @@ mlflow run . --env-manager uv -P model=tiny_phi3 -P target=cpu_int4
 python -m steps.main target=cpu_int8 generation.temperature=0.2
 """
 
-from steps.common import console, providers, rows
+from steps.common import console, providers, rows, user_metrics
 from steps.common.step import Step, run_step
 from steps.convert.result import OnnxModel
-from steps.evaluate.result import Evaluation
+from steps.evaluate.result import COLUMNS, Evaluation
 from steps.fetch.result import Weights
 from steps.log_genai.result import GenaiModel
 from steps.log_transformers.result import TransformersModel
@@ -18,7 +18,8 @@ from steps.register.result import ModelVersion
 def main(step: Step) -> None:
     """Fetch, convert, log, evaluate, register: each step new, or reused where nothing changed."""
     providers.check(step.config.target)
-    rows.read(step.config)
+    questions = rows.read(step.config)
+    user_metrics.load(step.config.evaluation.metrics, COLUMNS, questions[0].answer)
     step.ensure(Weights)
     step.ensure(OnnxModel)
     step.ensure(TransformersModel)

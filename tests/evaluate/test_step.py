@@ -120,9 +120,44 @@ def test_both_flavors_get_the_same_conversation(
     ]
 
 
+def test_a_metric_of_ones_own_is_part_of_the_comparison(
+    tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Step, "ensure", logged_parrot)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_metrics.py").write_text(
+        "def words(answer, expected):\n    return len(answer.split())\n"
+    )
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"question": "one", "answer": "uno"}\n{"question": "a b c", "answer": "a"}')
+    arguments = [f"evaluation.data={file}", "evaluation.metrics=[my_metrics:words]"]
+    assert run("evaluate", evaluate, arguments) == 0
+
+    (parent,) = mlflow.search_runs(
+        filter_string="tags.`slmflow.step` = 'evaluate'", output_format="list"
+    )
+    assert parent.data.metrics["genai.words"] == 2
+    assert parent.data.metrics["genai.words_low"] == 1
+    assert parent.data.metrics["genai.words_p"] == 1
+    table = mlflow.artifacts.load_dict(f"runs:/{parent.info.run_id}/comparison.json")
+    assert " ".join(table["columns"]) == f"{COLUMNS} words words_low words_high words_p"
+    (child,) = mlflow.search_runs(filter_string="run_name = 'genai'", output_format="list")
+    rows = mlflow.artifacts.load_dict(f"runs:/{child.info.run_id}/eval_results_table.json")
+    by_name = dict(zip(rows["columns"], zip(*rows["data"], strict=True), strict=True))
+    assert by_name["words/score"] == (1, 3)
+    assert by_name["contains/score"] == (0, 1)
+    assert by_name["first_diverging_word"] == (None, None)
+    assert "| `words` | 2 (1 to 3) |" in mlflow.artifacts.load_text(
+        f"runs:/{parent.info.run_id}/comparison.md"
+    )
+
+
 @pytest.mark.parametrize(
     ("argument", "reason"),
-    [("target=cuda_int4", "no cuda provider"), ("evaluation.data=rows.jsonl", "line 1: no answer")],
+    [
+        ("target=cuda_int4", "no cuda provider"),
+        ("evaluation.data=rows.jsonl", "line 1: no answer"),
+    ],
 )
 def test_refuses_before_any_model_is_made(
     tracking: str,
