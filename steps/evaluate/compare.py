@@ -58,10 +58,8 @@ def compare(
             metrics = list(against_answer)
             if position:
                 table["reference"] = reference
-                table["first_diverging_word"] = [
-                    first_diverging_word(*texts)
-                    for texts in zip(answers["text"], reference, strict=True)
-                ]
+                words = map(first_diverging_word, answers["text"], reference)
+                table["first_diverging_word"] = pd.array(list(words), dtype="Int64")
                 metrics += AGAINST_REFERENCE
             # First, as a fault in a metric of the user's has its own message here, not in MLflow.
             sure = uncertain(

@@ -188,13 +188,15 @@ class Evaluation(Result):
         if not compared.p_values:
             return ""
         apart = [
-            f"{name} (p = {compared.p_written(name)})".replace("= <", "< ")
+            f"{name} p = {compared.p_written(name)}".replace("= <", "< ")
             for name, p in compared.p_values.items()
             if p < SIGNIFICANT
         ]
-        level = f"p < {SIGNIFICANT}, paired tests, each metric by itself"
-        found = f"beyond chance in {', '.join(apart)}" if apart else "in no metric beyond chance"
-        return f"{compared.flavor} differs from {reference.flavor} {found} ({level})."
+        found = f"in {', '.join(apart)}" if apart else "in no metric"
+        return (
+            f"Beyond chance (p < {SIGNIFICANT}, a paired test of each metric by itself) "
+            f"{compared.flavor} differs from {reference.flavor} {found}."
+        )
 
     def log_figures(self) -> None:
         """Log `comparison.json` and metrics such as `genai.exact_match` to the active run."""

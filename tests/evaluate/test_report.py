@@ -3,6 +3,7 @@ import io
 
 import pytest
 from matplotlib import image
+from matplotlib.container import BarContainer
 
 from steps.evaluate import plot, report
 from tests.evaluate.figures import EVALUATION
@@ -34,8 +35,8 @@ MARKDOWN = """\
 `-`: not measured. In brackets: 95 % confidence interval, by bootstrap over the rows. `p`: how
 likely chance alone parts the flavors this far, by a paired test over the rows.
 
-genai differs from transformers beyond chance in token_f1 (p = 0.031), politeness (p < 0.001) \
-(p < 0.05, paired tests, each metric by itself).
+Beyond chance (p < 0.05, a paired test of each metric by itself) genai differs from transformers \
+in token_f1 p = 0.031, politeness p < 0.001.
 
 - transformers: `models:/m-1`
 - genai: `models:/m-2`
@@ -54,9 +55,19 @@ def test_picture_is_drawn_also_where_figures_are_missing() -> None:
     assert (width, height) == (1800, 1260)
 
 
+def test_bars_of_quality_have_their_intervals() -> None:
+    panel = plot.draw(EVALUATION.figures, EVALUATION.title).axes[0]
+    bars = [each for each in panel.containers if isinstance(each, BarContainer)]
+    lines = [each.errorbar.lines[2][0].get_segments() for each in bars if each.errorbar]
+    exact_match = [[float(height) for _, height in segments[0]] for segments in lines]
+    assert exact_match == [pytest.approx([0.9487, 0.9949]), pytest.approx([0.9385, 0.9846])]
+    token_f1 = lines[0][2]
+    assert token_f1[0][1] == token_f1[1][1]  # it has none
+
+
 def test_table_fits_a_narrow_screen(capsys: pytest.CaptureFixture[str]) -> None:
     EVALUATION.show()
     shown = capsys.readouterr().err
     assert "97.4% (94.9% to 99.5%)" in shown
-    assert "politeness (p < 0.001)" in " ".join(shown.split())
+    assert "politeness p < 0.001." in " ".join(shown.split())
     assert max(len(line.rstrip()) for line in shown.splitlines()) < 80

@@ -174,3 +174,30 @@ def test_refuses_before_any_model_is_made(
     argument = argument.replace("rows.jsonl", str(file))
     assert run("evaluate", evaluate, [argument]) == 1
     assert reason in " ".join(capsys.readouterr().err.split())
+
+
+def test_refuses_a_metric_before_any_model_is_made(
+    tracking: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Step, "ensure", no_model)
+    assert run("evaluate", evaluate, ["evaluation.metrics=[nowhere:f]"]) == 2
+    shown = " ".join(capsys.readouterr().err.split())
+    assert shown.count("error:") == 1
+    assert "nowhere:f cannot be imported (ModuleNotFoundError: No module named" in shown
+
+
+def test_a_metric_that_fails_on_an_answer_is_named(
+    tracking: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(Step, "ensure", logged_parrot)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "picky_metrics.py").write_text("def picky(a, e):\n    return 1 / (a == e)\n")
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"question": "one", "answer": "one"}\n{"question": "a b", "answer": "a"}')
+    arguments = [f"evaluation.data={file}", "evaluation.metrics=[picky_metrics:picky]"]
+    assert run("evaluate", evaluate, arguments) == 1
+    reason = "picky_metrics:picky cannot score the answer 'a b' where 'a' is expected: Zero"
+    assert reason in " ".join(capsys.readouterr().err.split())
