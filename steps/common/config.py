@@ -5,17 +5,18 @@ into the dataclasses below (so an unknown key or a wrong type cannot pass) and c
 cannot say. All problems are gathered into one message.
 """
 
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from enum import Enum
 from pathlib import Path, PurePosixPath
-from typing import Any, cast, get_args, get_type_hints
+from typing import Any, cast, get_args, get_origin, get_type_hints
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from steps.common import overrides as command_line
@@ -41,6 +42,9 @@ QUESTION = "{question}"
 
 # Keys that take a list, in brackets also where it has one item.
 LISTS = frozenset({"target.quantization.eight_bit", "evaluation.metrics"})
+
+# Alias of the version that others are measured against.
+CHAMPION = "champion"
 
 _FUNCTION = re.compile(r"[a-z_]\w*(\.[a-z_]\w*)*:[a-z_]\w*", re.ASCII | re.IGNORECASE)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -377,11 +381,41 @@ def _format_problems(key: str, path: str) -> Iterator[str]:
 
 
 @dataclass
+class Threshold:
+    """What a figure of the comparison must be, in its own unit; None asks nothing.
+
+    min, max: of the flavor that is registered. max_drop: how much worse than the reference flavor,
+    and than the champion, it may be.
+    """
+
+    min: float | None = None
+    max: float | None = None
+    max_drop: float | None = None
+
+    def problems(self, key: str) -> Iterator[str]:
+        """Yield what is wrong with these values, one sentence each."""
+        limits = {"min": self.min, "max": self.max, "max_drop": self.max_drop}
+        for name, value in limits.items():
+            if value is not None and not math.isfinite(value):
+                yield f"{key}.{name}={value}: must be a finite number, or null for no threshold"
+        if self.min is not None and self.max is not None and self.min > self.max:
+            yield f"{key}.min={self.min}: is above {key}.max={self.max}, so no figure can pass"
+        if self.max_drop is not None and self.max_drop < 0:
+            yield f"{key}.max_drop={self.max_drop}: must be 0 or more"
+
+
+@dataclass
 class Registry:
-    """Where the better flavor is registered."""
+    """Where the better flavor is registered, and what its figures must be for that.
+
+    alias: of each new version; promote: whether one that is better than the champion becomes the
+    champion; gate: thresholds by column of the comparison, whose names `register` checks.
+    """
 
     name: str = MISSING
     alias: str = MISSING
+    promote: bool = False
+    gate: dict[str, Threshold] = field(default_factory=dict)
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with these values, one sentence each."""
@@ -393,6 +427,13 @@ class Registry:
                 )
         if _RESERVED_ALIAS.fullmatch(self.alias):
             yield f"registry.alias={self.alias!r}: MLflow reserves v1, v2, ... and latest"
+        if self.alias == CHAMPION:
+            yield (
+                f"registry.alias={self.alias}: that alias is for versions that are better than the "
+                "one before; choose another, such as candidate, and set registry.promote=true"
+            )
+        for metric, threshold in self.gate.items():
+            yield from threshold.problems(f"registry.gate.{metric}")
 
 
 @dataclass
@@ -477,17 +518,28 @@ def load(overrides: Sequence[str]) -> Config:
     Raises BadArguments, with every problem in one message, for a key, choice or value that is
     unknown or cannot be used.
     """
-    command_line.check(overrides, groups(), list(_keys(Config)), LISTS)
+    keys = list(_keys(Config))
+    command_line.check(overrides, groups(), keys, LISTS)
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             _refuse_below_null(overrides)
-            composed = compose("config", list(overrides))
+            changed, named = command_line.split(overrides, keys)
+            composed = _with_named(compose("config", changed), named)
         config = cast(Config, OmegaConf.to_object(composed))
     except (HydraException, OmegaConfBaseException) as error:
         raise BadArguments(_reason(error)) from error
     if problems := list(config.problems()):
         raise BadArguments("\n".join(problems))
     return config
+
+
+def _with_named(composed: DictConfig, named: Mapping[str, Any]) -> DictConfig:
+    """Return the config with entries of dicts that may hold any name; their types are checked."""
+    entries = OmegaConf.create()
+    for key, value in named.items():
+        OmegaConf.update(entries, key, value)
+    OmegaConf.set_struct(composed, False)
+    return cast(DictConfig, OmegaConf.merge(composed, entries))
 
 
 def _refuse_below_null(overrides: Sequence[str]) -> None:
@@ -498,7 +550,7 @@ def _refuse_below_null(overrides: Sequence[str]) -> None:
     problems = []
     for key, value in given:
         section = key if value.startswith("{") else key.rpartition(".")[0]
-        if section and OmegaConf.select(chosen, section) is None:
+        if section and OmegaConf.select(chosen, section, default={}) is None:
             group = section.partition(".")[0]
             choice = chosen.hydra.runtime.choices[group]
             problems.append(
@@ -527,13 +579,18 @@ def leaves(config: Config) -> dict[str, Any]:
 
 
 def _keys(section: type, prefix: str = "") -> Iterator[str]:
-    """Yield the names of everything below a dataclass that may be set."""
+    """Yield the names of everything below a dataclass that may be set.
+
+    Where a dict may hold any name, `overrides.ANY_NAME` stands for it.
+    """
     for name, kind in get_type_hints(section).items():
         nested = next((part for part in (kind, *get_args(kind)) if is_dataclass(part)), None)
-        if nested is not kind:
+        named = get_origin(kind) is dict
+        if nested is not kind and not named:
             yield prefix + name
         if nested is not None:
-            yield from _keys(cast(type, nested), f"{prefix}{name}.")
+            below = f"{name}.{command_line.ANY_NAME}" if named else name
+            yield from _keys(cast(type, nested), f"{prefix}{below}.")
 
 
 def _flatten(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -7,12 +7,16 @@ turns those pairs into the override `a.b=c` and leaves overrides given by hand a
 import difflib
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 
 from steps.common.errors import BadArguments
+
+ANY_NAME = "NAME"
+"""The part of a valid key that stands for any name, as in `registry.gate.NAME.min`."""
 
 _HYDRA_FLAGS = frozenset({"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"})
 _QUOTED = re.compile(r"""(['"])(\\.|(?!\1)[^\\])*\1""", re.DOTALL)
@@ -55,8 +59,8 @@ def check(
 ) -> None:
     """Raise BadArguments for an override whose key, or choice in a group, is not among these.
 
-    `groups` maps each Hydra group to its choices, `keys` lists all other keys, `lists` those of
-    them that take a list only.
+    `groups` maps each Hydra group to its choices, `keys` lists all other keys (with `ANY_NAME` for
+    a part that may be any), `lists` those of them that take a list only.
     """
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     problems = [
@@ -64,6 +68,33 @@ def check(
     ]
     if problems:
         raise BadArguments("\n".join(problems))
+
+
+def split(overrides: Sequence[str], keys: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Return the overrides that Hydra takes, and by key the values of those with an `ANY_NAME`.
+
+    Hydra changes only what is there, and cannot add an entry to a typed dict.
+    """
+    changed: list[str] = []
+    named: dict[str, Any] = {}
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    for override, parts in zip(overrides, parsed, strict=True):
+        if _is_named(parts.key_or_group, keys):
+            named[parts.key_or_group] = parts.value()
+        else:
+            changed.append(override)
+    return changed, named
+
+
+def _is_named(key: str, keys: Sequence[str]) -> bool:
+    """Return whether a key is one of those with `ANY_NAME`, that name given."""
+    parts = key.split(".")
+    patterns = [known.split(".") for known in keys if ANY_NAME in known.split(".")]
+    return any(
+        len(parts) == len(pattern)
+        and all(known in (part, ANY_NAME) for part, known in zip(parts, pattern, strict=True))
+        for pattern in patterns
+    )
 
 
 def _override(key: str, value: str, *, is_text: bool) -> str:
@@ -104,7 +135,7 @@ def _problems(
         choice = str(override.value())
         if choice not in groups[key]:
             yield _unknown(f"{key}={choice}", f"{key} can be", choice, groups[key])
-    elif key not in keys:
+    elif key not in keys and not _is_named(key, keys):
         yield _unknown(key, "the keys are", key, [*groups, *keys])
     elif key in lists and not isinstance(override.value(), list):
         example = override.value() if isinstance(override.value(), str) else ""

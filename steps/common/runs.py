@@ -38,13 +38,7 @@ R = TypeVar("R", bound=Result)
 
 def find(kind: type[R], key: str, experiment_id: str) -> tuple[R, str] | None:
     """Return the newest finished result with this key that still holds, and its run's id."""
-    query = f"tags.`{STEP}` = '{kind.step}' and tags.`{KEY}` = '{key}'"
-    finished = MlflowClient().search_runs(
-        [experiment_id],
-        f"{query} and attributes.status = 'FINISHED'",
-        order_by=["attributes.start_time DESC"],
-    )
-    for run in finished:
+    for run in _finished(kind, key, experiment_id):
         try:
             result = load_result(kind, run.info.run_id)
             result.check()
@@ -52,6 +46,12 @@ def find(kind: type[R], key: str, experiment_id: str) -> tuple[R, str] | None:
         except (Stale, MlflowException, TypeError, ValueError) as reason:
             console.warn(f"{kind.step}: run {run.info.run_id} is passed over: {reason}")
     return None
+
+
+def newest(kind: type[Result], key: str, experiment_id: str) -> str | None:
+    """Return the id of the newest finished run with this key, whether its result holds or not."""
+    finished = _finished(kind, key, experiment_id)
+    return str(finished[0].info.run_id) if finished else None
 
 
 def launch(step: str, overrides: Sequence[str], parent: Run) -> str:
@@ -95,6 +95,18 @@ def tag_error(run_id: str, message: str) -> None:
 def log_params(run: Run, params: dict[str, Any]) -> None:
     """Log params, but for those that MLflow logged from `-P`: a param cannot change its value."""
     mlflow.log_params({k: v for k, v in params.items() if k not in run.data.params})
+
+
+def _finished(kind: type[Result], key: str, experiment_id: str) -> list[Run]:
+    """Return the finished runs of a step with this key, the newest first."""
+    query = f"tags.`{STEP}` = '{kind.step}' and tags.`{KEY}` = '{key}'"
+    return list(
+        MlflowClient().search_runs(
+            [experiment_id],
+            f"{query} and attributes.status = 'FINISHED'",
+            order_by=["attributes.start_time DESC"],
+        )
+    )
 
 
 def _failure(step: str, child: Run | None) -> UserError:

@@ -12,6 +12,7 @@ from steps.fetch.result import Weights
 from steps.log_genai.result import GenaiModel
 from steps.log_transformers.result import TransformersModel
 from steps.main import summary
+from steps.register import refusals
 from steps.register.result import ModelVersion
 
 
@@ -20,14 +21,15 @@ def main(step: Step) -> None:
     providers.check(step.config.target)
     questions = rows.read(step.config)
     user_metrics.load(step.config.evaluation.metrics, COLUMNS, questions[0].answer)
+    refusals.check(step.config.registry)
     step.ensure(Weights)
     step.ensure(OnnxModel)
     step.ensure(TransformersModel)
     step.ensure(GenaiModel)
     evaluation = step.ensure(Evaluation)
-    version = step.ensure(ModelVersion)
     summary.log(evaluation)
     evaluation.show()
+    version = step.ensure(ModelVersion)
     console.say(version.summary)
 
 

@@ -1,6 +1,6 @@
-"""Which flavor is the better one."""
+"""Which of several is the better one: the flavors of a comparison, or a flavor and the champion."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from steps.evaluate.result import FlavorFigures
 
@@ -11,22 +11,36 @@ def better(figures: Sequence[FlavorFigures]) -> tuple[FlavorFigures, str]:
     More exact answers win; where they are level, the higher token F1; where that is level too,
     the lower median latency. A figure that was not measured loses against any that was.
     """
-    ranked = sorted(figures, key=_rank, reverse=True)
+    ranked = sorted(figures, key=lambda row: _rank(row.measured()), reverse=True)
     best = ranked[0]
     for other in ranked[1:]:
-        for name, ours, theirs in zip(_CRITERIA, _rank(best), _rank(other), strict=True):
-            if ours != theirs:
-                return best, f"{name} {abs(ours):.4g} against {abs(theirs):.4g} of {other.flavor}"
+        if difference := first_difference(best.measured(), other.measured()):
+            return best, f"{difference} of {other.flavor}"
     return best, "no other flavor is better"
 
 
-_CRITERIA = ("exact_match", "token_f1", "latency_ms_p50")
+def beats(ours: Mapping[str, float], theirs: Mapping[str, float]) -> bool:
+    """Return whether our figures, by column, come before theirs in the ranking of `better`."""
+    return _rank(ours) > _rank(theirs)
 
 
-def _rank(row: FlavorFigures) -> tuple[float, float, float]:
+def first_difference(ours: Mapping[str, float], theirs: Mapping[str, float]) -> str | None:
+    """Return the figures that set two apart, in words, or None where they are level."""
+    for name in _CRITERIA:
+        if ours.get(name) != theirs.get(name):
+            return f"{name} {_written(ours.get(name))} against {_written(theirs.get(name))}"
+    return None
+
+
+_CRITERIA = {"exact_match": 1, "token_f1": 1, "latency_ms_p50": -1}
+
+
+def _rank(figures: Mapping[str, float]) -> tuple[float, ...]:
     worst = float("-inf")
-    return (
-        worst if row.exact_match is None else row.exact_match,
-        worst if row.token_f1 is None else row.token_f1,
-        worst if row.latency_ms_p50 is None else -row.latency_ms_p50,
+    return tuple(
+        sign * figures[name] if name in figures else worst for name, sign in _CRITERIA.items()
     )
+
+
+def _written(figure: float | None) -> str:
+    return "not measured" if figure is None else f"{figure:.4g}"

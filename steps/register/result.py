@@ -3,16 +3,21 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from steps.common.config import CHAMPION
 from steps.common.results import Result, Stale
 from steps.evaluate.result import Evaluation
+from steps.register.versions import aliases
 
 
 @dataclass(frozen=True)
 class ModelVersion(Result):
-    """A version of a registered model, under an alias."""
+    """A version of a registered model, under an alias.
+
+    champion: the version under the alias `champion` when this one was made, itself if it was
+    promoted, None if there was none.
+    """
 
     step: ClassVar = "register"
     reads: ClassVar = ("registry",)
@@ -24,20 +29,34 @@ class ModelVersion(Result):
     alias: str
     flavor: str
     reason: str
+    champion: str | None
 
     @property
     def summary(self) -> str:
         """What was registered and why, for people."""
+        also = f" and {CHAMPION}" if self.champion == self.version else ""
         return (
             f"{self.flavor} ({self.reason}) is models:/{self.name}/{self.version}, "
-            f"alias {self.alias}"
+            f"alias {self.alias}{also}"
         )
 
     def check(self) -> None:
-        """Raise Stale unless the alias still points to this version."""
+        """Raise Stale unless the alias still points to this version, past the same champion.
+
+        Another champion would hold it to other figures; that it became the champion itself since
+        then changes nothing.
+        """
+        address = f"models:/{self.name}@"
         try:
-            current = MlflowClient().get_model_version_by_alias(self.name, self.alias)
+            current = aliases(self.name)
         except MlflowException as error:
-            raise Stale(f"models:/{self.name}@{self.alias} is not there any more") from error
-        if str(current.version) != self.version:
-            raise Stale(f"models:/{self.name}@{self.alias} is version {current.version} now")
+            raise Stale(f"{address}{self.alias} cannot be read") from error
+        if self.alias not in current:
+            raise Stale(f"{address}{self.alias} is not there any more")
+        if current[self.alias] != self.version:
+            raise Stale(f"{address}{self.alias} is version {current[self.alias]} now")
+        champion = current.get(CHAMPION)
+        if champion not in (self.champion, self.version):
+            raise Stale(
+                f"{address}{CHAMPION} is {f'version {champion}' if champion else 'gone'} now"
+            )
