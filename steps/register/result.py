@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mlflow.exceptions import MlflowException
-
 from steps.common.config import CHAMPION
 from steps.common.results import Result, Stale
 from steps.evaluate.result import Evaluation
@@ -44,13 +42,10 @@ class ModelVersion(Result):
         """Raise Stale unless the alias still points to this version, past the same champion.
 
         Another champion would hold it to other figures; that it became the champion itself since
-        then changes nothing.
+        then changes nothing. Raises UserError where the registry cannot be used.
         """
         address = f"models:/{self.name}@"
-        try:
-            current = aliases(self.name)
-        except MlflowException as error:
-            raise Stale(f"{address}{self.alias} cannot be read") from error
+        current = aliases(self.name)
         if self.alias not in current:
             raise Stale(f"{address}{self.alias} is not there any more")
         if current[self.alias] != self.version:

@@ -43,14 +43,15 @@ def point(name: str, alias: str, version: str) -> None:
 def aliases(name: str) -> dict[str, str]:
     """Return the version under each alias of a model, none where there is no such model.
 
-    Raises MlflowException or SQLAlchemyError where the registry cannot be used.
+    Raises UserError where the registry cannot be used.
     """
-    try:
-        found = MlflowClient().get_registered_model(name).aliases
-    except MlflowException as error:
-        if error.error_code in _MISSING:
-            return {}
-        raise
+    with _usable():
+        try:
+            found = MlflowClient().get_registered_model(name).aliases
+        except MlflowException as error:
+            if error.error_code in _MISSING:
+                return {}
+            raise
     return {alias: str(version) for alias, version in found.items()}
 
 
@@ -59,17 +60,20 @@ def under(name: str, alias: str) -> ModelVersion | None:
 
     Raises UserError where the registry cannot be used.
     """
+    version = aliases(name).get(alias)
+    if version is None:
+        return None
     with _usable():
-        version = aliases(name).get(alias)
-        return None if version is None else MlflowClient().get_model_version(name, version)
+        return MlflowClient().get_model_version(name, version)
 
 
 @contextmanager
 def _usable() -> Iterator[None]:
     try:
         yield
-    except (MlflowException, SQLAlchemyError) as error:
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        reason = str(error).splitlines()[0].rstrip(". ")
         raise UserError(
-            f"the model registry cannot be used: {str(error).splitlines()[0]}. Check "
+            f"the model registry cannot be used: {reason}. Check "
             "MLFLOW_REGISTRY_URI, or MLFLOW_TRACKING_URI where it is not set, and your rights there"
         ) from error

@@ -7,7 +7,17 @@ import pytest
 
 from steps.common import config as configs
 from steps.common import overrides as command_line
-from steps.common.config import CONF, RUNTIMES, TEXTS, Algorithm, Config, Precision, Provider, load
+from steps.common.config import (
+    CONF,
+    RUNTIMES,
+    TEXTS,
+    Algorithm,
+    Config,
+    Precision,
+    Provider,
+    Threshold,
+    load,
+)
 from steps.common.errors import BadArguments
 
 CHOICES = [(group, choice) for group, choices in configs.groups().items() for choice in choices]
@@ -124,6 +134,20 @@ def test_a_text_can_be_left_out() -> None:
     assert load(given).evaluation.system is None
 
 
+def test_thresholds_come_from_the_command_line_and_from_conf() -> None:
+    """As Hydra takes them, and in the two arguments that MLflow makes of a -P."""
+    given = {"exact_match.min": "0.9", "latency_ms_p95.max": "200", "token_f1.max_drop": "null"}
+
+    for form in ("registry.gate.{}={}", "--registry.gate.{} {}"):
+        arguments = [part for each in given.items() for part in form.format(*each).split()]
+        gate = load(command_line.from_arguments(arguments)).registry.gate
+        assert gate == {
+            "exact_match": Threshold(min=0.9, max_drop=0.05),
+            "latency_ms_p95": Threshold(max=200.0),
+            "token_f1": Threshold(),
+        }
+
+
 def test_quantization_can_be_chosen_key_by_key() -> None:
     chosen = {"algorithm": "k_quant", "symmetric": False, "block_size": 64, "embedding": True}
     config = load([f"target.quantization.{key}={value}" for key, value in chosen.items()])
@@ -237,6 +261,17 @@ def test_a_model_is_named_after_its_id_or_folder(tmp_path: Path) -> None:
         (["evaluation.limit=0"], "evaluation.limit=0"),
         (["registry.name='a b'"], "registry.name='a b'"),
         (["registry.alias=v12"], "registry.alias='v12': MLflow reserves"),
+        (["registry.alias=champion"], "registry.alias=champion: .* set registry.promote=true"),
+        (["registry.promote=maybe"], "registry.promote: Value 'maybe'"),
+        (["registry.gate.n.mim=1"], "Did you mean registry.gate.NAME.min?.*registry.gate.NAME.max"),
+        (["registry.gate={}"], "registry.gate: unknown"),
+        (["registry.gate.exact_match={min: 1}"], "registry.gate.exact_match: unknown"),
+        (["registry.gate.token_f1.min=high"], "registry.gate.token_f1.min: Value 'high'"),
+        (["registry.gate.n.min=true"], "registry.gate.n.min: Value 'True'"),
+        (["registry.gate.n.min=[1]"], "registry.gate.n.min: Value"),
+        (["registry.gate.n.min=nan"], "registry.gate.n.min=nan: must be a finite number"),
+        (["registry.gate.n.max_drop=-1"], "n.max_drop=-1.0: must be 0 or more"),
+        (["registry.gate.n.min=2", "registry.gate.n.max=1"], "n.min=2.0: is above .*n.max=1.0"),
         (["registry.alias=Latest"], "registry.alias='Latest': MLflow reserves"),
         (["hydra.run.dir=/tmp"], "hydra.run.dir: unknown"),
     ],

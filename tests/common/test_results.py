@@ -31,6 +31,8 @@ KINDS = (Weights, OnnxModel, TransformersModel, GenaiModel, Evaluation, ModelVer
         ("evaluation.template='Q: {question}'", {Evaluation, ModelVersion}),
         ("evaluation.columns.messages=turns", {Evaluation, ModelVersion}),
         ("registry.alias=other", {ModelVersion}),
+        ("registry.promote=true", {ModelVersion}),
+        ("registry.gate.perplexity.max=2", {ModelVersion}),
         ("model=smollm2_135m", set(KINDS)),
     ],
 )

@@ -3,7 +3,7 @@
 from typing import Any
 
 from steps.evaluate.result import FlavorFigures
-from steps.register.choice import better
+from steps.register.choice import beats, better
 
 
 def _figures(flavor: str, **known: Any) -> FlavorFigures:
@@ -33,5 +33,15 @@ def test_what_was_not_measured_loses() -> None:
     unknown = _figures("transformers", exact_match=None)
     bad = _figures("genai", exact_match=0.0)
 
-    assert better([unknown, bad])[0] is bad
+    assert better([unknown, bad]) == (bad, "exact_match 0 against not measured of transformers")
     assert better([bad]) == (bad, "no other flavor is better")
+
+
+def test_a_flavor_beats_another_by_the_same_ranking() -> None:
+    slow = _figures("transformers", exact_match=0.98, token_f1=0.99, latency_ms_p50=50.0).measured()
+    fast = _figures("genai", exact_match=0.98, token_f1=0.99, latency_ms_p50=5.0).measured()
+
+    assert beats(fast, slow)
+    assert not beats(slow, fast)
+    assert not beats(fast, fast)
+    assert beats(slow, {})

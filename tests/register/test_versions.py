@@ -6,39 +6,40 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from steps.common.results import Stale
-from steps.register.result import ModelVersion
-from steps.register.versions import add_version
-
-ECHO = """
-import mlflow
-
-class Echo(mlflow.pyfunc.PythonModel):
-    def predict(self, context, model_input: list[str], params=None) -> list[str]:
-        return model_input
-
-mlflow.models.set_model(Echo())
-"""
+from steps.common.errors import UserError
+from steps.register import versions
+from tests.register.evaluated import log_echo
 
 
 @pytest.fixture
-def model_uri(tracking: str, tmp_path: Path) -> str:
-    (tmp_path / "echo.py").write_text(ECHO)
+def model_uri(tracking: str) -> str:
     with mlflow.start_run():
-        info = mlflow.pyfunc.log_model(python_model="echo.py", name="echo", pip_requirements=[])
-    return str(info.model_uri)
+        return str(log_echo().model_uri)
 
 
 def test_each_registration_is_a_version_and_moves_the_alias(model_uri: str) -> None:
-    first = add_version("echo", "candidate", model_uri, "| a | table |")
-    second = add_version("echo", "candidate", model_uri, "x" * 9000)
+    first = versions.add("echo", "candidate", model_uri, "| a | table |", {"a": "b"})
+    second = versions.add("echo", "candidate", model_uri, "x" * 9000, {})
 
     client = MlflowClient()
     assert (first, second) == ("1", "2")
     assert client.get_model_version("echo", "1").description == "| a | table |"
-    assert str(client.get_model_version_by_alias("echo", "candidate").version) == "2"
-    ModelVersion("echo", "2", "candidate", "genai", "faster").check()
-    with pytest.raises(Stale, match="is version 2 now"):
-        ModelVersion("echo", "1", "candidate", "genai", "faster").check()
-    with pytest.raises(Stale, match="not there any more"):
-        ModelVersion("other", "1", "candidate", "genai", "faster").check()
+    assert client.get_model_version("echo", "1").tags == {"a": "b"}
+    assert versions.aliases("echo") == {"candidate": "2"}
+    current = versions.under("echo", "candidate")
+    assert current is not None
+    assert len(current.description) == 5000
+    assert versions.under("echo", "champion") is None
+    assert versions.under("other", "champion") is None
+
+
+def test_a_registry_that_cannot_be_used_is_one_message(
+    model_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{tmp_path}/file/registry.db")
+
+    with pytest.raises(UserError, match=r"registry cannot be used: .*MLFLOW_REGISTRY_URI"):
+        versions.add("echo", "candidate", model_uri, "", {})
+    with pytest.raises(UserError, match="the model registry cannot be used"):
+        versions.under("echo", "candidate")
