@@ -28,11 +28,11 @@ def register(step: Step) -> ModelVersion:
     table = mlflow.artifacts.load_text(f"runs:/{evaluation.run_id}/comparison.md")
     tags = lineage.tags(step, evaluation, best)
     number = versions.add(registry.name, registry.alias, best.model_uri, table, tags)
-    first = champion.version if champion else None
+    leading = champion.version if champion else None
     if registry.promote and (champion is None or champion.is_beaten_by(best)):
         versions.point(registry.name, CHAMPION, number)
-        first = number
-    version = ModelVersion(registry.name, number, registry.alias, best.flavor, reason, first)
+        leading = number
+    version = ModelVersion(registry.name, number, registry.alias, best.flavor, reason, leading)
     if not step.nested:
         console.say(version.summary)
     return version

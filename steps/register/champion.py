@@ -48,6 +48,6 @@ def current_champion(name: str, evaluation: Evaluation) -> Champion | None:
         return Champion(str(version.version), address, baseline)
     console.warn(
         f"{address} was not measured on these rows: nothing is compared with it, and it stays the "
-        f"champion; point that alias elsewhere by hand if it should not"
+        "champion; point that alias elsewhere by hand if it should not"
     )
     return Champion(str(version.version), address, None)
