@@ -26,7 +26,7 @@ from steps.common.errors import BadArguments
 from steps.convert.result import OnnxModel
 from steps.evaluate import measure as evaluate
 from steps.evaluate.compare import compare
-from steps.evaluate.result import FlavorFigures
+from steps.evaluate.figures import FlavorFigures
 from steps.log_genai.result import GenaiModel
 
 PROMPT_TOKENS, NEW_TOKENS = 256, 64

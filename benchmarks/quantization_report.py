@@ -11,7 +11,7 @@ from benchmarks import machine
 from benchmarks.series import FIGURES, Figure, Series, median_of_ratios, middle
 from steps.common import markdown
 from steps.common.provenance import git_state
-from steps.evaluate.result import FlavorFigures
+from steps.evaluate.figures import FlavorFigures
 
 PREFILL, DECODE, _ = FIGURES
 

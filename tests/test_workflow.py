@@ -11,7 +11,7 @@ from openai import OpenAI
 from steps.common import config as configs
 from steps.common import overrides
 from steps.common.config import PROJECT, Source
-from steps.evaluate.result import COLUMNS, MEANINGS
+from steps.evaluate.figures import COLUMNS, MEANINGS
 from tests.project import Workplace
 from tests.readme import COMMANDS
 from tests.serving import ask, served

@@ -7,8 +7,9 @@ from steps.common import providers, rows, user_metrics
 from steps.common.step import Step, run_step
 from steps.evaluate import report
 from steps.evaluate.compare import compare
+from steps.evaluate.figures import COLUMNS
 from steps.evaluate.measure import measure
-from steps.evaluate.result import COLUMNS, Evaluation
+from steps.evaluate.result import Evaluation
 from steps.log_genai.result import GenaiModel
 from steps.log_transformers.result import TransformersModel
 

@@ -19,9 +19,9 @@ from steps.common.config import Config, EvaluationData
 from steps.common.results import LoggedModel
 from steps.common.rows import Row
 from steps.common.user_metrics import UserMetric
+from steps.evaluate.figures import FlavorFigures
 from steps.evaluate.measurement import Measurement, percentile, scaled
 from steps.evaluate.metrics import first_diverging_word
-from steps.evaluate.result import FlavorFigures
 from steps.evaluate.scoring import AGAINST_ANSWER, AGAINST_REFERENCE, Metric, mean_of, uncertain
 
 

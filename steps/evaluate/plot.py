@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
-from steps.evaluate.result import FlavorFigures
+from steps.evaluate.figures import FlavorFigures
 
 _COLORS = ("#94a3b8", "#0d9488")
 _INK, _FAINT = "#0f172a", "#64748b"

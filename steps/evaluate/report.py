@@ -4,7 +4,8 @@ import mlflow
 
 from steps.common import markdown as md
 from steps.evaluate import plot
-from steps.evaluate.result import MEANINGS, Evaluation
+from steps.evaluate.figures import MEANINGS
+from steps.evaluate.result import Evaluation
 
 _NOTES = """\
 `-`: not measured. In brackets: 95 % confidence interval, by bootstrap over the rows. `p`: how

@@ -7,7 +7,8 @@ python -m steps.main target=cpu_int8 generation.temperature=0.2
 from steps.common import console, providers, rows, user_metrics
 from steps.common.step import Step, run_step
 from steps.convert.result import OnnxModel
-from steps.evaluate.result import COLUMNS, Evaluation
+from steps.evaluate.figures import COLUMNS
+from steps.evaluate.result import Evaluation
 from steps.fetch.result import Weights
 from steps.log_genai.result import GenaiModel
 from steps.log_transformers.result import TransformersModel
@@ -21,7 +22,7 @@ def main(step: Step) -> None:
     providers.check(step.config.target)
     questions = rows.read(step.config)
     user_metrics.load(step.config.evaluation.metrics, COLUMNS, questions[0].answer)
-    refusals.check(step.config.registry)
+    refusals.check(step.config)
     step.ensure(Weights)
     step.ensure(OnnxModel)
     step.ensure(TransformersModel)

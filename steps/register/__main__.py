@@ -19,7 +19,7 @@ from steps.register.result import ModelVersion
 def register(step: Step) -> ModelVersion:
     """Make sure of the comparison, choose by it, hold the choice to the gate, register it."""
     registry = step.config.registry
-    refusals.check(registry)
+    refusals.check(step.config)
     evaluation = step.ensure(Evaluation)
     best, reason = better(evaluation.figures)
     champion = current_champion(registry.name, evaluation)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from steps.common import console
 from steps.common.config import CHAMPION
-from steps.evaluate.result import Evaluation, FlavorFigures
+from steps.evaluate.figures import FlavorFigures
+from steps.evaluate.result import Evaluation
 from steps.register import lineage, versions
 from steps.register.choice import beats, first_difference
 from steps.register.gate import Baseline
@@ -44,7 +45,7 @@ def current_champion(name: str, evaluation: Evaluation) -> Champion | None:
         return None
     address = f"models:/{name}/{version.version} ({CHAMPION})"
     if lineage.same_rows(version.tags, evaluation):
-        baseline = Baseline(address, lineage.figures(version.tags))
+        baseline = Baseline(address, lineage.figures(version.tags, evaluation))
         return Champion(str(version.version), address, baseline)
     console.warn(
         f"{address} was not measured on these rows: nothing is compared with it, and it stays the "

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from steps.evaluate.result import FlavorFigures
+from steps.evaluate.figures import FlavorFigures
 
 
 def better(figures: Sequence[FlavorFigures]) -> tuple[FlavorFigures, str]:

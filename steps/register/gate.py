@@ -12,8 +12,14 @@ from dataclasses import dataclass
 
 from steps.common.config import Threshold
 from steps.common.errors import UserError
-from steps.evaluate.result import FlavorFigures
-from steps.register.direction import MORE_IS_BETTER
+from steps.evaluate.figures import NUMBERS, FlavorFigures, more_is_better
+
+# Of what compares a flavor with the reference: shares of answers that are the same, and p-values.
+_WITH_ITSELF = {
+    column: 1.0
+    for column in NUMBERS
+    if column.endswith("_p") or column.startswith(("agreement", "shared_prefix"))
+}
 
 
 @dataclass(frozen=True)
@@ -53,9 +59,9 @@ def hold(
 def known(row: FlavorFigures, figures: Sequence[FlavorFigures]) -> dict[str, float]:
     """Return the figures of a flavor by column; those of the reference, the first, agree with it.
 
-    The table leaves that one out, as it says nothing about the reference.
+    The table leaves these out, as they say nothing about the reference.
     """
-    return row.measured() | ({"agreement": 1.0} if row is figures[0] else {})
+    return row.measured() | (_WITH_ITSELF if row is figures[0] else {})
 
 
 def unmet(
@@ -89,7 +95,7 @@ def _dropped(metric: str, figure: float, baseline: Baseline, most: float) -> Ite
     if before is None:
         yield f"{metric} is {figure:.6g}: not measured for {baseline.name}, so {asked} is not met"
         return
-    more = MORE_IS_BETTER[metric]
+    more = more_is_better(metric)
     if not _reaches(figure, before - most if more else before + most, more=more):
         yield (
             f"{metric} is {figure:.6g}: worse by {abs(before - figure):.6g} than {before:.6g} of "

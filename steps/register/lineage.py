@@ -7,7 +7,6 @@ columns of the comparison, e.g. `slmflow_exact_match`. Names have no dots, and t
 below 50 tags of 1,000 characters, as Unity Catalog wants.
 """
 
-import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,7 +17,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 from steps.common import runs, store
 from steps.common.results import LoggedModel, Result, StoredResult
 from steps.common.step import Step
-from steps.evaluate.result import MEANINGS, Evaluation, FlavorFigures
+from steps.evaluate.figures import MEANINGS, FlavorFigures
+from steps.evaluate.result import Evaluation
 
 _PREFIX = "slmflow_"
 
@@ -31,16 +31,16 @@ def tags(step: Step, evaluation: Evaluation, row: FlavorFigures) -> dict[str, st
         found |= _of_step(step, kind)
     found |= {"run_register": step.run.info.run_id, "run_evaluate": evaluation.run_id}
     found["digest_data"] = data_digest(evaluation)
-    columns = dataclasses.asdict(row)
-    del columns["model_uri"]  # the version's source
-    known = {name: str(v) for name, v in (found | columns).items() if v is not None}
+    found |= {name: getattr(row, name) for name in ("flavor", "target", "exporter")}
+    found |= {name: getattr(row, name) for name in MEANINGS} | row.further
+    known = {name: str(v) for name, v in found.items() if v is not None}
     return {_PREFIX + name: value for name, value in known.items() if value}
 
 
-def figures(version_tags: Mapping[str, str]) -> dict[str, float]:
-    """Return the figures in a version's tags by column; what is no number was not measured."""
+def figures(version_tags: Mapping[str, str], evaluation: Evaluation) -> dict[str, float]:
+    """Return of an evaluation's figures those in a version's tags; no number: not measured."""
     found = {}
-    for name in MEANINGS:
+    for name in (*MEANINGS, *evaluation.figures[0].further):
         try:
             figure = float(version_tags[_PREFIX + name])
         except (KeyError, ValueError):
@@ -54,7 +54,7 @@ def same_rows(version_tags: Mapping[str, str], evaluation: Evaluation) -> bool:
     """Return whether a version was measured on the rows of this evaluation."""
     digest, rows = data_digest(evaluation), float(evaluation.figures[0].n)
     noted = version_tags.get(f"{_PREFIX}digest_data")
-    return bool(digest) and digest == noted and figures(version_tags).get("n") == rows
+    return bool(digest) and digest == noted and figures(version_tags, evaluation).get("n") == rows
 
 
 def data_digest(evaluation: Evaluation) -> str:

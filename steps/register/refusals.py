@@ -1,19 +1,21 @@
 """What register refuses before any work: names that the comparison or the registry do not know."""
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import mlflow
 from mlflow.utils.uri import is_databricks_unity_catalog_uri
 
-from steps.common.config import Registry, Threshold
+from steps.common.config import Config, Threshold
 from steps.common.errors import BadArguments
-from steps.register.direction import MORE_IS_BETTER
+from steps.evaluate.figures import MEANINGS, NUMBERS
 
 
-def check(registry: Registry) -> None:
+def check(config: Config) -> None:
     """Raise BadArguments, with all problems in one message, where `registry` cannot be met."""
-    problems = [*_metric_problems(registry.gate), *_name_problems(registry.name)]
+    registry = config.registry
+    own = [where.rpartition(":")[2] for where in config.evaluation.metrics]
+    problems = [*_metric_problems(registry.gate, own), *_name_problems(registry.name)]
     if problems:
         raise BadArguments("\n".join(problems))
 
@@ -23,13 +25,19 @@ def in_unity_catalog() -> bool:
     return bool(is_databricks_unity_catalog_uri(mlflow.get_registry_uri()))
 
 
-def _metric_problems(gate: Mapping[str, Threshold]) -> Iterator[str]:
-    for metric in gate:
-        if metric not in MORE_IS_BETTER:
-            close = difflib.get_close_matches(metric, MORE_IS_BETTER, n=1)
+def _metric_problems(gate: Mapping[str, Threshold], own: Sequence[str]) -> Iterator[str]:
+    figures, columns = [*MEANINGS, *own], [*NUMBERS, *own]
+    for metric, threshold in gate.items():
+        if metric not in columns:
+            close = difflib.get_close_matches(metric, columns, n=1)
             hint = f" Did you mean {close[0]}?" if close else ""
-            valid = ", ".join(sorted(MORE_IS_BETTER))
+            valid = ", ".join(columns)
             yield f"registry.gate.{metric}: not a figure.{hint} The figures are {valid}."
+        elif metric not in figures and threshold.max_drop is not None:
+            yield (
+                f"registry.gate.{metric}.max_drop={threshold.max_drop:g}: bounds and p-values of "
+                "the champion are not kept; give min or max, or a drop of the figure itself"
+            )
 
 
 def _name_problems(name: str) -> Iterator[str]:

@@ -10,7 +10,8 @@ from steps.common.config import load as config
 from steps.common.errors import BadArguments, UserError
 from steps.common.results import key_of
 from steps.common.user_metrics import load, source_digest
-from steps.evaluate.result import COLUMNS, Evaluation
+from steps.evaluate.figures import COLUMNS
+from steps.evaluate.result import Evaluation
 
 CODE = """
 import numpy as np

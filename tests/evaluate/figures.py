@@ -1,6 +1,7 @@
 """A comparison with figures that are easy to tell apart."""
 
-from steps.evaluate.result import Evaluation, FlavorFigures
+from steps.evaluate.figures import FlavorFigures
+from steps.evaluate.result import Evaluation
 
 TRANSFORMERS = FlavorFigures(
     flavor="transformers",

@@ -1,7 +1,7 @@
 import dataclasses
 import json
 
-from steps.evaluate.result import COLUMNS as BUILT_IN
+from steps.evaluate.figures import COLUMNS as BUILT_IN
 from steps.evaluate.result import Evaluation
 from tests.evaluate.figures import EVALUATION, GENAI, TRANSFORMERS
 

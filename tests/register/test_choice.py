@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from steps.evaluate.result import FlavorFigures
+from steps.evaluate.figures import FlavorFigures
 from steps.register.choice import beats, better
 
 

@@ -1,6 +1,5 @@
 """The gate's arithmetic, beside MLflow's own where it can say the same."""
 
-import dataclasses
 import itertools
 
 import mlflow
@@ -10,8 +9,7 @@ from mlflow.models.evaluation.validation import ModelValidationFailedException
 
 from steps.common.config import Threshold
 from steps.common.errors import UserError
-from steps.evaluate.result import MEANINGS
-from steps.register.direction import MORE_IS_BETTER
+from steps.evaluate.figures import more_is_better
 from steps.register.gate import Baseline, hold, unmet
 from tests.evaluate.figures import GENAI, TRANSFORMERS
 
@@ -36,7 +34,7 @@ def _mlflow_passes(limit: float, metric: str, figure: float, *, more: bool) -> b
 
 @pytest.mark.parametrize("metric", ["exact_match", "latency_ms_p95"])
 def test_limits_are_those_of_mlflow(metric: str) -> None:
-    more = MORE_IS_BETTER[metric]
+    more = more_is_better(metric)
     for figure, limit in itertools.product(VALUES, VALUES):
         assert _passes(Threshold(min=limit), metric, figure) == _mlflow_passes(
             limit, metric, figure, more=True
@@ -102,7 +100,24 @@ def test_the_reference_agrees_with_itself() -> None:
     ]
 
 
-def test_every_figure_has_a_direction() -> None:
-    assert set(MORE_IS_BETTER) == set(MEANINGS)
-    known = dataclasses.asdict(TRANSFORMERS) | {"agreement": 1.0}
-    assert all(isinstance(known[metric], int | float) for metric in MORE_IS_BETTER)
+def test_bounds_p_values_and_metrics_of_ones_own_can_be_held_to_a_limit() -> None:
+    gate = {
+        "exact_match_low": Threshold(min=0.95),
+        "token_f1_p": Threshold(min=0.05),
+        "politeness": Threshold(max_drop=1.0),
+    }
+
+    with pytest.raises(UserError) as refusal:
+        hold(gate, GENAI, "faster", [TRANSFORMERS, GENAI], None)
+
+    assert str(refusal.value).splitlines()[1:] == [
+        "exact_match_low is 0.9385: below registry.gate.exact_match_low.min=0.95",
+        "token_f1_p is 0.0312: below registry.gate.token_f1_p.min=0.05",
+        "politeness is 0.5: worse by 2.75 than 3.25 of transformers, and "
+        "registry.gate.politeness.max_drop=1",
+    ]
+
+
+def test_a_bound_is_better_where_its_figure_is() -> None:
+    columns = ["exact_match_low", "perplexity", "latency_ms_p95", "token_f1_p", "politeness"]
+    assert [more_is_better(column) for column in columns] == [True, False, False, True, True]
