@@ -21,8 +21,8 @@ from benchmarks.process_tree import Usage
 from benchmarks.shapes import SHAPES
 from steps.common import config, console, store
 from steps.common.child import environment
-from steps.common.config import ExporterName
 from steps.common.provenance import git_state
+from steps.common.schema.target import ExporterName
 
 EXPORTERS = [name.value for name in ExporterName]
 

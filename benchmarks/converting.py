@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.command import parser, run
 from steps.common import config
-from steps.common.config import ExporterName
+from steps.common.schema.target import ExporterName
 from steps.convert.conversion import convert_model
 
 

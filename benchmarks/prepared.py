@@ -14,7 +14,8 @@ from benchmarks import child
 from benchmarks.shapes import SHAPES
 from steps.common import config, results, store
 from steps.common.child import environment
-from steps.common.config import PROJECT, ExporterName
+from steps.common.paths import PROJECT
+from steps.common.schema.target import ExporterName
 from steps.convert.result import OnnxModel
 
 GGUF = "model.gguf"

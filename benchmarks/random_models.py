@@ -21,8 +21,8 @@ from transformers import AutoModelForCausalLM, Phi3Config
 from benchmarks.command import parser, run
 from benchmarks.shapes import SHAPES, Shape
 from steps.common import console
-from steps.common.config import PROJECT
 from steps.common.errors import BadArguments
+from steps.common.paths import PROJECT
 
 BUNDLED = PROJECT / "bundled" / "tiny_phi3"
 COPIED = (

@@ -20,8 +20,8 @@ from benchmarks.series import Series
 from benchmarks.shapes import SHAPES
 from benchmarks.speed_report import Report
 from steps.common import console
-from steps.common.config import ExporterName
 from steps.common.errors import BadArguments, UserError
+from steps.common.schema.target import ExporterName
 
 TARGET = "cpu_int4"
 

@@ -14,7 +14,9 @@ import pytest
 from filelock import FileLock
 
 from steps.common import config as configs
-from steps.common.config import PROJECT, Config, ExporterName
+from steps.common.config import Config
+from steps.common.paths import PROJECT
+from steps.common.schema.target import ExporterName
 from steps.convert.conversion import convert_model
 from steps.log_genai.__main__ import log_genai
 from steps.log_genai.result import GenaiModel

@@ -9,7 +9,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from steps.common.config import PROJECT
+from steps.common.paths import PROJECT
 
 _BIN = Path(sys.executable).parent
 

@@ -2,7 +2,7 @@
 
 import re
 
-from steps.common.config import PROJECT
+from steps.common.paths import PROJECT
 
 TEXT = (PROJECT / "README.md").read_text()
 COMMANDS = [

@@ -17,7 +17,7 @@ import yaml
 from databricks.sdk.service.serving import EndpointCoreConfigInput
 from packaging.requirements import Requirement
 
-from steps.common.config import PROJECT
+from steps.common.paths import PROJECT
 from steps.common.pins import installed
 from steps.register.versions import add_version
 from tests.flavors import chat, experiment, onnx, pipeline, weights  # noqa: F401 (fixtures)

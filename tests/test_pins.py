@@ -9,7 +9,7 @@ from mlflow.utils.environment import _PythonEnv
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from steps.common.config import PROJECT
+from steps.common.paths import PROJECT
 
 
 def _requirements(name: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ import shlex
 
 from steps.common import config as configs
 from steps.common import overrides
-from steps.common.config import PROJECT
+from steps.common.paths import PROJECT
 from tests.readme import COMMANDS, TEXT
 
 _MISSING = {

@@ -10,7 +10,8 @@ from openai import OpenAI
 
 from steps.common import config as configs
 from steps.common import overrides
-from steps.common.config import PROJECT, Source
+from steps.common.paths import PROJECT
+from steps.common.schema.model import Source
 from steps.evaluate.figures import COLUMNS, MEANINGS
 from tests.project import Workplace
 from tests.readme import COMMANDS

@@ -4,7 +4,7 @@ import os
 import signal
 from typing import TextIO
 
-from steps.common.config import PROJECT
+from steps.common.paths import PROJECT
 
 
 def environment(**further: str) -> dict[str, str]:

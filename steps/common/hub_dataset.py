@@ -5,9 +5,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from steps.common import hub, store
-from steps.common.config import HubDataset
 from steps.common.errors import UserError
 from steps.common.hub import Repository
+from steps.common.schema.evaluation import HubDataset
 
 _INSTEAD = "take a file that is here (evaluation.data=FILE)"
 

@@ -1,6 +1,6 @@
 """Which state of the project's source a run was made with."""
 
-from steps.common.config import PROJECT
+from steps.common.paths import PROJECT
 
 
 def git_state() -> tuple[str, bool] | None:

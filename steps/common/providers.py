@@ -2,8 +2,8 @@
 
 import onnxruntime_genai as og
 
-from steps.common.config import Provider, Target
 from steps.common.errors import UserError
+from steps.common.schema.target import Provider, Target
 
 _AVAILABLE = {
     Provider.cpu: lambda: True,

@@ -18,7 +18,8 @@ from mlflow.models import Model
 from mlflow.models.model import ModelInfo
 
 from steps.common import store, user_metrics
-from steps.common.config import FUNCTIONS, PATHS, PROJECT, Config, leaves
+from steps.common.config import FUNCTIONS, PATHS, Config, leaves
+from steps.common.paths import PROJECT
 
 FILE = "result.json"
 

@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from steps.common import tables
-from steps.common.config import PROJECT, QUESTION, Columns, Config, EvaluationData, Interface
+from steps.common.config import Config
 from steps.common.errors import UserError
+from steps.common.paths import PROJECT
+from steps.common.schema.evaluation import QUESTION, Columns, EvaluationData
+from steps.common.schema.generation import Interface
 from steps.common.tables import shown
 
 Message = dict[str, str]

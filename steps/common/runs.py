@@ -19,8 +19,8 @@ from mlflow.exceptions import ExecutionException, MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_PROJECT_ENTRY_POINT
 
 from steps.common import console, results
-from steps.common.config import PROJECT
 from steps.common.errors import UserError
+from steps.common.paths import PROJECT
 from steps.common.results import Result, Stale
 
 STEP = "slmflow.step"

@@ -22,6 +22,7 @@ from steps.common import config as configs
 from steps.common import console, overrides, results, runs, store
 from steps.common.config import Config
 from steps.common.errors import UserError
+from steps.common.paths import CONF
 from steps.common.provenance import git_state
 from steps.common.results import Result
 
@@ -80,7 +81,7 @@ def run_step(name: str, work: Callable[[Step], Result | None]) -> None:
     (`--help`, `--cfg job`) Hydra answers and nothing runs.
     """
     if overrides.asks_hydra(sys.argv[1:]):
-        hydra.main(config_path=str(configs.CONF), config_name="config", version_base="1.3")(
+        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(
             lambda _: None
         )()
         return

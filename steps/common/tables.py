@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steps.common.config import Columns
 from steps.common.errors import UserError
+from steps.common.schema.evaluation import Columns
 
 csv.field_size_limit(2**31 - 1)  # a cell may hold a long conversation; the default is 128 KB
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from steps.common import store
-from steps.common.config import PROJECT
 from steps.common.errors import BadArguments, UserError
+from steps.common.paths import PROJECT
 
 SUFFIXES = ("_low", "_high", "_p")
 """What follows a metric's name in its further columns of the comparison."""

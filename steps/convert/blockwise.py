@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from steps.common.config import Algorithm
 from steps.common.console import logging_untouched
+from steps.common.schema.target import Algorithm
 
 T = TypeVar("T")
 Float32 = NDArray[np.float32]

@@ -5,9 +5,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from steps.common.config import Provider, Quantization, Target
 from steps.common.console import logging_untouched, quiet
 from steps.common.errors import UserError
+from steps.common.schema.target import Provider, Quantization, Target
 
 CONFIG = "genai_config.json"
 

@@ -11,9 +11,9 @@ from typing import Self
 import numpy as np
 
 from steps.common import console
-from steps.common.config import ExporterName, Precision, Target
 from steps.common.errors import UserError
 from steps.common.memory import give_back_freed, peak_rss_bytes
+from steps.common.schema.target import ExporterName, Precision, Target
 from steps.convert import builder, parity, reference, skeleton, variants
 from steps.convert.checkpoint import Checkpoint
 from steps.convert.export import export

@@ -8,8 +8,8 @@ import onnx_ir as ir
 from transformers import PretrainedConfig
 
 from steps.common import console
-from steps.common.config import Precision, Quantization, Target
 from steps.common.errors import UserError
+from steps.common.schema.target import Precision, Quantization, Target
 from steps.convert import builder, decoder, passes, skeleton
 from steps.convert.checkpoint import Checkpoint
 from steps.convert.lowering import lower

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from steps.common.config import Algorithm, Quantization
+from steps.common.schema.target import Algorithm, Quantization
 from steps.convert import schemes
 from steps.convert.blockwise import QuantizedWeight
 from steps.convert.passes.graph import (

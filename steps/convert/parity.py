@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from steps.common.config import Precision, Target
 from steps.common.console import counting, working
 from steps.common.errors import UserError
+from steps.common.schema.target import Precision, Target
 from steps.convert import reference, variants
 from steps.convert.checkpoint import Checkpoint
 from steps.convert.export import Exported

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 import torch
 
-from steps.common.config import Quantization
 from steps.common.errors import UserError
+from steps.common.schema.target import Quantization
 from steps.convert import blockwise
 from steps.convert.blockwise import QuantizedWeight
 from steps.convert.passes.graph import (

@@ -15,9 +15,10 @@ from mlflow.data.pandas_dataset import PandasDataset, from_pandas
 
 from steps.common import console
 from steps.common import rows as asked
-from steps.common.config import Config, EvaluationData
+from steps.common.config import Config
 from steps.common.results import LoggedModel
 from steps.common.rows import Row
+from steps.common.schema.evaluation import EvaluationData
 from steps.common.user_metrics import UserMetric
 from steps.evaluate.figures import FlavorFigures
 from steps.evaluate.measurement import Measurement, percentile, scaled

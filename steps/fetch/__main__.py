@@ -9,7 +9,7 @@ from pathlib import Path
 import mlflow
 
 from steps.common import console, store
-from steps.common.config import Model, Source
+from steps.common.schema.model import Model, Source
 from steps.common.step import Step, run_step
 from steps.fetch import files, folder, hub
 from steps.fetch.result import Weights

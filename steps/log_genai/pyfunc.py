@@ -7,9 +7,9 @@ from mlflow.models import ModelSignature
 from mlflow.types.llm import CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA
 from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
 
-from steps.common.config import Generation, Interface
 from steps.common.console import quiet
 from steps.common.pins import installed
+from steps.common.schema.generation import Generation, Interface
 from steps.log_genai.result import GenaiModel
 
 _CODE = Path(__file__).with_name("model.py")

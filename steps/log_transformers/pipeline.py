@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import mlflow
 
-from steps.common.config import Generation
 from steps.common.console import quiet
 from steps.common.pins import installed
+from steps.common.schema.generation import Generation
 from steps.log_transformers.result import TransformersModel
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ python -m steps.register registry.gate.latency_ms_p95.max=200 registry.promote=t
 import mlflow
 
 from steps.common import console
-from steps.common.config import CHAMPION
+from steps.common.schema.registry import CHAMPION
 from steps.common.step import Step, run_step
 from steps.evaluate.result import Evaluation
 from steps.register import gate, lineage, refusals, versions

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from steps.common import console
-from steps.common.config import CHAMPION
+from steps.common.schema.registry import CHAMPION
 from steps.evaluate.figures import FlavorFigures
 from steps.evaluate.result import Evaluation
 from steps.register import lineage, versions

@@ -10,8 +10,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from steps.common.config import Threshold
 from steps.common.errors import UserError
+from steps.common.schema.registry import Threshold
 from steps.evaluate.figures import NUMBERS, FlavorFigures, more_is_better
 
 # Of what compares a flavor with the reference: shares of answers that are the same, and p-values.

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import mlflow
 from mlflow.utils.uri import is_databricks_unity_catalog_uri
 
-from steps.common.config import Config, Threshold
+from steps.common.config import Config
 from steps.common.errors import BadArguments
+from steps.common.schema.registry import Threshold
 from steps.evaluate.figures import MEANINGS, NUMBERS
 
 

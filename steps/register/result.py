@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from steps.common.config import CHAMPION
 from steps.common.results import Result, Stale
+from steps.common.schema.registry import CHAMPION
 from steps.evaluate.result import Evaluation
 from steps.register.versions import aliases
 

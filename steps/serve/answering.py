@@ -9,7 +9,7 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from steps.common.config import Serve
+from steps.common.schema.serving import Serve
 from steps.log_genai.runtime.answer import Answer, together
 from steps.log_genai.runtime.tracing import Tracer
 from steps.serve import openai_requests

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
-from steps.common.config import Serve
+from steps.common.schema.serving import Serve
 from steps.log_genai.runtime.tracing import Tracer
 from steps.serve.answering import CLIENT_GONE, Answering
 from steps.serve.guard import Guard

@@ -7,18 +7,12 @@ import pytest
 
 from steps.common import config as configs
 from steps.common import overrides as command_line
-from steps.common.config import (
-    CONF,
-    RUNTIMES,
-    TEXTS,
-    Algorithm,
-    Config,
-    Precision,
-    Provider,
-    Threshold,
-    load,
-)
+from steps.common.config import TEXTS, Config, load
 from steps.common.errors import BadArguments
+from steps.common.paths import CONF
+from steps.common.schema.model import Source
+from steps.common.schema.registry import Threshold
+from steps.common.schema.target import RUNTIMES, Algorithm, Precision, Provider
 
 CHOICES = [(group, choice) for group, choices in configs.groups().items() for choice in choices]
 HUB_MODEL = ["model.id=owner/name", f"model.revision={'0' * 40}"]
@@ -73,7 +67,7 @@ def test_targets_name_provider_precision_and_runtime() -> None:
 def test_every_hub_model_is_pinned_to_a_commit() -> None:
     for choice in configs.groups()["model"]:
         model = load([f"model={choice}", *REQUIRED.get(("model", choice), [])]).model
-        if model.source is configs.Source.hub:
+        if model.source is Source.hub:
             assert model.revision is not None
             assert len(model.revision) == 40
 

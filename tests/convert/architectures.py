@@ -25,7 +25,7 @@ from transformers import (
     SmolLM3Config,
 )
 
-from steps.common.config import PROJECT
+from steps.common.paths import PROJECT
 
 BUNDLED = PROJECT / "bundled" / "tiny_phi3"
 END = 1013  # of the bundled tokenizer; it pads, too

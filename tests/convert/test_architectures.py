@@ -21,9 +21,9 @@ from transformers import (
     Starcoder2Config,
 )
 
-from steps.common.config import ExporterName
 from steps.common.config import load as load_config
 from steps.common.errors import UserError
+from steps.common.schema.target import ExporterName
 from steps.convert import variants
 from steps.convert.conversion import Conversion, convert_model
 from steps.convert.runtime import Runtime

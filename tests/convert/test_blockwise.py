@@ -19,8 +19,8 @@ from onnxruntime.quantization.matmul_nbits_quantizer import (
     MatMulNBitsQuantizer,
 )
 
-from steps.common.config import Algorithm, Quantization
 from steps.common.console import quiet
+from steps.common.schema.target import Algorithm, Quantization
 from steps.convert import blockwise
 from steps.convert.blockwise import QuantizedWeight, dequantize, quantize
 

@@ -16,8 +16,10 @@ from transformers import (
     Starcoder2ForCausalLM,
 )
 
-from steps.common.config import PROJECT, ExporterName, Target, load
+from steps.common.config import load
 from steps.common.errors import UserError
+from steps.common.paths import PROJECT
+from steps.common.schema.target import ExporterName, Target
 from steps.convert import parity, reference, variants
 from steps.convert.checkpoint import Checkpoint
 from steps.convert.conversion import Conversion, convert_model

@@ -27,8 +27,8 @@ from transformers import (
     SmolLM3Config,
 )
 
-from steps.common.config import PROJECT
 from steps.common.errors import UserError
+from steps.common.paths import PROJECT
 from steps.convert import reference
 from steps.convert.checkpoint import Checkpoint
 

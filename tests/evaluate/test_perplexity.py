@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from steps.common.config import PROJECT
+from steps.common.paths import PROJECT
 from steps.common.rows import Row
 from steps.evaluate.asking import ask
 from steps.evaluate.perplexity import perplexity, scorer

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from steps.common.config import PROJECT
+from steps.common.paths import PROJECT
 from tests.fetch import models
 from tests.fetch.hub_server import Hub, serving
 

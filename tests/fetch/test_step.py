@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
 from steps.common import results, runs, store
-from steps.common.config import PROJECT
+from steps.common.paths import PROJECT
 from tests.fetch import models
 from tests.fetch.conftest import Run
 from tests.fetch.hub_server import MODEL, REVISION, TOKEN, Hub

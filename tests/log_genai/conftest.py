@@ -6,7 +6,7 @@ import mlflow
 import pytest
 from mlflow.pyfunc import PyFuncModel
 
-from steps.common.config import PROJECT
+from steps.common.paths import PROJECT
 from steps.log_genai.result import GenaiModel
 from steps.log_genai.runtime.pyfunc import GenaiPyfunc
 from tests.flavors import chat, experiment, onnx, prompted, reference, weights

@@ -12,7 +12,8 @@ from mlflow.models import ModelSignature
 from mlflow.types.llm import CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA
 
 from steps.common import config as configs
-from steps.common.config import PROJECT, Generation
+from steps.common.paths import PROJECT
+from steps.common.schema.generation import Generation
 from steps.fetch.result import Weights
 from steps.log_transformers.__main__ import log_transformers
 from steps.log_transformers.pipeline import pipeline_options

@@ -7,8 +7,8 @@ import pytest
 from mlflow.models import EvaluationResult, MetricThreshold
 from mlflow.models.evaluation.validation import ModelValidationFailedException
 
-from steps.common.config import Threshold
 from steps.common.errors import UserError
+from steps.common.schema.registry import Threshold
 from steps.evaluate.figures import more_is_better
 from steps.register.gate import Baseline, hold, unmet
 from tests.evaluate.figures import GENAI, TRANSFORMERS

@@ -15,7 +15,7 @@ import mlflow
 import pytest
 from openai import OpenAI
 
-from steps.common.config import PROJECT
+from steps.common.paths import PROJECT
 from steps.log_genai.result import GenaiModel
 from steps.log_transformers.result import TransformersModel
 from tests.flavors import chat, experiment, onnx, pipeline, reference, weights

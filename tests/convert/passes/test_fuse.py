@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedModel
 
-from steps.common.config import ExporterName
 from steps.common.config import load as load_config
 from steps.common.errors import UserError
+from steps.common.schema.target import ExporterName
 from steps.convert import decoder, passes
 from steps.convert.conversion import convert_model
 from steps.convert.decoder import Attention, Decoder, Rotary
