@@ -7,13 +7,17 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CHECKS_DB := sqlite:///$(CURDIR)/.venv/checks.db
 TOOLS := uv run --quiet --no-project --python 3.11 --with-requirements requirements.txt --
 
-.PHONY: run test lint format lock benchmarks
+.PHONY: run test test-long lint format lock benchmarks
 
 run: .venv
 	mlflow run . --env-manager uv $(ARGS)
 
 test: .venv
 	MLFLOW_TRACKING_URI=$(CHECKS_DB) mlflow run . -e test --env-manager uv $(ARGS)
+
+# Before a change to benchmarks/ lands: each from end to end, about five minutes.
+test-long: .venv
+	$(TOOLS) pytest -m long
 
 lint: .venv
 	$(TOOLS) sh -c "ruff format --check . && ruff check . && mypy"

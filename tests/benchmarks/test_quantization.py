@@ -26,6 +26,7 @@ def test_no_option_stands_twice() -> None:
     assert len(keys) == len(OPTIONS)
 
 
+@pytest.mark.long
 def test_an_option_is_converted_evaluated_and_timed(tmp_path: Path) -> None:
     line = child.command(
         *("quantization", "--options", BASE.name, "--limit", 3, "--rounds", 1),

@@ -17,6 +17,7 @@ from steps.common.child import environment
 from steps.common.errors import BadArguments, UserError
 
 
+@pytest.mark.long
 def test_all_four_are_measured(tmp_path: Path) -> None:
     line = child.command(
         *("serving", "--shape", "tiny", "--rounds", 1, "--requests", 20),

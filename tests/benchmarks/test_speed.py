@@ -17,6 +17,7 @@ def _call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
     speed.main()
 
 
+@pytest.mark.long
 def test_table_raw_values_and_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
