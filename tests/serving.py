@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -13,13 +14,13 @@ from tests.project import Workplace
 
 
 @contextmanager
-def served(place: Workplace, command: str, port: Sequence[str] = ("--port", "0")) -> Iterator[str]:
+def served(place: Workplace, command: str, port: Sequence[str] | None = None) -> Iterator[str]:
     """Run a command that serves on a free port of loopback; yield its address once it answers.
 
     The server and its workers end with the block.
     """
     with subprocess.Popen(
-        [*command.split(), *port],
+        [*command.split(), *(("--port", str(_free_port())) if port is None else port)],
         env=place.environ(),
         cwd=place.folder,
         stderr=subprocess.PIPE,
@@ -30,6 +31,13 @@ def served(place: Workplace, command: str, port: Sequence[str] = ("--port", "0")
             yield address(server)
         finally:
             os.killpg(server.pid, signal.SIGTERM)
+
+
+def _free_port() -> int:
+    """Return one for MLflow's server: it takes 0 for none given, and then always the same."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 def ask(url: str, request: dict[str, Any]) -> dict[str, Any]:

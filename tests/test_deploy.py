@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 
 from steps.common.paths import PROJECT
 from steps.common.pins import installed
-from steps.register.versions import add_version
+from steps.register import versions
 from tests.flavors import chat, experiment, onnx, pipeline, weights  # noqa: F401 (fixtures)
 from tests.project import Done, Workplace
 from tests.serving import served
@@ -111,7 +111,7 @@ def container(
 ) -> Iterator[Container]:
     """The registered model of one flavor after another, by the very command of the document."""
     logged = request.getfixturevalue(request.param)
-    add_version(NAME, ALIAS, logged.model_uri, "")
+    versions.add(NAME, ALIAS, logged.model_uri, "", {})
     folder = tmp_path_factory.mktemp("deploy")
     (folder / "deploy").mkdir()
     (folder / "deploy" / "request.json").write_bytes((DEPLOY / "request.json").read_bytes())

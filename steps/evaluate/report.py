@@ -8,8 +8,9 @@ from steps.evaluate.figures import MEANINGS
 from steps.evaluate.result import Evaluation
 
 _NOTES = """\
-`-`: not measured. In brackets: 95 % confidence interval, by bootstrap over the rows. `p`: how
-likely chance alone parts the flavors this far, by a paired test over the rows."""
+`-`: not measured. In brackets: 95 % confidence interval, by bootstrap over the rows; of a share
+that is all or nothing, by the rule of three. `p`: how likely chance alone parts the flavors this
+far, by a paired test over the rows."""
 
 
 def log(evaluation: Evaluation) -> None:

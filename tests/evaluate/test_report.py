@@ -32,8 +32,9 @@ MARKDOWN = """\
 | `model_size_mb` | 8.1 MB | 3.2 MB | - | files of the MLflow model |
 | `politeness` | 3.25 (3 to 3.5) | 0.5 | <0.001 | mean of a metric of your own |
 
-`-`: not measured. In brackets: 95 % confidence interval, by bootstrap over the rows. `p`: how
-likely chance alone parts the flavors this far, by a paired test over the rows.
+`-`: not measured. In brackets: 95 % confidence interval, by bootstrap over the rows; of a share
+that is all or nothing, by the rule of three. `p`: how likely chance alone parts the flavors this
+far, by a paired test over the rows.
 
 Beyond chance (p < 0.05, a paired test of each metric by itself) genai differs from transformers \
 in token_f1 p = 0.031, politeness p < 0.001.

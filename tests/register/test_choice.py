@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from steps.evaluate.figures import FlavorFigures
+from steps.evaluate.figures import MEANINGS, FlavorFigures
 from steps.register.choice import beats, better
 
 
 def _figures(flavor: str, **known: Any) -> FlavorFigures:
-    unknown = dict.fromkeys(FlavorFigures.__dataclass_fields__)
+    unknown = dict.fromkeys(MEANINGS)
     named = {"flavor": flavor, "target": "cpu_int4", "exporter": "optimum"}
     return FlavorFigures(**(unknown | named | {"model_uri": f"models:/{flavor}", "n": 3} | known))
 

@@ -222,7 +222,7 @@ def test_an_unknown_figure_is_refused_before_any_work(
     assert last_run("register").info.status == "FAILED"
     said = _said(capsys)
     assert "registry.gate.exact_mach: not a figure. Did you mean exact_match?" in said
-    assert "registry.gate.flavor: not a figure. The figures are agreement, " in said
+    assert "registry.gate.flavor: not a figure. The figures are n, exact_match, " in said
 
 
 def test_unity_catalog_wants_three_parts(
