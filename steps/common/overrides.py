@@ -70,6 +70,12 @@ def check(
         raise BadArguments("\n".join(problems))
 
 
+def did_you_mean(given: str, valid: Sequence[str]) -> str:
+    """Return the question that suggests the closest of the valid names, empty if none is close."""
+    close = difflib.get_close_matches(given, valid, n=1)
+    return f" Did you mean {close[0]}?" if close else ""
+
+
 def split(overrides: Sequence[str], keys: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     """Return the overrides that Hydra takes, and by key the values of those with an `ANY_NAME`.
 
@@ -143,6 +149,4 @@ def _problems(
 
 
 def _unknown(what: str, intro: str, given: str, valid: list[str]) -> str:
-    close = difflib.get_close_matches(given, valid, n=1)
-    hint = f" Did you mean {close[0]}?" if close else ""
-    return f"{what}: unknown.{hint} Here {intro} {', '.join(sorted(valid))}."
+    return f"{what}: unknown.{did_you_mean(given, valid)} Here {intro} {', '.join(sorted(valid))}."

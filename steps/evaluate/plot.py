@@ -8,17 +8,16 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
-from steps.evaluate.figures import FlavorFigures
+from steps.evaluate.figures import FlavorFigures, more_is_better
 
 _COLORS = ("#94a3b8", "#0d9488")
 _INK, _FAINT = "#0f172a", "#64748b"
 
-# Title, whether more is better, how a value is written, and the columns of a panel with what its
-# groups of bars are called.
+# Title, how a value is written, and the columns of a panel with what its groups of bars are called:
+# of all of them more is better, or of none.
 _PANELS = (
     (
         "Quality, with 95 % confidence intervals",
-        True,
         "{:.1%}",
         {
             "exact_match": "exact match",
@@ -27,18 +26,17 @@ _PANELS = (
             "rouge_l": "ROUGE-L",
         },
     ),
-    ("Perplexity", False, "{:.3f}", {"perplexity": "expected answers"}),
-    ("Time to first token, ms", False, "{:,.1f}", {"ttft_ms_p50": "median"}),
+    ("Perplexity", "{:.3f}", {"perplexity": "expected answers"}),
+    ("Time to first token, ms", "{:,.1f}", {"ttft_ms_p50": "median"}),
     (
         "Latency of an answer, ms",
-        False,
         "{:,.0f}",
         {"latency_ms_p50": "median", "latency_ms_p95": "95th percentile"},
     ),
-    ("Prefill, tokens/s", True, "{:,.0f}", {"prefill_tokens_per_s": "median"}),
-    ("Decode, tokens/s", True, "{:,.0f}", {"decode_tokens_per_s": "median"}),
-    ("Peak memory, MB", False, "{:,.0f}", {"peak_rss_mb": "whole process"}),
-    ("Model size, MB", False, "{:,.1f}", {"model_size_mb": "files"}),
+    ("Prefill, tokens/s", "{:,.0f}", {"prefill_tokens_per_s": "median"}),
+    ("Decode, tokens/s", "{:,.0f}", {"decode_tokens_per_s": "median"}),
+    ("Peak memory, MB", "{:,.0f}", {"peak_rss_mb": "whole process"}),
+    ("Model size, MB", "{:,.1f}", {"model_size_mb": "files"}),
 )
 
 
@@ -57,8 +55,8 @@ def draw(figures: Sequence[FlavorFigures], title: str) -> Figure:
     )
     # 3 x 3 places, of which the first panel takes two.
     panels = page.subplot_mosaic([[0, 0, 1], [2, 3, 4], [5, 6, 7]]).values()
-    for axes, (heading, more_is_better, form, columns) in zip(panels, _PANELS, strict=True):
-        hint = "more is better" if more_is_better else "less is better"
+    for axes, (heading, form, columns) in zip(panels, _PANELS, strict=True):
+        hint = "more is better" if all(map(more_is_better, columns)) else "less is better"
         axes.set_title(f"{heading}\n", loc="left", fontsize=11, fontweight="bold", color=_INK)
         axes.text(0, 1.03, hint, transform=axes.transAxes, fontsize=9, color=_FAINT)
         _bars(axes, figures, list(columns), form)

@@ -79,7 +79,7 @@ AGAINST_ANSWER = (
     mean_of("contains", metrics.contains, share=True),
     mean_of("token_f1", metrics.token_f1, share=True),
     mean_of("rouge_l", metrics.rouge_l, share=True),
-    Metric("bleu", metrics.bleu_counts, _bleu),
+    Metric("bleu", functools.cache(metrics.bleu_counts), _bleu),
 )
 """What compares a flavor's answers with the expected ones."""
 

@@ -1,6 +1,5 @@
 """What register refuses before any work: names that the comparison or the registry do not know."""
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 
 import mlflow
@@ -8,6 +7,7 @@ from mlflow.utils.uri import is_databricks_unity_catalog_uri
 
 from steps.common.config import Config
 from steps.common.errors import BadArguments
+from steps.common.overrides import did_you_mean
 from steps.common.schema.registry import Threshold
 from steps.evaluate.figures import MEANINGS, NUMBERS
 
@@ -30,9 +30,7 @@ def _metric_problems(gate: Mapping[str, Threshold], own: Sequence[str]) -> Itera
     figures, columns = [*MEANINGS, *own], [*NUMBERS, *own]
     for metric, threshold in gate.items():
         if metric not in columns:
-            close = difflib.get_close_matches(metric, columns, n=1)
-            hint = f" Did you mean {close[0]}?" if close else ""
-            valid = ", ".join(columns)
+            hint, valid = did_you_mean(metric, columns), ", ".join(columns)
             yield f"registry.gate.{metric}: not a figure.{hint} The figures are {valid}."
         elif metric not in figures and threshold.max_drop is not None:
             yield (

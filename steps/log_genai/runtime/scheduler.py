@@ -170,8 +170,9 @@ class Scheduler:
 
     def _let_in(self) -> None:
         """Let those submit who could not: the runtime keeps Python's lock while it reads."""
-        before = -1
-        while before < (before := len(self._waiting)):
+        waiting = -1
+        while len(self._waiting) > waiting:
+            waiting = len(self._waiting)
             time.sleep(ARRIVAL_S)
 
 

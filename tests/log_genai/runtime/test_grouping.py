@@ -4,20 +4,13 @@ import random
 from collections.abc import Iterator, Sequence
 
 import pytest
-from tokenizers import Tokenizer, models
 
 from steps.log_genai.runtime.answer import Job
 from steps.log_genai.runtime.costs import Costs
 from steps.log_genai.runtime.grouping import padded, steps_left, with_first
-from steps.log_genai.runtime.options import Options
+from tests.log_genai.runtime.jobs import job
 
-TOKENIZER = Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))  # noqa: S106
 ROWS = 4
-
-
-def job(tokens: int, most: int) -> Job:
-    options = Options(max_tokens=most, temperature=0.0, top_p=1.0)
-    return Job([0] * tokens, options, most, TOKENIZER, frozenset({1}), lambda _: None)
 
 
 def fit(jobs: Sequence[Job]) -> bool:

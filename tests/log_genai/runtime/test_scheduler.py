@@ -10,16 +10,14 @@ from typing import Any
 
 import pytest
 from mlflow.pyfunc import PyFuncModel
-from tokenizers import Tokenizer, models
 
 from steps.log_genai.runtime.answer import Answer, Event, Job, Taken
 from steps.log_genai.runtime.chat_model import ChatModel
 from steps.log_genai.runtime.costs import Costs
-from steps.log_genai.runtime.options import Options
 from steps.log_genai.runtime.pyfunc import GenaiPyfunc
 from steps.log_genai.runtime.scheduler import Scheduler
+from tests.log_genai.runtime.jobs import TOKENIZER, job
 
-TOKENIZER = Tokenizer(models.WordLevel({"a": 0, "end": 1}, unk_token="a"))  # noqa: S106
 Conversation = list[dict[str, str]]
 
 
@@ -56,9 +54,9 @@ class CountingBatch:
         live = [job for job in self.rows if not job.finished]
         self.engine.took.append(len(self.rows))
         self.done += 1
-        for job in live:
-            if len(job.said) < self.done:
-                job.say(0)
+        for each in live:
+            if len(each.said) < self.done:
+                each.say(0)
 
 
 class Unmeasured(Costs):
@@ -73,11 +71,6 @@ def unmeasured(engine: Counting, monkeypatch: pytest.MonkeyPatch) -> Scheduler:
     scheduler = Scheduler(engine)
     monkeypatch.setattr(scheduler, "_costs", Unmeasured())
     return scheduler
-
-
-def job(tokens: int, most: int, deliver: Callable[[Event], None]) -> Job:
-    options = Options(max_tokens=most, temperature=0.0, top_p=1.0)
-    return Job([0] * tokens, options, most, TOKENIZER, frozenset({1}), deliver)
 
 
 def until_over(told: "queue.SimpleQueue[Event]") -> Event:
