@@ -15,11 +15,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import child, machine, prepared, process_tree
+from benchmarks import child, prepared, process_tree
 from benchmarks.command import add_work, parser, run, use_store
 from benchmarks.process_tree import Usage
 from benchmarks.shapes import SHAPES
-from steps.common import config, console, store
+from steps.common import config, console, machine, store
 from steps.common.child import environment
 from steps.common.provenance import git_state
 from steps.common.schema.target import ExporterName

@@ -24,10 +24,12 @@ from benchmarks.series import Series
 from steps.common import config, console, rows
 from steps.common.errors import BadArguments
 from steps.convert.result import OnnxModel
-from steps.evaluate import measure as evaluate
 from steps.evaluate.compare import compare
 from steps.evaluate.figures import FlavorFigures
+from steps.evaluate.inputs import Inputs
 from steps.log_genai.result import GenaiModel
+from steps.measure import turns
+from steps.measure.models import MeasuredModel
 
 PROMPT_TOKENS, NEW_TOKENS = 256, 64
 
@@ -71,11 +73,11 @@ def _measured(option: Option, limit: int | None, base: Path, plan: Plan) -> Meas
 def _evaluated(option: Option, limit: int | None) -> FlavorFigures:
     composed = config.load(option.overrides)
     model, _ = logged.finished(GenaiModel, option.overrides)
-    asked = rows.read(composed)[:limit]
-    measurement = evaluate.measure(model, asked)
+    given = Inputs(rows.read(composed)[:limit], [])
+    measured = turns.measure([MeasuredModel.of(model)], given.rows)
     with mlflow.start_run(run_name=option.name):
-        (figures,) = compare(composed, asked, [(model, measurement)])
-    return figures
+        (compared,) = compare(composed, given, measured, tokenizer=None)
+    return compared.figures
 
 
 def _alternate(base: Path, folder: Path, plan: Plan) -> tuple[Series, Series]:

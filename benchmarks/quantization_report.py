@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 
-from benchmarks import machine
 from benchmarks.series import FIGURES, Figure, Series, median_of_ratios, middle
-from steps.common import markdown
+from steps.common import machine, markdown
 from steps.common.provenance import git_state
 from steps.evaluate.figures import FlavorFigures
 

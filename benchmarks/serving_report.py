@@ -10,14 +10,13 @@ from importlib import metadata
 from statistics import median
 from typing import ClassVar
 
-from benchmarks import machine
 from benchmarks.series import median_of_ratios, ratio_of_medians
 from benchmarks.serving_batch import Batch
 from benchmarks.serving_load import Load
 from benchmarks.serving_overhead import Overhead
 from benchmarks.serving_streams import Round, Streams
 from benchmarks.serving_visits import Kind
-from steps.common import markdown
+from steps.common import machine, markdown
 from steps.common.provenance import git_state
 
 PACKAGES = ("mlflow", "onnxruntime", "onnxruntime-genai", "openai")

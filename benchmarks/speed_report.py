@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import machine
 from benchmarks.rounds import TURN_TOKENS
 from benchmarks.series import FIGURES, Series, median_of_ratios, middle, ratio_of_medians
-from steps.common import markdown
+from steps.common import machine, markdown
 from steps.common.provenance import git_state
 
 BASELINE = "builder"

@@ -1,7 +1,9 @@
 """The whole workflow through the real `mlflow run`, and what is reused the next time."""
 
 import json
+import os
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import mlflow
@@ -17,7 +19,7 @@ from tests.project import Workplace
 from tests.readme import COMMANDS
 from tests.serving import ask, served
 
-STEPS = ("fetch", "convert", "log_transformers", "log_genai", "evaluate", "register")
+STEPS = (*("fetch", "convert", "log_transformers", "log_genai", "measure", "evaluate", "register"),)
 FEW_ROWS = ("-P", "evaluation.limit=12")
 
 
@@ -117,6 +119,27 @@ def test_another_target_fetches_nothing_again(place: Workplace) -> None:
     assert done.status == 0, done.errors
     assert len(place.runs("fetch")) == before
     assert place.runs("convert")[0].data.tags["slmflow.reused_from"].startswith("fetch:")
+
+
+def test_another_metric_asks_nothing_again(place: Workplace) -> None:
+    before = len(place.runs("measure"))
+
+    done = place.step("evaluate", "evaluation.limit=12", "evaluation.metrics=[operator:eq]")
+
+    assert done.status == 0, done.errors
+    assert len(place.runs("measure")) == before
+    assert place.runs("evaluate")[0].data.tags["slmflow.reused_from"].startswith("measure:")
+    metrics = place.runs("evaluate")[0].data.metrics
+    assert metrics["genai.eq"] == metrics["genai.exact_match"]
+
+
+def test_the_measurement_states_the_machine(place: Workplace) -> None:
+    params = place.runs("measure")[0].data.params
+
+    assert int(params["machine.cores"]) == os.cpu_count()
+    assert params["machine.onnxruntime-genai"] == version("onnxruntime-genai")
+    assert "CPUExecutionProvider" in params["machine.providers"]
+    assert {"machine.cpu", "machine.memory", "machine.system"} <= set(params)
 
 
 def test_both_flavors_serve_the_same_text(place: Workplace) -> None:

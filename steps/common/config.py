@@ -30,6 +30,9 @@ from steps.common.schema.target import Exporter, ExporterName, Target
 # Paths, relative to the project: what they point to can change under the same name.
 PATHS = frozenset({"model.path", "evaluation.data", "evaluation.examples"})
 
+# Addresses of MLflow models: an alias can come to point to another one.
+ADDRESSES = frozenset({"evaluation.model_uri"})
+
 # Functions, `module:function`: the code of their modules can change under the same name.
 FUNCTIONS = frozenset({"evaluation.metrics"})
 

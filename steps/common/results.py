@@ -17,8 +17,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.models.model import ModelInfo
 
-from steps.common import store, user_metrics
-from steps.common.config import FUNCTIONS, PATHS, Config, leaves
+from steps.common import addresses, store, user_metrics
+from steps.common.config import ADDRESSES, FUNCTIONS, PATHS, Config, leaves
 from steps.common.paths import PROJECT
 
 FILE = "result.json"
@@ -98,8 +98,8 @@ def key_of(kind: type[Result], config: Config) -> str:
     """Return the sha256 that names the result of `kind` under `config`.
 
     It covers the step's own source, the config it reads (a path counts by the content it points
-    to, a user's function by its module's source too), the keys of what it consumes and the versions
-    of the packages that shape it.
+    to, a model's address by the model, a user's function by its module's source too), the keys of
+    what it consumes and the versions of the packages that shape it.
     """
     parts = {
         "source": _source_digest(kind.step),
@@ -120,6 +120,8 @@ def _counted(name: str, value: Any) -> Any:
         return _digest(PROJECT / value)
     if name in FUNCTIONS:
         return {where: user_metrics.source_digest(where) for where in value}
+    if name in ADDRESSES and value:
+        return addresses.read(name, value).model_uuid
     return value
 
 

@@ -1,11 +1,12 @@
-"""Compare the flavors: quality through `mlflow.models.evaluate`, one child run for each flavor.
+"""Compare models: quality through `mlflow.models.evaluate`, one child run for each model.
 
 In the child run, and on the model itself, the figures have the names of the comparison's columns,
 so MLflow can set flavors, targets and models side by side.
 """
 
-import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import mlflow
 import pandas as pd
@@ -13,72 +14,92 @@ from mlflow.data.dataset_source import DatasetSource
 from mlflow.data.huggingface_dataset_source import HuggingFaceDatasetSource
 from mlflow.data.pandas_dataset import PandasDataset, from_pandas
 
-from steps.common import console
-from steps.common import rows as asked
+from steps.common import console, rows
 from steps.common.config import Config
-from steps.common.results import LoggedModel
 from steps.common.rows import Row
 from steps.common.schema.evaluation import EvaluationData
-from steps.common.user_metrics import UserMetric
+from steps.evaluate import table as tables
+from steps.evaluate.costs import costs
 from steps.evaluate.figures import FlavorFigures
-from steps.evaluate.measurement import Measurement, percentile, scaled
-from steps.evaluate.metrics import first_diverging_word
-from steps.evaluate.scoring import AGAINST_ANSWER, AGAINST_REFERENCE, Metric, mean_of, uncertain
+from steps.evaluate.inputs import Inputs
+from steps.evaluate.scoring import METRICS, Metric, mean_of, uncertain
+from steps.measure.measurement import Measurement
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A model's figures, and the table they are computed from, worst first."""
+
+    figures: FlavorFigures
+    table: pd.DataFrame
 
 
 def compare(
-    config: Config,
-    rows: Sequence[Row],
-    measured: Sequence[tuple[LoggedModel, Measurement]],
-    further: Sequence[UserMetric] = (),
-) -> tuple[FlavorFigures, ...]:
-    """Return the figures of each flavor; the first one is the reference of the others.
+    config: Config, given: Inputs, measured: Sequence[Measurement], tokenizer: Path | None
+) -> tuple[Compared, ...]:
+    """Return what is to be said of each model; the first one is the reference of the others.
 
     Logs the rows as a dataset of the active run, with a digest of all that is asked. What each
-    flavor answered to each row (`eval_results_table.json`) and its figures go to a child run named
-    after it. `further` are metrics of the user's; raises UserError where one of them cannot score
-    an answer.
+    model answered to each row (`eval_results_table.json`) and its figures go to a child run named
+    after it. tokenizer: the tokenizer.json of all, None for one alone. Raises UserError where a
+    metric of the user's cannot score an answer.
     """
-    questions = pd.DataFrame([{"question": row.question, "answer": row.answer} for row in rows])
-    expected = [row.answer for row in rows]
-    reference = [answer.text for answer in measured[0][1].answers]
-    against_answer = [*AGAINST_ANSWER, *(mean_of(metric.name, metric.score) for metric in further)]
-    figures = []
+    further = [mean_of(metric.name, metric.score) for metric in given.metrics]
+    reference = tables.alone(measured[0], given.rows)
     with console.quiet():
-        dataset = from_pandas(
-            questions,
-            source=_source(config.evaluation),
-            name=config.evaluation.name,
-            digest=asked.digest(rows),
-            targets="answer",
-        )
+        dataset = _dataset(config.evaluation, given.rows)
         mlflow.log_input(dataset, context="evaluation")
-        for position, (model, measurement) in enumerate(measured):
-            answers = pd.DataFrame([dataclasses.asdict(answer) for answer in measurement.answers])
-            table = questions.join(answers.rename(columns={"text": "prediction"}))
-            metrics = list(against_answer)
-            if position:
-                table["reference"] = reference
-                words = map(first_diverging_word, answers["text"], reference)
-                table["first_diverging_word"] = pd.array(list(words), dtype="Int64")
-                metrics += AGAINST_REFERENCE
-            # First, as a fault in a metric of the user's has its own message here, not in MLflow.
-            sure = uncertain(
-                metrics, list(answers["text"]), expected, reference if position else None
-            )
-            with mlflow.start_run(run_name=model.flavor, nested=True):
-                quality = _evaluate(model, table, dataset, metrics)
-                row = _figures(config, model, measurement, quality)
-                row = dataclasses.replace(
-                    row,
-                    further={metric.name: quality[metric.name] for metric in further},
-                    intervals=sure.intervals,
-                    p_values=sure.p_values,
-                )
-                others = {k: v for k, v in row.measured().items() if k not in quality}
-                mlflow.log_metrics(others, model_id=model.model_id, dataset=dataset)
-            figures.append(row)
-    return tuple(figures)
+        compared = [_scored(config, measured[0], reference, None, dataset, further)]
+        for other in measured[1:]:
+            table = tables.beside(tables.alone(other, given.rows), reference, Path(str(tokenizer)))
+            compared.append(_scored(config, other, table, reference, dataset, further))
+    return tuple(compared)
+
+
+def _scored(
+    config: Config,
+    measurement: Measurement,
+    table: pd.DataFrame,
+    reference: pd.DataFrame | None,
+    dataset: PandasDataset,
+    further: Sequence[Metric],
+) -> Compared:
+    """Score a model's table in a child run."""
+    metrics = [metric for metric in (*METRICS, *further) if metric.measured(table)]
+    # First, as a fault in a metric of the user's has its own message here, not in MLflow.
+    sure = uncertain(metrics, table, reference)
+    if reference is not None:
+        table = tables.worst_first(table, reference)
+    model = measurement.model
+    cost = costs(measurement)
+    made_here = config.evaluation.model_uri is None
+    with mlflow.start_run(run_name=model.flavor, nested=True):
+        quality = _evaluate(model.model_id or None, table, dataset, metrics)
+        figures = FlavorFigures(
+            flavor=model.flavor,
+            target=config.target.name if made_here else None,
+            exporter=config.exporter.name.value if made_here else None,
+            model_uri=model.model_uri,
+            n=len(table),
+            **{metric.name: quality.get(metric.name) for metric in METRICS},
+            **cost.figures,
+            further={metric.name: quality[metric.name] for metric in further},
+            intervals=sure.intervals | cost.intervals,
+            p_values=sure.p_values,
+        )
+        others = {k: v for k, v in figures.measured().items() if k not in quality}
+        mlflow.log_metrics(others, model_id=model.model_id or None, dataset=dataset)
+    return Compared(figures, table)
+
+
+def _dataset(data: EvaluationData, asked: Sequence[Row]) -> PandasDataset:
+    return from_pandas(
+        pd.DataFrame([{"question": row.question, "answer": row.answer} for row in asked]),
+        source=_source(data),
+        name=data.name,
+        digest=rows.digest(asked),
+        targets="answer",
+    )
 
 
 def _source(data: EvaluationData) -> str | DatasetSource:
@@ -91,49 +112,20 @@ def _source(data: EvaluationData) -> str | DatasetSource:
 
 
 def _evaluate(
-    model: LoggedModel, table: pd.DataFrame, dataset: PandasDataset, metrics: Sequence[Metric]
+    model_id: str | None, table: pd.DataFrame, dataset: PandasDataset, metrics: Sequence[Metric]
 ) -> dict[str, float]:
-    """Return the metrics of a table of `answer` and `prediction`, and `reference` if it has one."""
+    """Return the metrics of a table of `answer` and `prediction`, and what else they read."""
     predicted = from_pandas(
         table,
         source=dataset.source,
         targets="answer",
         name=dataset.name,
-        digest=dataset.digest,  # the rows' own: to MLflow both flavors answer the same data
+        digest=dataset.digest,  # the rows' own: to MLflow all models answer the same data
         predictions="prediction",
     )
     evaluated = mlflow.models.evaluate(
         data=predicted,
-        model_id=model.model_id,
+        model_id=model_id,
         extra_metrics=[metric.mlflow() for metric in metrics],
     )
     return dict(evaluated.metrics)
-
-
-def _figures(
-    config: Config, model: LoggedModel, measurement: Measurement, quality: dict[str, float]
-) -> FlavorFigures:
-    answers = measurement.answers
-    return FlavorFigures(
-        flavor=model.flavor,
-        target=config.target.name,
-        exporter=config.exporter.name.value,
-        model_uri=model.model_uri,
-        n=len(answers),
-        exact_match=quality["exact_match"],
-        contains=quality["contains"],
-        token_f1=quality["token_f1"],
-        rouge_l=quality["rouge_l"],
-        bleu=quality["bleu"],
-        agreement=quality.get("agreement"),
-        shared_prefix=quality.get("shared_prefix"),
-        perplexity=measurement.perplexity,
-        ttft_ms_p50=scaled(percentile((a.first_token_s for a in answers), 50), 1e3),
-        latency_ms_p50=scaled(percentile((a.latency_s for a in answers), 50), 1e3),
-        latency_ms_p95=scaled(percentile((a.latency_s for a in answers), 95), 1e3),
-        prefill_tokens_per_s=percentile((a.prefill_tokens_per_s for a in answers), 50),
-        decode_tokens_per_s=percentile((a.decode_tokens_per_s for a in answers), 50),
-        load_s=measurement.load_s,
-        peak_rss_mb=scaled(measurement.peak_rss_bytes, 1e-6),
-        model_size_mb=scaled(model.size_bytes, 1e-6),
-    )

@@ -31,8 +31,8 @@ class FlavorFigures:
     """
 
     flavor: str
-    target: str
-    exporter: str
+    target: str | None
+    exporter: str | None
     model_uri: str
     n: int = _figure("{}", "rows of the evaluation data")
     exact_match: float | None = _figure("{:.1%}", "answers that are the expected text", _TESTED)
@@ -50,25 +50,28 @@ class FlavorFigures:
         "{:.1%}", "answers that are the transformers flavor's text", _BOUNDED
     )
     shared_prefix: float | None = _figure(
-        "{:.1%}", "words before the first that differs from the transformers flavor's", _BOUNDED
+        "{:.1%}", "tokens before the first that differs from the transformers flavor's", _BOUNDED
     )
     perplexity: float | None = _figure(
-        "{:.3f}", "of the expected answers; 1 is certainty", more_is_better=False
+        "{:.3f}", "of the expected answers; 1 is certainty", _TESTED, more_is_better=False
     )
     ttft_ms_p50: float | None = _figure(
-        "{:,.1f} ms", "time to the first token, median", more_is_better=False
+        "{:,.1f} ms", "time to the first token, median", _BOUNDED, more_is_better=False
     )
     latency_ms_p50: float | None = _figure(
-        "{:,.1f} ms", "time to the whole answer, median", more_is_better=False
+        "{:,.1f} ms", "time to the whole answer, median", _BOUNDED, more_is_better=False
     )
     latency_ms_p95: float | None = _figure(
         "{:,.1f} ms", "time to the whole answer, 95th percentile", more_is_better=False
     )
+    latency_ms_p99: float | None = _figure(
+        "{:,.1f} ms", "time to the whole answer, 99th percentile", more_is_better=False
+    )
     prefill_tokens_per_s: float | None = _figure(
-        "{:,.1f} /s", "tokens of the prompt taken in, median"
+        "{:,.1f} /s", "tokens of the prompts taken in, of all rows", _BOUNDED
     )
     decode_tokens_per_s: float | None = _figure(
-        "{:,.1f} /s", "tokens generated after the first, median"
+        "{:,.1f} /s", "tokens generated after the first, of all rows", _BOUNDED
     )
     load_s: float | None = _figure(
         "{:,.2f} s", "from files on disk to a model that can answer", more_is_better=False
@@ -106,11 +109,12 @@ class FlavorFigures:
         value = self.further[name] if name in self.further else getattr(self, name)
         if value is None:
             return "-"
-        write = str(MEANINGS[name]["form"] if name in MEANINGS else "{:,.4g}").format
+        form = str(MEANINGS[name]["form"]) if name in MEANINGS else "{:,.4g}"
         if name not in self.intervals:
-            return write(value)
+            return form.format(value)
+        bound = form.partition(" ")[0].format  # the unit is said once
         low, high = self.intervals[name]
-        return f"{write(value)} ({write(low)} to {write(high)})"
+        return f"{form.format(value)} ({bound(low)} to {bound(high)})"
 
     def p_written(self, name: str) -> str:
         """Return the p-value of a metric as people read it; `-` is one that was not tested."""

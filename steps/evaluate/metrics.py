@@ -1,14 +1,19 @@
-"""How good an answer is: text against text, from 0 to 1; for BLEU, the counts it is made of."""
+"""How good an answer is: from 0 to 1, and for BLEU and perplexity, of what they are made of."""
 
 import functools
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import takewhile, zip_longest
 
+import numpy as np
+from numpy.typing import NDArray
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics.bleu import BLEU
+
+TextScore = Callable[[str, str], float]
+"""From an answer and the text it is compared with to a score."""
 
 
 def exact_match(answer: str, expected: str) -> float:
@@ -70,24 +75,31 @@ def bleu(counts: Sequence[int]) -> float:
     return float(score.score)
 
 
-def first_diverging_word(answer: str, reference: str) -> int | None:
-    """Return the position, from 1, of the first word that differs; None where all are the same.
+def perplexity(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the perplexity of texts: of shape (..., 2), sums of log-probabilities and of tokens.
 
-    Words are what white space parts. A text that stops short diverges at the other's next word.
+    It is exp(-(sum of the natural log-probabilities) / tokens): how little a model is surprised.
     """
-    words, wanted = answer.split(), reference.split()
-    return None if words == wanted else _same(words, wanted) + 1
+    return np.asarray(np.exp(-sums[..., 0] / sums[..., 1]))
 
 
-def shared_prefix(answer: str, reference: str) -> float:
-    """Return the words before the first that differs, as a share of the longer text's words."""
-    words, wanted = answer.split(), reference.split()
-    return _same(words, wanted) / max(len(words), len(wanted)) if words or wanted else 1.0
+def first_diverging(ours: Sequence[int], theirs: Sequence[int]) -> int | None:
+    """Return the position, from 1, of the first token that differs; None where all are the same.
+
+    A text that stops short diverges at the other's next token.
+    """
+    return None if ours == theirs else _same(ours, theirs) + 1
 
 
-def _same(words: list[str], wanted: list[str]) -> int:
-    """Return how many words are the same before the first that differs."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip_longest(words, wanted)))
+def shared_prefix(ours: Sequence[int], theirs: Sequence[int]) -> float:
+    """Return the tokens before the first that differs, as a share of the longer text's tokens."""
+    longer = max(len(ours), len(theirs))
+    return _same(ours, theirs) / longer if longer else 1.0
+
+
+def _same(ours: Sequence[int], theirs: Sequence[int]) -> int:
+    """Return how many tokens are the same before the first that differs."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip_longest(ours, theirs)))
 
 
 def _words(text: str) -> list[str]:

@@ -9,9 +9,9 @@ from mlflow.exceptions import MlflowException
 
 from steps.common import console
 from steps.common.results import Result, Stale
+from steps.convert.result import OnnxModel
 from steps.evaluate.figures import MEANINGS, FlavorFigures
-from steps.log_genai.result import GenaiModel
-from steps.log_transformers.result import TransformersModel
+from steps.measure.result import Measurements
 
 SIGNIFICANT = 0.05
 """The p-value below which a difference is called one."""
@@ -22,17 +22,9 @@ class Evaluation(Result):
     """The comparison of both flavors of a model, and the run it was measured in."""
 
     step: ClassVar = "evaluate"
-    reads: ClassVar = ("evaluation", "generation")
-    consumes: ClassVar = (TransformersModel, GenaiModel)
-    packages: ClassVar = (
-        "mlflow",
-        "onnxruntime-genai",
-        "rouge-score",
-        "sacrebleu",
-        "scipy",
-        "torch",
-        "transformers",
-    )
+    reads: ClassVar = ("evaluation",)
+    consumes: ClassVar = (OnnxModel, Measurements)
+    packages: ClassVar = ("mlflow", "rouge-score", "sacrebleu", "scipy")
 
     run_id: str
     model: str
@@ -47,8 +39,10 @@ class Evaluation(Result):
 
     @property
     def title(self) -> str:
-        """What was compared, e.g. `tiny_phi3 on cpu_int4 (optimum)`."""
+        """What was compared, e.g. `tiny_phi3 on cpu_int4 (optimum)`, or the model's address."""
         converted = self.figures[-1]
+        if converted.target is None:
+            return converted.model_uri
         return f"{self.model} on {converted.target} ({converted.exporter})"
 
     @property

@@ -1,71 +1,90 @@
-"""The metrics a flavor is scored by: of each row, of all rows, and for `mlflow.models.evaluate`."""
+"""The metrics a model is scored by: of each row, of all rows, and for `mlflow.models.evaluate`."""
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from mlflow.metrics import MetricValue, make_metric
 
 from steps.evaluate import metrics, uncertainty
+from steps.evaluate.figures import more_is_better
 from steps.evaluate.uncertainty import Array, Figure
-
-TextMetric = Callable[[str, str], float]
-
-
-class Against(Enum):
-    """What an answer is compared with: the expected text, or the reference flavor's."""
-
-    answer = "answer"
-    reference = "reference"
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What a row adds to sums (k numbers, from its text and the other), and the figure of the sums.
+    """What a row adds to sums (k numbers, from some of its columns), and the figure of the sums.
 
     The figure of one row's numbers is that row's score. share: whether it is a mean of scores that
-    go from 0 to 1.
+    go from 0 to 1; of_reference: whether it compares a model with the reference. The columns are
+    those of `table`.
     """
 
     name: str
-    numbers: Callable[[str, str], tuple[float, ...]]
+    columns: tuple[str, ...]
+    numbers: Callable[..., tuple[float, ...]]
     figure: Figure
     share: bool = False
-    against: Against = Against.answer
+    of_reference: bool = False
 
-    def rows(self, texts: Sequence[str], others: Sequence[str]) -> Array:
+    def measured(self, table: pd.DataFrame) -> bool:
+        """Return whether a table has all that the metric is computed from."""
+        return all(name in table and table[name].notna().all() for name in self.columns)
+
+    def rows(self, table: pd.DataFrame) -> Array:
         """Return the numbers of each row: float64 of shape (n, k)."""
-        pairs = zip(texts, others, strict=True)
-        return np.array([self.numbers(*pair) for pair in pairs], dtype=np.float64)
+        return self._rows(*(table[name] for name in self.columns))
 
     def mlflow(self) -> Any:
-        """Return the MLflow metric: of predictions and targets, or the column `reference`."""
+        """Return the MLflow metric of a table with these columns."""
 
-        def value(texts: Sequence[str], others: Sequence[str]) -> MetricValue:
-            rows = self.rows(texts, others)
+        others = [name for name in self.columns if name != "prediction"]
+
+        def value(predictions: Any, *values: Any) -> MetricValue:
+            given = dict(zip(["prediction", *others], [predictions, *values], strict=True))
+            rows = self._rows(*(given[name] for name in self.columns))
             return MetricValue(
                 scores=self.figure(rows).tolist(),
                 aggregate_results={self.name: float(self.figure(rows.sum(axis=0)))},
             )
 
-        # MLflow finds the arguments by their names.
-        def of_answer(predictions: Sequence[str], targets: Sequence[str]) -> MetricValue:
-            return value(predictions, targets)
+        return make_metric(
+            eval_fn=_named(value, others),
+            greater_is_better=more_is_better(self.name),
+            name=self.name,
+        )
 
-        def of_reference(predictions: Sequence[str], reference: Sequence[str]) -> MetricValue:
-            return value(predictions, reference)
-
-        function = of_answer if self.against is Against.answer else of_reference
-        return make_metric(eval_fn=function, greater_is_better=True, name=self.name)
+    def _rows(self, *columns: Sequence[Any]) -> Array:
+        rows = zip(*columns, strict=True)
+        return np.array([self.numbers(*values) for values in rows], dtype=np.float64)
 
 
-def mean_of(name: str, score: TextMetric, **kind: Any) -> Metric:
-    """Return the metric that is the mean of a score; the same two texts are scored once."""
+def _named(function: Callable[..., Any], others: Sequence[str]) -> Callable[..., Any]:
+    """Give a function the signature (predictions, and these): MLflow goes by the names.
+
+    Two arguments that are not of predictions are something else to it, so these come first.
+    """
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter(name, kind) for name in ("predictions", *others)]
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return function
+
+
+def mean_of(name: str, score: Callable[..., float], *columns: str, **kind: bool) -> Metric:
+    """Return the metric that is the mean of a score of some columns, of the two texts if not said.
+
+    The same values are scored once.
+    """
     return Metric(
-        name, functools.cache(lambda *texts: (score(*texts), 1.0)), uncertainty.mean, **kind
+        name=name,
+        columns=columns or ("prediction", "answer"),
+        numbers=functools.cache(lambda *values: (score(*values), 1.0)),
+        figure=uncertainty.mean,
+        **kind,
     )
 
 
@@ -74,20 +93,23 @@ def _bleu(sums: Array) -> Array:
     return np.array([metrics.bleu(each) for each in counts]).reshape(sums.shape[:-1])
 
 
-AGAINST_ANSWER = (
+METRICS = (
     mean_of("exact_match", metrics.exact_match, share=True),
     mean_of("contains", metrics.contains, share=True),
     mean_of("token_f1", metrics.token_f1, share=True),
     mean_of("rouge_l", metrics.rouge_l, share=True),
-    Metric("bleu", functools.cache(metrics.bleu_counts), _bleu),
+    Metric("bleu", ("prediction", "answer"), functools.cache(metrics.bleu_counts), _bleu),
+    mean_of(
+        "agreement",
+        metrics.exact_match,
+        *("prediction", "reference"),
+        share=True,
+        of_reference=True,
+    ),
+    mean_of("shared_prefix", float, "same_until", share=True, of_reference=True),
+    Metric("perplexity", ("logprob", "tokens"), lambda *sums: sums, metrics.perplexity),
 )
-"""What compares a flavor's answers with the expected ones."""
-
-AGAINST_REFERENCE = (
-    mean_of("agreement", metrics.exact_match, share=True, against=Against.reference),
-    mean_of("shared_prefix", metrics.shared_prefix, share=True, against=Against.reference),
-)
-"""What compares a flavor's answers with the reference flavor's."""
+"""All of slmflow's own, in the order of the comparison."""
 
 
 @dataclass(frozen=True)
@@ -99,23 +121,17 @@ class Uncertainty:
 
 
 def uncertain(
-    metrics: Sequence[Metric],
-    texts: Sequence[str],
-    expected: Sequence[str],
-    reference: Sequence[str] | None,
+    metrics: Sequence[Metric], table: pd.DataFrame, reference: pd.DataFrame | None
 ) -> Uncertainty:
-    """Return how sure the figures of a flavor's texts are, and what they differ from.
+    """Return how sure the figures of a model's table are, and which the reference's differ from.
 
-    expected, reference: the texts that are right, and the reference flavor's, which is None for
-    that flavor itself; all of the same length.
+    reference: the table of the reference on the same rows, None for the reference itself.
     """
     intervals, p_values = {}, {}
     for metric in metrics:
-        others = expected if metric.against is Against.answer else reference or ()
-        rows = metric.rows(texts, others)
+        rows = metric.rows(table)
         if found := uncertainty.interval(rows, metric.figure, share=metric.share):
             intervals[metric.name] = found
-        if metric.against is Against.answer and reference is not None:
-            theirs = metric.rows(reference, expected)
-            p_values[metric.name] = uncertainty.p_value(rows, theirs, metric.figure)
+        if reference is not None and not metric.of_reference and metric.measured(reference):
+            p_values[metric.name] = uncertainty.p_value(rows, metric.rows(reference), metric.figure)
     return Uncertainty(intervals, p_values)

@@ -61,6 +61,25 @@ def interval(rows: Array, figure: Figure, *, share: bool) -> tuple[float, float]
     return None if np.isclose(low, high, rtol=1e-9) else (low, high)
 
 
+def of_median(values: Array) -> tuple[float, float] | None:
+    """Return the 95 % confidence interval of a median, by the same bootstrap.
+
+    values: of shape (n,). None where they are all alike, or none.
+    """
+    if len(np.unique(values)) < 2:
+        return None
+    found = stats.bootstrap(
+        (values,),
+        np.median,
+        n_resamples=_RESAMPLES,
+        batch=_batch(values),
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=_SEED,
+    ).confidence_interval
+    return float(found.low), float(found.high)
+
+
 def p_value(ours: Array, theirs: Array, figure: Figure) -> float:
     """Return how likely chance alone parts two figures of the same rows this far, either way.
 

@@ -4,29 +4,30 @@ mlflow run . --env-manager uv -P model=tiny_phi3 -P target=cpu_int4
 python -m steps.main target=cpu_int8 generation.temperature=0.2
 """
 
-from steps.common import console, providers, rows, user_metrics
+from steps.common import console, providers
 from steps.common.step import Step, run_step
 from steps.convert.result import OnnxModel
-from steps.evaluate.figures import COLUMNS
+from steps.evaluate import inputs
 from steps.evaluate.result import Evaluation
 from steps.fetch.result import Weights
 from steps.log_genai.result import GenaiModel
 from steps.log_transformers.result import TransformersModel
 from steps.main import summary
+from steps.measure.result import Measurements
 from steps.register import refusals
 from steps.register.result import ModelVersion
 
 
 def main(step: Step) -> None:
-    """Fetch, convert, log, evaluate, register: each step new, or reused where nothing changed."""
+    """Fetch, convert, log, measure, evaluate, register: each new, or reused as nothing changed."""
     providers.check(step.config.target)
-    questions = rows.read(step.config)
-    user_metrics.load(step.config.evaluation.metrics, COLUMNS, questions[0].answer)
+    inputs.read(step.config)
     refusals.check(step.config)
     step.ensure(Weights)
     step.ensure(OnnxModel)
     step.ensure(TransformersModel)
     step.ensure(GenaiModel)
+    step.ensure(Measurements)
     evaluation = step.ensure(Evaluation)
     summary.log(evaluation)
     evaluation.show()

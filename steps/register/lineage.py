@@ -74,11 +74,14 @@ def _chain(flavor: str) -> Iterator[type[Result]]:
     """Yield the evaluation, and what led to the model of a flavor, the weights last."""
     kind: type[Result] = Evaluation
     yield kind
-    models = (m for m in Evaluation.consumes if issubclass(m, LoggedModel) and m.flavor == flavor)
-    pending: list[type[Result]] = list(models)
+    seen: set[type[Result]] = {kind}
+    pending = list(kind.consumes)
     while pending:
-        kind = pending.pop()
+        kind = pending.pop(0)
+        if kind in seen or (issubclass(kind, LoggedModel) and kind.flavor != flavor):
+            continue
         yield kind
+        seen.add(kind)
         pending += kind.consumes
 
 

@@ -14,22 +14,27 @@ from steps.evaluate.result import Evaluation
 from steps.fetch.result import Weights
 from steps.log_genai.result import GenaiModel
 from steps.log_transformers.result import TransformersModel
+from steps.measure.result import Measurements
 from steps.register.result import ModelVersion
 
-KINDS = (Weights, OnnxModel, TransformersModel, GenaiModel, Evaluation, ModelVersion)
+MODELS = (TransformersModel, GenaiModel)
+MEASURED = (Measurements, Evaluation, ModelVersion)
+KINDS = (Weights, OnnxModel, *MODELS, *MEASURED)
 
 
 @pytest.mark.parametrize(
     ("override", "changed"),
     [
-        ("generation.temperature=0.5", {TransformersModel, GenaiModel, Evaluation, ModelVersion}),
-        ("target=cpu_int8", {OnnxModel, GenaiModel, Evaluation, ModelVersion}),
-        ("exporter=builder", {OnnxModel, GenaiModel, Evaluation, ModelVersion}),
-        ("log_genai.interface=prompt", {GenaiModel, Evaluation, ModelVersion}),
-        ("evaluation.limit=5", {Evaluation, ModelVersion}),
-        ("evaluation.system=brief", {Evaluation, ModelVersion}),
-        ("evaluation.template='Q: {question}'", {Evaluation, ModelVersion}),
-        ("evaluation.columns.messages=turns", {Evaluation, ModelVersion}),
+        ("generation.temperature=0.5", {*MODELS, *MEASURED}),
+        ("target=cpu_int8", {OnnxModel, GenaiModel, *MEASURED}),
+        ("exporter=builder", {OnnxModel, GenaiModel, *MEASURED}),
+        ("log_genai.interface=prompt", {GenaiModel, *MEASURED}),
+        ("evaluation.limit=5", {*MEASURED}),
+        ("evaluation.system=brief", {*MEASURED}),
+        ("evaluation.template='Q: {question}'", {*MEASURED}),
+        ("evaluation.columns.messages=turns", {*MEASURED}),
+        ("evaluation.seed=1", {*MEASURED}),
+        ("evaluation.metrics=['json:loads']", {Evaluation, ModelVersion}),
         ("registry.alias=other", {ModelVersion}),
         ("registry.promote=true", {ModelVersion}),
         ("registry.gate.perplexity.max=2", {ModelVersion}),

@@ -1,9 +1,13 @@
+import math
+
+import numpy as np
 import pytest
 
 from steps.evaluate.metrics import (
     contains,
     exact_match,
-    first_diverging_word,
+    first_diverging,
+    perplexity,
     shared_prefix,
     token_f1,
 )
@@ -40,19 +44,26 @@ def test_contains(answer: str, expected: str, score: float) -> None:
     assert contains(answer, expected) == score
 
 
+def test_perplexity_is_over_all_tokens_not_over_rows() -> None:
+    rows = np.array([[math.log(1 / 2), 1], [3 * math.log(1 / 8), 3]])
+    # (1/2 * 1/8 * 1/8 * 1/8) ** (-1/4) = 2 ** (10/4)
+    assert perplexity(rows.sum(axis=0)) == pytest.approx(2**2.5)
+    assert perplexity(rows).tolist() == pytest.approx([2, 8])
+
+
 @pytest.mark.parametrize(
-    ("answer", "reference", "position", "share"),
+    ("ours", "theirs", "position", "share"),
     [
-        ("It is Paris.", "It is  Paris.\n", None, 1),  # white space is no word
-        ("It is Rome.", "It is Paris.", 3, 2 / 3),
-        ("Rome.", "It is Paris.", 1, 0),
-        ("It is", "It is Paris.", 3, 2 / 3),  # it stops where the other goes on
-        ("It is Paris. Yes.", "It is Paris.", 4, 3 / 4),
-        ("It was Paris.", "It is Paris.", 2, 1 / 3),  # the same words later do not count
-        ("", "Paris.", 1, 0),
-        ("", " ", None, 1),
+        ([1, 2, 3], [1, 2, 3], None, 1),
+        ([1, 2, 4], [1, 2, 3], 3, 2 / 3),
+        ([4], [1, 2, 3], 1, 0),
+        ([1, 2], [1, 2, 3], 3, 2 / 3),  # it stops where the other goes on
+        ([1, 2, 3, 4], [1, 2, 3], 4, 3 / 4),
+        ([1, 4, 3], [1, 2, 3], 2, 1 / 3),  # the same tokens later do not count
+        ([], [1], 1, 0),
+        ([], [], None, 1),
     ],
 )
-def test_divergence(answer: str, reference: str, position: int | None, share: float) -> None:
-    assert first_diverging_word(answer, reference) == position
-    assert shared_prefix(answer, reference) == pytest.approx(share)
+def test_divergence(ours: list[int], theirs: list[int], position: int | None, share: float) -> None:
+    assert first_diverging(ours, theirs) == position
+    assert shared_prefix(ours, theirs) == pytest.approx(share)

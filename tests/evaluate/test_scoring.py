@@ -2,17 +2,21 @@
 
 import random
 
+import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 import sacrebleu
+from mlflow.data.pandas_dataset import from_pandas
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.significance import PairedTest
 
-from steps.evaluate.scoring import AGAINST_ANSWER, AGAINST_REFERENCE, Metric, mean_of, uncertain
-from steps.evaluate.uncertainty import interval, p_value
+from steps.evaluate.scoring import METRICS as ALL
+from steps.evaluate.scoring import Metric, mean_of, uncertain
+from steps.evaluate.uncertainty import Array, interval, p_value
 
-METRICS = {metric.name: metric for metric in (*AGAINST_ANSWER, *AGAINST_REFERENCE)}
+METRICS = {metric.name: metric for metric in ALL}
 WORDS = [
     "The",
     "capital",
@@ -40,8 +44,12 @@ def texts(seed: int, changed: float) -> tuple[list[str], list[str]]:
     return answers, expected
 
 
+def rows(metric: Metric, answers: list[str], expected: list[str]) -> Array:
+    return metric.rows(pd.DataFrame({"prediction": answers, "answer": expected}))
+
+
 def figure(metric: Metric, answers: list[str], expected: list[str]) -> float:
-    return float(metric.figure(metric.rows(answers, expected).sum(axis=0)))
+    return float(metric.figure(rows(metric, answers, expected).sum(axis=0)))
 
 
 def test_bleu_is_that_of_sacrebleu() -> None:
@@ -49,8 +57,8 @@ def test_bleu_is_that_of_sacrebleu() -> None:
     metric = METRICS["bleu"]
     whole = sacrebleu.corpus_bleu(answers, [expected]).score
     assert figure(metric, answers, expected) == pytest.approx(whole)
-    rows = [sacrebleu.sentence_bleu(a, [e]).score for a, e in zip(answers, expected, strict=True)]
-    assert metric.figure(metric.rows(answers, expected)).tolist() == pytest.approx(rows)
+    by_row = [sacrebleu.sentence_bleu(a, [e]).score for a, e in zip(answers, expected, strict=True)]
+    assert metric.figure(rows(metric, answers, expected)).tolist() == pytest.approx(by_row)
 
 
 def test_bleu_of_short_right_answers_is_whole() -> None:
@@ -63,7 +71,7 @@ def test_bleu_interval_is_that_of_sacrebleu() -> None:
     """Its own bootstrap, with resamples of its own, gives half the width of the same interval."""
     answers, expected = texts(1, 0.2)
     metric = METRICS["bleu"]
-    low, high = interval(metric.rows(answers, expected), metric.figure, share=False) or (0, 0)
+    low, high = interval(rows(metric, answers, expected), metric.figure, share=False) or (0, 0)
     theirs = BLEU().corpus_score(answers, [expected], n_bootstrap=4000)
     assert (high - low) / 2 == pytest.approx(theirs._ci, rel=0.1)  # type: ignore[attr-defined]
     assert low < theirs.score < high
@@ -83,16 +91,16 @@ def test_bleu_is_tested_as_sacrebleu_does(monkeypatch: pytest.MonkeyPatch) -> No
     )
     ((_, results),) = [item for item in tested()[1].items() if item[0] == "BLEU"]
     metric = METRICS["bleu"]
-    p = p_value(metric.rows(ours, expected), metric.rows(theirs, expected), metric.figure)
+    p = p_value(rows(metric, ours, expected), rows(metric, theirs, expected), metric.figure)
     assert p == pytest.approx(results[1].p_value, abs=0.03)
 
 
 def test_rouge_l_is_that_of_rouge_score() -> None:
     answers, expected = texts(2, 0.3)
     scorer = RougeScorer(["rougeL"])
-    rows = [scorer.score(e, a)["rougeL"].fmeasure for a, e in zip(answers, expected, strict=True)]
+    by_row = [scorer.score(e, a)["rougeL"].fmeasure for a, e in zip(answers, expected, strict=True)]
     metric = METRICS["rouge_l"]
-    assert metric.figure(metric.rows(answers, expected)).tolist() == pytest.approx(rows)
+    assert metric.figure(rows(metric, answers, expected)).tolist() == pytest.approx(by_row)
 
 
 def test_rouge_l_knows_other_alphabets() -> None:
@@ -113,17 +121,51 @@ def test_a_metric_of_ones_own_is_a_mean() -> None:
     assert asked == ["a", "abc"]
 
 
-def test_uncertainty_of_a_flavor_and_its_reference() -> None:
+@pytest.fixture
+def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A model's table beside its reference's, and that one."""
     answers, expected = texts(1, 0.2)
     reference = texts(1, 0.1)[0]
-    metrics = (*AGAINST_ANSWER, *AGAINST_REFERENCE)
-    found = uncertain(metrics, answers, expected, reference)
+    chance = random.Random(5)  # noqa: S311
+    theirs = pd.DataFrame({"prediction": reference, "answer": expected})
+    theirs["logprob"] = [-2 * chance.random() for _ in expected]
+    theirs["tokens"] = [len(text.split()) for text in expected]
+    ours = theirs.assign(prediction=answers, logprob=theirs["logprob"] - 0.5)
+    shared = [float(chance.random()) for _ in expected]
+    return ours.assign(reference=reference, same_until=shared), theirs
+
+
+def test_uncertainty_of_a_model_and_its_reference(
+    tables: tuple[pd.DataFrame, pd.DataFrame],
+) -> None:
+    ours, theirs = tables
+    found = uncertain(ALL, ours, theirs)
     assert set(found.intervals) == set(METRICS)
-    assert set(found.p_values) == {metric.name for metric in AGAINST_ANSWER}
+    assert set(found.p_values) == {metric.name for metric in ALL if not metric.of_reference}
     assert found.p_values["token_f1"] < 0.05
+    assert found.p_values["perplexity"] < 0.001
     for name, (low, high) in found.intervals.items():
-        others = reference if METRICS[name] in AGAINST_REFERENCE else expected
-        assert low <= figure(METRICS[name], answers, others) <= high
-    alone = uncertain(AGAINST_ANSWER, answers, expected, None)
+        metric = METRICS[name]
+        assert low <= float(metric.figure(metric.rows(ours).sum(axis=0))) <= high
+    own = [metric for metric in ALL if metric.measured(theirs)]
+    assert {metric.name for metric in own} == set(METRICS) - {"agreement", "shared_prefix"}
+    alone = uncertain(own, theirs, None)
     assert alone.p_values == {}
     assert np.isfinite(list(alone.intervals.values())).all()
+
+
+def test_mlflow_computes_the_same_figures(
+    tracking: str, tables: tuple[pd.DataFrame, pd.DataFrame]
+) -> None:
+    """Each through the real `mlflow.models.evaluate`, whatever columns it reads."""
+    ours, _ = tables
+    with mlflow.start_run():
+        evaluated = mlflow.models.evaluate(
+            data=from_pandas(ours, targets="answer", predictions="prediction"),
+            extra_metrics=[metric.mlflow() for metric in ALL],
+        )
+    for metric in ALL:
+        whole = float(metric.figure(metric.rows(ours).sum(axis=0)))
+        assert evaluated.metrics[metric.name] == pytest.approx(whole), metric.name
+        scores = evaluated.tables["eval_results_table"][f"{metric.name}/score"]
+        assert list(scores) == pytest.approx(metric.figure(metric.rows(ours)).tolist())

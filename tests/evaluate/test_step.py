@@ -9,25 +9,32 @@ import pytest
 
 from steps.common import config as configs
 from steps.common import results, rows, runs
+from steps.common.paths import PROJECT
 from steps.common.step import Step, run
+from steps.convert.result import OnnxModel
 from steps.evaluate.__main__ import evaluate
 from steps.evaluate.result import Evaluation
-from steps.log_genai.result import GenaiModel
-from steps.log_transformers.result import TransformersModel
-from tests.evaluate.test_measure import CHAT, HERE
+from steps.measure.__main__ import measure
+from steps.measure.result import Measurements
 from tests.evaluate.test_result import COLUMNS
+from tests.measure.logged import log
+
+TINY_PHI3 = PROJECT / "bundled" / "tiny_phi3"
 
 
-def logged_parrot(_: Step, kind: Any) -> TransformersModel | GenaiModel:
-    """Log the parrot as the model of a flavor: what `Step.ensure` is in these tests."""
-    info = mlflow.pyfunc.log_model(
-        name=kind.flavor,
-        python_model=str(HERE / "chat_model.py"),
-        signature=CHAT,
-        pip_requirements=["mlflow"],
-    )
-    model: TransformersModel | GenaiModel = kind(info.model_uri, info.model_id, 5_000_000)
-    return model
+def of_parrots(step: Step, kind: Any) -> Any:
+    """Return what two parrots say: what `Step.ensure` is in these tests."""
+    return _ensured(step, kind, "chat_model.py")
+
+
+def of_recorders(step: Step, kind: Any) -> Any:
+    return _ensured(step, kind, "recording_model.py")
+
+
+def _ensured(step: Step, kind: Any, code: str) -> Any:
+    if kind is Measurements:
+        return measure(step)
+    return OnnxModel(str(TINY_PHI3)) if kind is OnnxModel else log(kind, code)
 
 
 def no_model(_: Step, kind: Any) -> Any:
@@ -35,7 +42,7 @@ def no_model(_: Step, kind: Any) -> Any:
 
 
 def test_comparison(tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Step, "ensure", logged_parrot)
+    monkeypatch.setattr(Step, "ensure", of_parrots)
     answers = [("one two", "one two"), ("three four", "three five")]
     file = tmp_path / "rows.jsonl"
     file.write_text("\n".join(json.dumps({"question": q, "answer": a}) for q, a in answers))
@@ -83,16 +90,7 @@ def test_comparison(tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_both_flavors_get_the_same_conversation(
     tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def logged_recorder(_: Step, kind: Any) -> Any:
-        info = mlflow.pyfunc.log_model(
-            name=kind.flavor,
-            python_model=str(HERE / "recording_model.py"),
-            signature=CHAT,
-            pip_requirements=["mlflow"],
-        )
-        return kind(info.model_uri, info.model_id, 1)
-
-    monkeypatch.setattr(Step, "ensure", logged_recorder)
+    monkeypatch.setattr(Step, "ensure", of_recorders)
     (tmp_path / "rows.csv").write_text("question,answer\none?,1\ntwo?,2\n")
     (tmp_path / "shots.jsonl").write_text('{"question": "zero?", "answer": "0"}')
     arguments = [f"evaluation.data={tmp_path}/rows.csv", "evaluation.system=Count, please."]
@@ -105,10 +103,7 @@ def test_both_flavors_get_the_same_conversation(
     for child in children:
         table = mlflow.artifacts.load_dict(f"runs:/{child.info.run_id}/eval_results_table.json")
         records = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
-        assert [each["question"] for each in records] == [
-            "one? In digits:",
-            "two? In digits:",
-        ]
+        assert {each["question"] for each in records} == {"one? In digits:", "two? In digits:"}
         recorded.append([json.loads(each["prediction"]) for each in records])
     transformers, genai = recorded
     assert transformers == genai
@@ -123,7 +118,7 @@ def test_both_flavors_get_the_same_conversation(
 def test_a_metric_of_ones_own_is_part_of_the_comparison(
     tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Step, "ensure", logged_parrot)
+    monkeypatch.setattr(Step, "ensure", of_parrots)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "my_metrics.py").write_text(
         "def words(answer, expected):\n    return len(answer.split())\n"
@@ -146,7 +141,7 @@ def test_a_metric_of_ones_own_is_part_of_the_comparison(
     by_name = dict(zip(rows["columns"], zip(*rows["data"], strict=True), strict=True))
     assert by_name["words/score"] == (1, 3)
     assert by_name["contains/score"] == (0, 1)
-    assert by_name["first_diverging_word"] == (None, None)
+    assert by_name["first_diverging_token"] == (None, None)
     assert "| `words` | 2 (1 to 3) |" in mlflow.artifacts.load_text(
         f"runs:/{parent.info.run_id}/comparison.md"
     )
@@ -155,7 +150,6 @@ def test_a_metric_of_ones_own_is_part_of_the_comparison(
 @pytest.mark.parametrize(
     ("argument", "reason"),
     [
-        ("target=cuda_int4", "no cuda provider"),
         ("evaluation.data=rows.jsonl", "line 1: no answer"),
     ],
 )
@@ -192,7 +186,7 @@ def test_a_metric_that_fails_on_an_answer_is_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(Step, "ensure", logged_parrot)
+    monkeypatch.setattr(Step, "ensure", of_parrots)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "picky_metrics.py").write_text("def picky(a, e):\n    return 1 / (a == e)\n")
     file = tmp_path / "rows.jsonl"

@@ -61,7 +61,9 @@ class EvaluationData:
 
     The rows are in a file, `data` (relative to the project), or in a `dataset` of the hub. system:
     text of the system message; template: the user message, with `{question}` in it; examples: a
-    file of further rows, sent as earlier turns of user and assistant.
+    file of further rows, sent as earlier turns of user and assistant; seed: of the random choices
+    of every answer, where the model samples; model_uri: a logged chat model, evaluated alone in
+    place of the two flavors.
     """
 
     data: str | None = None
@@ -71,6 +73,8 @@ class EvaluationData:
     template: str | None = None
     examples: str | None = None
     limit: int | None = None
+    seed: int | None = 0
+    model_uri: str | None = None
     metrics: list[str] = field(default_factory=list)  # see `user_metrics`
 
     def problems(self) -> Iterator[str]:
@@ -101,6 +105,8 @@ class EvaluationData:
                     f"evaluation.metrics={self.metrics}: {name!r} names no function: give "
                     "module:function, e.g. [my_package.my_module:my_function]"
                 )
+        if self.seed is not None and not 0 <= self.seed < 2**32:
+            yield f"evaluation.seed={self.seed}: must be from 0 to 4294967295, or null for none"
         if self.limit is not None and self.limit < 1:
             yield f"evaluation.limit={self.limit}: must be at least 1, or null for all rows"
 

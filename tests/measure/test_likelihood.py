@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from steps.common.paths import PROJECT
 from steps.common.rows import Row
-from steps.evaluate.asking import ask
-from steps.evaluate.perplexity import perplexity, scorer
-from tests.evaluate.test_measure import asked
+from steps.measure.asking import ask
+from steps.measure.likelihood import scorer
+from tests.measure.test_turns import asked
 
 # The import of transformers is slow: one process for all that need it.
 pytestmark = pytest.mark.usefixtures("tracking")
@@ -24,14 +24,6 @@ ROWS = [
     asked("What is the capital of France?", answer="The capital of France is Paris."),
     asked("Of France?", "Paris.", "And of Italy?", answer="It may be Rome."),
 ]
-
-
-def test_perplexity_is_over_all_tokens_not_over_rows() -> None:
-    scores = {"short": (math.log(1 / 2), 1), "long": (3 * math.log(1 / 8), 3)}
-    rows = [asked("?", answer="short"), asked("?", answer="long")]
-    # (1/2 * 1/8 * 1/8 * 1/8) ** (-1/4) = 2 ** (10/4)
-    assert perplexity(lambda _, answer: scores[answer], rows) == pytest.approx(2**2.5)
-    assert perplexity(lambda _, answer: (0.0, 0), rows) is None
 
 
 def test_the_template_alone_writes_the_bos_token(tmp_path: Path) -> None:
@@ -75,22 +67,25 @@ def test_transformers_flavor_is_asked_and_scored(
     assert ask(model, ROWS[0].messages, max_tokens=1).completion_tokens == 1
     score = scorer(model)
     assert score is not None
-    assert perplexity(score, ROWS) == pytest.approx(_independent_perplexity(ROWS), rel=1e-4)
+    told = [score(row.messages, row.answer) for row in ROWS]
+    logprobs, tokens = zip(*told, strict=True)
+    assert logprobs == pytest.approx(_independent_logprobs(ROWS), rel=1e-4)
+    assert min(tokens) > 1
 
 
-def _independent_perplexity(rows: list[Row]) -> float:
-    """Return exp of the mean loss, as transformers computes it where labels are masked."""
+def _independent_logprobs(rows: list[Row]) -> list[float]:
+    """Return them from the mean loss, as transformers computes it where labels are masked."""
     tokenizer = AutoTokenizer.from_pretrained(TINY_PHI3)
     model: Any = AutoModelForCausalLM.from_pretrained(TINY_PHI3)
-    loss, count = 0.0, 0
+    logprobs = []
     for row in rows:
         prompt = tokenizer.apply_chat_template(row.messages, add_generation_prompt=True)
         answer = tokenizer.encode(row.answer, add_special_tokens=False)
         labels = torch.tensor([[-100] * len(prompt) + answer])
         with torch.no_grad():
             mean = model(torch.tensor([prompt + answer]), labels=labels).loss
-        loss, count = loss + float(mean) * len(answer), count + len(answer)
-    return math.exp(loss / count)
+        logprobs.append(-float(mean) * len(answer))
+    return logprobs
 
 
 def _loaded(pipeline: Any) -> Any:

@@ -1,19 +1,19 @@
-"""Perplexity of the reference answers: how little a model is surprised by what it should say.
+"""How likely a model finds the expected answers, token by token.
 
-It is exp(-(sum of the log-probabilities) / tokens) over the tokens of all answers, each given its
-conversation in the chat template and the answer's tokens before. Prompt and answer are tokenized
-apart and joined, without special tokens added: both flavors score the same ids, and it is the
-template that writes a BOS token where the model wants one.
+The log-probability of an answer is the sum of those of its tokens, each given its conversation in
+the chat template and the answer's tokens before. Prompt and answer are tokenized apart and joined,
+without special tokens added: both flavors score the same ids, and it is the template that writes a
+BOS token where the model wants one.
 """
 
 import functools
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
+from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
 
-from steps.common.rows import Message, Row
+from steps.common.rows import Message
 
 Score = Callable[[list[Message], str], tuple[float, int]]
 """From messages and an answer to its sum of log-probabilities (natural) and number of tokens."""
@@ -26,15 +26,12 @@ def scorer(model: PyFuncModel) -> Score | None:
     """
     if "transformers" in model.metadata.flavors:
         return functools.partial(_score_with_pipeline, model.get_raw_model())
-    score: Score | None = getattr(model.unwrap_python_model(), "score", None)
+    try:
+        own = model.unwrap_python_model()
+    except MlflowException:  # a flavor that is no Python model
+        return None
+    score: Score | None = getattr(own, "score", None)
     return score
-
-
-def perplexity(score: Score, rows: Iterable[Row]) -> float | None:
-    """Return the perplexity of the rows' answers; None if they have no tokens."""
-    scores = [score(row.messages, row.answer) for row in rows]
-    tokens = sum(count for _, count in scores)
-    return math.exp(-sum(logprob for logprob, _ in scores) / tokens) if tokens else None
 
 
 def _score_with_pipeline(

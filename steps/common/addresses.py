@@ -1,0 +1,21 @@
+"""Addresses of MLflow models that a user gives: `models:/...`, `runs:/...` or a folder."""
+
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+
+from steps.common.errors import BadArguments
+
+
+def read(key: str, address: str) -> Model:
+    """Return what MLflow notes of the model at an address.
+
+    key: the option that holds it, for the message. Raises BadArguments where there is no model.
+    """
+    try:
+        return Model.load(address)
+    except (MlflowException, OSError) as error:
+        raise BadArguments(
+            f"{key}={address!r}: no model can be read there ({str(error).splitlines()[0]}); give "
+            "the address of a logged one, such as models:/NAME/VERSION, models:/NAME@ALIAS or "
+            "models:/m-..."
+        ) from error

@@ -1,0 +1,68 @@
+"""What a model answered, as a table: a line per row of the evaluation data.
+
+`question`, `answer` (the expected one) and `prediction`; what it cost, as in `Answer`; `logprob`
+and `tokens` of the expected answer, where the model tells. Beside a reference also its answer,
+`reference`, the position of the `first_diverging_token`, from 1, of the two texts as the model's
+tokenizer parts them, and `same_until`, the tokens before that one as a share of the longer text.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from tokenizers import Tokenizer
+
+from steps.common.rows import Row
+from steps.evaluate import metrics
+from steps.measure.measurement import Measurement
+
+
+def alone(measurement: Measurement, rows: Sequence[Row]) -> pd.DataFrame:
+    """Return the table of a model by itself."""
+    asked = pd.DataFrame([{"question": row.question, "answer": row.answer} for row in rows])
+    answers = pd.DataFrame([dataclasses.asdict(answer) for answer in measurement.answers])
+    table = asked.join(answers.rename(columns={"text": "prediction"}))
+    if told := measurement.likelihoods:
+        table["logprob"] = [each.logprob for each in told]
+        table["tokens"] = [each.tokens for each in told]
+    return table
+
+
+def beside(table: pd.DataFrame, reference: pd.DataFrame, tokenizer: Path) -> pd.DataFrame:
+    """Return the table of a model with the answers of the reference, and where they part.
+
+    tokenizer: the tokenizer.json of both.
+    """
+    encode = Tokenizer.from_file(str(tokenizer)).encode_batch
+    ours, theirs = (
+        [each.ids for each in encode(list(texts), add_special_tokens=False)]
+        for texts in (table["prediction"], reference["prediction"])
+    )
+    parted = list(map(metrics.first_diverging, ours, theirs))
+    return table.assign(
+        reference=reference["prediction"],
+        first_diverging_token=pd.array(parted, dtype="Int64"),
+        same_until=list(map(metrics.shared_prefix, ours, theirs)),
+    )
+
+
+def worst_first(table: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with the rows first where it is most behind the reference.
+
+    By exact match, then token F1, then the log-probability of the expected answer.
+    """
+    drops = pd.DataFrame(
+        {
+            name: _scores(reference, score) - _scores(table, score)
+            for name, score in (("exact", metrics.exact_match), ("f1", metrics.token_f1))
+        }
+    )
+    if "logprob" in table and "logprob" in reference:
+        drops["logprob"] = reference["logprob"] - table["logprob"]
+    return table.loc[drops.sort_values(list(drops), ascending=False, kind="stable").index]
+
+
+def _scores(table: pd.DataFrame, score: metrics.TextScore) -> pd.Series:
+    pairs = zip(table["prediction"], table["answer"], strict=True)
+    return pd.Series([score(*pair) for pair in pairs])

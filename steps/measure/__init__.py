@@ -1,0 +1,1 @@
+"""Ask the models every row, and keep what they answer and what it costs."""

@@ -1,0 +1,40 @@
+"""Ask both flavors every row, side by side, and keep their answers and what they cost.
+
+mlflow run . -e measure --env-manager uv -P target=cpu_int8
+python -m steps.measure target=cpu_int8 evaluation.limit=20
+"""
+
+import dataclasses
+
+import mlflow
+
+from steps.common import machine, providers, rows
+from steps.common.step import Step, run_step
+from steps.log_genai.result import GenaiModel
+from steps.log_transformers.result import TransformersModel
+from steps.measure import turns
+from steps.measure.models import MeasuredModel
+from steps.measure.result import FILE, PACKAGES, Measurements
+
+
+def measure(step: Step) -> Measurements:
+    """Make sure of the models, ask them every row, and log what comes of it."""
+    config = step.config.evaluation
+    questions = rows.read(step.config)
+    made_on = machine.facts(PACKAGES)
+    mlflow.log_params({f"machine.{name}": told for name, told in made_on.items()})
+    measured = turns.measure(_models(step), questions, config.seed)
+    mlflow.log_dict({"models": [dataclasses.asdict(each) for each in measured]}, FILE)
+    return Measurements(step.run.info.run_id, made_on)
+
+
+def _models(step: Step) -> list[MeasuredModel]:
+    """Return the model that is asked for by its address, or both flavors, the reference first."""
+    if address := step.config.evaluation.model_uri:
+        return [MeasuredModel.at(address)]
+    providers.check(step.config.target)
+    return [MeasuredModel.of(step.ensure(kind)) for kind in (TransformersModel, GenaiModel)]
+
+
+if __name__ == "__main__":
+    run_step("measure", measure)

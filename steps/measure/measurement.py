@@ -1,0 +1,56 @@
+"""What measuring one model gives."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from steps.measure.models import MeasuredModel
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A model's answer to one question; None is what was not measured or not told.
+
+    `first_token_s` is the latency of the same request for one token: the public interface does
+    not stream, and a request that ends with its first token takes exactly the time to it.
+    """
+
+    text: str
+    latency_s: float
+    first_token_s: float | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """How likely a model finds a text: the sum of its tokens' natural log-probabilities."""
+
+    logprob: float
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One model, measured in a process of its own: an answer a row.
+
+    `likelihoods` are those of the expected answers, a row each; None where the model tells none.
+    """
+
+    model: MeasuredModel
+    load_s: float
+    peak_rss_bytes: int | None
+    answers: tuple[Answer, ...]
+    likelihoods: tuple[Likelihood, ...] | None
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Self:
+        """Return the measurement that a JSON object holds."""
+        told = fields["likelihoods"]
+        return cls(
+            **fields
+            | {
+                "model": MeasuredModel(**fields["model"]),
+                "answers": tuple(Answer(**answer) for answer in fields["answers"]),
+                "likelihoods": None if told is None else tuple(Likelihood(**each) for each in told),
+            }
+        )

@@ -1,0 +1,49 @@
+"""What measure hands on."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import mlflow
+from mlflow.exceptions import MlflowException
+
+from steps.common.results import Result, Stale
+from steps.log_genai.result import GenaiModel
+from steps.log_transformers.result import TransformersModel
+from steps.measure.measurement import Measurement
+
+PACKAGES = ("mlflow", "onnxruntime", "onnxruntime-genai", "torch", "transformers")
+"""What shapes an answer, or how long it takes."""
+
+FILE = "measurements.json"
+
+
+@dataclass(frozen=True)
+class Measurements(Result):
+    """Where the answers of each model to every row are kept: `measurements.json` of a run.
+
+    machine: what they were measured on, by name, in words.
+    """
+
+    step: ClassVar = "measure"
+    reads: ClassVar = (
+        *("evaluation.data", "evaluation.dataset", "evaluation.columns", "evaluation.limit"),
+        *("evaluation.system", "evaluation.template", "evaluation.examples"),
+        *("evaluation.seed", "evaluation.model_uri"),
+    )
+    consumes: ClassVar = (TransformersModel, GenaiModel)
+    packages: ClassVar = PACKAGES
+
+    run_id: str
+    machine: dict[str, str]
+
+    def check(self) -> None:
+        """Raise Stale unless the run still has its answers."""
+        try:
+            self.load()
+        except (MlflowException, OSError) as error:
+            raise Stale(f"the answers of run {self.run_id} are not there any more") from error
+
+    def load(self) -> tuple[Measurement, ...]:
+        """Return the measurement of each model, the reference first."""
+        told = mlflow.artifacts.load_dict(f"runs:/{self.run_id}/{FILE}")
+        return tuple(Measurement.from_json(each) for each in told["models"])

@@ -1,0 +1,147 @@
+"""Measure models side by side: each in a process of its own, in turns of a few rows.
+
+A process of its own makes memory and load time the model's alone. A machine that is shared changes
+its speed within seconds: in turns that hits all models alike. The order changes with every turn,
+so that none always comes after the same one.
+"""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from rich.progress import Progress, TaskID
+
+from steps.common import child, console
+from steps.common.errors import UserError
+from steps.common.rows import Row
+from steps.measure.measurement import Answer, Likelihood, Measurement
+from steps.measure.models import MeasuredModel
+
+_ROWS_PER_TURN = 8
+
+
+def measure(
+    models: Sequence[MeasuredModel], rows: Sequence[Row], seed: int | None = None
+) -> tuple[Measurement, ...]:
+    """Return what `steps.measure.worker` measures of each model, with progress bars meanwhile.
+
+    All models are loaded, one after another, and stay so; one at a time computes. `seed`: of the
+    random choices of each answer. Raises UserError, naming the model and the last line of its
+    error, where a process fails.
+    """
+    with console.counting() as progress, ExitStack() as stack:
+        workers = [stack.enter_context(_worker(model, rows, seed, progress)) for model in models]
+        for first in range(0, len(rows), _ROWS_PER_TURN):
+            for worker in workers:
+                worker.answer(first, min(first + _ROWS_PER_TURN, len(rows)))
+            workers.reverse()
+        by_model = {worker.model: worker.end() for worker in workers}
+    return tuple(by_model[model] for model in models)
+
+
+class _Worker:
+    """The process of one model: what it is told, what it tells, and how far it is."""
+
+    def __init__(
+        self, model: MeasuredModel, process: subprocess.Popen[str], log: Path, progress: Progress
+    ) -> None:
+        self.model = model
+        self._process, self._log, self._progress = process, log, progress
+        self._answers: list[Answer] = []
+        self._tasks: dict[str, TaskID] = {}
+
+    def load(self, rows: int) -> None:
+        """Wait until the model is loaded and warm."""
+        loading = self._progress.add_task(f"{self.model.flavor} loads", total=None)
+        self._rows, self._load_s = rows, float(self._next()["load_s"])
+        self._progress.update(loading, visible=False)
+
+    def answer(self, first: int, end: int) -> None:
+        """Have it answer the rows from the first to before the end."""
+        self._tell(answer=[first, end])
+        for _ in range(first, end):
+            self._answers.append(Answer(**self._next()["answer"]))
+            self._advance("answers")
+
+    def end(self) -> Measurement:
+        """Have it tell the rest, and return all."""
+        self._tell(end=True)
+        peak = self._next()["peak_rss_bytes"]
+        likelihoods = []
+        while told := self._next(last=True):
+            likelihoods.append(Likelihood(**told["likelihood"]))
+            self._advance("likelihoods")
+        return Measurement(
+            model=self.model,
+            load_s=self._load_s,
+            peak_rss_bytes=peak,
+            answers=tuple(self._answers),
+            likelihoods=tuple(likelihoods) or None,
+        )
+
+    def _tell(self, **turn: Any) -> None:
+        try:
+            print(json.dumps(turn), file=self._process.stdin, flush=True)
+        except BrokenPipeError:  # it has ended: the next line that is missing says why
+            return
+
+    def _next(self, *, last: bool = False) -> dict[str, Any]:
+        """Return what it tells next; nothing where it has ended well and this may be the last."""
+        if self._process.stdout and (line := self._process.stdout.readline()):
+            return dict(json.loads(line))
+        if (status := self._process.wait()) == 0 and last:
+            return {}
+        log = self._log.read_text(errors="replace")
+        raise UserError(
+            f"the {self.model.flavor} model {self.model.model_uri} could not be measured: "
+            f"{child.why_ended(status, log)}"
+        ) from RuntimeError(log)
+
+    def _advance(self, stage: str) -> None:
+        if stage not in self._tasks:
+            name = f"{self.model.flavor} {stage}"
+            self._tasks[stage] = self._progress.add_task(name, total=self._rows)
+        self._progress.advance(self._tasks[stage])
+
+
+@contextmanager
+def _worker(
+    model: MeasuredModel, rows: Sequence[Row], seed: int | None, progress: Progress
+) -> Iterator[_Worker]:
+    """Start the process and load the model; its chatter goes to a log, and it ends with this."""
+    job = {
+        "model_uri": model.model_uri,
+        "seed": seed,
+        "rows": [dataclasses.asdict(row) for row in rows],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        scratch, log = Path(folder), Path(folder, "log")
+        (scratch / "job.json").write_text(json.dumps(job))
+        environment = child.environment(
+            MLFLOW_TRACKING_URI=mlflow.get_tracking_uri(),
+            TMPDIR=folder,  # a copy of a model from a remote server goes with this folder
+        )
+        with (
+            log.open("w") as errors,
+            subprocess.Popen(
+                [sys.executable, "-m", "steps.measure.worker", str(scratch / "job.json")],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=environment,
+                text=True,
+            ) as process,
+        ):
+            worker = _Worker(model, process, log, progress)
+            try:
+                worker.load(len(rows))
+                yield worker
+            finally:
+                process.kill()

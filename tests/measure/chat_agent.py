@@ -1,0 +1,21 @@
+"""MLflow's ChatAgent, which says the last message back in capitals."""
+
+import mlflow
+from mlflow.pyfunc.model import ChatAgent
+from mlflow.types.agent import ChatAgentMessage, ChatAgentResponse, ChatContext
+
+
+class Herald(ChatAgent):
+    def predict(
+        self,
+        messages: list[ChatAgentMessage],
+        context: ChatContext | None = None,
+        custom_inputs: dict[str, object] | None = None,
+    ) -> ChatAgentResponse:
+        said = str(messages[-1].content).upper()
+        return ChatAgentResponse(
+            messages=[ChatAgentMessage(id="1", role="assistant", content=said)]
+        )
+
+
+mlflow.models.set_model(Herald())

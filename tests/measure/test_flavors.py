@@ -1,0 +1,51 @@
+"""Both flavors of the bundled model, asked the same questions side by side."""
+
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from steps.common import config as configs
+from steps.common import rows
+from steps.log_genai.__main__ import log_genai
+from steps.log_genai.result import GenaiModel
+from steps.log_transformers.__main__ import log_transformers
+from steps.log_transformers.result import TransformersModel
+from steps.measure.models import MeasuredModel
+from steps.measure.turns import measure
+from tests.flavors import AStep
+
+
+def test_greedy_answers_at_fp32_are_the_same_on_the_whole_bundled_set(
+    pipeline: TransformersModel, chat: GenaiModel
+) -> None:
+    questions = rows.read(configs.load(["target=cpu_fp32"]))
+    models = [MeasuredModel.of(pipeline), MeasuredModel.of(chat)]
+    transformers, genai = measure(models, questions)
+    assert len(questions) == 195
+    assert [a.text for a in genai.answers] == [a.text for a in transformers.answers]
+    counts = [
+        [answer.completion_tokens for answer in each.answers] for each in (transformers, genai)
+    ]
+    assert counts[0] == counts[1]
+    assert genai.likelihoods and transformers.likelihoods
+    for ours, theirs in zip(genai.likelihoods, transformers.likelihoods, strict=True):
+        assert ours.logprob == pytest.approx(theirs.logprob, abs=1e-3)
+        assert ours.tokens == theirs.tokens
+
+
+def test_with_a_seed_runs_repeat(weights: Path, onnx: Path, experiment: str) -> None:
+    hot = ("generation=sampling", "generation.temperature=2.0", "generation.max_new_tokens=8")
+    config = configs.load(hot)
+    questions = rows.read(config)[:3]
+    with mlflow.start_run(experiment_id=experiment):
+        models = [
+            MeasuredModel.of(log_transformers(AStep(config, weights))),
+            MeasuredModel.of(log_genai(AStep(config, onnx))),
+        ]
+    first, again, other = (
+        [[answer.text for answer in each.answers] for each in measure(models, questions, seed)]
+        for seed in (7, 7, 8)
+    )
+    assert first == again
+    assert all(one != another for one, another in zip(first, other, strict=True))
