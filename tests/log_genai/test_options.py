@@ -17,6 +17,15 @@ SCHEMA = {
     "additionalProperties": False,
 }
 AS_SCHEMA = {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA}}
+NESTED = {
+    "type": "object",
+    "properties": {
+        "cities": {"type": "array", "items": SCHEMA, "minItems": 2, "maxItems": 3},
+        "years": {"type": "array", "items": {"enum": [1789, 1871, 1958]}, "maxItems": 3},
+    },
+    "required": ["cities", "years"],
+    "additionalProperties": False,
+}
 
 
 def text(model: PyFuncModel, **options: Any) -> str:
@@ -86,6 +95,24 @@ def test_an_answer_keeps_to_a_schema(pyfunc: PyFuncModel, options: dict[str, Any
     assert answer.keys() == {"city", "sure"}
     assert answer["city"] in ("Paris", "Rome")
     assert isinstance(answer["sure"], bool)
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 1.0, "seed": 3}])
+@pytest.mark.parametrize("schema", [NESTED, {"$defs": {"it": NESTED}, "$ref": "#/$defs/it"}])
+def test_an_answer_that_keeps_to_a_schema_is_compact_and_whole(
+    pyfunc: PyFuncModel, schema: dict[str, Any], options: dict[str, Any]
+) -> None:
+    kind = {"type": "json_schema", "json_schema": {"schema": schema}}
+    answer = text(pyfunc, response_format=kind, max_tokens=120, **options)
+
+    assert answer == json.dumps(json.loads(answer), separators=(",", ":"))
+
+
+def test_a_schema_may_have_its_own_way_with_blanks(pyfunc: PyFuncModel) -> None:
+    loose = {**NESTED, "x-guidance": {"whitespace_flexible": True}}
+    kind = {"type": "json_schema", "json_schema": {"schema": loose}}
+
+    assert text(pyfunc, response_format=kind, max_tokens=120).split(maxsplit=1)[1:]
 
 
 def test_a_seed_and_a_penalty_hold_for_an_answer_that_keeps_to_a_schema(

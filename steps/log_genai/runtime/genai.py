@@ -27,6 +27,9 @@ READ_TOKENS = 1536
 # A generator reserves the KV cache of all its rows up to the longest they may become.
 CACHE_BYTES = 2 * 2**30
 
+# Else llguidance takes blanks around any value, and a model may go on with them to the last token.
+_COMPACT = {"x-guidance": {"whitespace_flexible": False}}
+
 # The KV cache of these types is computed anew where a text grows beyond this length, since their
 # rotary embedding has other factors there: GenAI 0.15 does so for a single row only.
 _LONGROPE_TYPES, _LONGROPE_LENGTH = ("phi3", "phimoe"), 4096
@@ -182,7 +185,7 @@ def _guided(model: og.Model, params: og.GeneratorParams, schema: str | None) -> 
     if schema is None:
         return og.Generator(model, params)
     try:
-        params.set_guidance("json_schema", schema)
+        params.set_guidance("json_schema", json.dumps(_COMPACT | json.loads(schema)))
         return og.Generator(model, params)
     except RuntimeError as error:
         refuse(f"response_format: the runtime cannot follow this schema: {error}")
