@@ -15,8 +15,8 @@ from hydra.errors import HydraException
 
 from steps.common.errors import BadArguments
 
-ANY_NAME = "NAME"
-"""The part of a valid key that stands for any name, as in `registry.gate.NAME.min`."""
+ANY_NAME = "<column>"
+"""The part of a valid key that stands for any name, as in `registry.gate.<column>.min`."""
 
 _HYDRA_FLAGS = frozenset({"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"})
 _QUOTED = re.compile(r"""(['"])(\\.|(?!\1)[^\\])*\1""", re.DOTALL)
@@ -140,13 +140,21 @@ def _problems(
     elif key in groups:
         choice = str(override.value())
         if choice not in groups[key]:
-            yield _unknown(f"{key}={choice}", f"{key} can be", choice, groups[key])
+            unknown = f"{key}={choice}: unknown.{did_you_mean(choice, groups[key])}"
+            yield f"{unknown} Here {key} can be {', '.join(groups[key])}."
     elif key not in keys and not _is_named(key, keys):
-        yield _unknown(key, "the keys are", key, [*groups, *keys])
+        yield _unknown_key(key, [*groups, *keys])
     elif key in lists and not isinstance(override.value(), list):
         example = override.value() if isinstance(override.value(), str) else ""
         yield f"{override.input_line}: a list is wanted, give {key}=[{example}]"
 
 
-def _unknown(what: str, intro: str, given: str, valid: list[str]) -> str:
-    return f"{what}: unknown.{did_you_mean(given, valid)} Here {intro} {', '.join(sorted(valid))}."
+def _unknown_key(key: str, valid: Sequence[str]) -> str:
+    """Return what to say of an unknown key: the valid ones are those of its section, if any is."""
+    section = key.partition(".")[0]
+    near = [known for known in valid if known.startswith(f"{section}.")]
+    unknown = f"{key}: unknown.{did_you_mean(key, near or valid)}"
+    if near:
+        return f"{unknown} In {section} the keys are {', '.join(sorted(near))}."
+    sections = sorted({known.partition(".")[0] for known in valid})
+    return f"{unknown} A key is, or begins with, one of {', '.join(sections)}."

@@ -219,8 +219,8 @@ def test_a_model_is_named_after_its_id_or_folder(tmp_path: Path) -> None:
     ("overrides", "said"),
     [
         (["target=cpu_int3"], "Did you mean cpu_int[48]?.*cpu_fp32, cpu_int4, cpu_int8, cuda_fp16"),
-        (["generation.temprature=1"], "Did you mean generation.temperature?.*the keys are"),
-        (["modle=tiny_phi3"], "Did you mean model?"),
+        (["generation.temprature=1"], "Did you mean generation.temperature?"),
+        (["modle=tiny_phi3"], "Did you mean model?.*one of evaluation, exporter, generation, log"),
         (["generation.temperature=warm"], "generation.temperature: Value 'warm'"),
         (["generation.temperature=3"], "generation.temperature=3.0: must be between 0 and 2"),
         (["generation.top_p=0"], "generation.top_p=0.0: must be above 0"),
@@ -257,7 +257,7 @@ def test_a_model_is_named_after_its_id_or_folder(tmp_path: Path) -> None:
         (["registry.alias=v12"], "registry.alias='v12': MLflow reserves"),
         (["registry.alias=champion"], "registry.alias=champion: .* set registry.promote=true"),
         (["registry.promote=maybe"], "registry.promote: Value 'maybe'"),
-        (["registry.gate.n.mim=1"], "Did you mean registry.gate.NAME.min?.*registry.gate.NAME.max"),
+        (["registry.gate.n.mim=1"], "Did you mean registry.gate.<column>.min?"),
         (["registry.gate={}"], "registry.gate: unknown"),
         (["registry.gate.exact_match={min: 1}"], "registry.gate.exact_match: unknown"),
         (["registry.gate.token_f1.min=high"], "registry.gate.token_f1.min: Value 'high'"),
@@ -273,6 +273,22 @@ def test_a_model_is_named_after_its_id_or_folder(tmp_path: Path) -> None:
 def test_what_cannot_be_used_is_refused(overrides: list[str], said: str) -> None:
     with pytest.raises(BadArguments, match=said):
         load(overrides)
+
+
+def test_of_an_unknown_key_those_of_its_section_are_named() -> None:
+    with pytest.raises(BadArguments) as refusal:
+        load(["registry.gaet.x=1", "generation.temprature=1"])
+
+    of_registry, of_generation = str(refusal.value).splitlines()
+    assert of_registry.endswith(
+        "In registry the keys are registry.alias, registry.gate.<column>.max, "
+        "registry.gate.<column>.max_drop, registry.gate.<column>.min, registry.name, "
+        "registry.promote."
+    )
+    assert of_generation.endswith(
+        "In generation the keys are generation.max_new_tokens, generation.temperature, "
+        "generation.top_p."
+    )
 
 
 def test_all_problems_come_in_one_message() -> None:
