@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from steps.common import config as configs
+from steps.common import overrides
 from tests.project import Workplace
 
 
@@ -20,6 +22,32 @@ def test_hydra_shows_the_config_it_would_run(place: Workplace) -> None:
     shown = yaml.safe_load(done.output)
     assert shown["target"]["quantization"]["bits"] == 8
     assert not (place.folder / "mlflow.db").exists()
+
+
+def test_hydra_shows_what_a_run_makes_of_its_arguments(place: Workplace) -> None:
+    """A threshold of a metric that no file has, and a text that is no Hydra expression."""
+    given = (
+        *("registry.gate.bleu.min=30", "registry.gate.bleu.max=90"),
+        "registry.gate.exact_match.min=0.9",
+        "evaluation.template=Be brief, be exact: {question}",
+    )
+
+    done = place.step("main", *given, "--cfg", "job", "--resolve")
+
+    assert done.status == 0
+    shown = yaml.safe_load(done.output)
+    assert shown == configs.plain(configs.load(overrides.from_arguments(given, configs.TEXTS)))
+    assert shown["registry"]["gate"]["bleu"] == {"min": 30.0, "max": 90.0, "max_drop": None}
+    assert place.step("main", *given, "--help").status == 0
+
+
+def test_hydra_is_asked_of_no_config_that_cannot_be(place: Workplace) -> None:
+    done = place.step("main", "--cfg", "job", "target=cpu_int3", "registry.gaet.x=1")
+
+    assert done.status == 2
+    assert len(done.messages) == 1
+    assert "cpu_int4" in done.errors
+    assert "registry.gaet.x: unknown" in done.errors
 
 
 def test_hydra_shows_its_help(place: Workplace) -> None:

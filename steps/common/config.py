@@ -6,7 +6,7 @@ types cannot say. All problems are gathered into one message.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, cast, get_args, get_origin, get_type_hints
@@ -14,7 +14,7 @@ from typing import Any, cast, get_args, get_origin, get_type_hints
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from steps.common import overrides as command_line
@@ -80,14 +80,11 @@ def load(overrides: Sequence[str]) -> Config:
     Raises BadArguments, with every problem in one message, for a key, choice or value that is
     unknown or cannot be used.
     """
-    keys = list(_keys(Config))
-    command_line.check(overrides, groups(), keys, LISTS)
+    taken = for_hydra(overrides)
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             _refuse_below_null(overrides)
-            changed, named = command_line.split(overrides, keys)
-            composed = _with_named(compose("config", changed), named)
-        config = cast(Config, OmegaConf.to_object(composed))
+            config = cast(Config, OmegaConf.to_object(compose("config", taken)))
     except (HydraException, OmegaConfBaseException) as error:
         raise BadArguments(_reason(error)) from error
     if problems := list(config.problems()):
@@ -95,13 +92,14 @@ def load(overrides: Sequence[str]) -> Config:
     return config
 
 
-def _with_named(composed: DictConfig, named: Mapping[str, Any]) -> DictConfig:
-    """Return the config with entries of dicts that may hold any name; their types are checked."""
-    entries = OmegaConf.create()
-    for key, value in named.items():
-        OmegaConf.update(entries, key, value)
-    OmegaConf.set_struct(composed, False)
-    return cast(DictConfig, OmegaConf.merge(composed, entries))
+def for_hydra(overrides: Sequence[str]) -> list[str]:
+    """Return overrides as Hydra takes them.
+
+    Raises BadArguments, with every problem in one message, for a key or choice that is unknown.
+    """
+    keys = list(_keys(Config))
+    command_line.check(overrides, groups(), keys, LISTS)
+    return command_line.for_hydra(overrides, keys)
 
 
 def _refuse_below_null(overrides: Sequence[str]) -> None:

@@ -7,7 +7,6 @@ turns those pairs into the override `a.b=c` and leaves overrides given by hand a
 import difflib
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
@@ -19,6 +18,7 @@ ANY_NAME = "<column>"
 """The part of a valid key that stands for any name, as in `registry.gate.<column>.min`."""
 
 _HYDRA_FLAGS = frozenset({"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"})
+_OVERRIDE = re.compile(r"[^-=][^=]*=")
 _QUOTED = re.compile(r"""(['"])(\\.|(?!\1)[^\\])*\1""", re.DOTALL)
 _KEY = re.compile(r"[a-z_]\w*(\.[a-z_]\w*)*", re.ASCII | re.IGNORECASE)
 
@@ -51,6 +51,12 @@ def asks_hydra(arguments: Sequence[str]) -> bool:
     return not _HYDRA_FLAGS.isdisjoint(argument.partition("=")[0] for argument in arguments)
 
 
+def parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return of arguments that ask Hydra something its own flags, and the overrides."""
+    given = [argument for argument in arguments if _OVERRIDE.match(argument)]
+    return [argument for argument in arguments if argument not in given], given
+
+
 def check(
     overrides: Sequence[str],
     groups: Mapping[str, list[str]],
@@ -76,31 +82,38 @@ def did_you_mean(given: str, valid: Sequence[str]) -> str:
     return f" Did you mean {close[0]}?" if close else ""
 
 
-def split(overrides: Sequence[str], keys: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-    """Return the overrides that Hydra takes, and by key the values of those with an `ANY_NAME`.
+def for_hydra(overrides: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """Return overrides as Hydra takes them: those with an `ANY_NAME` as a dict that is merged.
 
-    Hydra changes only what is there, and cannot add an entry to a typed dict.
+    `registry.gate.bleu.min=30` gives `++registry.gate={bleu: {min: 30}}`: Hydra cannot change an
+    entry that is not there, nor add one to a typed dict.
     """
-    changed: list[str] = []
-    named: dict[str, Any] = {}
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    for override, parts in zip(overrides, parsed, strict=True):
-        if _is_named(parts.key_or_group, keys):
-            named[parts.key_or_group] = parts.value()
-        else:
-            changed.append(override)
-    return changed, named
+    return [_merged(override, keys) for override in overrides]
 
 
-def _is_named(key: str, keys: Sequence[str]) -> bool:
-    """Return whether a key is one of those with `ANY_NAME`, that name given."""
+def _merged(override: str, keys: Sequence[str]) -> str:
+    key, _, value = override.partition("=")
+    known = _with_any_name(key, keys)
+    if known is None:
+        return override
+    parts, at = key.split("."), known.index(ANY_NAME)
+    entry = value or "''"
+    for part in reversed(parts[at:]):
+        entry = f"{{{part}: {entry}}}"
+    return f"++{'.'.join(parts[:at])}={entry}"
+
+
+def _with_any_name(key: str, keys: Sequence[str]) -> list[str] | None:
+    """Return the parts of the valid key with an `ANY_NAME` that a key is, if it is one."""
     parts = key.split(".")
-    patterns = [known.split(".") for known in keys if ANY_NAME in known.split(".")]
-    return any(
-        len(parts) == len(pattern)
-        and all(known in (part, ANY_NAME) for part, known in zip(parts, pattern, strict=True))
+    patterns = (known.split(".") for known in keys if ANY_NAME in known)
+    fitting = (
+        pattern
         for pattern in patterns
+        if len(parts) == len(pattern)
+        and all(known in (part, ANY_NAME) for part, known in zip(parts, pattern, strict=True))
     )
+    return next(fitting, None)
 
 
 def _override(key: str, value: str, *, is_text: bool) -> str:
@@ -142,7 +155,7 @@ def _problems(
         if choice not in groups[key]:
             unknown = f"{key}={choice}: unknown.{did_you_mean(choice, groups[key])}"
             yield f"{unknown} Here {key} can be {', '.join(groups[key])}."
-    elif key not in keys and not _is_named(key, keys):
+    elif key not in keys and _with_any_name(key, keys) is None:
         yield _unknown_key(key, [*groups, *keys])
     elif key in lists and not isinstance(override.value(), list):
         example = override.value() if isinstance(override.value(), str) else ""

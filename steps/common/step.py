@@ -81,10 +81,7 @@ def run_step(name: str, work: Callable[[Step], Result | None]) -> None:
     (`--help`, `--cfg job`) Hydra answers and nothing runs.
     """
     if overrides.asks_hydra(sys.argv[1:]):
-        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(
-            lambda _: None
-        )()
-        return
+        sys.exit(_ask_hydra(sys.argv[1:]))
     # A step that is cancelled ends as one that is interrupted by the keyboard: its run is KILLED.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run(name, work, sys.argv[1:]))
@@ -108,6 +105,18 @@ def run(name: str, work: Callable[[Step], Result | None], arguments: Sequence[st
     status = _work(work, Step(name, config, tuple(given), run))
     mlflow.end_run(_RUN_STATUS.get(status, "FAILED"))
     return status
+
+
+def _ask_hydra(arguments: Sequence[str]) -> int:
+    """Have Hydra answer its own flags, of the config that a run has; return the exit status."""
+    flags, given = overrides.parted(arguments)
+    try:
+        taken = configs.for_hydra(overrides.from_arguments(given, configs.TEXTS))
+    except UserError as fault:
+        return _report(fault, None)
+    sys.argv[1:] = [*flags, *taken]
+    hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(lambda _: None)()
+    return 0
 
 
 def _work(work: Callable[[Step], Result | None], step: Step) -> int:

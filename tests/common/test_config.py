@@ -262,6 +262,7 @@ def test_a_model_is_named_after_its_id_or_folder(tmp_path: Path) -> None:
         (["registry.gate.exact_match={min: 1}"], "registry.gate.exact_match: unknown"),
         (["registry.gate.token_f1.min=high"], "registry.gate.token_f1.min: Value 'high'"),
         (["registry.gate.n.min=true"], "registry.gate.n.min: Value 'True'"),
+        (["registry.gate.n.min="], "registry.gate.n.min: Value ''"),
         (["registry.gate.n.min=[1]"], "registry.gate.n.min: Value"),
         (["registry.gate.n.min=nan"], "registry.gate.n.min=nan: must be a finite number"),
         (["registry.gate.n.max_drop=-1"], "n.max_drop=-1.0: must be 0 or more"),
