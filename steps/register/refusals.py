@@ -31,7 +31,11 @@ def _metric_problems(gate: Mapping[str, Threshold], own: Sequence[str]) -> Itera
     for metric, threshold in gate.items():
         if metric not in columns:
             hint, valid = did_you_mean(metric, columns), ", ".join(columns)
-            yield f"registry.gate.{metric}: not a figure.{hint} The figures are {valid}."
+            yield (
+                f"registry.gate.{metric}: not a figure.{hint} The figures are {valid}. If "
+                f"{metric} is a metric of your own, name its function in "
+                f"evaluation.metrics=[my_package.my_module:{metric}]"
+            )
         elif metric not in figures and threshold.max_drop is not None:
             yield (
                 f"registry.gate.{metric}.max_drop={threshold.max_drop:g}: bounds and p-values of "

@@ -223,6 +223,7 @@ def test_an_unknown_figure_is_refused_before_any_work(
     said = _said(capsys)
     assert "registry.gate.exact_mach: not a figure. Did you mean exact_match?" in said
     assert "registry.gate.flavor: not a figure. The figures are n, exact_match, " in said
+    assert "If flavor is a metric of your own, name its function in evaluation.metrics=[" in said
 
 
 def test_unity_catalog_wants_three_parts(
