@@ -99,8 +99,9 @@ def _parse(
             rows.append(row)
         problems += [f"{record.place}: {problem}" for problem in found]
     if problems:
+        asked = f"either {columns.question} or {columns.messages}"
         return [], [
-            f"{name}: a row has {columns.question} or {columns.messages}, and {columns.answer}",
+            f"{name}: a row has {columns.answer}, and {asked}",
             *problems[:_MOST_LISTED],
             *([f"and {len(problems) - _MOST_LISTED} more"] if problems[_MOST_LISTED:] else ()),
         ]
