@@ -111,7 +111,7 @@ def container(
 ) -> Iterator[Container]:
     """The registered model of one flavor after another, by the very command of the document."""
     logged = request.getfixturevalue(request.param)
-    versions.add(NAME, ALIAS, logged.model_uri, "", {})
+    versions.put(NAME, ALIAS, logged.model_uri, "", {})
     folder = tmp_path_factory.mktemp("deploy")
     (folder / "deploy").mkdir()
     (folder / "deploy" / "request.json").write_bytes((DEPLOY / "request.json").read_bytes())

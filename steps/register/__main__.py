@@ -1,4 +1,4 @@
-"""Register the better flavor if it passes the gate: a new version under `registry.alias`.
+"""Register the better flavor if it passes the gate: its version is under `registry.alias`.
 
 mlflow run . -e register --env-manager uv -P registry.name=my-model
 python -m steps.register registry.gate.latency_ms_p95.max=200 registry.promote=true
@@ -17,22 +17,29 @@ from steps.register.result import ModelVersion
 
 
 def register(step: Step) -> ModelVersion:
-    """Make sure of the comparison, choose by it, hold the choice to the gate, register it."""
+    """Make sure of the comparison, choose by it, hold the choice to the gate, register it.
+
+    A model that is a version already is no new one.
+    """
     registry = step.config.registry
     refusals.check(step.config)
     evaluation = step.ensure(Evaluation)
     best, reason = better(evaluation.figures)
     champion = current_champion(registry.name, evaluation)
-    held_against = champion.baseline if champion else None
+    held_against = champion.against(best) if champion else None
     gate.hold(registry.gate, best, reason, evaluation.figures, held_against)
     table = mlflow.artifacts.load_text(f"runs:/{evaluation.run_id}/comparison.md")
     tags = lineage.tags(step, evaluation, best)
-    number = versions.add(registry.name, registry.alias, best.model_uri, table, tags)
+    number = versions.put(registry.name, registry.alias, best.model_uri, table, tags)
     leading = champion.version if champion else None
     if registry.promote and (champion is None or champion.is_beaten_by(best)):
         versions.point(registry.name, CHAMPION, number)
         leading = number
-    version = ModelVersion(registry.name, number, registry.alias, best.flavor, reason, leading)
+    version = ModelVersion(
+        *(registry.name, number, registry.alias, best.flavor, reason),
+        champion=leading,
+        evaluation=evaluation.run_id,
+    )
     if not step.nested:
         console.say(version.summary)
     return version

@@ -15,18 +15,24 @@ from steps.register.gate import Baseline
 class Champion:
     """The champion's version and what is known of it.
 
-    baseline: its figures, None where they were not measured on the rows of this evaluation.
+    model_uri: of the logged model that it is; baseline: its figures, None where they were not
+    measured on the rows of this evaluation.
     """
 
     version: str
     address: str
+    model_uri: str
     baseline: Baseline | None
+
+    def against(self, row: FlavorFigures) -> Baseline | None:
+        """Return what a flavor is held against: nothing where it is the champion itself."""
+        return None if row.model_uri == self.model_uri else self.baseline
 
     def is_beaten_by(self, row: FlavorFigures) -> bool:
         """Return whether a flavor ranks before the champion, and say why where it does not."""
-        if self.baseline is None:
+        if (baseline := self.against(row)) is None:
             return False
-        ours, theirs = row.measured(), self.baseline.figures
+        ours, theirs = row.measured(), baseline.figures
         if beats(ours, theirs):
             return True
         difference = first_difference(ours, theirs) or "it has the same figures"
@@ -44,11 +50,12 @@ def current_champion(name: str, evaluation: Evaluation) -> Champion | None:
     if version is None:
         return None
     address = f"models:/{name}/{version.version} ({CHAMPION})"
+    baseline = None
     if lineage.same_rows(version.tags, evaluation):
         baseline = Baseline(address, lineage.figures(version.tags, evaluation))
-        return Champion(str(version.version), address, baseline)
-    console.warn(
-        f"{address} was not measured on these rows: nothing is compared with it, and it stays the "
-        "champion; point that alias elsewhere by hand if it should not"
-    )
-    return Champion(str(version.version), address, None)
+    else:
+        console.warn(
+            f"{address} was not measured on these rows: nothing is compared with it, and it stays "
+            "the champion; point that alias elsewhere by hand if it should not"
+        )
+    return Champion(str(version.version), address, str(version.source), baseline)

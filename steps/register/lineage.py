@@ -20,7 +20,7 @@ from steps.common.step import Step
 from steps.evaluate.figures import MEANINGS, FlavorFigures
 from steps.evaluate.result import Evaluation
 
-_PREFIX = "slmflow_"
+PREFIX = "slmflow_"
 
 
 def tags(step: Step, evaluation: Evaluation, row: FlavorFigures) -> dict[str, str]:
@@ -34,7 +34,7 @@ def tags(step: Step, evaluation: Evaluation, row: FlavorFigures) -> dict[str, st
     found |= {name: getattr(row, name) for name in ("flavor", "target", "exporter")}
     found |= {name: getattr(row, name) for name in MEANINGS} | row.further
     known = {name: str(v) for name, v in found.items() if v is not None}
-    return {_PREFIX + name: value for name, value in known.items() if value}
+    return {PREFIX + name: value for name, value in known.items() if value}
 
 
 def figures(version_tags: Mapping[str, str], evaluation: Evaluation) -> dict[str, float]:
@@ -42,7 +42,7 @@ def figures(version_tags: Mapping[str, str], evaluation: Evaluation) -> dict[str
     found = {}
     for name in (*MEANINGS, *evaluation.figures[0].further):
         try:
-            figure = float(version_tags[_PREFIX + name])
+            figure = float(version_tags[PREFIX + name])
         except (KeyError, ValueError):
             continue
         if math.isfinite(figure):
@@ -53,8 +53,13 @@ def figures(version_tags: Mapping[str, str], evaluation: Evaluation) -> dict[str
 def same_rows(version_tags: Mapping[str, str], evaluation: Evaluation) -> bool:
     """Return whether a version was measured on the rows of this evaluation."""
     digest, rows = data_digest(evaluation), float(evaluation.figures[0].n)
-    noted = version_tags.get(f"{_PREFIX}digest_data")
+    noted = version_tags.get(f"{PREFIX}digest_data")
     return bool(digest) and digest == noted and figures(version_tags, evaluation).get("n") == rows
+
+
+def measured_in(version_tags: Mapping[str, str]) -> str | None:
+    """Return the id of the run of evaluate whose figures a version has."""
+    return version_tags.get(f"{PREFIX}run_evaluate")
 
 
 def data_digest(evaluation: Evaluation) -> str:

@@ -6,7 +6,7 @@ from typing import ClassVar
 from steps.common.results import Result, Stale
 from steps.common.schema.registry import CHAMPION
 from steps.evaluate.result import Evaluation
-from steps.register.versions import aliases
+from steps.register import lineage, versions
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class ModelVersion(Result):
     """A version of a registered model, under an alias.
 
     champion: the version under the alias `champion` when this one was made, itself if it was
-    promoted, None if there was none.
+    promoted, None if there was none; evaluation: the id of the run of evaluate behind its figures.
     """
 
     step: ClassVar = "register"
@@ -28,6 +28,7 @@ class ModelVersion(Result):
     flavor: str
     reason: str
     champion: str | None
+    evaluation: str
 
     @property
     def summary(self) -> str:
@@ -42,10 +43,11 @@ class ModelVersion(Result):
         """Raise Stale unless the alias still points to this version, past the same champion.
 
         Another champion would hold it to other figures; that it became the champion itself since
-        then changes nothing. Raises UserError where the registry cannot be used.
+        then changes nothing. It is stale too where the version has the figures of another
+        evaluation by now. Raises UserError where the registry cannot be used.
         """
         address = f"models:/{self.name}@"
-        current = aliases(self.name)
+        current = versions.aliases(self.name)
         if self.alias not in current:
             raise Stale(f"{address}{self.alias} is not there any more")
         if current[self.alias] != self.version:
@@ -55,3 +57,6 @@ class ModelVersion(Result):
             raise Stale(
                 f"{address}{CHAMPION} is {f'version {champion}' if champion else 'gone'} now"
             )
+        version = versions.under(self.name, self.alias)
+        if version is None or lineage.measured_in(version.tags) != self.evaluation:
+            raise Stale(f"{address}{self.alias} has the figures of another evaluation now")

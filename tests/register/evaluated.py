@@ -12,11 +12,13 @@ from mlflow.data.pandas_dataset import from_pandas
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
+from steps.common import config as configs
 from steps.common import runs, step, store
 from steps.common.results import Result
 from steps.common.step import Step
 from steps.convert.result import OnnxModel
 from steps.evaluate import report
+from steps.evaluate.figures import FlavorFigures
 from steps.evaluate.result import Evaluation
 from steps.fetch.result import Weights
 from steps.log_genai.result import GenaiModel
@@ -54,6 +56,15 @@ def evaluate(
 _made: dict[Any, tuple[tuple[str, ...], Evaluation]] = {}
 
 
+def evaluate_again(
+    arguments: tuple[str, ...], before: Evaluation, *rows: str
+) -> tuple[tuple[str, ...], Evaluation]:
+    """Finish another run of evaluate: of the same models, with the same figures, on other rows."""
+    unique = (*arguments, f"evaluation.limit={len(rows)}")
+    figures = tuple(dataclasses.replace(row, n=len(rows)) for row in before.figures)
+    return unique, _finish("evaluate", _comparison(rows, figures), unique)
+
+
 def _evaluate(
     arguments: tuple[str, ...], rows: tuple[str, ...], genai: dict[str, float | None]
 ) -> Evaluation:
@@ -63,24 +74,30 @@ def _evaluate(
     def convert(_: Step) -> OnnxModel:
         return OnnxModel(str(_entry("onnx")))
 
-    def compare(running: Step) -> Evaluation:
-        dataset = from_pandas(pd.DataFrame({"answer": list(rows)}), name="rows")
-        mlflow.log_input(dataset, context="evaluation")
-        known = {"n": len(rows), "target": running.config.target.name}
-        transformers = dataclasses.replace(TRANSFORMERS, **known, model_uri=original.model_uri)
-        measured: dict[str, Any] = {"exact_match": 0.98} | genai
-        converted = dataclasses.replace(GENAI, **known, model_uri=onnx.model_uri, **measured)
-        result = Evaluation(running.run.info.run_id, "tiny_phi3", (transformers, converted))
-        report.log(result)
-        return result
-
     _finish("fetch", fetch, arguments)
     _finish("convert", convert, arguments)
     original: TransformersModel = _finish(
         "log_transformers", lambda _: TransformersModel.of(log_echo()), arguments
     )
     onnx: GenaiModel = _finish("log_genai", lambda _: GenaiModel.of(log_echo()), arguments)
-    return _finish("evaluate", compare, arguments)
+    known = {"n": len(rows), "target": configs.load(arguments).target.name}
+    transformers = dataclasses.replace(TRANSFORMERS, **known, model_uri=original.model_uri)
+    measured: dict[str, Any] = {"exact_match": 0.98} | genai
+    converted = dataclasses.replace(GENAI, **known, model_uri=onnx.model_uri, **measured)
+    return _finish("evaluate", _comparison(rows, (transformers, converted)), arguments)
+
+
+def _comparison(
+    rows: tuple[str, ...], figures: tuple[FlavorFigures, ...]
+) -> Callable[[Step], Evaluation]:
+    def compare(running: Step) -> Evaluation:
+        dataset = from_pandas(pd.DataFrame({"answer": list(rows)}), name="rows")
+        mlflow.log_input(dataset, context="evaluation")
+        result = Evaluation(running.run.info.run_id, "tiny_phi3", figures)
+        report.log(result)
+        return result
+
+    return compare
 
 
 def log_echo() -> Any:

@@ -11,7 +11,7 @@ from steps.common.results import Stale
 from steps.evaluate.figures import MEANINGS
 from steps.register import lineage
 from steps.register.result import ModelVersion
-from tests.register.evaluated import Registered, evaluate, last_run
+from tests.register.evaluated import Registered, evaluate, evaluate_again, last_run
 
 PROMOTE = "registry.promote=true"
 
@@ -84,8 +84,24 @@ def test_the_first_is_promoted_only_where_asked(model: Registered) -> None:
     assert model.under("champion") is None
     assert model.register(*arguments, PROMOTE) == 0
 
-    assert (model.under("candidate"), model.under("champion")) == ("2", "2")
-    assert _result().champion == "2"
+    assert (model.under("candidate"), model.under("champion")) == ("1", "1")
+    assert _result().champion == "1"
+
+
+def test_another_gate_makes_no_new_version_of_the_same_model(
+    model: Registered, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, _ = evaluate()
+    assert model.register(*arguments) == 0
+    assert "is this very model" not in _said(capsys)
+
+    assert model.register(*arguments, "registry.gate.exact_match.min=0.9") == 0
+    assert model.register(*arguments, "registry.alias=staging") == 0
+
+    [version] = model.versions()
+    assert (model.under("candidate"), model.under("staging")) == ("1", "1")
+    assert version.tags["slmflow_run_register"] == last_run("register").info.run_id
+    assert f"models:/{model.name}/1 is this very model" in _said(capsys)
 
 
 def test_the_champion_is_followed_by_what_is_better(
@@ -98,11 +114,11 @@ def test_the_champion_is_followed_by_what_is_better(
     assert model.register(*better) == 0
     assert (model.under("candidate"), model.under("champion")) == ("2", "1")
     assert model.register(*better, PROMOTE) == 0
-    assert (model.under("candidate"), model.under("champion")) == ("3", "3")
+    assert (model.under("candidate"), model.under("champion")) == ("2", "2")
 
     assert model.register(*first, PROMOTE) == 0
-    assert (model.under("candidate"), model.under("champion")) == ("4", "3")
-    champion = f"models:/{model.name}/3 (champion)"
+    assert (model.under("candidate"), model.under("champion")) == ("1", "2")
+    champion = f"models:/{model.name}/2 (champion)"
     assert f"genai is not better than {champion}: exact_match 0.98 against 0.99" in _said(capsys)
 
 
@@ -135,6 +151,28 @@ def test_a_champion_of_other_rows_says_nothing(
 
     assert (model.under("candidate"), model.under("champion")) == ("2", "1")
     assert f"models:/{model.name}/1 (champion) was not measured on these rows" in _said(capsys)
+
+
+def test_a_champion_that_is_measured_anew_is_compared(
+    model: Registered, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours, evaluation = evaluate(exact_match=0.9)
+    assert model.register(*ours, PROMOTE) == 0
+    made = _result()
+    theirs, _ = evaluate(rows=("Tokyo", "Paris", "Rome"))
+    assert model.register(*theirs, PROMOTE) == 0
+    assert (model.under("candidate"), model.under("champion")) == ("2", "1")
+    _said(capsys)
+
+    ours, _ = evaluate_again(ours, evaluation, "Tokyo", "Paris", "Rome")
+    assert model.register(*ours) == 0
+    _said(capsys)
+    with pytest.raises(Stale, match="candidate has the figures of another evaluation now"):
+        made.check()
+    assert model.register(*theirs, PROMOTE) == 0
+
+    assert (model.under("candidate"), model.under("champion")) == ("2", "2")
+    assert "was not measured" not in _said(capsys)
 
 
 def test_a_champion_made_by_others_says_nothing(
@@ -199,7 +237,8 @@ def test_a_version_is_reused_until_an_alias_moves(model: Registered) -> None:
 
     client.set_registered_model_alias(model.name, "champion", "1")  # by a person, after a look
     made.check()
-    assert model.register(*arguments, PROMOTE) == 0
+    other, _ = evaluate(exact_match=0.99)
+    assert model.register(*other, PROMOTE) == 0
     with pytest.raises(Stale, match="candidate is version 2 now"):
         made.check()
     client.set_registered_model_alias(model.name, "candidate", "1")
