@@ -35,6 +35,8 @@ def register(step: Step) -> ModelVersion:
     if registry.promote and (champion is None or champion.is_beaten_by(best)):
         versions.point(registry.name, CHAMPION, number)
         leading = number
+    if champion:
+        champion.warn_if_passed_over(best, number, registry)
     version = ModelVersion(
         *(registry.name, number, registry.alias, best.flavor, reason),
         champion=leading,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from steps.common import console
-from steps.common.schema.registry import CHAMPION
+from steps.common.schema.registry import CHAMPION, Registry
 from steps.evaluate.figures import FlavorFigures
 from steps.evaluate.result import Evaluation
 from steps.register import lineage, versions
@@ -39,12 +39,25 @@ class Champion:
         console.say(f"{row.flavor} is not better than {self.address}: {difference}")
         return False
 
+    def warn_if_passed_over(self, row: FlavorFigures, version: str, registry: Registry) -> None:
+        """Say so, and what to do, where `registry` asks to compare a version with it in vain."""
+        asked = registry.promote or any(t.max_drop is not None for t in registry.gate.values())
+        if not asked or self.baseline is not None or row.model_uri == self.model_uri:
+            return
+        console.warn(
+            f"{self.address} was not measured on these rows: version {version} was not compared "
+            "with it, and it stays the champion. To measure it, run register with the options that "
+            f"made it and these rows. To make version {version} the champion: python -c "
+            '"from mlflow import MlflowClient; MlflowClient().set_registered_model_alias('
+            f"'{registry.name}', '{CHAMPION}', '{version}')\""
+        )
+
 
 def current_champion(name: str, evaluation: Evaluation) -> Champion | None:
     """Return the champion of a registered model, None where it has none.
 
     Figures on other rows say nothing about which is better: where the champion has such, or none,
-    it is warned of, the gate goes without it and it stays the champion.
+    the gate goes without it and it stays the champion.
     """
     version = versions.under(name, CHAMPION)
     if version is None:
@@ -53,9 +66,4 @@ def current_champion(name: str, evaluation: Evaluation) -> Champion | None:
     baseline = None
     if lineage.same_rows(version.tags, evaluation):
         baseline = Baseline(address, lineage.figures(version.tags, evaluation))
-    else:
-        console.warn(
-            f"{address} was not measured on these rows: nothing is compared with it, and it stays "
-            "the champion; point that alias elsewhere by hand if it should not"
-        )
     return Champion(str(version.version), address, str(version.source), baseline)

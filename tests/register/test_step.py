@@ -1,5 +1,8 @@
 """The whole step, after real runs of the steps before it."""
 
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import mlflow
@@ -150,12 +153,31 @@ def test_a_champion_of_other_rows_says_nothing(
     assert model.register(*after, PROMOTE, "registry.gate.exact_match.max_drop=0.01") == 0
 
     assert (model.under("candidate"), model.under("champion")) == ("2", "1")
-    assert f"models:/{model.name}/1 (champion) was not measured on these rows" in _said(capsys)
+    said = _said(capsys)
+    assert f"models:/{model.name}/1 (champion) was not measured on these rows" in said
+    command = shlex.split(said[said.index("python -c ") :])[:3]
+    subprocess.run([sys.executable, *command[1:]], check=True)
+    assert model.under("champion") == "2"
+
+
+def test_what_asks_for_no_champion_is_not_warned_of_one(
+    model: Registered, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, _ = evaluate()
+    assert model.register(*before, PROMOTE) == 0
+    after, _ = evaluate(rows=("Tokyo", "Paris", "Rome"))
+    no_drop = [f"registry.gate.{name}.max_drop=null" for name in ("exact_match", "token_f1")]
+
+    assert model.register(*after, *no_drop) == 0
+    assert "was not measured" not in _said(capsys)
+    assert model.register(*after, *no_drop, PROMOTE) == 0
+    assert "was not measured" in _said(capsys)
 
 
 def test_a_champion_that_is_measured_anew_is_compared(
     model: Registered, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """As the warning advises: on the new rows, and back on the old ones."""
     ours, evaluation = evaluate(exact_match=0.9)
     assert model.register(*ours, PROMOTE) == 0
     made = _result()
@@ -166,7 +188,7 @@ def test_a_champion_that_is_measured_anew_is_compared(
 
     ours, _ = evaluate_again(ours, evaluation, "Tokyo", "Paris", "Rome")
     assert model.register(*ours) == 0
-    _said(capsys)
+    assert "was not measured" not in _said(capsys)
     with pytest.raises(Stale, match="candidate has the figures of another evaluation now"):
         made.check()
     assert model.register(*theirs, PROMOTE) == 0
