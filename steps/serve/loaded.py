@@ -17,9 +17,8 @@ _REGISTERED = re.compile(r"models:/([^/@]+)[/@][^/@]+")
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model: the name that callers give, its chat interface, MLflow's interface."""
+    """A model: its chat interface, whose name callers give, and MLflow's interface."""
 
-    name: str
     chat: ChatModel
     pyfunc: PyFuncModel
 
@@ -46,8 +45,9 @@ def load(model_uri: str) -> Loaded:
         chat = pipeline_chat(model)
     else:
         chat = _genai_chat(model)
-    registered = _REGISTERED.fullmatch(model_uri)
-    return Loaded(registered[1] if registered else chat.name, chat, model)
+    if registered := _REGISTERED.fullmatch(model_uri):
+        chat.name = registered[1]
+    return Loaded(chat, model)
 
 
 def _genai_chat(model: PyFuncModel) -> ChatModel:

@@ -82,7 +82,7 @@ def _main() -> None:
     except (UserError, MlflowException) as error:
         channel.send(refused=str(error))
         return
-    channel.send(name=loaded.name)
+    channel.send(name=loaded.chat.name)
     worker = Worker(loaded, channel)
     for line in sys.stdin:
         message = json.loads(line)

@@ -25,9 +25,9 @@ class ChatModel:
     ) -> None:
         """Answer with an engine.
 
-        `name` is what answers call their model; `defaults` are the options of requests that do not
-        say, over the model's own. `on_asked` may be set: it is called with the jobs of `answers`,
-        by the thread that asks.
+        `name` is what answers call their model, and may be set; `defaults` are the options of
+        requests that do not say, over the model's own. `on_asked` may be set: it is called with the
+        jobs of `answers`, by the thread that asks.
         """
         self.name = name
         self.on_asked: Callable[[Sequence[Job]], None] = lambda _: None
