@@ -16,7 +16,11 @@ def check(config: Config) -> None:
     """Raise BadArguments, with all problems in one message, where `registry` cannot be met."""
     registry = config.registry
     own = [where.rpartition(":")[2] for where in config.evaluation.metrics]
-    problems = [*_metric_problems(registry.gate, own), *_name_problems(registry.name)]
+    problems = [
+        *_alone_problems(config.evaluation.model_uri),
+        *_metric_problems(registry.gate, own),
+        *_name_problems(registry.name),
+    ]
     if problems:
         raise BadArguments("\n".join(problems))
 
@@ -24,6 +28,14 @@ def check(config: Config) -> None:
 def in_unity_catalog() -> bool:
     """Return whether models are registered in Databricks Unity Catalog."""
     return bool(is_databricks_unity_catalog_uri(mlflow.get_registry_uri()))
+
+
+def _alone_problems(model_uri: str | None) -> Iterator[str]:
+    if model_uri is not None:
+        yield (
+            f"evaluation.model_uri={model_uri!r}: what is evaluated alone is not registered; leave "
+            "it out, or evaluate that model with -e evaluate"
+        )
 
 
 def _metric_problems(gate: Mapping[str, Threshold], own: Sequence[str]) -> Iterator[str]:

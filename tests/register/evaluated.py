@@ -23,6 +23,7 @@ from steps.evaluate.result import Evaluation
 from steps.fetch.result import Weights
 from steps.log_genai.result import GenaiModel
 from steps.log_transformers.result import TransformersModel
+from steps.measure.result import Measurements
 from steps.register.__main__ import register
 from tests.evaluate.figures import GENAI, TRANSFORMERS
 
@@ -80,6 +81,7 @@ def _evaluate(
         "log_transformers", lambda _: TransformersModel.of(log_echo()), arguments
     )
     onnx: GenaiModel = _finish("log_genai", lambda _: GenaiModel.of(log_echo()), arguments)
+    _finish("measure", lambda running: Measurements(running.run.info.run_id, {}), arguments)
     known = {"n": len(rows), "target": configs.load(arguments).target.name}
     transformers = dataclasses.replace(TRANSFORMERS, **known, model_uri=original.model_uri)
     measured: dict[str, Any] = {"exact_match": 0.98} | genai
@@ -136,7 +138,8 @@ def last_run(name: str) -> Run:
 
 def _finish(name: str, work: Callable[[Step], R], arguments: tuple[str, ...]) -> R:
     assert step.run(name, work, arguments) == 0
-    kind = {k.step: k for k in (Weights, OnnxModel, TransformersModel, GenaiModel, Evaluation)}
+    models = (Weights, OnnxModel, TransformersModel, GenaiModel)
+    kind = {k.step: k for k in (*models, Measurements, Evaluation)}
     return runs.load_result(kind[name], last_run(name).info.run_id)  # type: ignore[return-value]
 
 

@@ -219,7 +219,7 @@ def test_a_version_leads_back_to_its_runs_and_weights(model: Registered) -> None
 
     [version] = model.versions()
     tags, client = version.tags, MlflowClient()
-    for name in ("fetch", "convert", "log_genai", "evaluate", "register"):
+    for name in ("fetch", "convert", "log_genai", "measure", "evaluate", "register"):
         run = client.get_run(tags[f"slmflow_run_{name}"])
         assert run.data.tags[runs.STEP] == name
         if name != "register":
@@ -285,6 +285,13 @@ def test_an_unknown_figure_is_refused_before_any_work(
     assert "registry.gate.exact_mach: not a figure. Did you mean exact_match?" in said
     assert "registry.gate.flavor: not a figure. The figures are n, exact_match, " in said
     assert "If flavor is a metric of your own, name its function in evaluation.metrics=[" in said
+
+
+def test_what_is_evaluated_alone_is_not_registered(
+    model: Registered, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert model.register("evaluation.model_uri=models:/other/1") == 2
+    assert "evaluation.model_uri='models:/other/1': what is evaluated alone" in _said(capsys)
 
 
 def test_unity_catalog_wants_three_parts(
