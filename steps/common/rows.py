@@ -3,7 +3,8 @@
 A row of the data has an answer, and either a question or messages, `{"role": ..., "content": ...}`,
 of which the last is the user's (as JSON where a cell holds text). What is sent is: a system
 message, the row's own before that of the config; the examples, as earlier turns; the question, put
-into the template, or the messages as they are.
+into the template, or the messages as they are. A row may have choices, of which its answer is one,
+and then a subject: the choices are sent after the question (`choices.asked`).
 """
 
 import dataclasses
@@ -14,26 +15,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steps.common import tables
+from steps.common import choices, fields, tables
 from steps.common.config import Config
 from steps.common.errors import UserError
 from steps.common.paths import PROJECT
-from steps.common.schema.evaluation import QUESTION, Columns, EvaluationData
+from steps.common.schema.evaluation import CHOICES, QUESTION, Columns, EvaluationData
 from steps.common.schema.generation import Interface
-from steps.common.tables import shown
 
 Message = dict[str, str]
 
-_ROLES = ("system", "user", "assistant")
 _MOST_LISTED = 100
 
 
 @dataclass(frozen=True)
 class Row:
-    """A conversation as every flavor is sent it, and the answer a perfect model gives."""
+    """A conversation as every flavor is sent it, and the answer a perfect model gives.
+
+    Where there are choices, the answer is the letter of one.
+    """
 
     messages: list[Message]
     answer: str
+    choices: list[str] | None = None
+    subject: str | None = None
 
     @property
     def question(self) -> str:
@@ -57,7 +61,9 @@ def read(config: Config) -> list[Row]:
     if problems:
         raise UserError("\n".join(problems))
     turns = [message for row in examples for message in (*row.messages, _said(row.answer))]
-    sent = [Row(_opened(row.messages, data.system, turns), row.answer) for row in rows]
+    sent = [
+        dataclasses.replace(row, messages=_opened(row.messages, data.system, turns)) for row in rows
+    ]
     if config.log_genai.interface is Interface.prompt:
         _refuse_conversations(sent)
     return sent[: data.limit]
@@ -69,7 +75,11 @@ def digest(rows: Sequence[Row]) -> str:
     36 characters are what MLflow's database has room for. Its own digest of a frame would be over
     at most 10,000 rows, and in 8 digits.
     """
-    content = json.dumps([dataclasses.asdict(row) for row in rows], sort_keys=True)
+    asked = [
+        {name: value for name, value in dataclasses.asdict(row).items() if value is not None}
+        for row in rows
+    ]
+    content = json.dumps(asked, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:36]
 
 
@@ -88,16 +98,18 @@ def _parse(
     file: Path, name: str, data: EvaluationData, *, as_examples: bool = False
 ) -> tuple[list[Row], list[str]]:
     """Return the rows of a file, and the lines of a message about those that are bad."""
-    columns, rows, problems = data.columns, [], []
+    columns, placed, problems = data.columns, [], []
     for record in tables.read(file, columns):
-        fields = _decoded(record.fields, columns)
-        found = [record.problem] if record.problem else list(_problems(fields, columns))
+        given = fields.decoded(record.fields, columns.messages, columns.choices)
+        found = [record.problem] if record.problem else list(_problems(given, data))
         if not found:
-            row = Row(_asked(fields, data), fields[columns.answer])
+            row = _row(given, data)
             if as_examples and row.messages[0]["role"] == "system":
                 found = ["an example has no system message: set evaluation.system"]
-            rows.append(row)
+            placed.append((record.place, row))
         problems += [f"{record.place}: {problem}" for problem in found]
+    if not (problems or as_examples):
+        problems += _mixed(placed, columns)
     if problems:
         asked = f"either {columns.question} or {columns.messages}"
         return [], [
@@ -105,79 +117,56 @@ def _parse(
             *problems[:_MOST_LISTED],
             *([f"and {len(problems) - _MOST_LISTED} more"] if problems[_MOST_LISTED:] else ()),
         ]
+    rows = [row for _, row in placed]
     return rows, [] if rows else [f"{name} has no rows: give at least one question and its answer"]
 
 
-def _decoded(fields: dict[str, Any], columns: Columns) -> dict[str, Any]:
-    """Return the fields, with messages that are written as JSON in a text read."""
-    written = fields.get(columns.messages)
-    if not isinstance(written, str):
-        return fields
-    try:
-        return {**fields, columns.messages: json.loads(written)}
-    except (ValueError, RecursionError):
-        return fields
-
-
-def _problems(fields: dict[str, Any], columns: Columns) -> Iterator[str]:
-    question, messages = columns.question in fields, columns.messages in fields
-    if question and messages:
-        yield f"both {columns.question} and {columns.messages}: give one of them"
-    elif question:
-        yield from _text_problems(columns.question, fields[columns.question])
-    elif messages:
-        yield from _messages_problems(columns.messages, fields[columns.messages])
-    else:
-        yield f"no {columns.question} and no {columns.messages}"
-    if columns.answer in fields:
-        yield from _text_problems(columns.answer, fields[columns.answer])
-    else:
+def _problems(given: dict[str, Any], data: EvaluationData) -> Iterator[str]:
+    columns = data.columns
+    yield from fields.question_problems(given, columns)
+    answer = given.get(columns.answer)
+    if answer is None:
         yield f"no {columns.answer}"
-
-
-def _messages_problems(name: str, messages: Any) -> Iterator[str]:
-    if not isinstance(messages, list) or not messages:
-        yield f"{name} is not a list of messages but {shown(messages)}"
+    if columns.choices in given:
+        yield from choices.problems(columns.choices, given[columns.choices], columns.answer, answer)
+        if columns.subject in given:
+            yield from fields.text_problems(columns.subject, given[columns.subject])
         return
-    for number, message in enumerate(messages, start=1):
-        yield from _message_problems(f"{name}, message {number}", message, first=number == 1)
-    if isinstance(messages[-1], dict) and messages[-1].get("role") in ("system", "assistant"):
-        yield f"{name}: the last message is not the user's but of the {messages[-1]['role']}"
+    if answer is not None:
+        yield from fields.text_problems(columns.answer, answer)
+    if columns.question in given and CHOICES in (data.template or ""):
+        yield f"no {columns.choices}, but evaluation.template has {CHOICES}"
 
 
-def _message_problems(name: str, message: Any, *, first: bool) -> Iterator[str]:
-    if not isinstance(message, dict):
-        yield f"{name} is not an object but {shown(message)}"
-        return
-    role = message.get("role")
-    if role not in _ROLES:
-        yield f"{name}: role is not one of {', '.join(_ROLES)} but {shown(role)}"
-    if role == "system" and not first:
-        yield f"{name}: the system's message must be the first"
-    yield from _text_problems(f"{name}: content", message.get("content"))
-    further = [key for key, value in message.items() if value is not None]
-    for key in sorted(set(further) - {"role", "content"}):
-        yield f"{name}: {shown(key)} is not sent: give role and content only"
+def _row(given: dict[str, Any], data: EvaluationData) -> Row:
+    columns, answer = data.columns, given[data.columns.answer]
+    if (among := given.get(columns.choices)) is None:
+        return Row(_asked(given, data), answer)
+    subject = given.get(columns.subject)
+    return Row(_asked(given, data), choices.right(answer, among), among, subject)
 
 
-def _text_problems(name: str, value: Any) -> Iterator[str]:
-    if not isinstance(value, str):
-        yield f"{name} is not text but {shown(value)}"
-    elif not value.strip():
-        yield f"{name} is blank"
-    elif value.encode(errors="replace").decode() != value:
-        yield f"{name} has half a character (a lone surrogate), which no tokenizer takes"
+def _mixed(placed: Sequence[tuple[str, Row]], columns: Columns) -> Iterator[str]:
+    """Yield what only some rows have: a figure would be of other rows than the ones beside it."""
+    for name, column in (("choices", columns.choices), ("subject", columns.subject)):
+        lacking = [place for place, row in placed if getattr(row, name) is None]
+        if 0 < len(lacking) < len(placed):
+            yield (
+                f"{lacking[0]}: no {column}, but {len(placed) - len(lacking)} of {len(placed)} "
+                f"rows have {column}: give it to all, or to none, and evaluate the others apart"
+            )
 
 
-def _asked(fields: dict[str, Any], data: EvaluationData) -> list[Message]:
+def _asked(given: dict[str, Any], data: EvaluationData) -> list[Message]:
     """Return the messages of a row, before anything is put in front of them."""
-    if data.columns.messages in fields:
-        given = fields[data.columns.messages]
-        return [{"role": each["role"], "content": each["content"]} for each in given]
-    question: str = fields[data.columns.question]
-    if data.template is not None:
-        question = data.template.replace(QUESTION, question)
-    return [{"role": "user", "content": question}]
+    columns, among = data.columns, given.get(data.columns.choices)
+    if columns.messages not in given:
+        text = choices.asked(given[columns.question], among, data.template or QUESTION)
+        return [{"role": "user", "content": text}]
+    *earlier, last = (
+        {"role": each["role"], "content": each["content"]} for each in given[columns.messages]
+    )
+    return [*earlier, last | {"content": choices.asked(last["content"], among)}]
 
 
 def _opened(

@@ -100,7 +100,7 @@ def _parquet(file: Path, columns: Columns) -> Iterator[Record]:
             if problem := _lacks(names, columns):
                 yield Record("columns", {}, problem)
                 return
-            wanted = [n for n in (columns.question, columns.answer, columns.messages) if n in names]
+            wanted = [name for name in columns.names if name in names]
             rows = (
                 row for batch in opened.iter_batches(columns=wanted) for row in batch.to_pylist()
             )
@@ -119,12 +119,11 @@ def _lacks(names: Sequence[str], columns: Columns) -> str | None:
     if columns.question not in names and columns.messages not in names:
         either = f"{columns.question} or {columns.messages}"
         lacks.append((either, "evaluation.columns.question or .messages"))
-    wanted = {columns.question, columns.answer, columns.messages}
     if lacks:
         missing = " and no column ".join(column for column, _ in lacks)
         keys = " and ".join(key for _, key in lacks)
         return f"no column {missing}, but {', '.join(names)}: name yours with {keys}"
-    if twice := sorted(name for name in wanted if names.count(name) > 1):
+    if twice := sorted(name for name in columns.names if names.count(name) > 1):
         return f"two columns are named {' and '.join(twice)}: rename one"
     return None
 

@@ -1,18 +1,22 @@
 """What both flavors are asked, and how they are scored: `evaluation.*`."""
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from steps.common.builtin_metrics import BUILT_IN
 from steps.common.paths import PROJECT
 from steps.common.schema.model import pin_problems
 
 # What evaluation data can be, by the suffix of its file.
 FORMATS = (".jsonl", ".csv", ".parquet")
 
-# Where a template takes the question.
+# Where a template takes the question, and its choices.
 QUESTION = "{question}"
+CHOICES = "{choices}"
+
 _FUNCTION = re.compile(r"[a-z_]\w*(\.[a-z_]\w*)*:[a-z_]\w*", re.ASCII | re.IGNORECASE)
 
 
@@ -23,10 +27,17 @@ class Columns:
     question: str = "question"
     answer: str = "answer"
     messages: str = "messages"
+    choices: str = "choices"
+    subject: str = "subject"
+
+    @property
+    def names(self) -> list[str]:
+        """What the columns are called."""
+        return list(dataclasses.asdict(self).values())
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with these values, one sentence each."""
-        names = {"question": self.question, "answer": self.answer, "messages": self.messages}
+        names = dataclasses.asdict(self)
         for key, name in names.items():
             if not name.strip():
                 yield f"evaluation.columns.{key} is blank: give the name of a column"
@@ -60,8 +71,9 @@ class EvaluationData:
     """The rows both flavors answer, and what is sent with each.
 
     The rows are in a file, `data` (relative to the project), or in a `dataset` of the hub. system:
-    text of the system message; template: the user message, with `{question}` in it; examples: a
-    file of further rows, sent as earlier turns of user and assistant; seed: of the random choices
+    text of the system message; template: the user message, with `{question}` in it, and `{choices}`
+    where they are not to follow it; examples: a file of further rows, sent as earlier turns of user
+    and assistant; seed: of the random choices
     of every answer, where the model samples; model_uri: a logged chat model, evaluated alone in
     place of the two flavors.
     """
@@ -100,10 +112,11 @@ class EvaluationData:
                 "question goes, or give null for the question as it is"
             )
         for name in self.metrics:
-            if not _FUNCTION.fullmatch(name):
+            if name not in BUILT_IN and not _FUNCTION.fullmatch(name):
                 yield (
                     f"evaluation.metrics={self.metrics}: {name!r} names no function: give "
-                    "module:function, e.g. [my_package.my_module:my_function]"
+                    "module:function, e.g. [my_package.my_module:my_function], or one that is "
+                    f"built in: {', '.join(BUILT_IN)}"
                 )
         if self.seed is not None and not 0 <= self.seed < 2**32:
             yield f"evaluation.seed={self.seed}: must be from 0 to 4294967295, or null for none"
