@@ -13,7 +13,9 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
 
-from steps.common.rows import Message
+from steps.common import choices
+from steps.common.rows import Message, Row
+from steps.measure.measurement import Likelihood
 
 Score = Callable[[list[Message], str], tuple[float, int]]
 """From messages and an answer to its sum of log-probabilities (natural) and number of tokens."""
@@ -32,6 +34,18 @@ def scorer(model: PyFuncModel) -> Score | None:
         return None
     score: Score | None = getattr(own, "score", None)
     return score
+
+
+def of_row(score: Score, row: Row) -> tuple[Likelihood, tuple[float, ...] | None]:
+    """Return how likely the expected answer is, and the log-probabilities of the choices' letters.
+
+    These are in the order of the choices, None where a row has none.
+    """
+    if row.choices is None:
+        return Likelihood(*score(row.messages, row.answer)), None
+    letters = choices.letters(row.choices)
+    found = [Likelihood(*score(row.messages, letter)) for letter in letters]
+    return found[letters.index(row.answer)], tuple(each.logprob for each in found)
 
 
 def _score_with_pipeline(

@@ -33,7 +33,9 @@ class Likelihood:
 class Measurement:
     """One model, measured in a process of its own: an answer a row.
 
-    `likelihoods` are those of the expected answers, a row each; None where the model tells none.
+    `likelihoods` are those of the expected answers, a row each, and `choices` the natural
+    log-probabilities of the letters of each row's choices, None for a row that has none; both are
+    None where the model tells none.
     """
 
     model: MeasuredModel
@@ -41,16 +43,18 @@ class Measurement:
     peak_rss_bytes: int | None
     answers: tuple[Answer, ...]
     likelihoods: tuple[Likelihood, ...] | None
+    choices: tuple[tuple[float, ...] | None, ...] | None = None
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:
         """Return the measurement that a JSON object holds."""
-        told = fields["likelihoods"]
+        told, choices = fields["likelihoods"], fields["choices"]
         return cls(
             **fields
             | {
                 "model": MeasuredModel(**fields["model"]),
                 "answers": tuple(Answer(**answer) for answer in fields["answers"]),
-                "likelihoods": None if told is None else tuple(Likelihood(**each) for each in told),
+                "likelihoods": told and tuple(Likelihood(**each) for each in told),
+                "choices": choices and tuple(each and tuple(each) for each in choices),
             }
         )

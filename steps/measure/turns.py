@@ -74,9 +74,10 @@ class _Worker:
         """Have it tell the rest, and return all."""
         self._tell(end=True)
         peak = self._next()["peak_rss_bytes"]
-        likelihoods = []
+        likelihoods, choices = [], []
         while told := self._next(last=True):
             likelihoods.append(Likelihood(**told["likelihood"]))
+            choices.append(None if told["choices"] is None else tuple(told["choices"]))
             self._advance("likelihoods")
         return Measurement(
             model=self.model,
@@ -84,6 +85,7 @@ class _Worker:
             peak_rss_bytes=peak,
             answers=tuple(self._answers),
             likelihoods=tuple(likelihoods) or None,
+            choices=tuple(choices) or None,
         )
 
     def _tell(self, **turn: Any) -> None:

@@ -3,8 +3,9 @@
 JOB is a file: {"model_uri": "models:/m-...", "seed": 0, "rows": [{"messages": [...], "answer":
 "..."}, ...]}. Standard output is one JSON object a line, at first {"load_s": 0.5} from a model that
 is warm. Then each line of standard input is a turn: {"answer": [0, 8]} asks rows 0 to 7, and gives
-{"answer": {...}} for each; {"end": true} gives {"peak_rss_bytes": ...}, and {"likelihood": {...}}
-for each row if the model tells any. Whatever libraries print goes to standard error.
+{"answer": {...}} for each; {"end": true} gives {"peak_rss_bytes": ...}, and for each row, if the
+model tells any, {"likelihood": {...}, "choices": [-0.5, ...]}. Whatever libraries print goes to
+standard error.
 """
 
 import dataclasses
@@ -23,8 +24,8 @@ from steps.common.errors import UserError
 from steps.common.memory import peak_rss_bytes
 from steps.common.rows import Row
 from steps.measure.asking import Reply, ask, inputs, interface
-from steps.measure.likelihood import scorer
-from steps.measure.measurement import Answer, Likelihood
+from steps.measure.likelihood import of_row, scorer
+from steps.measure.measurement import Answer
 
 Send = Callable[[dict[str, Any]], None]
 
@@ -94,8 +95,8 @@ def _end(asked: Asked, send: Send) -> None:
     send({"peak_rss_bytes": peak_rss_bytes()})
     if score := scorer(asked.model):
         for row in asked.rows:
-            told = Likelihood(*score(row.messages, row.answer))
-            send({"likelihood": dataclasses.asdict(told)})
+            expected, choices = of_row(score, row)
+            send({"likelihood": dataclasses.asdict(expected), "choices": choices})
 
 
 def _serve(job: dict[str, Any], send: Send) -> None:

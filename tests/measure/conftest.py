@@ -1,1 +1,1 @@
-from tests.flavors import chat, experiment, onnx, pipeline, weights
+from tests.flavors import chat, experiment, onnx, pipeline, prompted, reference, weights
