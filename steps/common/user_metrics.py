@@ -1,14 +1,17 @@
-"""Metrics of the user's own: Python functions that `evaluation.metrics` names.
+"""Further metrics: Python functions that `evaluation.metrics` names, built in or the user's own.
 
+A bare name is that of a function of `builtin_metrics`.
 `evaluation.metrics=[my_package.my_module:my_function]` is a function `(answer, expected) -> number`
 of texts. Its module is imported as any other: from the project's folder, from what is installed, or
 from a folder of PYTHONPATH. It is the user's code and runs as such.
 """
 
+import dataclasses
 import functools
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import math
 import reprlib
 import sys
@@ -18,7 +21,8 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from steps.common import store
+from steps.common import builtin_metrics, store
+from steps.common.builtin_metrics import BUILT_IN
 from steps.common.errors import BadArguments, UserError
 from steps.common.paths import PROJECT
 
@@ -28,14 +32,28 @@ SUFFIXES = ("_low", "_high", "_p")
 
 @dataclass(frozen=True)
 class UserMetric:
-    """A function of the user's; `name` is the function's, `where` the whole `module:function`."""
+    """A function; `name` is the function's, `where` the whole `module:function`.
+
+    share: whether it says yes or no, so that its mean is a share of the rows.
+    """
 
     name: str
     where: str
     function: Callable[[str, str], Any]
+    share: bool = False
+
+    @property
+    def meaning(self) -> str:
+        """What the figure is: the first line of the function's docstring, if it has one."""
+        lines = (inspect.getdoc(self.function) or "").splitlines()
+        return lines[0].rstrip(". ") if lines else f"mean of {self.where}"
 
     def score(self, answer: str, expected: str) -> float:
         """Return what the function gives. Raises UserError where it fails or gives no number."""
+        return float(self.given(answer, expected))
+
+    def given(self, answer: str, expected: str) -> Real:
+        """Return the same in the type that the function gives."""
         try:
             given = self.function(answer, expected)
         except Exception as error:
@@ -43,7 +61,7 @@ class UserMetric:
         if not isinstance(given, Real) or not math.isfinite(given):
             wanted = "a finite number is wanted, such as 0 or 0.5"
             raise self._fault(answer, expected, f"it gave {given!r}; {wanted}")
-        return float(given)
+        return given
 
     def _fault(self, answer: str, expected: str, reason: str) -> UserError:
         texts = f"the answer {reprlib.repr(answer)} where {reprlib.repr(expected)} is expected"
@@ -68,8 +86,8 @@ def load(names: Sequence[str], taken: Iterable[str], example: str) -> list[UserM
                     "give the function another name"
                 )
             columns |= own
-            metric.score(example, example)
-            metrics.append(metric)
+            share = isinstance(metric.given(example, example), bool)
+            metrics.append(dataclasses.replace(metric, share=share))
         except UserError as problem:
             problems.append(str(problem))
     if problems:
@@ -82,8 +100,11 @@ def source_digest(where: str) -> str:
     """Return a sha256 over the source of the top-level module or package of `module:function`.
 
     Of a package all its Python files count, so also helpers beside the function; what it imports
-    from elsewhere does not. Nothing is imported. Raises BadArguments where there is no such module.
+    from elsewhere does not. Of a built-in function it is the module of these. Nothing is imported.
+    Raises BadArguments where there is no such module.
     """
+    if where in BUILT_IN:
+        return store.sha256(Path(builtin_metrics.__file__))
     root = where.partition(":")[0].partition(".")[0]
     spec = importlib.util.find_spec(root)
     if spec is None:
@@ -98,6 +119,8 @@ def source_digest(where: str) -> str:
 
 
 def _imported(where: str) -> UserMetric:
+    if where in BUILT_IN:
+        return UserMetric(where, where, BUILT_IN[where])
     module_name, _, name = where.partition(":")
     try:
         module = importlib.import_module(module_name)

@@ -13,11 +13,19 @@ from steps.common.user_metrics import load, source_digest
 from steps.evaluate.figures import COLUMNS
 from steps.evaluate.result import Evaluation
 
-CODE = """
+CODE = '''
 import numpy as np
 
 def politeness(answer, expected):
     return np.float32("please" in answer)
+
+def polite(answer, expected):
+    """
+    Whether the answer is polite.
+
+    It says please.
+    """
+    return "please" in answer
 
 def exact_match(answer, expected):
     return 1
@@ -38,7 +46,7 @@ def picky(answer, expected):
     return 1 / (answer == expected)
 
 number = 3
-"""
+'''
 
 
 @pytest.fixture
@@ -62,6 +70,13 @@ def test_a_function_scores(folder: Path) -> None:
     assert metric.name == "politeness"
     assert metric.score("Yes, please.", "Yes.") == 1.0
     assert isinstance(metric.score("", ""), float)
+
+
+def test_what_a_function_says_of_itself(folder: Path) -> None:
+    mean, share = load(["mine.of_text:politeness", "mine.of_text:polite"], COLUMNS, "Yes.")
+    assert (mean.meaning, mean.share) == ("mean of mine.of_text:politeness", False)
+    assert (share.meaning, share.share) == ("Whether the answer is polite", True)
+    assert share.score("Yes, please.", "Yes.") == 1.0
 
 
 @pytest.mark.parametrize(
