@@ -1,6 +1,9 @@
 """Markdown of the reports."""
 
+import re
 from collections.abc import Iterable, Sequence
+
+_MEANT = re.compile(r"([\\`*_\[\]<>|&~#$!]|:(?=//))")
 
 
 def table(
@@ -13,3 +16,8 @@ def table(
     left = header[:1] if words is None else words
     rule = ["---" if name in left else "---:" for name in header]
     return "\n".join(f"| {' | '.join(line)} |" for line in [header, rule, *rows])
+
+
+def text(value: str) -> str:
+    """Return a text of anyone's for one line or cell: shown as it is, its white space as blanks."""
+    return _MEANT.sub(r"\\\1", " ".join(value.split()))

@@ -4,7 +4,7 @@ In the child run, and on the model itself, the figures have the names of the com
 so MLflow can set flavors, targets and models side by side.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +18,10 @@ from steps.common import console, rows
 from steps.common.config import Config
 from steps.common.rows import Row
 from steps.common.schema.evaluation import EvaluationData
+from steps.common.user_metrics import UserMetric
 from steps.evaluate import table as tables
 from steps.evaluate.costs import costs
-from steps.evaluate.figures import FlavorFigures
+from steps.evaluate.figures import FlavorFigures, Own
 from steps.evaluate.inputs import Inputs
 from steps.evaluate.scoring import METRICS, Metric, mean_of, uncertain
 from steps.measure.measurement import Measurement
@@ -44,7 +45,7 @@ def compare(
     after it. tokenizer: the tokenizer.json of all, None for one alone. Raises UserError where a
     metric of the user's cannot score an answer.
     """
-    further = [mean_of(metric.name, metric.score) for metric in given.metrics]
+    further = {own: mean_of(own.name, own.score, share=own.share) for own in given.metrics}
     reference = tables.alone(measured[0], given.rows)
     with console.quiet():
         dataset = _dataset(config.evaluation, given.rows)
@@ -62,10 +63,11 @@ def _scored(
     table: pd.DataFrame,
     reference: pd.DataFrame | None,
     dataset: PandasDataset,
-    further: Sequence[Metric],
+    further: Mapping[UserMetric, Metric],
 ) -> Compared:
     """Score a model's table in a child run."""
-    metrics = [metric for metric in (*METRICS, *further) if metric.measured(table)]
+    all_metrics = (*METRICS, *further.values())
+    metrics = [metric for metric in all_metrics if metric.measured(table)]
     # First, as a fault in a metric of the user's has its own message here, not in MLflow.
     sure = uncertain(metrics, table, reference)
     if reference is not None:
@@ -83,7 +85,8 @@ def _scored(
             n=len(table),
             **{metric.name: quality.get(metric.name) for metric in METRICS},
             **cost.figures,
-            further={metric.name: quality[metric.name] for metric in further},
+            further={own.name: quality[own.name] for own in further},
+            own={own.name: Own(own.meaning, own.share) for own in further},
             intervals=sure.intervals | cost.intervals,
             p_values=sure.p_values,
         )

@@ -15,8 +15,19 @@ def _figure(
     return dataclasses.field(metadata=told)
 
 
+SHARE = "{:.1%}"
+"""How a share is written."""
+
 _BOUNDED = SUFFIXES[:2]
 _TESTED = SUFFIXES
+
+
+@dataclass(frozen=True)
+class Own:
+    """What a metric of the user's is, in words; `share`: its figure is a share, from 0 to 1."""
+
+    meaning: str
+    share: bool
 
 
 @dataclass(frozen=True)
@@ -25,9 +36,10 @@ class FlavorFigures:
 
     None is a figure that was not measured. The unit is in the name: `_s` seconds, `_ms`
     milliseconds, `_mb` 10^6 bytes; `bleu` goes from 0 to 100, the other figures of quality from 0
-    to 1. `further` are the user's own metrics. `intervals` are 95 % confidence intervals and
-    `p_values` those of paired tests against the reference flavor: by metric, where there is one,
-    and columns such as `exact_match_low`, `exact_match_high` and `exact_match_p`.
+    to 1. `further` are the figures of the metrics that `evaluation.metrics` names, and `own` says
+    what these are. `intervals` are 95 % confidence intervals and `p_values` those of paired tests
+    against the reference flavor: by metric, where there is one, and columns such as
+    `exact_match_low`, `exact_match_high` and `exact_match_p`.
     """
 
     flavor: str
@@ -35,25 +47,26 @@ class FlavorFigures:
     exporter: str | None
     model_uri: str
     n: int = _figure("{}", "rows of the evaluation data")
-    exact_match: float | None = _figure("{:.1%}", "answers that are the expected text", _TESTED)
-    contains: float | None = _figure(
-        "{:.1%}", "answers that have the expected text in them", _TESTED
-    )
+    exact_match: float | None = _figure(SHARE, "answers that are the expected text", _TESTED)
+    contains: float | None = _figure(SHARE, "answers that have the expected text in them", _TESTED)
     token_f1: float | None = _figure(
-        "{:.1%}", "words shared with the expected text, F1 as in SQuAD", _TESTED
+        SHARE, "words shared with the expected text, F1 as in SQuAD", _TESTED
     )
     rouge_l: float | None = _figure(
-        "{:.1%}", "words in the expected text's order, ROUGE-L F measure", _TESTED
+        SHARE, "words in the expected text's order, ROUGE-L F measure", _TESTED
     )
     bleu: float | None = _figure("{:.1f}", "of all answers together, sacrebleu, 0 to 100", _TESTED)
     agreement: float | None = _figure(
-        "{:.1%}", "answers that are the transformers flavor's text", _BOUNDED
+        SHARE, "answers that are the transformers flavor's text", _BOUNDED
     )
     shared_prefix: float | None = _figure(
-        "{:.1%}", "tokens before the first that differs from the transformers flavor's", _BOUNDED
+        SHARE, "tokens before the first that differs from the transformers flavor's", _BOUNDED
     )
     perplexity: float | None = _figure(
         "{:.3f}", "of the expected answers; 1 is certainty", _TESTED, more_is_better=False
+    )
+    accuracy: float | None = _figure(
+        SHARE, "questions whose most likely choice is the right one", _TESTED
     )
     ttft_ms_p50: float | None = _figure(
         "{:,.1f} ms", "time to the first token, median", _BOUNDED, more_is_better=False
@@ -83,6 +96,7 @@ class FlavorFigures:
         "{:,.1f} MB", "files of the MLflow model", more_is_better=False
     )
     further: dict[str, float] = dataclasses.field(default_factory=dict)
+    own: dict[str, Own] = dataclasses.field(default_factory=dict)
     intervals: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     p_values: dict[str, float] = dataclasses.field(default_factory=dict)
 
@@ -109,23 +123,40 @@ class FlavorFigures:
         value = self.further[name] if name in self.further else getattr(self, name)
         if value is None:
             return "-"
-        form = str(MEANINGS[name]["form"]) if name in MEANINGS else "{:,.4g}"
-        if name not in self.intervals:
-            return form.format(value)
-        bound = form.partition(" ")[0].format  # the unit is said once
-        low, high = self.intervals[name]
-        return f"{form.format(value)} ({bound(low)} to {bound(high)})"
+        return in_words(self._form(name), value, self.intervals.get(name))
 
     def p_written(self, name: str) -> str:
         """Return the p-value of a metric as people read it; `-` is one that was not tested."""
-        p = self.p_values.get(name)
-        return "-" if p is None else f"{p:.3f}" if p >= 0.001 else "<0.001"
+        return p_in_words(self.p_values.get(name))
+
+    def meaning(self, name: str) -> str:
+        """Return what a figure is, in words."""
+        return self.own[name].meaning if name in self.own else str(MEANINGS[name]["meaning"])
+
+    def _form(self, name: str) -> str:
+        if name not in self.own:
+            return str(MEANINGS[name]["form"])
+        return SHARE if self.own[name].share else "{:,.4g}"
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:
         """Return the figures that a JSON object holds."""
         intervals = {name: (low, high) for name, (low, high) in fields["intervals"].items()}
-        return cls(**fields | {"intervals": intervals})
+        own = {name: Own(**told) for name, told in fields["own"].items()}
+        return cls(**fields | {"intervals": intervals, "own": own})
+
+
+def in_words(form: str, value: float, interval: tuple[float, float] | None) -> str:
+    """Return a figure with its unit and interval, as people read it; form: `{:.1f} ms`."""
+    if interval is None:
+        return form.format(value)
+    bound = form.partition(" ")[0].format  # the unit is said once
+    return f"{form.format(value)} ({bound(interval[0])} to {bound(interval[1])})"
+
+
+def p_in_words(p: float | None) -> str:
+    """Return a p-value as people read it; `-`: not tested."""
+    return "-" if p is None else f"{p:.3f}" if p >= 0.001 else "<0.001"
 
 
 MEANINGS = {

@@ -93,6 +93,8 @@ def _bleu(sums: Array) -> Array:
     return np.array([metrics.bleu(each) for each in counts]).reshape(sums.shape[:-1])
 
 
+ACCURACY = mean_of("accuracy", metrics.exact_match, "choice", "answer", share=True)
+
 METRICS = (
     mean_of("exact_match", metrics.exact_match, share=True),
     mean_of("contains", metrics.contains, share=True),
@@ -108,6 +110,7 @@ METRICS = (
     ),
     mean_of("shared_prefix", float, "same_until", share=True, of_reference=True),
     Metric("perplexity", ("logprob", "tokens"), lambda *sums: sums, metrics.perplexity),
+    ACCURACY,
 )
 """All of slmflow's own, in the order of the comparison."""
 

@@ -1,18 +1,22 @@
 """What a model answered, as a table: a line per row of the evaluation data.
 
 `question`, `answer` (the expected one) and `prediction`; what it cost, as in `Answer`; `logprob`
-and `tokens` of the expected answer, where the model tells. Beside a reference also its answer,
-`reference`, the position of the `first_diverging_token`, from 1, of the two texts as the model's
-tokenizer parts them, and `same_until`, the tokens before that one as a share of the longer text.
+and `tokens` of the expected answer, where the model tells. Where the rows have choices, `choice`,
+the letter of the one that the model finds most likely (None: it does not tell), and the `subject`,
+if they have one. Beside a reference also its answer, `reference`, the position of the
+`first_diverging_token`, from 1, of the two texts as the model's tokenizer parts them, and
+`same_until`, the tokens before that one as a share of the longer text.
 """
 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from tokenizers import Tokenizer
 
+from steps.common import choices
 from steps.common.rows import Row
 from steps.evaluate import metrics
 from steps.measure.measurement import Measurement
@@ -26,7 +30,19 @@ def alone(measurement: Measurement, rows: Sequence[Row]) -> pd.DataFrame:
     if told := measurement.likelihoods:
         table["logprob"] = [each.logprob for each in told]
         table["tokens"] = [each.tokens for each in told]
+    if any(row.choices for row in rows):
+        found = measurement.choices or [None] * len(rows)
+        table["choice"] = [_most_likely(row, told) for row, told in zip(rows, found, strict=True)]
+    if any(row.subject for row in rows):
+        table["subject"] = [row.subject for row in rows]
     return table
+
+
+def _most_likely(row: Row, logprobs: Sequence[float] | None) -> str | None:
+    """Return the letter of the most likely choice, the first of those that are level."""
+    if not row.choices or logprobs is None:
+        return None
+    return choices.letters(row.choices)[int(np.argmax(logprobs))]
 
 
 def beside(table: pd.DataFrame, reference: pd.DataFrame, tokenizer: Path) -> pd.DataFrame:
@@ -50,7 +66,7 @@ def beside(table: pd.DataFrame, reference: pd.DataFrame, tokenizer: Path) -> pd.
 def worst_first(table: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
     """Return a table with the rows first where it is most behind the reference.
 
-    By exact match, then token F1, then the log-probability of the expected answer.
+    By the right choice, exact match, token F1, and then the log-probability of the expected answer.
     """
     drops = pd.DataFrame(
         {
@@ -58,6 +74,9 @@ def worst_first(table: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
             for name, score in (("exact", metrics.exact_match), ("f1", metrics.token_f1))
         }
     )
+    if "choice" in table:  # None, where a model does not tell, is never right
+        right = [each["choice"] == each["answer"] for each in (reference, table)]
+        drops.insert(0, "right", right[0].astype(int) - right[1].astype(int))
     if "logprob" in table and "logprob" in reference:
         drops["logprob"] = reference["logprob"] - table["logprob"]
     return table.loc[drops.sort_values(list(drops), ascending=False, kind="stable").index]

@@ -80,6 +80,19 @@ def of_median(values: Array) -> tuple[float, float] | None:
     return float(found.low), float(found.high)
 
 
+def of_macro(right: NDArray[np.int64], n: NDArray[np.int64]) -> tuple[float, float] | None:
+    """Return the 95 % confidence interval of the mean over groups of their shares.
+
+    right, n: of shape (groups,), the rows that are right and all rows of each. The same bootstrap
+    within each group, where the right rows of a resample have a binomial distribution. None where
+    all resamples are alike.
+    """
+    drawn = np.random.default_rng(_SEED).binomial(n, right / n, size=(_RESAMPLES, len(n)))
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.percentile((drawn / n).mean(axis=1), [tail, 100 - tail])
+    return None if np.isclose(low, high, rtol=1e-9) else (float(low), float(high))
+
+
 def p_value(ours: Array, theirs: Array, figure: Figure) -> float:
     """Return how likely chance alone parts two figures of the same rows this far, either way.
 

@@ -22,6 +22,7 @@ MARKDOWN = """\
 | `agreement` | - | 96.9% (94.4% to 99.0%) | - | answers that are the transformers flavor's text |
 | `shared_prefix` | - | 98.8% | - | tokens before the first that differs from the transformers flavor's |
 | `perplexity` | 1.181 | - | - | of the expected answers; 1 is certainty |
+| `accuracy` | - | - | - | questions whose most likely choice is the right one |
 | `ttft_ms_p50` | 62.0 ms | - | - | time to the first token, median |
 | `latency_ms_p50` | 449.4 ms | 33.3 ms | - | time to the whole answer, median |
 | `latency_ms_p95` | 1,653.0 ms | 43.0 ms | - | time to the whole answer, 95th percentile |
@@ -31,7 +32,7 @@ MARKDOWN = """\
 | `load_s` | 2.88 s | 0.11 s | - | from files on disk to a model that can answer |
 | `peak_rss_mb` | 638 MB | - | - | most memory held while it answered, Python included |
 | `model_size_mb` | 8.1 MB | 3.2 MB | - | files of the MLflow model |
-| `politeness` | 3.25 (3 to 3.5) | 0.5 | <0.001 | mean of a metric of your own |
+| `politeness` | 3.25 (3 to 3.5) | 0.5 | <0.001 | mean of my\\_metrics:politeness |
 
 `-`: not measured. In brackets: 95 % confidence interval, by bootstrap over the rows; of a share
 that is all or nothing, by the rule of three. `p`: how likely chance alone parts the flavors this

@@ -7,12 +7,13 @@ from tests.evaluate.figures import EVALUATION, GENAI, TRANSFORMERS
 
 COLUMNS = (
     "flavor target exporter model_uri n exact_match contains token_f1 rouge_l bleu agreement "
-    "shared_prefix perplexity ttft_ms_p50 latency_ms_p50 latency_ms_p95 latency_ms_p99 "
+    "shared_prefix perplexity accuracy ttft_ms_p50 latency_ms_p50 latency_ms_p95 latency_ms_p99 "
     "prefill_tokens_per_s decode_tokens_per_s load_s peak_rss_mb model_size_mb "
     "exact_match_low exact_match_high exact_match_p contains_low contains_high contains_p "
     "token_f1_low token_f1_high token_f1_p rouge_l_low rouge_l_high rouge_l_p "
     "bleu_low bleu_high bleu_p agreement_low agreement_high shared_prefix_low shared_prefix_high "
-    "perplexity_low perplexity_high perplexity_p ttft_ms_p50_low ttft_ms_p50_high "
+    "perplexity_low perplexity_high perplexity_p accuracy_low accuracy_high accuracy_p "
+    "ttft_ms_p50_low ttft_ms_p50_high "
     "latency_ms_p50_low latency_ms_p50_high prefill_tokens_per_s_low prefill_tokens_per_s_high "
     "decode_tokens_per_s_low decode_tokens_per_s_high"
 )

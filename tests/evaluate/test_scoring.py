@@ -130,7 +130,8 @@ def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
     theirs = pd.DataFrame({"prediction": reference, "answer": expected})
     theirs["logprob"] = [-2 * chance.random() for _ in expected]
     theirs["tokens"] = [len(text.split()) for text in expected]
-    ours = theirs.assign(prediction=answers, logprob=theirs["logprob"] - 0.5)
+    theirs["choice"] = reference
+    ours = theirs.assign(prediction=answers, choice=answers, logprob=theirs["logprob"] - 0.5)
     shared = [float(chance.random()) for _ in expected]
     return ours.assign(reference=reference, same_until=shared), theirs
 
