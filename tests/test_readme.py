@@ -28,7 +28,7 @@ def test_every_option_that_is_shown_is_one() -> None:
 def test_the_targets_and_steps_that_are_named_exist() -> None:
     for target in re.findall(r"`((?:cpu|cuda|dml)_\w+)`", TEXT):
         assert target in configs.groups()["target"]
-    named = re.search(r"(`fetch`.*?) are\nentry points", TEXT, re.DOTALL)
+    named = re.search(r"(`fetch`[^|]*?) are\s+entry points", TEXT, re.DOTALL)
     assert named is not None
     for step in re.findall(r"`(\w+)`", named[1]):
         assert (PROJECT / "steps" / step / "__main__.py").exists()

@@ -41,13 +41,7 @@ def costs(measurement: Measurement) -> Costs:
         },
         intervals={
             **_found({name: uncertainty.of_median(row) for name, row in medians.items()}),
-            **_found(
-                {
-                    name: uncertainty.interval(rows, uncertainty.mean, share=False)
-                    for name, rows in rates.items()
-                    if _rate(rows) is not None
-                }
-            ),
+            **_found({name: _rate_interval(rows) for name, rows in rates.items()}),
         },
     )
 
@@ -74,6 +68,14 @@ def _rate(rows: Array) -> float | None:
     """Return the sum of the first column by that of the second; None of nothing."""
     tokens, seconds = rows.sum(axis=0)
     return float(tokens / seconds) if tokens > 0 and seconds > 0 else None
+
+
+def _rate_interval(rows: Array) -> tuple[float, float] | None:
+    """Return the interval of a rate; None where few rows could as well have taken no time."""
+    if _rate(rows) is None:
+        return None
+    found = uncertainty.interval(rows, uncertainty.mean, share=False)
+    return found if found and found[0] > 0 else None
 
 
 def _milliseconds(seconds: Iterable[float | None]) -> Array:

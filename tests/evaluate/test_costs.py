@@ -51,6 +51,14 @@ def test_rates_are_of_all_rows_so_that_noise_cancels() -> None:
     assert costs(measured(early, late)).figures["decode_tokens_per_s"] == pytest.approx(10)
 
 
+def test_a_rate_that_is_all_noise_has_no_interval() -> None:
+    """Of some resamples of these rows the seconds after the first token are below 0."""
+    early = dataclasses.replace(ANSWER, latency_s=0.05)
+    found = costs(measured(early, dataclasses.replace(ANSWER, latency_s=0.2), early, ANSWER))
+    assert found.figures["decode_tokens_per_s"] == pytest.approx(40)
+    assert "decode_tokens_per_s" not in found.intervals
+
+
 def test_what_was_not_told_is_left_out() -> None:
     silent = Answer("text", 1.1, first_token_s=None, prompt_tokens=None, completion_tokens=None)
     first = ["ttft_ms_p50", "prefill_tokens_per_s", "decode_tokens_per_s"]
