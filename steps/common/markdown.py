@@ -1,9 +1,10 @@
 """Markdown of the reports."""
 
+import html
 import re
 from collections.abc import Iterable, Sequence
 
-_MEANT = re.compile(r"([\\`*_\[\]<>|&~#$!]|:(?=//))")
+_MEANT = re.compile(r"([\\`*_\[\]|~#$!]|:(?=//))")
 
 
 def table(
@@ -19,5 +20,12 @@ def table(
 
 
 def text(value: str) -> str:
-    """Return a text of anyone's for one line or cell: shown as it is, its white space as blanks."""
-    return _MEANT.sub(r"\\\1", " ".join(value.split()))
+    """Return anyone's text for within a line or a cell: shown as it is, but on one line."""
+    return html.escape(_MEANT.sub(r"\\\1", " ".join(value.split())), quote=False)
+
+
+def code(value: str) -> str:
+    """Return anyone's text as code on one line."""
+    told = " ".join(value.split())
+    fence = "`" * (max(map(len, re.findall("`+", told)), default=0) + 1)
+    return f"{fence} {told} {fence}" if len(fence) > 1 else f"`{told}`"
