@@ -133,6 +133,6 @@ def _digest(path: Path) -> str:
 @functools.cache
 def _source_digest(step: str) -> str:
     folder = PROJECT / "steps" / step
-    sources = sorted(folder.rglob("*.py"))
+    sources = sorted(file for kind in ("*.py", "*.jinja") for file in folder.rglob(kind))
     texts = "".join(f"{file.relative_to(folder)} {store.sha256(file)}\n" for file in sources)
     return hashlib.sha256(texts.encode()).hexdigest()

@@ -79,6 +79,20 @@ def test_a_key_changes_with_a_package_version(monkeypatch: pytest.MonkeyPatch) -
     assert key_of(OnnxModel, load([])) != before
 
 
+@pytest.mark.parametrize("name", ["work.py", "deeper/work.py", "page.html.jinja"])
+def test_a_key_changes_with_a_file_of_the_steps_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(results, "PROJECT", tmp_path)
+    digest = results._source_digest.__wrapped__  # without its cache
+    file = tmp_path / "steps" / "bake" / name
+    file.parent.mkdir(parents=True)
+    file.write_text("one")
+    before = digest("bake")
+    file.write_text("two")
+    assert digest("bake") != before
+
+
 def test_a_result_survives_json() -> None:
     @dataclass(frozen=True)
     class Numbers(results.Result):
