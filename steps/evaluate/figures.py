@@ -120,10 +120,26 @@ class FlavorFigures:
 
     def written(self, name: str) -> str:
         """Return a figure with its unit and interval, as people read it; `-`: not measured."""
-        value = self.further[name] if name in self.further else getattr(self, name)
+        value = self.value(name)
         if value is None:
             return "-"
         return in_words(self._form(name), value, self.intervals.get(name))
+
+    def value(self, name: str) -> float | None:
+        """Return a figure, of slmflow's own or a metric of the user's; None: not measured."""
+        found: float | None = self.further[name] if name in self.further else getattr(self, name)
+        return found
+
+    def value_written(self, name: str) -> str:
+        """Return a figure with its unit as people read it; `-`: not measured."""
+        value = self.value(name)
+        return "-" if value is None else self._form(name).format(value)
+
+    def interval_written(self, name: str) -> str:
+        """Return a figure's interval as people read it, without the unit; empty without one."""
+        if name not in self.intervals or self.value(name) is None:
+            return ""
+        return _bounds(self._form(name), self.intervals[name])
 
     def p_written(self, name: str) -> str:
         """Return the p-value of a metric as people read it; `-` is one that was not tested."""
@@ -150,8 +166,7 @@ def in_words(form: str, value: float, interval: tuple[float, float] | None) -> s
     """Return a figure with its unit and interval, as people read it; form: `{:.1f} ms`."""
     if interval is None:
         return form.format(value)
-    bound = form.partition(" ")[0].format  # the unit is said once
-    return f"{form.format(value)} ({bound(interval[0])} to {bound(interval[1])})"
+    return f"{form.format(value)} ({_bounds(form, interval)})"
 
 
 def p_in_words(p: float | None) -> str:
@@ -184,3 +199,8 @@ def more_is_better(column: str) -> bool:
     """Return whether a column is better high; a p-value is, and so are the user's own metrics."""
     figure = column.removesuffix("_low").removesuffix("_high")
     return bool(MEANINGS[figure]["more_is_better"]) if figure in MEANINGS else True
+
+
+def _bounds(form: str, interval: tuple[float, float]) -> str:
+    bound = form.partition(" ")[0].format  # without the unit
+    return f"{bound(interval[0])} to {bound(interval[1])}"

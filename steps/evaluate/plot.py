@@ -1,93 +1,104 @@
-"""Draw the comparison: a small panel per figure, a bar per flavor."""
+"""The pictures of the comparison: all panels on one page, or each by itself."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from string import ascii_uppercase
 
-import numpy as np
+import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
-from steps.evaluate.figures import FlavorFigures, more_is_better
+from steps.evaluate import bars, quality_speed
+from steps.evaluate.figures import FlavorFigures
+from steps.evaluate.style import INK, colored, short
 
-_COLORS = ("#94a3b8", "#0d9488")
-_INK, _FAINT = "#0f172a", "#64748b"
+_COLUMNS = 4
 
-# Title, how a value is written, and the columns of a panel with what its groups of bars are called:
-# of all of them more is better, or of none.
-_PANELS = (
-    (
-        "Quality, with 95 % confidence intervals",
-        "{:.1%}",
-        {
-            "exact_match": "exact match",
-            "contains": "contains",
-            "token_f1": "token F1",
-            "rouge_l": "ROUGE-L",
-        },
-    ),
-    ("Perplexity", "{:.3f}", {"perplexity": "expected answers"}),
-    ("Time to first token, ms", "{:,.1f}", {"ttft_ms_p50": "median"}),
-    (
+# Of a panel by itself, so that those of one row are level where they stand side by side.
+_INCHES, _GAP = 2.75, 0.2
+
+Draw = Callable[[Axes, Sequence[FlavorFigures]], None]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A panel: what it shows, how it is drawn, how many of the page's 4 columns it takes.
+
+    inches: its height by itself; those of one row are of one height.
+    """
+
+    shows: str
+    draw: Draw
+    columns: int = 1
+    inches: float = 2.6
+
+
+def _upright(heading: str, columns: dict[str, str], width: int = 1) -> Panel:
+    draw = partial(bars.draw, heading=heading, columns=columns)
+    return Panel(heading, draw, width)
+
+
+PANELS = (
+    Panel("Quality against speed", quality_speed.draw, columns=2, inches=3.4),
+    Panel("Quality", bars.draw_quality, columns=2, inches=3.4),
+    _upright("Perplexity", {"perplexity": "expected answers"}),
+    _upright("Time to first token, ms", {"ttft_ms_p50": "median"}),
+    _upright(
         "Latency of an answer, ms",
-        "{:,.0f}",
-        {"latency_ms_p50": "median", "latency_ms_p95": "95th percentile"},
+        {
+            "latency_ms_p50": "median",
+            "latency_ms_p95": "95th percentile",
+            "latency_ms_p99": "99th percentile",
+        },
+        width=2,
     ),
-    ("Prefill, tokens/s", "{:,.0f}", {"prefill_tokens_per_s": "all rows"}),
-    ("Decode, tokens/s", "{:,.0f}", {"decode_tokens_per_s": "all rows"}),
-    ("Peak memory, MB", "{:,.0f}", {"peak_rss_mb": "whole process"}),
-    ("Model size, MB", "{:,.1f}", {"model_size_mb": "files"}),
+    _upright("Prefill, tokens/s", {"prefill_tokens_per_s": "all rows"}),
+    _upright("Decode, tokens/s", {"decode_tokens_per_s": "all rows"}),
+    _upright("Peak memory, MB", {"peak_rss_mb": "whole process"}),
+    _upright("Model size, MB", {"model_size_mb": "files"}),
 )
 
 
 def draw(figures: Sequence[FlavorFigures], title: str) -> Figure:
-    """Return the figure, 12 x 8.4 inches; what was not measured has words in place of its bar."""
-    layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15)
-    page = Figure(figsize=(12, 8.4), dpi=150, layout=layout, facecolor="white")
-    page.suptitle(title, x=0.0125, ha="left", fontsize=15, fontweight="bold", color=_INK)
-    page.legend(
-        handles=[Patch(color=c, label=r.flavor) for c, r in zip(_COLORS, figures, strict=True)],
+    """Return all panels on one page of 12 x 10 inches."""
+    page = _page(12, 10)
+    page.suptitle(
+        title, x=0.0125, ha="left", fontsize=15, fontweight="bold", color=INK, parse_math=False
+    )
+    legend = page.legend(
+        handles=[Patch(color=color, label=short(row.flavor)) for row, color in colored(figures)],
         loc="outside upper right",
         ncols=len(figures),
         frameon=False,
         fontsize=11,
-        labelcolor=_INK,
+        labelcolor=INK,
     )
-    # 3 x 3 places, of which the first panel takes two.
-    panels = page.subplot_mosaic([[0, 0, 1], [2, 3, 4], [5, 6, 7]]).values()
-    for axes, (heading, form, columns) in zip(panels, _PANELS, strict=True):
-        hint = "more is better" if all(map(more_is_better, columns)) else "less is better"
-        axes.set_title(f"{heading}\n", loc="left", fontsize=11, fontweight="bold", color=_INK)
-        axes.text(0, 1.03, hint, transform=axes.transAxes, fontsize=9, color=_FAINT)
-        _bars(axes, figures, list(columns), form)
-        axes.set_xticks(range(len(columns)), list(columns.values()))
-        axes.tick_params(length=0, labelsize=9, labelcolor=_FAINT)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    places = "".join(
+        letter * panel.columns for letter, panel in zip(ascii_uppercase, PANELS, strict=False)
+    )
+    rows = "\n".join(places[first : first + _COLUMNS] for first in range(0, len(places), _COLUMNS))
+    mosaic = page.subplot_mosaic(rows, height_ratios=[1.5, 1, 1])
+    for panel, axes in zip(PANELS, mosaic.values(), strict=True):
+        panel.draw(axes, figures)
     return page
 
 
-def _bars(axes: Axes, figures: Sequence[FlavorFigures], columns: Sequence[str], form: str) -> None:
-    width = 0.8 / len(figures)
-    for i, (row, color) in enumerate(zip(figures, _COLORS, strict=True)):
-        values = [getattr(row, column) for column in columns]
-        places = [group + (i - (len(figures) - 1) / 2) * width for group in range(len(columns))]
-        heights = [value or 0 for value in values]
-        bounds = zip(heights, columns, strict=True)
-        errors = np.transpose([_error(row, column, height) for height, column in bounds])
-        bars = axes.bar(
-            places, heights, width * 0.92, color=color, yerr=errors, ecolor=_INK, capsize=0
-        )
-        labels = ["not\nmeasured" if value is None else form.format(value) for value in values]
-        axes.bar_label(bars, labels, padding=3, fontsize=10, color=_INK)
-    margin = 0.75 if len(columns) == 1 else 0.5
-    axes.set_xlim(-margin, len(columns) - 1 + margin)
-    axes.margins(y=0.15)
-    axes.set_ylim(bottom=0)  # also where no bar has a height
-    axes.set_yticks([])
-    axes.spines[["top", "left", "right"]].set_visible(False)
-    axes.spines["bottom"].set_color("#cbd5e1")
+def svg(panel: Panel, figures: Sequence[FlavorFigures]) -> bytes:
+    """Return one panel as an SVG file that needs no fonts, the same bytes for the same figures."""
+    page = _page(_INCHES * panel.columns + _GAP * (panel.columns - 1), panel.inches)
+    panel.draw(page.subplots(), figures)
+    written = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "slmflow"}):
+        page.savefig(written, format="svg", metadata={"Date": None})
+    return written.getvalue()
 
 
-def _error(row: FlavorFigures, column: str, height: float) -> tuple[float, float]:
-    """Return how far the interval goes below and above the bar."""
-    low, high = row.intervals.get(column, (height, height))
-    return max(0.0, height - low), max(0.0, high - height)
+def _page(width: float, height: float) -> Figure:
+    layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15)
+    return Figure(figsize=(width, height), dpi=150, layout=layout, facecolor="white")
