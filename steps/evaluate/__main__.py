@@ -4,11 +4,11 @@ python -m steps.evaluate model=tiny_phi3 target=cpu_int4 evaluation.limit=20
 mlflow run . -e evaluate --env-manager uv -P model_uri=models:/my-chat-model/1
 """
 
-from steps.common import console
 from steps.common.step import Step, run_step
 from steps.convert.result import OnnxModel
-from steps.evaluate import inputs, report, subjects
+from steps.evaluate import inputs, report
 from steps.evaluate.compare import compare
+from steps.evaluate.findings import Findings
 from steps.evaluate.result import Evaluation
 from steps.measure.result import Measurements
 
@@ -20,17 +20,11 @@ def evaluate(step: Step) -> Evaluation:
     measured = measurements.load()
     tokenizer = step.ensure(OnnxModel).folder / "tokenizer.json" if len(measured) > 1 else None
     compared = compare(step.config, given, measured, tokenizer)
-    figures = tuple(each.figures for each in compared)
-    evaluation = Evaluation(step.run.info.run_id, step.config.model.name, figures)
-    of_subjects = subjects.by_subject(compared)
-    subjects.log(of_subjects)
-    unscored = subjects.unscored(compared)
-    for sentence in unscored:
-        console.warn(sentence)
-    report.log(evaluation, [*unscored, subjects.markdown(of_subjects)])
+    findings = Findings.of(step, measurements, compared)
+    report.log(findings)
     if not step.nested:
-        evaluation.show()
-    return evaluation
+        findings.evaluation.show()
+    return findings.evaluation
 
 
 if __name__ == "__main__":

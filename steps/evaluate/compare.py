@@ -29,10 +29,11 @@ from steps.measure.measurement import Measurement
 
 @dataclass(frozen=True)
 class Compared:
-    """A model's figures, and the table they are computed from, worst first."""
+    """A model's figures, the table they are computed from, worst first, and the run of both."""
 
     figures: FlavorFigures
     table: pd.DataFrame
+    run_id: str
 
 
 def compare(
@@ -75,7 +76,7 @@ def _scored(
     model = measurement.model
     cost = costs(measurement)
     made_here = config.evaluation.model_uri is None
-    with mlflow.start_run(run_name=model.flavor, nested=True):
+    with mlflow.start_run(run_name=model.flavor, nested=True) as run:
         quality = _evaluate(model.model_id or None, table, dataset, metrics)
         figures = FlavorFigures(
             flavor=model.flavor,
@@ -92,7 +93,7 @@ def _scored(
         )
         others = {k: v for k, v in figures.measured().items() if k not in quality}
         mlflow.log_metrics(others, model_id=model.model_id or None, dataset=dataset)
-    return Compared(figures, table)
+    return Compared(figures, table, run.info.run_id)
 
 
 def _dataset(data: EvaluationData, asked: Sequence[Row]) -> PandasDataset:

@@ -1,40 +1,95 @@
-"""Log the comparison: `comparison.json`, `.md` and `.png`, and its figures as metrics."""
-
-from collections.abc import Sequence
+"""Log the comparison: `comparison.json`, `.md`, `.html` and `.png`, metrics, a description."""
 
 import mlflow
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
+from steps.common import console
 from steps.common import markdown as md
-from steps.evaluate import plot
+from steps.evaluate import description, page, parity, plot, subjects
+from steps.evaluate.findings import Findings
+from steps.evaluate.origin import Origin
+from steps.evaluate.regressions import Regression, RowByRow
 from steps.evaluate.result import Evaluation
+
+FILES = ("comparison.md", "comparison.html", "comparison.png")
 
 _NOTES = """\
 `-`: not measured. In brackets: 95 % confidence interval, by bootstrap over the rows; of a share
-that is all or nothing, by the rule of three. `p`: how likely chance alone parts the flavors this
+that is all or nothing, by the rule of three."""
+_NOTES_OF_TWO = """\
+`p`: how likely chance alone parts the flavors this
 far, by a paired test over the rows."""
+_REGRESSIONS = 5
 
 
-def log(evaluation: Evaluation, further: Sequence[str] = ()) -> None:
-    """Log the three files of the comparison, and metrics such as `genai.exact_match`.
-
-    further: parts of `comparison.md`, in Markdown.
-    """
+def log(findings: Findings) -> None:
+    """Log `FILES` and the figures, and describe the active run by what was found."""
+    evaluation = findings.evaluation
+    for sentence in findings.unscored:
+        console.warn(sentence)
     evaluation.log_figures()
-    mlflow.log_text(markdown(evaluation, further), "comparison.md")
+    subjects.log(findings.subjects)
+    mlflow.log_text(markdown(findings), "comparison.md")
+    mlflow.log_text(page.html(findings), "comparison.html")
     mlflow.log_figure(plot.draw(evaluation.figures, evaluation.title), "comparison.png")
+    mlflow.set_tag(MLFLOW_RUN_NOTE, description.markdown(findings))
 
 
-def markdown(evaluation: Evaluation, further: Sequence[str] = ()) -> str:
-    """Return the comparison as a Markdown table, a line per figure and a column per flavor."""
-    compared = evaluation.figures[-1]
-    table = md.table(
-        ["figure", *evaluation.flavors, "p", "what it is"],
-        (
-            [f"`{name}`", *cells, compared.p_written(name), md.text(compared.meaning(name))]
-            for name, *cells in evaluation.table()
-        ),
-        words=("figure", "what it is"),
-    )
-    models = "\n".join(f"- {row.flavor}: `{row.model_uri}`" for row in evaluation.figures)
-    parts = [f"# {evaluation.title}", table, _NOTES, evaluation.differences, *further, models]
-    return "\n\n".join(part for part in parts if part) + "\n"
+def markdown(findings: Findings) -> str:
+    """Return the report as Markdown, the table of all figures first."""
+    evaluation, origin = findings.evaluation, findings.origin
+    models = [f"- {md.text(row.flavor)}: {md.code(row.model_uri)}" for row in evaluation.figures]
+    parts = [
+        f"# {md.text(evaluation.title)}",
+        md.text(evaluation.verdict),
+        _figures(evaluation),
+        _NOTES if evaluation.reference is None else f"{_NOTES} {_NOTES_OF_TWO}",
+        *map(md.text, findings.unscored),
+        *(subjects.markdown(findings.subjects) if findings.subjects else ()),
+        "\n".join(models),
+        *_parity(origin),
+        *(_rows(findings.rows, evaluation) if findings.rows else ()),
+        *_machine(origin),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _figures(evaluation: Evaluation) -> str:
+    tested = evaluation.reference is not None
+    header = ["figure", *map(md.text, evaluation.flavors), *(["p"] if tested else ()), "what it is"]
+    lines = [
+        [
+            f"`{name}`",
+            *cells,
+            *([evaluation.compared.p_written(name)] if tested else ()),
+            md.text(evaluation.compared.meaning(name)),
+        ]
+        for name, *cells in evaluation.table()
+    ]
+    return md.table(header, lines, words=("figure", "what it is"))
+
+
+def _parity(origin: Origin) -> list[str]:
+    told = parity.tell(origin.parity)
+    lines = [f"- `{each.name}` {each.written}: {each.meaning}" for each in told]
+    return ["## Parity of the conversion", "\n".join(lines)] if lines else []
+
+
+def _rows(rows: RowByRow, evaluation: Evaluation) -> list[str]:
+    worst = [_regression(row, evaluation) for row in rows.regressions[:_REGRESSIONS]]
+    return ["## Row by row", rows.counts, *(["\n".join(worst)] if worst else [])]
+
+
+def _regression(row: Regression, evaluation: Evaluation) -> str:
+    told = {
+        "expected": row.expected,
+        evaluation.flavors[0]: row.reference,
+        evaluation.flavors[-1]: row.answer,
+    }
+    lines = [f"  - {md.text(name)}: {md.text(value)}" for name, value in told.items()]
+    return "\n".join([f"- question: {md.text(row.question)}", *lines])
+
+
+def _machine(origin: Origin) -> list[str]:
+    told = ", ".join(f"{md.text(name)} {md.text(value)}" for name, value in origin.machine.items())
+    return [f"Measured on: {told}."] if told else []

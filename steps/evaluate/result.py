@@ -10,11 +10,19 @@ from mlflow.exceptions import MlflowException
 from steps.common import console
 from steps.common.results import Result, Stale
 from steps.convert.result import OnnxModel
-from steps.evaluate.figures import MEANINGS, FlavorFigures
+from steps.evaluate.figures import MEANINGS, FlavorFigures, more_is_better
 from steps.measure.result import Measurements
 
 SIGNIFICANT = 0.05
 """The p-value below which a difference is called one."""
+
+HEADLINES = {
+    "exact_match": "exact match",
+    "latency_ms_p50": "median latency",
+    "peak_rss_mb": "peak memory",
+    "model_size_mb": "model size",
+}
+"""The figures that are told first, and what they are called."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +46,19 @@ class Evaluation(Result):
             raise Stale(f"the comparison of run {self.run_id} is not there any more") from error
 
     @property
+    def reference(self) -> FlavorFigures | None:
+        """The figures that the others are compared with; None of one model alone."""
+        return self.figures[0] if len(self.figures) > 1 else None
+
+    @property
+    def compared(self) -> FlavorFigures:
+        """The figures of the model that the comparison is about."""
+        return self.figures[-1]
+
+    @property
     def title(self) -> str:
         """What was compared, e.g. `tiny_phi3 on cpu_int4 (optimum)`, or the model's address."""
-        converted = self.figures[-1]
+        converted = self.compared
         if converted.target is None:
             return converted.model_uri
         return f"{self.model} on {converted.target} ({converted.exporter})"
@@ -52,25 +70,68 @@ class Evaluation(Result):
 
     def table(self) -> list[list[str]]:
         """Return a line per figure: its name, then how it is written for each flavor."""
-        names = (*MEANINGS, *self.figures[0].further)
-        return [[name, *(row.written(name) for row in self.figures)] for name in names]
+        return [[name, *(row.written(name) for row in self.figures)] for name in self.names]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all figures, the user's own metrics last."""
+        return (*MEANINGS, *self.figures[0].further)
+
+    @property
+    def headlines(self) -> dict[str, str]:
+        """What those of `HEADLINES` are called that were measured of every flavor."""
+        return {
+            name: called
+            for name, called in HEADLINES.items()
+            if all(row.value(name) is not None for row in self.figures)
+        }
+
+    @property
+    def verdict(self) -> str:
+        """The first headlines of each flavor, and in what they differ beyond chance."""
+        told = list(self.headlines.items())[:2]
+        rows = [
+            f"{row.flavor}: {', '.join(f'{row.value_written(n)} {called}' for n, called in told)}"
+            for row in reversed(self.figures)
+        ]
+        return " ".join(part for part in ("; ".join(rows) + ".", self.differences) if part)
+
+    @property
+    def effects(self) -> dict[str, str]:
+        """`better` or `worse` for each metric in which the paired tests tell the flavors apart."""
+        reference, compared = self.reference, self.compared
+        if reference is None:
+            return {}
+        return {
+            name: _side(name, compared, reference)
+            for name, p in compared.p_values.items()
+            if p < SIGNIFICANT
+        }
 
     @property
     def differences(self) -> str:
         """In which metrics the paired tests tell the flavors apart; empty without tests."""
-        reference, compared = self.figures[0], self.figures[-1]
-        if not compared.p_values:
+        reference, compared = self.reference, self.compared
+        if reference is None or not compared.p_values:
             return ""
-        apart = [
-            f"{name} p = {compared.p_written(name)}".replace("= <", "< ")
-            for name, p in compared.p_values.items()
-            if p < SIGNIFICANT
-        ]
-        found = f"in {', '.join(apart)}" if apart else "in no metric"
+        found = " and ".join(
+            f"{side} than {reference.flavor} in {', '.join(names)}"
+            for side in ("worse", "better")
+            if (names := self._apart(side))
+        )
         return (
             f"Beyond chance (p < {SIGNIFICANT}, a paired test of each metric by itself) "
-            f"{compared.flavor} differs from {reference.flavor} {found}."
+            f"{compared.flavor} "
+            + (f"is {found}." if found else f"differs from {reference.flavor} in no metric.")
         )
+
+    def _apart(self, side: str) -> list[str]:
+        written = self.compared.p_written
+        return [
+            f"{name} p = {written(name)}".replace("= <", "< ")
+            for name, effect in self.effects.items()
+            if effect == side
+        ]
 
     def log_figures(self) -> None:
         """Log `comparison.json` and metrics such as `genai.exact_match` to the active run."""
@@ -88,3 +149,8 @@ class Evaluation(Result):
         """Return the result that `to_json` made this object of."""
         figures = tuple(FlavorFigures.from_json(row) for row in fields["figures"])
         return cls(**fields | {"figures": figures})
+
+
+def _side(name: str, ours: FlavorFigures, theirs: FlavorFigures) -> str:
+    gain = (ours.value(name) or 0) - (theirs.value(name) or 0)
+    return "better" if (gain > 0) == more_is_better(name) else "worse"

@@ -42,6 +42,10 @@ class SubjectFigures:
             "accuracy_p": self.p,
         }
 
+    def p_written(self) -> str:
+        """Return the p-value as people read it; `-`: not tested."""
+        return p_in_words(self.p)
+
     def written(self) -> str:
         """Return the accuracy as people read it; `-`: not measured."""
         return "-" if self.accuracy is None else in_words(SHARE, self.accuracy, self.interval)
@@ -99,12 +103,15 @@ def log(lines: Sequence[SubjectFigures]) -> None:
                 mlflow.log_metric(f"{line.flavor}.{macro}", value)
 
 
-def markdown(lines: Sequence[SubjectFigures]) -> str:
-    """Return the section of the report: a line per subject, a column per flavor; empty of none."""
-    if not lines:
-        return ""
+def groups(lines: Sequence[SubjectFigures]) -> list[Sequence[SubjectFigures]]:
+    """Return the lines of each subject, one of each model."""
+    count = len(_flavors(lines))
+    return [lines[at : at + count] for at in range(0, len(lines), count)]
+
+
+def markdown(lines: Sequence[SubjectFigures]) -> list[str]:
+    """Return the parts of the report: a table with a line per subject and a column per flavor."""
     flavors = _flavors(lines)
-    groups = [lines[at : at + len(flavors)] for at in range(0, len(lines), len(flavors))]
     table = md.table(
         ["subject", "n", *flavors, "p"],
         (
@@ -112,12 +119,12 @@ def markdown(lines: Sequence[SubjectFigures]) -> str:
                 md.text(group[0].subject),
                 str(group[0].n),
                 *(line.written() for line in group),
-                p_in_words(group[-1].p),
+                group[-1].p_written(),
             ]
-            for group in groups
+            for group in groups(lines)
         ),
     )
-    return f"## Accuracy by subject\n\n{table}\n\n{MACRO}: the mean over the subjects."
+    return ["## Accuracy by subject", table, f"{MACRO}: the mean over the subjects."]
 
 
 def _flavors(lines: Iterable[SubjectFigures]) -> list[str]:

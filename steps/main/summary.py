@@ -3,7 +3,10 @@
 import tempfile
 
 import mlflow
+from mlflow import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
+from steps.evaluate import report
 from steps.evaluate.result import Evaluation
 
 
@@ -11,6 +14,8 @@ def log(evaluation: Evaluation) -> None:
     """Log to the active run what evaluate logged to its own, reused or not."""
     evaluation.log_figures()
     with tempfile.TemporaryDirectory() as scratch:
-        for name in ("comparison.md", "comparison.png"):
+        for name in report.FILES:
             file = f"runs:/{evaluation.run_id}/{name}"
             mlflow.log_artifact(mlflow.artifacts.download_artifacts(file, dst_path=scratch))
+    described = MlflowClient().get_run(evaluation.run_id).data.tags
+    mlflow.set_tag(MLFLOW_RUN_NOTE, described[MLFLOW_RUN_NOTE])

@@ -1,6 +1,13 @@
-"""A comparison with figures that are easy to tell apart."""
+"""A comparison with figures that are easy to tell apart, and rows with hostile texts."""
+
+import dataclasses
+
+import pandas as pd
 
 from steps.evaluate.figures import FlavorFigures, Own
+from steps.evaluate.findings import Findings
+from steps.evaluate.origin import Origin
+from steps.evaluate.regressions import RowByRow
 from steps.evaluate.result import Evaluation
 
 OWN = {"politeness": Own("mean of my_metrics:politeness", share=False)}
@@ -61,4 +68,35 @@ GENAI = FlavorFigures(
     intervals={"exact_match": (0.9385, 0.9846), "agreement": (0.9436, 0.9897)},
     p_values={"exact_match": 0.6875, "token_f1": 0.0312, "politeness": 0.0002},
 )
+GENAI_ALONE = dataclasses.replace(
+    GENAI, target=None, exporter=None, model_uri="models:/chat$/1", agreement=None, p_values={}
+)
 EVALUATION = Evaluation("run", "tiny_phi3", (TRANSFORMERS, GENAI))
+ALONE = Evaluation("run", "tiny_phi3", (GENAI_ALONE,))
+HOSTILE = (
+    "<script>parent.x = document.title = 'ran'</script><img src=x onerror=alert(1)> |a| `b`\n*c*"
+)
+TABLE = pd.DataFrame(
+    [
+        ("Capital of Japan?", "It is Tokyo.", "It is Tokyo.", HOSTILE, 1),
+        (HOSTILE, "It is Paris.", "It is Paris.", "It is Paris", 4),
+        ("Capital of Peru?", "It is Lima.", "It is Lima.", "It is Lima.", None),
+        ("Capital of Chad?", "It is N'Djamena.", "Chad?", "Who knows.", 1),
+        ("Capital of Oman?", "It is Muscat.", "It is Mascat.", "It is Muscat.", 3),
+    ],
+    columns=["question", "answer", "reference", "prediction", "first_diverging_token"],
+).astype({"first_diverging_token": "Int64"})
+ORIGIN = Origin(
+    experiment_id="7",
+    runs={"comparison": "c0ffee", "rows of genai": "beef", "conversion": "f00d"},
+    parity={
+        "max_abs_diff": 2.0625,
+        "mean_kl": 0.0391,
+        "top1_agreement": 0.868,
+        "tokenizer_mismatches": 0.0,
+        "exact_max_abs_diff": 5.2e-6,
+    },
+    machine={"cpu": "Z80 <at> 4 MHz", "memory": "64.0 GB"},
+)
+FINDINGS = Findings(EVALUATION, RowByRow.of(TABLE), ORIGIN)
+FINDINGS_ALONE = Findings(ALONE, None, Origin("7", {"measurements": "feed"}, {}, {"cpu": "Z80"}))

@@ -1,15 +1,27 @@
 # ruff: noqa: E501
-import io
+import dataclasses
 
+import mlflow
 import pytest
-from matplotlib import image
-from matplotlib.container import BarContainer
 
-from steps.evaluate import plot, report
-from tests.evaluate.figures import EVALUATION
+from steps.common import markdown as md
+from steps.evaluate import description, page, report
+from steps.main import summary
+from tests.evaluate.figures import (
+    EVALUATION,
+    FINDINGS,
+    FINDINGS_ALONE,
+    GENAI,
+    HOSTILE,
+    TRANSFORMERS,
+)
 
 MARKDOWN = """\
-# tiny_phi3 on cpu_int4 (optimum)
+# tiny\\_phi3 on cpu\\_int4 (optimum)
+
+genai: 96.4% exact match, 33.3 ms median latency; transformers: 97.4% exact match, \
+449.4 ms median latency. Beyond chance (p &lt; 0.05, a paired test of each metric by itself) genai \
+is worse than transformers in token\\_f1 p = 0.031, politeness p &lt; 0.001.
 
 | figure | transformers | genai | p | what it is |
 | --- | ---: | ---: | ---: | --- |
@@ -38,34 +50,84 @@ MARKDOWN = """\
 that is all or nothing, by the rule of three. `p`: how likely chance alone parts the flavors this
 far, by a paired test over the rows.
 
-Beyond chance (p < 0.05, a paired test of each metric by itself) genai differs from transformers \
-in token_f1 p = 0.031, politeness p < 0.001.
-
 - transformers: `models:/m-1`
 - genai: `models:/m-2`
+
+## Parity of the conversion
+
+- `parity.exact_max_abs_diff` 5.2e-06: the proof: the largest difference of any logit from the original, computing exactly and with the same quantized weights on both sides
+- `parity.tokenizer_mismatches` 0: the proof: probe texts that the two tokenize otherwise
+- `parity.top1_agreement` 86.8%: what rounding costs: positions with the same most likely next token
+- `parity.mean_kl` 0.0391 nats: what rounding costs: divergence of the probabilities of the next token, mean
+- `parity.max_abs_diff` 2.06: what rounding costs: the largest difference of any logit from the original weights'
+
+## Row by row
+
+Of 5 rows 2 are answered worse, 1 better, 1 in other words but no worse or better, 1 in the same words.
+
+- question: Capital of Japan?
+  - expected: It is Tokyo.
+  - transformers: It is Tokyo.
+  - genai: {hostile}
+- question: {hostile}
+  - expected: It is Paris.
+  - transformers: It is Paris.
+  - genai: It is Paris
+
+Measured on: cpu Z80 &lt;at&gt; 4 MHz, memory 64.0 GB.
 """
 
 
 def test_markdown() -> None:
-    assert report.markdown(EVALUATION) == MARKDOWN
+    told = report.markdown(FINDINGS)
+    assert told == MARKDOWN.format(hostile=md.text(HOSTILE))
 
 
-def test_picture_is_drawn_also_where_figures_are_missing() -> None:
-    buffer = io.BytesIO()
-    plot.draw(EVALUATION.figures, EVALUATION.title).savefig(buffer)
-    buffer.seek(0)
-    height, width, _ = image.imread(buffer, format="png").shape
-    assert (width, height) == (1800, 1260)
+def test_a_model_alone_has_no_tests_rows_or_parity() -> None:
+    told = report.markdown(FINDINGS_ALONE)
+    assert "\n| figure | genai | what it is |\n" in told
+    assert "`p`" not in told
+    assert "##" not in told
+    assert told.startswith(
+        "# models:/chat\\$/1\n\ngenai: 96.4% exact match, 33.3 ms median latency.\n"
+    )
+    assert told.endswith("\n\nMeasured on: cpu Z80.\n")
 
 
-def test_bars_of_quality_have_their_intervals() -> None:
-    panel = plot.draw(EVALUATION.figures, EVALUATION.title).axes[0]
-    bars = [each for each in panel.containers if isinstance(each, BarContainer)]
-    lines = [each.errorbar.lines[2][0].get_segments() for each in bars if each.errorbar]
-    exact_match = [[float(height) for _, height in segments[0]] for segments in lines]
-    assert exact_match == [pytest.approx([0.9487, 0.9949]), pytest.approx([0.9385, 0.9846])]
-    token_f1 = lines[0][2]
-    assert token_f1[0][1] == token_f1[1][1]  # it has none
+def test_description_has_the_verdict_first_and_links_of_the_ui() -> None:
+    told = description.markdown(FINDINGS)
+    assert told.startswith("**genai: 96.4% exact match, 33.3 ms median latency; transformers: ")
+    assert "[conversion](#/experiments/7/runs/f00d)" in told
+    assert "[model genai](#/experiments/7/models/m-2)" in told
+    assert "| exact match | 97.4% (94.9% to 99.5%) | 96.4% (93.8% to 98.5%) |" in told
+    assert "peak memory" not in told  # it was not measured of both
+    assert "models:" not in description.markdown(FINDINGS_ALONE)  # no page of a logged model
+
+
+def test_description_fits_a_tag() -> None:
+    many = {f"metric_{number}": 0.5 for number in range(500)}
+    genai = dataclasses.replace(GENAI, further=many, p_values=dict.fromkeys(many, 0.01))
+    reference = dataclasses.replace(TRANSFORMERS, further=many)
+    evaluation = dataclasses.replace(EVALUATION, figures=(reference, genai))
+    assert len(description.markdown(dataclasses.replace(FINDINGS, evaluation=evaluation))) == 5000
+
+
+def test_all_files_are_logged_and_on_the_workflows_run_too(tracking: str) -> None:
+    with mlflow.start_run() as run:
+        evaluation = dataclasses.replace(EVALUATION, run_id=run.info.run_id)
+        report.log(dataclasses.replace(FINDINGS, evaluation=evaluation))
+    with mlflow.start_run() as main:
+        summary.log(evaluation)
+    first, second = (mlflow.get_run(each.info.run_id) for each in (run, main))
+    assert first.data.metrics == second.data.metrics
+    assert first.data.metrics["genai.exact_match"] == 0.964
+    noted = [each.data.tags["mlflow.note.content"] for each in (first, second)]
+    assert noted == [description.markdown(FINDINGS)] * 2
+    for each in (run, main):
+        logged = {file.path for file in mlflow.artifacts.list_artifacts(run_id=each.info.run_id)}
+        assert logged == {"comparison.json", "comparison.md", "comparison.html", "comparison.png"}
+    shown = mlflow.artifacts.load_text(f"runs:/{main.info.run_id}/comparison.html")
+    assert shown == page.html(FINDINGS)
 
 
 def test_table_fits_a_narrow_screen(capsys: pytest.CaptureFixture[str]) -> None:

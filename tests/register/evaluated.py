@@ -25,7 +25,7 @@ from steps.log_genai.result import GenaiModel
 from steps.log_transformers.result import TransformersModel
 from steps.measure.result import Measurements
 from steps.register.__main__ import register
-from tests.evaluate.figures import GENAI, TRANSFORMERS
+from tests.evaluate.figures import FINDINGS, GENAI, TRANSFORMERS
 
 ECHO = """
 import mlflow

@@ -1,0 +1,58 @@
+"""Where a comparison comes from: the runs behind it, the machine, the parity of the conversion."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlflow import MlflowClient
+
+from steps.common import runs
+from steps.common.step import Step
+from steps.convert.result import OnnxModel
+from steps.evaluate.compare import Compared
+from steps.measure.result import Measurements
+
+_PREFIX = "parity."
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a comparison rests on.
+
+    runs: the ids of runs of one experiment, by what they hold, in words; parity: the metrics
+    `parity.*` of convert, by what follows the dot, none where nothing was converted; machine: what
+    was measured on, by name, in words.
+    """
+
+    experiment_id: str
+    runs: dict[str, str]
+    parity: dict[str, float]
+    machine: dict[str, str]
+
+
+def trace(step: Step, measurements: Measurements, compared: Sequence[Compared]) -> Origin:
+    """Return what evaluate's comparison of these models comes from."""
+    experiment_id = step.run.info.experiment_id
+    converted = None
+    if len(compared) > 1:
+        converted = runs.newest(OnnxModel, step.key(OnnxModel), experiment_id)
+    found = {
+        "comparison": step.run.info.run_id,
+        **{f"rows of {each.figures.flavor}": each.run_id for each in compared},
+        "measurements": measurements.run_id,
+        "conversion": converted,
+    }
+    return Origin(
+        experiment_id=experiment_id,
+        runs={holds: run_id for holds, run_id in found.items() if run_id},
+        parity=_parity(converted) if converted else {},
+        machine=measurements.machine,
+    )
+
+
+def _parity(run_id: str) -> dict[str, float]:
+    found = MlflowClient().get_run(run_id).data.metrics
+    return {
+        name.removeprefix(_PREFIX): value
+        for name, value in found.items()
+        if name.startswith(_PREFIX)
+    }
