@@ -6,6 +6,7 @@ from steps.evaluate.origin import Origin
 from steps.evaluate.result import Evaluation
 
 _LENGTH = 5000
+_PAD = "&emsp;"  # the UI sets the columns of a table edge to edge
 _LOGGED_MODEL = "models:/m-"
 
 
@@ -18,7 +19,7 @@ def markdown(findings: Findings) -> str:
         md.table(
             ["figure", *map(md.text, evaluation.flavors)],
             (
-                [called, *(row.written(name) for row in evaluation.figures)]
+                [f"{called}{_PAD}", *(row.written(name) + _PAD for row in evaluation.figures)]
                 for name, called in evaluation.headlines.items()
             ),
         ),
