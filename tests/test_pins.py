@@ -50,11 +50,11 @@ def test_no_lock_file_of_uv_replaces_them() -> None:
 def test_entry_points_take_the_groups_of_conf() -> None:
     project: dict[str, Any] = yaml.safe_load((PROJECT / "MLproject").read_text())
     groups = {folder.name for folder in (PROJECT / "conf").iterdir() if folder.is_dir()}
+    further = {"serve": {"model_uri", "port"}, "evaluate": {"model_uri"}}
     for name, entry in project["entry_points"].items():
         if name == "test":
             continue
-        further = {"model_uri", "port"} if name == "serve" else set()
-        assert set(entry["parameters"]) == groups | further
+        assert set(entry["parameters"]) == groups | further.get(name, set())
         assert entry["command"].startswith(f"python -m steps.{name} ")
         assert (PROJECT / "steps" / name / "__main__.py").is_file()
         assert all(f"{group}={{{group}}}" in entry["command"] for group in groups)

@@ -61,8 +61,11 @@ def draw_quality(axes: Axes, figures: Sequence[FlavorFigures]) -> None:
     between 0 and 1.
     """
     head(axes, "Quality", "more is better; with 95 % confidence intervals")
-    columns = _QUALITY | {
-        name: short(name) for name in figures[0].further if _is_share(figures, name)
+    chosen = any(row.accuracy is not None for row in figures)
+    columns = {
+        **({"accuracy": "accuracy"} if chosen else {}),
+        **_QUALITY,
+        **{name: short(name) for name in figures[0].further if _is_share(figures, name)},
     }
     height = 0.8 / max(2, len(figures))
     for i, (row, color) in enumerate(colored(figures)):

@@ -62,6 +62,7 @@ def _shown(row: Regression) -> dict[str, object]:
         "question": _cut(row.question),
         "expected": _cut(row.expected),
         "token": row.first_diverging_token,
+        "choices": row.choices,
         "answers": [_parted(text, row.same) for text in (row.reference, row.answer)],
     }
 

@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from steps.evaluate.figures import FlavorFigures
 from steps.evaluate.style import FAINT, INK, RULE, colored, frame, head, short
 
-_QUALITY, _SPEED = "exact_match", "latency_ms_p50"
+_SPEED = "latency_ms_p50"
 
 # Beyond this ratio a linear axis would press the fast ones together.
 _LOG_FROM = 3
@@ -18,16 +18,21 @@ _LEAST_SPAN = 0.1
 
 
 def draw(axes: Axes, figures: Sequence[FlavorFigures]) -> None:
-    """Draw exact match over the median latency; a flavor that lacks either has no point."""
+    """Draw accuracy where it was measured, else exact match, over the median latency.
+
+    A flavor that lacks either has no point.
+    """
     head(axes, "Quality against speed", "with 95 % confidence intervals")
+    chosen = any(row.accuracy is not None for row in figures)
+    quality = "accuracy" if chosen else "exact_match"
     points = [
         (row, color)
         for row, color in colored(figures)
-        if row.value(_QUALITY) is not None and row.value(_SPEED)
+        if row.value(quality) is not None and row.value(_SPEED)
     ]
     frame(axes, "left", "bottom")
     axes.set_xlabel("median latency of an answer, ms", fontsize=9, color=FAINT)
-    axes.set_ylabel("exact match", fontsize=9, color=FAINT)
+    axes.set_ylabel(quality.replace("_", " "), fontsize=9, color=FAINT)
     if not points:
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=INK)
         axes.set_xticks([])
@@ -35,11 +40,11 @@ def draw(axes: Axes, figures: Sequence[FlavorFigures]) -> None:
         return
     rows = [row for row, _ in points]
     _scale_speed(axes, [bound for row in rows for bound in _bounds(row, _SPEED)])
-    _scale_quality(axes, [bound for row in rows for bound in _bounds(row, _QUALITY)])
+    _scale_quality(axes, [bound for row in rows for bound in _bounds(row, quality)])
     axes.grid(color=RULE, linewidth=0.5, alpha=0.6)
     axes.set_axisbelow(True)
     for place, (row, color) in enumerate(points):
-        _point(axes, row, color, above=place == len(points) - 1)
+        _point(axes, row, quality, color, above=place == len(points) - 1)
     axes.annotate(
         "better",
         (0.015, 0.975),
@@ -52,10 +57,10 @@ def draw(axes: Axes, figures: Sequence[FlavorFigures]) -> None:
     )
 
 
-def _point(axes: Axes, row: FlavorFigures, color: str, *, above: bool) -> None:
-    x, y = _of(row, _SPEED), _of(row, _QUALITY)
+def _point(axes: Axes, row: FlavorFigures, quality: str, color: str, *, above: bool) -> None:
+    x, y = _of(row, _SPEED), _of(row, quality)
     left, right = _bounds(row, _SPEED)
-    low, high = _bounds(row, _QUALITY)
+    low, high = _bounds(row, quality)
     axes.hlines(y, left, right, color=INK, linewidth=1.2)
     axes.vlines(x, low, high, color=INK, linewidth=1.2)
     axes.plot(x, y, "o", markersize=9, color=color, markeredgecolor="white", zorder=3)
@@ -69,7 +74,7 @@ def _point(axes: Axes, row: FlavorFigures, color: str, *, above: bool) -> None:
     )
     across, up = (10 if middle else -10), (22 if above else -13)
     label(short(row.flavor), xytext=(across, up), fontsize=10, fontweight="bold", color=INK)
-    written = f"{row.value_written(_QUALITY)}, {row.value_written(_SPEED)}"
+    written = f"{row.value_written(quality)}, {row.value_written(_SPEED)}"
     label(written, xytext=(across, up - 12), fontsize=9, color=FAINT)
 
 

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import pandas as pd
 
-from steps.evaluate import metrics
+from steps.evaluate import table as tables
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,8 @@ class Regression:
     """A row that the reference answers better.
 
     first_diverging_token: the position, from 1, of the first token that differs; None where none
-    does, since texts may differ in what tokens do not tell.
+    does, since texts may differ in what tokens do not tell. choices: the letters of the choices
+    that the reference and this one find most likely, where the row has choices and both tell.
     """
 
     question: str
@@ -22,6 +23,7 @@ class Regression:
     reference: str
     answer: str
     first_diverging_token: int | None
+    choices: tuple[str, str] | None = None
 
     @property
     def same(self) -> int:
@@ -46,16 +48,17 @@ class RowByRow:
     def of(cls, table: pd.DataFrame) -> Self:
         """Return what a table beside a reference tells; its rows are the worst first."""
         rows = table.to_dict("records")
-        drops = [_drop(row) for row in rows]
+        drops = list(tables.drops(table).itertuples(index=False, name=None))
+        level = (0,) * len(drops[0])
         other = [row["prediction"] != row["reference"] for row in rows]
         return cls(
             rows=len(rows),
-            better=sum(drop < (0, 0) for drop in drops),
+            better=sum(drop < level for drop in drops),
             otherwise=sum(
-                drop == (0, 0) and is_other for drop, is_other in zip(drops, other, strict=True)
+                drop == level and is_other for drop, is_other in zip(drops, other, strict=True)
             ),
             regressions=tuple(
-                _regression(row) for row, drop in zip(rows, drops, strict=True) if drop > (0, 0)
+                _regression(row) for row, drop in zip(rows, drops, strict=True) if drop > level
             ),
         )
 
@@ -70,21 +73,14 @@ class RowByRow:
         )
 
 
-def _drop(row: dict[str, Any]) -> tuple[float, float]:
-    """Return by how much the reference has the better exact match, and the better token F1."""
-    drops = [
-        score(row["reference"], row["answer"]) - score(row["prediction"], row["answer"])
-        for score in (metrics.exact_match, metrics.token_f1)
-    ]
-    return drops[0], drops[1]
-
-
 def _regression(row: dict[str, Any]) -> Regression:
     token = row["first_diverging_token"]
+    theirs, ours = row.get("reference_choice"), row.get("choice")
     return Regression(
         question=row["question"],
         expected=row["answer"],
         reference=row["reference"],
         answer=row["prediction"],
         first_diverging_token=None if pd.isna(token) else int(token),
+        choices=None if pd.isna(theirs) or pd.isna(ours) else (str(theirs), str(ours)),
     )

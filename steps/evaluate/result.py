@@ -17,6 +17,7 @@ SIGNIFICANT = 0.05
 """The p-value below which a difference is called one."""
 
 HEADLINES = {
+    "accuracy": "accuracy",
     "exact_match": "exact match",
     "latency_ms_p50": "median latency",
     "peak_rss_mb": "peak memory",
@@ -74,8 +75,13 @@ class Evaluation(Result):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of all figures, the user's own metrics last."""
-        return (*MEANINGS, *self.figures[0].further)
+        """The names of the figures that people are shown, the user's own metrics last.
+
+        Accuracy is not among them where no row has choices.
+        """
+        chosen = any(row.accuracy is not None for row in self.figures)
+        own = (name for name in MEANINGS if chosen or name != "accuracy")
+        return (*own, *self.figures[0].further)
 
     @property
     def headlines(self) -> dict[str, str]:

@@ -3,9 +3,9 @@
 `question`, `answer` (the expected one) and `prediction`; what it cost, as in `Answer`; `logprob`
 and `tokens` of the expected answer, where the model tells. Where the rows have choices, `choice`,
 the letter of the one that the model finds most likely (None: it does not tell), and the `subject`,
-if they have one. Beside a reference also its answer, `reference`, the position of the
-`first_diverging_token`, from 1, of the two texts as the model's tokenizer parts them, and
-`same_until`, the tokens before that one as a share of the longer text.
+if they have one. Beside a reference also its answer, `reference`, and its `reference_choice`, the
+position of the `first_diverging_token`, from 1, of the two texts as the model's tokenizer parts
+them, and `same_until`, the tokens before that one as a share of the longer text.
 """
 
 import dataclasses
@@ -56,6 +56,8 @@ def beside(table: pd.DataFrame, reference: pd.DataFrame, tokenizer: Path) -> pd.
         for texts in (table["prediction"], reference["prediction"])
     )
     parted = list(map(metrics.first_diverging, ours, theirs))
+    if "choice" in table:
+        table = table.assign(reference_choice=reference["choice"])
     return table.assign(
         reference=reference["prediction"],
         first_diverging_token=pd.array(parted, dtype="Int64"),
@@ -63,25 +65,32 @@ def beside(table: pd.DataFrame, reference: pd.DataFrame, tokenizer: Path) -> pd.
     )
 
 
-def worst_first(table: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with the rows first where it is most behind the reference.
+def drops(table: pd.DataFrame) -> pd.DataFrame:
+    """Return by how much the reference has the better score of each row, in order of their weight.
 
-    By the right choice, exact match, token F1, and then the log-probability of the expected answer.
+    table: one beside a reference. The right choice, where there are any, exact match, token F1.
     """
-    drops = pd.DataFrame(
-        {
-            name: _scores(reference, score) - _scores(table, score)
-            for name, score in (("exact", metrics.exact_match), ("f1", metrics.token_f1))
-        }
-    )
+    found = pd.DataFrame(index=table.index)
     if "choice" in table:  # None, where a model does not tell, is never right
-        right = [each["choice"] == each["answer"] for each in (reference, table)]
-        drops.insert(0, "right", right[0].astype(int) - right[1].astype(int))
+        right = [table[name] == table["answer"] for name in ("reference_choice", "choice")]
+        found["right"] = right[0].astype(int) - right[1].astype(int)
+    for name, score in (("exact_match", metrics.exact_match), ("token_f1", metrics.token_f1)):
+        theirs, ours = (_scores(table, by, score) for by in ("reference", "prediction"))
+        found[name] = theirs - ours
+    return found
+
+
+def worst_first(table: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with the rows first where it is most behind the reference beside it.
+
+    By their `drops`, and then the log-probability of the expected answer.
+    """
+    found = drops(table)
     if "logprob" in table and "logprob" in reference:
-        drops["logprob"] = reference["logprob"] - table["logprob"]
-    return table.loc[drops.sort_values(list(drops), ascending=False, kind="stable").index]
+        found["logprob"] = reference["logprob"] - table["logprob"]
+    return table.loc[found.sort_values(list(found), ascending=False, kind="stable").index]
 
 
-def _scores(table: pd.DataFrame, score: metrics.TextScore) -> pd.Series:
-    pairs = zip(table["prediction"], table["answer"], strict=True)
-    return pd.Series([score(*pair) for pair in pairs])
+def _scores(table: pd.DataFrame, by: str, score: metrics.TextScore) -> pd.Series:
+    pairs = zip(table[by], table["answer"], strict=True)
+    return pd.Series([score(*pair) for pair in pairs], index=table.index)

@@ -82,7 +82,9 @@ def test_report_is_shown_whole(browser: Browser, width: int) -> None:
     shown = show(browser, FINDINGS, width)
     frame = shown.frame
     expect(frame.locator(".verdict")).to_have_text(FINDINGS.evaluation.verdict)
-    assert frame.locator("table").first.locator("tbody tr").count() == 19
+    assert frame.locator("table").first.locator("tbody tr").count() == len(
+        FINDINGS.evaluation.names
+    )
     expect(frame.get_by_role("row", name="token_f1")).to_contain_text("99.1%")
     widths = frame.locator("img").evaluate_all("all => all.map(each => each.naturalWidth)")
     assert len(widths) == 9

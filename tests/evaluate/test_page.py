@@ -52,7 +52,7 @@ def test_it_tells_all() -> None:
         FINDINGS.evaluation.verdict,
         "exact_match answers that are the expected text 97.4% 94.9% to 99.5% 96.4%",
         "99.1% 0.031 worse",
-        "politeness mean of a metric of your own 3.25 3 to 3.5 0.5 <0.001 worse",
+        "politeness mean of my_metrics:politeness 3.25 3 to 3.5 0.5 <0.001 worse",
         "Of 5 rows 2 are answered worse",
         "0.0391 nats",
         "cpu Z80 <at> 4 MHz",

@@ -8,7 +8,7 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 from steps.evaluate import bars, plot, quality_speed
-from steps.evaluate.figures import FlavorFigures
+from steps.evaluate.figures import FlavorFigures, Own
 from steps.evaluate.result import Evaluation
 from tests.evaluate.figures import ALONE, EVALUATION, GENAI, TRANSFORMERS
 
@@ -50,7 +50,8 @@ def test_bars_of_quality_have_their_intervals() -> None:
 def test_quality_has_bleu_and_those_of_the_users_metrics_that_are_shares() -> None:
     def with_further(row: FlavorFigures, **further: float) -> FlavorFigures:
         bounds = {"bleu": (90.0, 99.0), "near_1": (0.9, 1.1)}
-        return dataclasses.replace(row, further=further, intervals=bounds)
+        own = {name: Own(name, share=False) for name in further}
+        return dataclasses.replace(row, further=further, intervals=bounds, own=own)
 
     axes = Figure().subplots()
     figures = [
@@ -64,6 +65,16 @@ def test_quality_has_bleu_and_those_of_the_users_metrics_that_are_shares() -> No
     lengths = [each.get_width() for each in transformers.patches]
     assert lengths == pytest.approx([0.974, 0.974, 0.9951, 0.9951, 0.9864, 0.25])
     assert segments(axes)[0][4] == pytest.approx([0.9, 0.99])
+
+
+def test_accuracy_is_drawn_where_there_are_choices() -> None:
+    axes, other = Figure().subplots(1, 2)
+    figures = [dataclasses.replace(each, accuracy=0.5) for each in (TRANSFORMERS, GENAI)]
+    bars.draw_quality(axes, figures)
+    assert axes.get_yticklabels()[0].get_text() == "accuracy"
+    quality_speed.draw(other, figures)
+    assert other.get_ylabel() == "accuracy"
+    assert other.lines[0].get_ydata() == [0.5]
 
 
 def test_what_was_not_measured_is_said() -> None:

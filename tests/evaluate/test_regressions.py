@@ -22,6 +22,14 @@ def test_a_lower_token_f1_is_a_regression_where_neither_is_exact() -> None:
     assert rows.regressions == (Regression("q", "one two three", "one two", "one", 2),)
 
 
+def test_a_right_choice_that_is_lost_is_a_regression_whatever_is_written() -> None:
+    row = {"question": "q", "answer": "B", "reference": "A", "prediction": "B"}
+    lost = row | {"reference_choice": "B", "choice": "A", "first_diverging_token": 1}
+    untold = lost | {"choice": None}
+    rows = RowByRow.of(pd.DataFrame([lost, untold]))
+    assert [each.choices for each in rows.regressions] == [("B", "A"), None]
+
+
 @pytest.mark.parametrize(
     ("reference", "answer", "same"),
     [("Tokyo", "Toronto", 2), ("Paris.", "Paris", 5), ("", "a", 0), ("あい", "あう", 1)],

@@ -34,7 +34,6 @@ is worse than transformers in token\\_f1 p = 0.031, politeness p &lt; 0.001.
 | `agreement` | - | 96.9% (94.4% to 99.0%) | - | answers that are the transformers flavor's text |
 | `shared_prefix` | - | 98.8% | - | tokens before the first that differs from the transformers flavor's |
 | `perplexity` | 1.181 | - | - | of the expected answers; 1 is certainty |
-| `accuracy` | - | - | - | questions whose most likely choice is the right one |
 | `ttft_ms_p50` | 62.0 ms | - | - | time to the first token, median |
 | `latency_ms_p50` | 449.4 ms | 33.3 ms | - | time to the whole answer, median |
 | `latency_ms_p95` | 1,653.0 ms | 43.0 ms | - | time to the whole answer, 95th percentile |

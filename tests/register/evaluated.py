@@ -96,7 +96,7 @@ def _comparison(
         dataset = from_pandas(pd.DataFrame({"answer": list(rows)}), name="rows")
         mlflow.log_input(dataset, context="evaluation")
         result = Evaluation(running.run.info.run_id, "tiny_phi3", figures)
-        report.log(result)
+        report.log(dataclasses.replace(FINDINGS, evaluation=result))
         return result
 
     return compare
