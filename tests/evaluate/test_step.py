@@ -150,6 +150,7 @@ def test_a_metric_of_ones_own_is_part_of_the_comparison(
 @pytest.mark.parametrize(
     ("argument", "reason"),
     [
+        ("target=cuda_int4", "no cuda provider"),
         ("evaluation.data=rows.jsonl", "line 1: no answer"),
     ],
 )
