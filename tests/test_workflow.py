@@ -205,7 +205,8 @@ RUN = [
 @pytest.mark.parametrize("command", RUN)
 def test_commands_of_readme_run(place: Workplace, command: str) -> None:
     """As they stand, on few rows; what needs the hub must at least compose."""
-    arguments = [part for part in command.split() if "=" in part]
+    named = command.replace(" model_uri=", " evaluation.model_uri=")  # MLproject's name for it
+    arguments = [part for part in named.split() if "=" in part]
     model = configs.load(overrides.from_arguments(arguments)).model
     if model.source is Source.hub:
         return

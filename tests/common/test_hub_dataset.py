@@ -1,5 +1,6 @@
 """A dataset of a hub on loopback, with the real client, each time in a process of its own."""
 
+import dataclasses
 import io
 import json
 import subprocess
@@ -10,11 +11,12 @@ import pandas as pd
 import pytest
 
 from steps.common import store
+from steps.common.rows import Row
 from tests.fetch.conftest import Run
 from tests.fetch.hub_server import MODEL, REVISION, Hub
 
 FILE = "data/test.parquet"
-ROWS = [{"messages": [{"role": "user", "content": "a?"}], "answer": "A"}]
+ROWS = [dataclasses.asdict(Row([{"role": "user", "content": "a?"}], "A"))]
 
 Read = Callable[..., subprocess.CompletedProcess[str]]
 
