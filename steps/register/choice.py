@@ -8,8 +8,9 @@ from steps.evaluate.figures import FlavorFigures
 def better(figures: Sequence[FlavorFigures]) -> tuple[FlavorFigures, str]:
     """Return the better flavor and the reason in words.
 
-    More exact answers win; where they are level, the higher token F1; where that is level too,
-    the lower median latency. A figure that was not measured loses against any that was.
+    More right choices win where rows have any, then more exact answers; where they are level, the
+    higher token F1; where that is level too, the lower median latency. A figure that was not
+    measured loses against any that was.
     """
     ranked = sorted(figures, key=lambda row: _rank(row.measured()), reverse=True)
     best = ranked[0]
@@ -32,7 +33,7 @@ def first_difference(ours: Mapping[str, float], theirs: Mapping[str, float]) -> 
     return None
 
 
-_CRITERIA = {"exact_match": 1, "token_f1": 1, "latency_ms_p50": -1}
+_CRITERIA = {"accuracy": 1, "exact_match": 1, "token_f1": 1, "latency_ms_p50": -1}
 
 
 def _rank(figures: Mapping[str, float]) -> tuple[float, ...]:

@@ -19,6 +19,13 @@ def test_more_exact_answers_win_over_speed() -> None:
     assert better([fast, slow]) == (slow, "exact_match 0.98 against 0.97 of genai")
 
 
+def test_right_choices_come_before_what_is_written() -> None:
+    right = _figures("transformers", accuracy=0.6, exact_match=0.0)
+    wordy = _figures("genai", accuracy=0.5, exact_match=1.0)
+
+    assert better([wordy, right]) == (right, "accuracy 0.6 against 0.5 of genai")
+
+
 def test_latency_decides_between_equals() -> None:
     slow = _figures("transformers", exact_match=0.98, token_f1=0.99, latency_ms_p50=50.0)
     fast = _figures("genai", exact_match=0.98, token_f1=0.99, latency_ms_p50=5.0)
