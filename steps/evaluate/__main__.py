@@ -4,6 +4,7 @@ python -m steps.evaluate model=tiny_phi3 target=cpu_int4 evaluation.limit=20
 mlflow run . -e evaluate --env-manager uv -P model_uri=models:/my-chat-model/1
 """
 
+from steps.common import providers
 from steps.common.step import Step, run_step
 from steps.convert.result import OnnxModel
 from steps.evaluate import inputs, report
@@ -15,6 +16,8 @@ from steps.measure.result import Measurements
 
 def evaluate(step: Step) -> Evaluation:
     """Make sure of the answers to every row, score them, and log and show the comparison."""
+    if step.config.evaluation.model_uri is None:
+        providers.check(step.config.target)
     given = inputs.read(step.config)
     measurements = step.ensure(Measurements)
     measured = measurements.load()

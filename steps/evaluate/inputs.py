@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from steps.common import providers, rows, user_metrics
+from steps.common import rows, user_metrics
 from steps.common.config import Config
 from steps.common.rows import Row
 from steps.common.user_metrics import UserMetric
@@ -18,11 +18,6 @@ class Inputs:
 
 
 def read(config: Config) -> Inputs:
-    """Read the rows and import the metrics.
-
-    Raises UserError, before any work, for bad ones, and where this machine cannot run the target.
-    """
-    if config.evaluation.model_uri is None:
-        providers.check(config.target)
+    """Read the rows and import the metrics. Raises UserError, before any work, for bad ones."""
     asked = rows.read(config)
     return Inputs(asked, user_metrics.load(config.evaluation.metrics, COLUMNS, asked[0].answer))

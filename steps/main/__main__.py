@@ -4,7 +4,7 @@ mlflow run . --env-manager uv -P model=tiny_phi3 -P target=cpu_int4
 python -m steps.main target=cpu_int8 generation.temperature=0.2
 """
 
-from steps.common import console
+from steps.common import console, providers
 from steps.common.step import Step, run_step
 from steps.convert.result import OnnxModel
 from steps.evaluate import inputs
@@ -20,6 +20,7 @@ from steps.register.result import ModelVersion
 
 def main(step: Step) -> None:
     """Fetch, convert, log, measure, evaluate, register: each new, or reused as nothing changed."""
+    providers.check(step.config.target)
     inputs.read(step.config)
     refusals.check(step.config)
     step.ensure(Weights)
