@@ -1,11 +1,12 @@
 """Where a comparison comes from: the runs behind it, the machine, the parity of the conversion."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mlflow import MlflowClient
 
 from steps.common import runs
+from steps.common.config import Config
 from steps.common.step import Step
 from steps.convert.result import OnnxModel
 from steps.evaluate.compare import Compared
@@ -20,13 +21,14 @@ class Origin:
 
     runs: the ids of runs of one experiment, by what they hold, in words; parity: the metrics
     `parity.*` of convert, by what follows the dot, none where nothing was converted; machine: what
-    was measured on, by name, in words.
+    was measured on, by name, in words; asked: the rows and the options of the answers, likewise.
     """
 
     experiment_id: str
     runs: dict[str, str]
     parity: dict[str, float]
     machine: dict[str, str]
+    asked: dict[str, str] = field(default_factory=dict)
 
 
 def trace(step: Step, measurements: Measurements, compared: Sequence[Compared]) -> Origin:
@@ -46,7 +48,24 @@ def trace(step: Step, measurements: Measurements, compared: Sequence[Compared]) 
         runs={holds: run_id for holds, run_id in found.items() if run_id},
         parity=_parity(converted) if converted else {},
         machine=measurements.machine,
+        asked=_asked(step.config),
     )
+
+
+def _asked(config: Config) -> dict[str, str]:
+    """Return the rows and, of what is sent with them, what is set."""
+    data, generation = config.evaluation, config.generation
+    made_here = data.model_uri is None
+    found = {
+        "rows": str(data.data) if data.dataset is None else f"{data.dataset.file} of {data.name}",
+        "first": data.limit,
+        "system": data.system,
+        "template": data.template,
+        "examples": data.examples,
+        "temperature": generation.temperature if made_here else None,
+        "most new tokens": generation.max_new_tokens if made_here else None,
+    }
+    return {name: str(value) for name, value in found.items() if value is not None}
 
 
 def _parity(run_id: str) -> dict[str, float]:

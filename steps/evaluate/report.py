@@ -1,5 +1,7 @@
 """Log the comparison: `comparison.json`, `.md`, `.html` and `.png`, metrics, a description."""
 
+from collections.abc import Mapping
+
 import mlflow
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
@@ -49,7 +51,8 @@ def markdown(findings: Findings) -> str:
         "\n".join(models),
         *_parity(origin),
         *(_rows(findings.rows, evaluation) if findings.rows else ()),
-        *_machine(origin),
+        *_told("Asked", origin.asked),
+        *_told("Measured on", origin.machine),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -90,6 +93,6 @@ def _regression(row: Regression, evaluation: Evaluation) -> str:
     return "\n".join([f"- question: {md.text(row.question)}", *lines])
 
 
-def _machine(origin: Origin) -> list[str]:
-    told = ", ".join(f"{md.text(name)} {md.text(value)}" for name, value in origin.machine.items())
-    return [f"Measured on: {told}."] if told else []
+def _told(what: str, told: Mapping[str, str]) -> list[str]:
+    named = ", ".join(f"{md.text(name)} {md.text(value)}" for name, value in told.items())
+    return [f"{what}: {named}."] if told else []

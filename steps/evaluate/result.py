@@ -77,11 +77,14 @@ class Evaluation(Result):
     def names(self) -> tuple[str, ...]:
         """The names of the figures that people are shown, the user's own metrics last.
 
-        Accuracy is not among them where no row has choices.
+        Accuracy is not among them where no row has choices, and of one model alone nothing is that
+        compares it with another.
         """
         chosen = any(row.accuracy is not None for row in self.figures)
-        own = (name for name in MEANINGS if chosen or name != "accuracy")
-        return (*own, *self.figures[0].further)
+        idle = set() if chosen else {"accuracy"}
+        if self.reference is None:
+            idle |= {"agreement", "shared_prefix"}
+        return (*(name for name in MEANINGS if name not in idle), *self.figures[0].further)
 
     @property
     def headlines(self) -> dict[str, str]:
@@ -149,6 +152,7 @@ class Evaluation(Result):
     def show(self) -> None:
         """Print the comparison as a table."""
         console.table(self.title, ["", *self.flavors], self.table(), self.differences)
+        console.say(f"The report is comparison.html of run {self.run_id}")
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:

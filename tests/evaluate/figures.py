@@ -97,6 +97,7 @@ ORIGIN = Origin(
         "exact_max_abs_diff": 5.2e-6,
     },
     machine={"cpu": "Z80 <at> 4 MHz", "memory": "64.0 GB"},
+    asked={"rows": "capitals.jsonl", "system": "Be <brief>."},
 )
 FINDINGS = Findings(EVALUATION, RowByRow.of(TABLE), ORIGIN)
 FINDINGS_ALONE = Findings(ALONE, None, Origin("7", {"measurements": "feed"}, {}, {"cpu": "Z80"}))

@@ -70,6 +70,8 @@ def test_a_model_of_mlflows_own_kind(tracking: str, rows: Path, ensured: list[ty
     assert row["perplexity"] is row["ttft_ms_p50"] is row["agreement"] is None
     page = mlflow.artifacts.load_text(f"runs:/{found.info.run_id}/comparison.md")
     assert page.startswith(f"# {address}\n")
+    assert f"Asked: rows {rows}" in page.replace("\\", "")
+    assert "agreement" not in page
 
 
 def test_an_alias_counts_by_the_model_it_points_to(tracking: str) -> None:

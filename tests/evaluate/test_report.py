@@ -73,6 +73,8 @@ Of 5 rows 2 are answered worse, 1 better, 1 in other words but no worse or bette
   - transformers: It is Paris.
   - genai: It is Paris
 
+Asked: rows capitals.jsonl, system Be &lt;brief&gt;..
+
 Measured on: cpu Z80 &lt;at&gt; 4 MHz, memory 64.0 GB.
 """
 
