@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast, get_args, get_origin, get_type_hints
 
 from hydra import compose, initialize_config_dir
@@ -25,6 +26,7 @@ from steps.common.schema.generation import Generation, LogGenai
 from steps.common.schema.model import Model
 from steps.common.schema.registry import Registry
 from steps.common.schema.serving import Serve
+from steps.common.schema.sweep import Sweep
 from steps.common.schema.target import Exporter, ExporterName, Target
 
 # Paths, relative to the project: what they point to can change under the same name.
@@ -37,7 +39,15 @@ ADDRESSES = frozenset({"evaluation.model_uri"})
 FUNCTIONS = frozenset({"evaluation.metrics"})
 
 # Keys that take a text as it is written: a comma or a brace in it means nothing to Hydra.
-TEXTS = frozenset({"evaluation.system", "evaluation.template"})
+TEXTS = frozenset(
+    {
+        "evaluation.system",
+        "evaluation.template",
+        "sweep.objective",
+        "sweep.front",
+        "sweep.constraints",
+    }
+)
 
 # Keys that take a list, in brackets also where it has one item.
 LISTS = frozenset({"target.quantization.eight_bit", "evaluation.metrics"})
@@ -55,11 +65,12 @@ class Config:
     registry: Registry = field(default_factory=Registry)
     log_genai: LogGenai = field(default_factory=LogGenai)
     serve: Serve = field(default_factory=Serve)
+    sweep: Sweep = field(default_factory=Sweep)
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with these values, one sentence each."""
         checked = (self.model, self.target, self.generation, self.evaluation, self.registry)
-        for section in (*checked, self.serve):
+        for section in (*checked, self.serve, self.sweep):
             yield from section.problems()
         if self.exporter.name is ExporterName.builder and self.target.quantization is not None:
             yield from self.target.quantization.builder_problems()
@@ -127,15 +138,25 @@ def groups() -> dict[str, list[str]]:
     return {folder.name: sorted(f.stem for f in folder.glob("*.yaml")) for folder in folders}
 
 
-def plain(config: Config) -> dict[str, Any]:
-    """Return the config as nested dicts of strings, numbers, lists and None."""
-    nested = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
-    return cast(dict[str, Any], nested)
+def plain(config: Config, several: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+    """Return the config as nested dicts of strings, numbers, lists and None.
+
+    several: keys of a sweep, each with its values as text, which stands in place of a value.
+    """
+    nested = OmegaConf.create(
+        OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
+    )
+    for key, text in several.items():
+        OmegaConf.update(nested, key, text, merge=False)
+    return cast(dict[str, Any], OmegaConf.to_container(nested))
 
 
-def leaves(config: Config) -> dict[str, Any]:
-    """Return every value under its Hydra name: `{"generation.temperature": 0.2, ...}`."""
-    return dict(_flatten("", plain(config)))
+def leaves(config: Config, several: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+    """Return every value under its Hydra name: `{"generation.temperature": 0.2, ...}`.
+
+    several: as in `plain`.
+    """
+    return dict(_flatten("", plain(config, several)))
 
 
 def _keys(section: type, prefix: str = "") -> Iterator[str]:

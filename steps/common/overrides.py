@@ -82,6 +82,19 @@ def did_you_mean(given: str, valid: Sequence[str]) -> str:
     return f" Did you mean {close[0]}?" if close else ""
 
 
+def several(overrides: Sequence[str]) -> dict[str, str]:
+    """Return the keys that are given several values, for a sweep, with these as they are written.
+
+    Raises HydraException for what is no override.
+    """
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return {
+        override.key_or_group: text.partition("=")[2]
+        for override, text in zip(parsed, overrides, strict=True)
+        if override.is_sweep_override()
+    }
+
+
 def for_hydra(overrides: Sequence[str], keys: Sequence[str]) -> list[str]:
     """Return overrides as Hydra takes them: those with an `ANY_NAME` as a dict that is merged.
 

@@ -6,9 +6,9 @@ The work of a step is a function of a `Step`, run by `run_step("convert", conver
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import hydra
 import mlflow
@@ -27,6 +27,9 @@ from steps.common.provenance import git_state
 from steps.common.results import Result
 
 R = TypeVar("R", bound=Result)
+
+Read = Callable[[Sequence[str]], tuple[Sequence[str], Config]]
+"""What makes of overrides those that the step goes by, and its config. Raises BadArguments."""
 
 INTERRUPTED = 130
 _RUN_STATUS = {0: "FINISHED", INTERRUPTED: "KILLED"}
@@ -53,7 +56,7 @@ class Step:
                 result, run_id = found
                 if not self.nested:
                     console.step_line(kind.step, f"reused from run {run_id}")
-                self._note_reuse(kind.step, run_id)
+                self.note_reuse(kind.step, run_id)
                 return result
             console.step_line(kind.step, "runs")
             return runs.load_result(kind, runs.launch(kind.step, self.overrides, self.run))
@@ -67,14 +70,19 @@ class Step:
         """Whether another step launched this one, and tells the user what comes of it."""
         return MLFLOW_PARENT_RUN_ID in self.run.data.tags
 
-    def _note_reuse(self, step: str, run_id: str) -> None:
+    def note_reuse(self, step: str, run_id: str) -> None:
+        """Note on the step's run that the result of another is taken, and from which run."""
         client = MlflowClient()
         before = client.get_run(self.run.info.run_id).data.tags.get(runs.REUSED_FROM)
         noted = f"{before}, {step}:{run_id}" if before else f"{step}:{run_id}"
         client.set_tag(self.run.info.run_id, runs.REUSED_FROM, noted)
 
 
-def run_step(name: str, work: Callable[[Step], Result | None]) -> None:
+def _read(given: Sequence[str]) -> tuple[Sequence[str], Config]:
+    return given, configs.load(given)
+
+
+def run_step(name: str, work: Callable[[Step], Result | None], read: Read = _read) -> None:
     """Run one step from the command line and exit with its status.
 
     0 done, 1 a fault its message explains, 2 bad arguments. With one of Hydra's own flags
@@ -84,18 +92,28 @@ def run_step(name: str, work: Callable[[Step], Result | None]) -> None:
         sys.exit(_ask_hydra(sys.argv[1:]))
     # A step that is cancelled ends as one that is interrupted by the keyboard: its run is KILLED.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(run(name, work, sys.argv[1:]))
+    sys.exit(run(name, work, sys.argv[1:], read))
 
 
-def run(name: str, work: Callable[[Step], Result | None], arguments: Sequence[str]) -> int:
-    """Run one step as the MLflow run it was launched in, or a new one; return its exit status."""
+def run(
+    name: str,
+    work: Callable[[Step], Result | None],
+    arguments: Sequence[str],
+    read: Read = _read,
+    new_run: Mapping[str, Any] | None = None,
+) -> int:
+    """Run one step as the MLflow run it was launched in, or a new one; return its exit status.
+
+    new_run: further arguments of `mlflow.start_run`, for a run that a caller in the same process
+    wants as a child of its own.
+    """
     try:
-        given = overrides.from_arguments(arguments, configs.TEXTS)
-        config = configs.load(given)
+        given, config = read(overrides.from_arguments(arguments, configs.TEXTS))
     except UserError as fault:
         return _report(fault, os.environ.get("MLFLOW_RUN_ID"))
     try:
-        run = mlflow.start_run(run_name=None if "MLFLOW_RUN_ID" in os.environ else name)
+        run_name = None if "MLFLOW_RUN_ID" in os.environ else name
+        run = mlflow.start_run(**{"run_name": run_name, **(new_run or {})})
     except (MlflowException, SQLAlchemyError) as error:
         unusable = UserError(
             f"the tracking server {mlflow.get_tracking_uri()} cannot be used: "
@@ -152,8 +170,9 @@ def _report(fault: BaseException, run_id: str | None) -> int:
 
 def _describe(step: Step) -> None:
     mlflow.set_tag(runs.STEP, step.name)
-    runs.log_params(step.run, configs.leaves(step.config))
-    mlflow.log_dict(configs.plain(step.config), "config.yaml")
+    several = overrides.several(step.overrides)
+    runs.log_params(step.run, configs.leaves(step.config, several))
+    mlflow.log_dict(configs.plain(step.config, several), "config.yaml")
     if (state := git_state()) is not None:
         commit, dirty = state
         mlflow.set_tags({runs.GIT_COMMIT: commit, runs.GIT_DIRTY: str(dirty).lower()})

@@ -114,12 +114,17 @@ def _write_manifest(folder: Path) -> None:
     (folder / MANIFEST).write_text(json.dumps({"files": files}, indent=2))
 
 
+def lock_file(name: str) -> Path:
+    """Return the file of a lock, in a folder that is there."""
+    file = home() / "locks" / f"{name}.lock"
+    _make_folder(file.parent)
+    return file
+
+
 @contextmanager
 def lock(name: str) -> Iterator[None]:
     """Hold a lock that one process has at a time; say so if another has it, and wait."""
-    file = home() / "locks" / f"{name}.lock"
-    _make_folder(file.parent)
-    held = FileLock(file)
+    held = FileLock(lock_file(name))
     try:
         held.acquire(blocking=False)
     except Timeout:

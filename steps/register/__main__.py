@@ -12,7 +12,7 @@ from steps.common.step import Step, run_step
 from steps.evaluate.result import Evaluation
 from steps.register import gate, lineage, refusals, versions
 from steps.register.champion import current_champion
-from steps.register.choice import better
+from steps.register.choice import chosen
 from steps.register.result import ModelVersion
 
 
@@ -24,7 +24,7 @@ def register(step: Step) -> ModelVersion:
     registry = step.config.registry
     refusals.check(step.config)
     evaluation = step.ensure(Evaluation)
-    best, reason = better(evaluation.figures)
+    best, reason = chosen(evaluation.figures, registry.flavor)
     champion = current_champion(registry.name, evaluation)
     held_against = champion.against(best) if champion else None
     gate.hold(registry.gate, best, reason, evaluation.figures, held_against)

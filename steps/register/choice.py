@@ -2,7 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 
+from steps.common.schema.registry import Flavor
 from steps.evaluate.figures import FlavorFigures
+
+
+def chosen(figures: Sequence[FlavorFigures], flavor: Flavor | None) -> tuple[FlavorFigures, str]:
+    """Return the flavor that is asked for, or else the better one, and the reason in words."""
+    if flavor is None:
+        return better(figures)
+    [asked] = [row for row in figures if row.flavor == flavor.value]
+    return asked, f"registry.flavor={flavor.value}"
 
 
 def better(figures: Sequence[FlavorFigures]) -> tuple[FlavorFigures, str]:

@@ -52,7 +52,7 @@ def hold(
         for row in figures
         if row is not best and not any(unmet(gate, known(row, figures), baselines))
     ]
-    intro = f"the gate is not passed, and no version made: {best.flavor} is better ({reason}), but"
+    intro = f"the gate is not passed, and no version made: {best.flavor} is chosen ({reason}), but"
     raise UserError("\n".join([intro, *problems, *passing]))
 
 

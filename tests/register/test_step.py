@@ -75,7 +75,7 @@ def test_another_flavor_that_would_pass_is_named_not_taken(
 
     assert model.versions() == []
     said = _said(capsys)
-    assert "transformers is better (exact_match 0.974 against 0.95 of genai), but" in said
+    assert "transformers is chosen (exact_match 0.974 against 0.95 of genai), but" in said
     assert "genai would pass, but is not the better flavor; it can be registered by hand: " in said
     assert evaluation.figures[1].model_uri in said
 

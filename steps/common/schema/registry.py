@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 
 from omegaconf import MISSING
 
@@ -11,6 +12,13 @@ from omegaconf import MISSING
 CHAMPION = "champion"
 _RESERVED_ALIAS = re.compile(r"v\d+|latest", re.IGNORECASE)
 _REGISTERED_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
+
+
+class Flavor(Enum):
+    """A flavor that can be registered."""
+
+    transformers = "transformers"
+    genai = "genai"
 
 
 @dataclass
@@ -41,12 +49,14 @@ class Threshold:
 class Registry:
     """Where the better flavor is registered, and what its figures must be for that.
 
-    alias: of each new version; promote: whether one that is better than the champion becomes the
-    champion; gate: thresholds by column of the comparison, whose names `register` checks.
+    alias: of each new version; flavor: which one, None for the better; promote: whether one that is
+    better than the champion becomes the champion; gate: thresholds by column of the comparison,
+    whose names `register` checks.
     """
 
     name: str = MISSING
     alias: str = MISSING
+    flavor: Flavor | None = None
     promote: bool = False
     gate: dict[str, Threshold] = field(default_factory=dict)
 

@@ -1,0 +1,38 @@
+"""What a sweep looks for, and what works on its points: `sweep.*`."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+
+from omegaconf import MISSING
+
+
+class Launcher(Enum):
+    """What works on the points: this process, one after the other, or joblib's, side by side."""
+
+    serial = "serial"
+    joblib = "joblib"
+
+
+@dataclass
+class Sweep:
+    """A sweep: points, what is best of them, and who works on them.
+
+    over: values by key, as Hydra writes several, where the command line gives none. objective:
+    goals, the first one first, e.g. `max exact_match, min latency_ms_p50`; front: two goals, whose
+    non-dominated points are told. constraints: limits, e.g. `peak_rss_mb<2000`, that the best point
+    keeps. Their names `sweep` checks. workers: points at once.
+    """
+
+    over: dict[str, str] = field(default_factory=dict)
+    objective: str = MISSING
+    front: str = MISSING
+    constraints: str | None = None
+    allow_failures: bool = False
+    launcher: Launcher = Launcher.serial
+    workers: int = 2
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with these values, one sentence each."""
+        if self.workers < 1:
+            yield f"sweep.workers={self.workers}: must be at least 1"

@@ -1,0 +1,41 @@
+"""Measure many points of the config under one run, and name the best of them.
+
+mlflow run . -e sweep --env-manager uv -P target=cpu_fp32,cpu_int8 -P generation.temperature=0.0,0.7
+python -m steps.sweep sweep=targets "sweep.constraints=peak_rss_mb<2000"
+"""
+
+import mlflow
+
+from steps.common import console, rows, store, user_metrics
+from steps.common.errors import UserError
+from steps.common.step import Step, run_step
+from steps.evaluate.figures import COLUMNS
+from steps.sweep import answer, launching, leftovers, outcomes, points, progress, report
+from steps.sweep.place import Place
+from steps.sweep.reading import read
+
+
+def sweep(step: Step) -> None:
+    """Take the points, work on each, gather what came of them, log it, name the best."""
+    questions = rows.read(step.config)
+    user_metrics.load(step.config.evaluation.metrics, COLUMNS, questions[0].answer)
+    asked = points.read(step.overrides)
+    run = step.run.info
+    place = Place(mlflow.get_tracking_uri(), run.experiment_id, run.run_id, str(store.home()))
+    with leftovers.ended(step.run), progress.shown(place, len(asked)):
+        launching.launch(asked, place, step.config.sweep)
+    measured, failed = outcomes.gather(asked, place)
+    found = answer.find(measured, step.config)
+    report.log(found, len(failed))
+    fault = outcomes.told(failed, len(asked))
+    tolerated = step.config.sweep.allow_failures and measured
+    if failed and tolerated:
+        console.warn(fault)
+    if measured:
+        console.say(answer.sentence(found, step.config, run.experiment_id))
+    if failed and not tolerated:
+        raise UserError(fault)
+
+
+if __name__ == "__main__":
+    run_step("sweep", sweep, read)

@@ -1,0 +1,50 @@
+"""Hand the points to one of Hydra's launchers."""
+
+import functools
+import tempfile
+from collections.abc import Sequence
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher as HydraLauncher
+from hydra.types import HydraContext, TaskFunction
+
+from steps.common.paths import CONF
+from steps.common.schema.sweep import Launcher, Sweep
+from steps.sweep import worker
+from steps.sweep.place import Place
+from steps.sweep.points import Point
+
+_OVERRIDES = {
+    Launcher.serial: ("hydra/launcher=basic",),
+    Launcher.joblib: ("hydra/launcher=joblib", "hydra.launcher.n_jobs={workers}"),
+}
+
+# A run has its log and its config: Hydra need not write them too, nor set up logging.
+_SILENT = ("hydra/hydra_logging=none", "hydra/job_logging=none", "hydra.output_subdir=null")
+
+
+def launch(points: Sequence[Point], place: Place, sweep: Sweep) -> None:
+    """Have the launcher work on every point; return when all have ended, well or not."""
+    with tempfile.TemporaryDirectory() as scratch:
+        task = functools.partial(worker.job, points=points, place=place)
+        launcher = _launcher(task, sweep, scratch)
+        # A job knows its point by its number: the config that Hydra composes for it is not used.
+        for done in launcher.launch([[] for _ in points], initial_job_idx=0):
+            _ = done.return_value  # raises what the job raised
+
+
+def _launcher(task: TaskFunction, sweep: Sweep, scratch: str) -> HydraLauncher:
+    chosen = [each.format(workers=sweep.workers) for each in _OVERRIDES[sweep.launcher]]
+    # Left before the launch: a job composes its own config, and Hydra does one at a time.
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        folder = f"hydra.sweep.dir='{scratch}'"
+        config = compose("config", [*_SILENT, folder, *chosen], return_hydra_config=True)
+        loader = GlobalHydra.instance().config_loader()
+    return Plugins.instance().instantiate_launcher(
+        config=config,
+        hydra_context=HydraContext(config_loader=loader, callbacks=Callbacks(config)),
+        task_function=task,
+    )

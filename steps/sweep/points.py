@@ -1,0 +1,82 @@
+"""The points of a sweep: what several values of some keys stand for, in Hydra's grammar."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+
+from steps.common.results import Result
+from steps.evaluate.result import Evaluation
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point: `swept` are its values of the swept keys, `overrides` all that make its config."""
+
+    swept: dict[str, str]
+    overrides: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What the point is called, e.g. `target=cpu_int8 generation.temperature=0.7`."""
+        return " ".join(f"{key}={value}" for key, value in self.swept.items())
+
+
+def read(overrides: Sequence[str]) -> list[Point]:
+    """Return the grid of all values of each key, the last key's changing fastest, none twice.
+
+    Overrides with one value stay as they are written. Raises HydraException for what is none.
+    """
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    choices = [list(_choices(o, text)) for o, text in zip(parsed, overrides, strict=True)]
+    swept = [override.is_sweep_override() for override in parsed]
+    points = {}
+    for chosen in itertools.product(*choices):
+        several = dict(
+            c.split("=", 1) for c, is_swept in zip(chosen, swept, strict=True) if is_swept
+        )
+        points[chosen] = Point(several, chosen)
+    return list(points.values())
+
+
+def problems(overrides: Sequence[str]) -> Iterator[str]:
+    """Yield why there is nothing to sweep over, or what cannot be, one sentence each."""
+    parsed = [
+        override
+        for override in OverridesParser.create().parse_overrides(list(overrides))
+        if override.is_sweep_override()
+    ]
+    if not parsed:
+        yield (
+            "there is nothing to sweep over: give several values of a key, such as "
+            "target=cpu_int8,cpu_int4, or a preset of conf/sweep, such as sweep=targets"
+        )
+    measured = _measured(Evaluation)
+    for override in parsed:
+        key = override.key_or_group
+        if key.partition(".")[0] not in measured:
+            yield (
+                f"{override.input_line}: another {key} changes nothing that is measured; give one "
+                f"value, and sweep over keys of {', '.join(sorted(measured))}"
+            )
+        if not override.is_discrete_sweep():
+            yield (
+                f"{override.input_line}: a grid needs values that can be counted: give them one by "
+                "one, or as range(start,stop,step)"
+            )
+
+
+def _choices(override: Override, text: str) -> Iterator[str]:
+    if not override.is_sweep_override():
+        yield text
+        return
+    for value in override.sweep_string_iterator():
+        yield f"{override.key_or_group}={value}"
+
+
+def _measured(kind: type[Result]) -> set[str]:
+    """Return the sections of the config that shape a result."""
+    below = (_measured(other) for other in kind.consumes)
+    return {name.partition(".")[0] for name in kind.reads}.union(*below)

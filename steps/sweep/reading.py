@@ -1,0 +1,67 @@
+"""From the command line to a sweep: all that is wrong with any point, before anything runs."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from hydra.errors import HydraException
+
+from steps.common import config as configs
+from steps.common.config import Config
+from steps.common.errors import BadArguments
+from steps.common.overrides import several
+from steps.evaluate.figures import NUMBERS
+from steps.sweep import goals, points
+
+
+def read(given: Sequence[str]) -> tuple[Sequence[str], Config]:
+    """Return the overrides with those of the preset, and the config of the first point.
+
+    Raises BadArguments, with every problem of every point in one message.
+    """
+    sweep = configs.load([each for each in given if each.startswith(("sweep=", "sweep."))]).sweep
+    named = {each.partition("=")[0] for each in given}
+    preset = [f"{key}={values}" for key, values in sweep.over.items() if key not in named]
+    overrides = [*given, *preset]
+    try:
+        several(overrides)
+    except HydraException as error:
+        raise BadArguments(str(error).splitlines()[0]) from error
+    if problems := list(points.problems(overrides)):
+        raise BadArguments("\n".join(problems))
+    loaded = [_loaded(point.overrides) for point in points.read(overrides)]
+    problems = [str(each) for each in loaded if isinstance(each, BadArguments)]
+    found = [each for each in loaded if isinstance(each, Config)]
+    problems += _goal_problems(found[0]) if found else []
+    if problems:
+        lines = [line for problem in problems for line in problem.splitlines()]
+        raise BadArguments("\n".join(dict.fromkeys(lines)))
+    return overrides, found[0]
+
+
+def columns(config: Config) -> list[str]:
+    """Return the figures that goals and limits may name."""
+    return [*NUMBERS, *(where.rpartition(":")[2] for where in config.evaluation.metrics)]
+
+
+def _loaded(overrides: Sequence[str]) -> Config | BadArguments:
+    try:
+        return configs.load(overrides)
+    except BadArguments as problem:
+        return problem
+
+
+def _goal_problems(config: Config) -> Iterator[str]:
+    sweep, known = config.sweep, columns(config)
+    readers: dict[str, tuple[Callable[..., Sequence[Any]], str | None]] = {
+        "objective": (goals.goals, sweep.objective),
+        "front": (goals.goals, sweep.front),
+        "constraints": (goals.limits, sweep.constraints),
+    }
+    for key, (reader, text) in readers.items():
+        try:
+            read_ones = reader(text, known)
+        except ValueError as error:
+            yield from (f"sweep.{key}={text}: {line}" for line in str(error).splitlines())
+            continue
+        if key == "front" and len(read_ones) != 2:
+            yield f"sweep.front={text}: give two goals, of quality and of speed"
