@@ -32,21 +32,18 @@ def find(measured: Sequence[Measured], config: Config) -> Answer:
     objective = goals.goals(config.sweep.objective, known)
     front = goals.goals(config.sweep.front, known)
     limits = goals.limits(config.sweep.constraints, known)
-    figures = [each.converted.measured() for each in measured]
-    flags = goals.front(figures, front)
-    kept = [
-        (each, row)
-        for each, row in zip(measured, figures, strict=True)
-        if all(limit.keeps(row) for limit in limits)
-    ]
-    best = max(kept, key=lambda pair: [goal.worth(pair[1]) for goal in objective], default=None)
+    flags = goals.front([each.figures for each in measured], front)
+    kept = [each for each in measured if all(limit.keeps(each.figures) for limit in limits)]
+    best = max(
+        kept, key=lambda each: [goal.worth(each.figures) for goal in objective], default=None
+    )
     return Answer(
         measured=tuple(measured),
         objective=tuple(objective),
         front=tuple(front),
         limits=tuple(limits),
         on_front=tuple(each for each, flag in zip(measured, flags, strict=True) if flag),
-        best=best[0] if best else None,
+        best=best,
     )
 
 

@@ -25,9 +25,13 @@ class Goal:
     column: str
     more: bool
 
+    def known(self, figures: Mapping[str, float]) -> bool:
+        """Return whether its column was measured."""
+        return self.column in figures
+
     def worth(self, figures: Mapping[str, float]) -> float:
         """Return how good figures, by column, are: more is better, minus infinity unmeasured."""
-        if self.column not in figures:
+        if not self.known(figures):
             return float("-inf")
         return figures[self.column] if self.more else -figures[self.column]
 

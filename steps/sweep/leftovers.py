@@ -33,31 +33,42 @@ def ended(run: Run) -> Iterator[None]:
 
 
 def _end_dead_sweeps(own: Run) -> None:
-    for run in _running(own.info.experiment_id, f"tags.`{runs.STEP}` = 'sweep'"):
-        machine, _, file = run.data.tags.get(LOCK, "").partition(":")
-        if run.info.run_id == own.info.run_id or machine != platform.node():
-            continue
-        try:
-            with FileLock(file, timeout=0):
-                _end_below(run)
+    """Mark as KILLED the runs of sweeps whose process on this machine is no more."""
+    dead: dict[str, bool] = {}
+    for run in _running(own.info.experiment_id):
+        for sweep in _lineage(run):
+            if LOCK not in sweep.data.tags or sweep.info.run_id == own.info.run_id:
+                continue
+            if dead.setdefault(sweep.info.run_id, _is_dead(sweep)):
                 _end(run)
                 console.say(f"run {run.info.run_id} of a sweep that was ended is KILLED now")
-        except Timeout:
-            continue  # it is at work
 
 
-def _end_below(run: Run) -> None:
+def _is_dead(sweep: Run) -> bool:
+    machine, _, file = sweep.data.tags[LOCK].partition(":")
+    if machine != platform.node():
+        return False
+    try:
+        with FileLock(file, timeout=0):
+            return True
+    except Timeout:
+        return False  # it is at work
+
+
+def _end_below(sweep: Run) -> None:
     """Mark what still runs below a run, at any depth, as KILLED."""
-    for each in _running(run.info.experiment_id, f"tags.`{MLFLOW_PARENT_RUN_ID}` != ''"):
-        if run.info.run_id in _above(each):
-            _end(each)
+    for run in _running(sweep.info.experiment_id):
+        above = [each.info.run_id for each in _lineage(run)][1:]
+        if sweep.info.run_id in above:
+            _end(run)
 
 
-def _above(run: Run) -> Iterator[str]:
-    """Yield the ids of a run's parent, its parent and so on."""
+def _lineage(run: Run) -> Iterator[Run]:
+    """Yield a run, its parent, the parent's parent and so on."""
+    yield run
     while parent := run.data.tags.get(MLFLOW_PARENT_RUN_ID):
-        yield parent
         run = MlflowClient().get_run(parent)
+        yield run
 
 
 def _end(run: Run) -> None:
@@ -65,6 +76,6 @@ def _end(run: Run) -> None:
     MlflowClient().set_terminated(run.info.run_id, "KILLED")
 
 
-def _running(experiment_id: str, query: str) -> list[Run]:
-    running = f"{query} and attributes.status = 'RUNNING'"
-    return list(MlflowClient().search_runs([experiment_id], running, max_results=50_000))
+def _running(experiment_id: str) -> list[Run]:
+    query = "attributes.status = 'RUNNING'"
+    return list(MlflowClient().search_runs([experiment_id], query, max_results=50_000))

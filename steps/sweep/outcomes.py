@@ -30,6 +30,11 @@ class Measured:
         """The figures of the converted model, which are what the points differ in."""
         return self.evaluation.figures[-1]
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """What was measured of the converted model, by column."""
+        return self.converted.measured()
+
 
 @dataclass(frozen=True)
 class Failed:

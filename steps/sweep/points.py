@@ -23,6 +23,11 @@ class Point:
         """What the point is called, e.g. `target=cpu_int8 generation.temperature=0.7`."""
         return " ".join(f"{key}={value}" for key, value in self.swept.items())
 
+    def value(self, key: str) -> str | float | bool:
+        """Return the value of a swept key; what is no number and no truth value is text."""
+        value = OverridesParser.create().parse_override(f"{key}={self.swept[key]}").value()
+        return value if isinstance(value, str | int | float) else self.swept[key]
+
 
 def read(overrides: Sequence[str]) -> list[Point]:
     """Return the grid of all values of each key, the last key's changing fastest, none twice.

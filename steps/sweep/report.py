@@ -5,7 +5,7 @@ import pandas as pd
 from mlflow import MlflowClient
 
 from steps.evaluate.figures import COLUMNS
-from steps.sweep import plot
+from steps.sweep import front_plot, parallel_plot
 from steps.sweep.answer import Answer
 from steps.sweep.outcomes import Measured
 
@@ -24,8 +24,8 @@ def log(answer: Answer, failed: int) -> None:
     if not answer.measured:
         return
     mlflow.log_table(table(answer), "comparison.json")
-    mlflow.log_figure(plot.front(answer), "front.png")
-    mlflow.log_figure(plot.parallel(answer), "parallel.png")
+    mlflow.log_figure(front_plot.draw(answer), "front.png")
+    mlflow.log_figure(parallel_plot.draw(answer), "parallel.png")
     client = MlflowClient()
     for each in answer.on_front:
         client.set_tag(each.run_id, FRONT, "true")
@@ -43,5 +43,5 @@ def table(answer: Answer) -> pd.DataFrame:
 
 
 def _rows(each: Measured) -> list[dict[str, object]]:
-    swept = {key: value for key, value in each.point.swept.items() if key not in COLUMNS}
+    swept = {key: each.point.value(key) for key in each.point.swept if key not in COLUMNS}
     return [{**swept, **row.columns()} for row in each.evaluation.figures]
