@@ -32,3 +32,8 @@ def written(goal: Goal, value: float) -> str:
     """Return a figure as people read it."""
     form = MEANINGS[goal.column]["form"] if goal.column in MEANINGS else "{:,.4g}"
     return str(form).format(value)
+
+
+def beside(axes: Axes, text: str, place: tuple[float, float]) -> None:
+    """Write a text to the upper right of a place."""
+    axes.annotate(text, place, xytext=(6, 4), textcoords="offset points", fontsize=9, color=FAINT)

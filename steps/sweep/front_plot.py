@@ -1,12 +1,13 @@
 """Draw the points of a sweep by two goals, quality against speed."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from steps.sweep.answer import Answer
-from steps.sweep.drawing import FAINT, INK, heading, page, written
+from steps.sweep.drawing import FAINT, INK, beside, heading, page, written
 from steps.sweep.goals import Goal
 from steps.sweep.outcomes import Measured
 
@@ -28,7 +29,12 @@ def draw(answer: Answer) -> Figure:
     placed = [each for each in answer.measured if all(goal.known(each.figures) for goal in goals)]
     _points(axes, placed, goals)
     if answer.best in placed:
-        ring = {"s": 200, "facecolors": "none", "edgecolors": INK, "linewidths": 1.5}
+        ring: dict[str, Any] = {
+            "s": 200,
+            "facecolors": "none",
+            "edgecolors": INK,
+            "linewidths": 1.5,
+        }
         axes.scatter(*_place(answer.best, goals), label="best", **ring)
     quality, speed = goals
     axes.set_xlabel(heading(speed), color=FAINT)
@@ -52,8 +58,7 @@ def _points(axes: Axes, placed: Sequence[Measured], goals: Sequence[Goal]) -> No
         axes.scatter(x, y, s=60, color=_COLORS[position % len(_COLORS)], label=name, zorder=2)
     for each in placed if len(placed) <= _MOST_NAMED else ():
         others = ", ".join(list(each.point.swept.values())[1:])
-        beside = {"xytext": (7, 5), "textcoords": "offset points", "fontsize": 8, "color": FAINT}
-        axes.annotate(others, _place(each, goals), **beside)
+        beside(axes, others, _place(each, goals))
 
 
 def _place(each: Measured, goals: Sequence[Goal]) -> tuple[float, float]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from steps.sweep.answer import Answer
-from steps.sweep.drawing import FAINT, INK, page, written
+from steps.sweep.drawing import FAINT, INK, beside, page, written
 from steps.sweep.goals import Goal
 from steps.sweep.outcomes import Measured
 
@@ -40,8 +40,7 @@ def draw(answer: Answer) -> Figure:
     for position, scale in enumerate(scales):
         axes.axvline(position, color=INK, linewidth=0.8)
         for height, text in scale.ticks:
-            beside = {"xytext": (5, 3), "textcoords": "offset points", "fontsize": 9, "color": INK}
-            axes.annotate(text, (position, height), **beside)
+            beside(axes, text, (position, height))
     axes.set_xticks(range(len(scales)), [scale.name for scale in scales], color=FAINT)
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
