@@ -1,7 +1,10 @@
 """Processes of our own: what they are started with, and why one ended."""
 
+import contextlib
+import ctypes
 import os
 import signal
+import sys
 from typing import TextIO
 
 from steps.common.paths import PROJECT
@@ -15,6 +18,14 @@ def environment(**further: str) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",  # its model is whole on disk: there is nothing to ask the hub
         **further,
     }
+
+
+def end_with_parent() -> None:
+    """Have the system interrupt this process when its parent ends, in whichever way: on Linux."""
+    if sys.platform == "linux":
+        set_death_signal = 1  # PR_SET_PDEATHSIG of prctl.h
+        with contextlib.suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).prctl(set_death_signal, signal.SIGINT)
 
 
 def take_stdout() -> TextIO:

@@ -4,10 +4,11 @@ It is called here, not launched as a project of its own: a process that has impo
 needs no more seconds for that at its next point. What the point needs before is launched as ever.
 """
 
+import multiprocessing
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import mlflow
@@ -15,8 +16,8 @@ from hydra.core.hydra_config import HydraConfig
 from mlflow import MlflowClient
 from omegaconf import DictConfig
 
+from steps.common import child, results, runs, store
 from steps.common import config as configs
-from steps.common import results, runs, store
 from steps.common import step as steps
 from steps.common.step import Step
 from steps.evaluate.__main__ import evaluate
@@ -27,7 +28,18 @@ from steps.sweep.points import Point
 
 def job(_: DictConfig, points: Sequence[Point], place: Place) -> None:
     """Work on the point whose number Hydra's launcher gives this job."""
-    measure(points[HydraConfig.get().job.num], place)
+    point = points[HydraConfig.get().job.num]
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        measure(point, place)
+        return
+    child.end_with_parent()
+    try:
+        measure(point, place)
+    except KeyboardInterrupt:
+        if os.getppid() != parent.pid:  # nobody is left to end a worker of a killed sweep
+            os._exit(steps.INTERRUPTED)
+        raise
 
 
 def measure(point: Point, place: Place) -> None:
@@ -81,12 +93,12 @@ def _output_to(file: Path) -> Iterator[None]:
     """Send what this process prints, and those that it starts, to a file."""
     streams = (1, 2)
     before = [os.dup(stream) for stream in streams]
-    with file.open("wb") as output:
+    with file.open("a", buffering=1) as output, redirect_stdout(output), redirect_stderr(output):
         for stream in streams:
             os.dup2(output.fileno(), stream)
-    try:
-        yield
-    finally:
-        for stream, saved in zip(streams, before, strict=True):
-            os.dup2(saved, stream)
-            os.close(saved)
+        try:
+            yield
+        finally:
+            for stream, saved in zip(streams, before, strict=True):
+                os.dup2(saved, stream)
+                os.close(saved)
