@@ -6,6 +6,7 @@ import shlex
 from steps.common import config as configs
 from steps.common import overrides
 from steps.common.paths import PROJECT
+from steps.sweep.reading import read
 from tests.readme import COMMANDS, TEXT
 
 _MISSING = {
@@ -22,7 +23,11 @@ def test_every_option_that_is_shown_is_one() -> None:
     assert len(shown) >= 14
     for options in shown:
         given = [_MISSING.get(o, o) for o in shlex.split(options) if o != "-P"]
-        configs.load(overrides.from_arguments(given, configs.TEXTS))
+        given = overrides.from_arguments(given, configs.TEXTS)
+        if overrides.several(given) or given[0].startswith("sweep="):
+            read(given)
+        else:
+            configs.load(given)
 
 
 def test_the_targets_and_steps_that_are_named_exist() -> None:
