@@ -10,6 +10,7 @@ import mlflow
 import pytest
 from openai import OpenAI
 
+from steps.common import config as configs
 from steps.common import overrides
 from steps.common.paths import PROJECT
 from steps.common.schema.model import Source

@@ -10,7 +10,7 @@ from steps.common import console, rows, store, user_metrics
 from steps.common.errors import UserError
 from steps.common.step import Step, run_step
 from steps.evaluate.figures import COLUMNS
-from steps.sweep import answer, launching, leftovers, outcomes, points, progress, report
+from steps.sweep import answer, leftovers, outcomes, report, working
 from steps.sweep.place import Place
 from steps.sweep.reading import read
 
@@ -19,11 +19,10 @@ def sweep(step: Step) -> None:
     """Take the points, work on each, gather what came of them, log it, name the best."""
     questions = rows.read(step.config)
     user_metrics.load(step.config.evaluation.metrics, COLUMNS, questions[0].answer)
-    asked = points.read(step.overrides)
     run = step.run.info
     place = Place(mlflow.get_tracking_uri(), run.experiment_id, run.run_id, str(store.home()))
-    with leftovers.ended(step.run), progress.shown(place, len(asked)):
-        launching.launch(asked, place, step.config.sweep)
+    with leftovers.ended(step.run):
+        asked = working.work(step, place)
     measured, failed = outcomes.gather(asked, place)
     found = answer.find(measured, step.config)
     report.log(found, len(failed))

@@ -1,11 +1,11 @@
 """The points of a sweep: what several values of some keys stand for, in Hydra's grammar."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import IntervalSweep, Override
 
 from steps.common.results import Result
 from steps.evaluate.result import Evaluation
@@ -32,7 +32,8 @@ class Point:
 def read(overrides: Sequence[str]) -> list[Point]:
     """Return the grid of all values of each key, the last key's changing fastest, none twice.
 
-    Overrides with one value stay as they are written. Raises HydraException for what is none.
+    Overrides with one value stay as they are written; of an interval both ends count. Raises
+    HydraException for what is no override.
     """
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     choices = [list(_choices(o, text)) for o, text in zip(parsed, overrides, strict=True)]
@@ -46,7 +47,17 @@ def read(overrides: Sequence[str]) -> list[Point]:
     return list(points.values())
 
 
-def problems(overrides: Sequence[str]) -> Iterator[str]:
+def at(overrides: Sequence[str], values: Mapping[str, str]) -> Point:
+    """Return the point with these values of the swept keys."""
+    names = [override.partition("=")[0] for override in overrides]
+    whole = (
+        f"{name}={values[name]}" if name in values else override
+        for name, override in zip(names, overrides, strict=True)
+    )
+    return Point({name: values[name] for name in names if name in values}, tuple(whole))
+
+
+def problems(overrides: Sequence[str], *, countable: bool) -> Iterator[str]:
     """Yield why there is nothing to sweep over, or what cannot be, one sentence each."""
     parsed = [
         override
@@ -66,16 +77,20 @@ def problems(overrides: Sequence[str]) -> Iterator[str]:
                 f"{override.input_line}: another {key} changes nothing that is measured; give one "
                 f"value, and sweep over keys of {', '.join(sorted(measured))}"
             )
-        if not override.is_discrete_sweep():
+        if countable and not override.is_discrete_sweep():
             yield (
                 f"{override.input_line}: a grid needs values that can be counted: give them one by "
-                "one, or as range(start,stop,step)"
+                "one, or as range(start,stop,step), or set sweep.search=best or front"
             )
 
 
 def _choices(override: Override, text: str) -> Iterator[str]:
     if not override.is_sweep_override():
         yield text
+        return
+    interval = override.value()
+    if isinstance(interval, IntervalSweep):
+        yield from (f"{override.key_or_group}={end}" for end in (interval.start, interval.end))
         return
     for value in override.sweep_string_iterator():
         yield f"{override.key_or_group}={value}"

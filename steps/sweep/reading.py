@@ -9,6 +9,7 @@ from steps.common import config as configs
 from steps.common.config import Config
 from steps.common.errors import BadArguments
 from steps.common.overrides import several
+from steps.common.schema.sweep import Search
 from steps.evaluate.figures import NUMBERS
 from steps.sweep import goals, points
 
@@ -26,7 +27,7 @@ def read(given: Sequence[str]) -> tuple[Sequence[str], Config]:
         several(overrides)
     except HydraException as error:
         raise BadArguments(str(error).splitlines()[0]) from error
-    if problems := list(points.problems(overrides)):
+    if problems := list(points.problems(overrides, countable=sweep.search is Search.grid)):
         raise BadArguments("\n".join(problems))
     loaded = [_loaded(point.overrides) for point in points.read(overrides)]
     problems = [str(each) for each in loaded if isinstance(each, BadArguments)]

@@ -14,6 +14,14 @@ class Launcher(Enum):
     joblib = "joblib"
 
 
+class Search(Enum):
+    """Which points are worked on: all, or those by which Optuna looks for the best or the front."""
+
+    grid = "grid"
+    best = "best"
+    front = "front"
+
+
 @dataclass
 class Sweep:
     """A sweep: points, what is best of them, and who works on them.
@@ -21,7 +29,8 @@ class Sweep:
     over: values by key, as Hydra writes several, where the command line gives none. objective:
     goals, the first one first, e.g. `max exact_match, min latency_ms_p50`; front: two goals, whose
     non-dominated points are told. constraints: limits, e.g. `peak_rss_mb<2000`, that the best point
-    keeps. Their names `sweep` checks. workers: points at once.
+    keeps. Their names `sweep` checks. workers: points at once. trials: how many points a search
+    asks for.
     """
 
     over: dict[str, str] = field(default_factory=dict)
@@ -31,8 +40,11 @@ class Sweep:
     allow_failures: bool = False
     launcher: Launcher = Launcher.serial
     workers: int = 2
+    search: Search = Search.grid
+    trials: int = 20
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with these values, one sentence each."""
-        if self.workers < 1:
-            yield f"sweep.workers={self.workers}: must be at least 1"
+        for key, number in (("workers", self.workers), ("trials", self.trials)):
+            if number < 1:
+                yield f"sweep.{key}={number}: must be at least 1"

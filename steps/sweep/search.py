@@ -1,0 +1,69 @@
+"""Search among many points with Optuna: of those asked so far the next ones follow.
+
+Hydra's plugin for this needs Optuna below 3, of 2022; what is used here is Optuna's ask and tell.
+The sampler has a seed, so a search that was ended asks the same again and finds it finished.
+"""
+
+from collections.abc import Sequence
+
+import optuna
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.trial import TrialState
+
+from steps.common.schema.sweep import Launcher, Sweep
+from steps.sweep import launching, outcomes, points
+from steps.sweep.goals import Goal
+from steps.sweep.place import Place
+from steps.sweep.points import Point
+
+
+def search(
+    overrides: Sequence[str], place: Place, sweep: Sweep, wanted: Sequence[Goal]
+) -> list[Point]:
+    """Work on `sweep.trials` points that Optuna asks for, and return them, each once.
+
+    wanted: one goal, or the two of a front. A point that fails tells nothing but that.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        directions=["maximize"] * len(wanted), sampler=optuna.samplers.TPESampler(seed=0)
+    )
+    chosen = space(overrides)
+    asked: dict[str, Point] = {}
+    at_once = 1 if sweep.launcher is Launcher.serial else sweep.workers
+    for first in range(0, sweep.trials, at_once):
+        trials = [study.ask(chosen) for _ in range(min(at_once, sweep.trials - first))]
+        batch = [points.at(overrides, _written(trial.params)) for trial in trials]
+        new = {point.name: point for point in batch if point.name not in asked}
+        if new:
+            launching.launch(list(new.values()), place, sweep)
+        asked |= new
+        measured, _ = outcomes.gather(batch, place)
+        figures = {each.point.name: each.figures for each in measured}
+        for trial, point in zip(trials, batch, strict=True):
+            known = figures.get(point.name, {})
+            if all(goal.known(known) for goal in wanted):
+                study.tell(trial, [goal.worth(known) for goal in wanted])
+            else:
+                study.tell(trial, state=TrialState.FAIL)
+    return list(asked.values())
+
+
+def space(overrides: Sequence[str]) -> dict[str, BaseDistribution]:
+    """Return what each swept key can be: one of its values, or a number of its interval."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return {each.key_or_group: _distribution(each) for each in parsed if each.is_sweep_override()}
+
+
+def _distribution(override: Override) -> BaseDistribution:
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        low, high = float(value.start or 0), float(value.end or 0)
+        return FloatDistribution(low, high, log="log" in value.tags)
+    return CategoricalDistribution(list(override.sweep_string_iterator()))
+
+
+def _written(params: dict[str, object]) -> dict[str, str]:
+    return {k: f"{v:.6g}" if isinstance(v, float) else str(v) for k, v in params.items()}
