@@ -20,6 +20,11 @@ from steps.sweep.points import Point
 _OVERRIDES = {
     Launcher.serial: ("hydra/launcher=basic",),
     Launcher.joblib: ("hydra/launcher=joblib", "hydra.launcher.n_jobs={workers}"),
+    Launcher.submitit_local: ("hydra/launcher=submitit_local",),
+    Launcher.submitit_slurm: (
+        "hydra/launcher=submitit_slurm",
+        "hydra.launcher.array_parallelism={workers}",
+    ),
 }
 
 # A run has its log and its config: Hydra need not write them too, nor set up logging.

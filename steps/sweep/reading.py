@@ -1,6 +1,7 @@
 """From the command line to a sweep: all that is wrong with any point, before anything runs."""
 
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from hydra.errors import HydraException
@@ -9,9 +10,11 @@ from steps.common import config as configs
 from steps.common.config import Config
 from steps.common.errors import BadArguments
 from steps.common.overrides import several
-from steps.common.schema.sweep import Search
+from steps.common.schema.sweep import Launcher, Search, Sweep
 from steps.evaluate.figures import NUMBERS
 from steps.sweep import goals, points
+
+_SUBMITIT = (Launcher.submitit_local, Launcher.submitit_slurm)
 
 
 def read(given: Sequence[str]) -> tuple[Sequence[str], Config]:
@@ -27,7 +30,7 @@ def read(given: Sequence[str]) -> tuple[Sequence[str], Config]:
         several(overrides)
     except HydraException as error:
         raise BadArguments(str(error).splitlines()[0]) from error
-    if problems := list(points.problems(overrides, countable=sweep.search is Search.grid)):
+    if problems := list(_sweep_problems(sweep, overrides)):
         raise BadArguments("\n".join(problems))
     loaded = [_loaded(point.overrides) for point in points.read(overrides)]
     problems = [str(each) for each in loaded if isinstance(each, BadArguments)]
@@ -42,6 +45,15 @@ def read(given: Sequence[str]) -> tuple[Sequence[str], Config]:
 def columns(config: Config) -> list[str]:
     """Return the figures that goals and limits may name."""
     return [*NUMBERS, *(where.rpartition(":")[2] for where in config.evaluation.metrics)]
+
+
+def _sweep_problems(sweep: Sweep, overrides: Sequence[str]) -> Iterator[str]:
+    yield from points.problems(overrides, countable=sweep.search is Search.grid)
+    if sweep.launcher in _SUBMITIT and find_spec("submitit") is None:
+        yield (
+            f"sweep.launcher={sweep.launcher.value}: submitit is not installed here; install "
+            "requirements-submitit.txt and run with --env-manager local, or choose another launcher"
+        )
 
 
 def _loaded(overrides: Sequence[str]) -> Config | BadArguments:

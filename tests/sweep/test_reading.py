@@ -1,5 +1,7 @@
 """What is read from the command line, with presets; all that is wrong is said at once."""
 
+from importlib.util import find_spec
+
 import pytest
 
 from steps.common import config as configs
@@ -60,6 +62,12 @@ def test_all_problems_of_all_points_come_in_one_message() -> None:
 def test_what_cannot_be_used_is_refused(override: str, said: str) -> None:
     with pytest.raises(BadArguments, match=said):
         read(["target=cpu_int8,cpu_int4", override])
+
+
+@pytest.mark.skipif(find_spec("submitit") is not None, reason="submitit is installed")
+def test_a_launcher_that_is_not_installed_is_refused_before_any_run() -> None:
+    with pytest.raises(BadArguments, match=r"install requirements-submitit\.txt"):
+        read(["sweep=targets", "sweep.launcher=submitit_local"])
 
 
 def test_goals_may_name_metrics_of_the_users_own() -> None:

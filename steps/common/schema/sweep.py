@@ -8,10 +8,16 @@ from omegaconf import MISSING
 
 
 class Launcher(Enum):
-    """What works on the points: this process, one after the other, or joblib's, side by side."""
+    """What works on the points.
+
+    This process, one after the other; joblib's processes, side by side; or jobs of submitit's, on
+    this machine or a Slurm cluster.
+    """
 
     serial = "serial"
     joblib = "joblib"
+    submitit_local = "submitit_local"
+    submitit_slurm = "submitit_slurm"
 
 
 class Search(Enum):
