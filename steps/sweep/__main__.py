@@ -6,10 +6,10 @@ python -m steps.sweep sweep=targets "sweep.constraints=peak_rss_mb<2000"
 
 import mlflow
 
-from steps.common import console, rows, store, user_metrics
+from steps.common import console, store
 from steps.common.errors import UserError
 from steps.common.step import Step, run_step
-from steps.evaluate.figures import COLUMNS
+from steps.evaluate import inputs
 from steps.sweep import answer, leftovers, outcomes, report, working
 from steps.sweep.place import Place
 from steps.sweep.reading import read
@@ -17,8 +17,7 @@ from steps.sweep.reading import read
 
 def sweep(step: Step) -> None:
     """Take the points, work on each, gather what came of them, log it, name the best."""
-    questions = rows.read(step.config)
-    user_metrics.load(step.config.evaluation.metrics, COLUMNS, questions[0].answer)
+    inputs.read(step.config)
     run = step.run.info
     place = Place(mlflow.get_tracking_uri(), run.experiment_id, run.run_id, str(store.home()))
     with leftovers.ended(step.run):

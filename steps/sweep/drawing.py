@@ -5,9 +5,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from steps.evaluate.figures import MEANINGS
+from steps.evaluate.style import FAINT, INK
 from steps.sweep.goals import Goal
-
-INK, FAINT = "#0f172a", "#64748b"
 
 
 def page(title: str, size: tuple[float, float]) -> tuple[Figure, Axes]:

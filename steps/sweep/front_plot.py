@@ -6,8 +6,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from steps.evaluate.style import FAINT, INK
 from steps.sweep.answer import Answer
-from steps.sweep.drawing import FAINT, INK, beside, heading, page, written
+from steps.sweep.drawing import beside, heading, page, written
 from steps.sweep.goals import Goal
 from steps.sweep.outcomes import Measured
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
+from steps.evaluate.style import FAINT, INK
 from steps.sweep.answer import Answer
-from steps.sweep.drawing import FAINT, INK, beside, page, written
+from steps.sweep.drawing import beside, page, written
 from steps.sweep.goals import Goal
 from steps.sweep.outcomes import Measured
 
