@@ -15,7 +15,7 @@ run: .venv
 test: .venv
 	MLFLOW_TRACKING_URI=$(CHECKS_DB) mlflow run . -e test --env-manager uv $(ARGS)
 
-# Before a change to benchmarks/ lands: each from end to end, about five minutes.
+# Before a change to benchmarks/ or steps/sweep lands: each from end to end, some minutes.
 test-long: .venv
 	$(TOOLS) pytest -m long
 

@@ -96,7 +96,7 @@ def _runs(place: Workplace) -> dict[str, Run]:
     return {run.data.tags.get(POINT, run.data.tags.get(runs.STEP, "")): run for run in found}
 
 
-@pytest.mark.parametrize("launcher", ["serial", "joblib"])
+@pytest.mark.parametrize("launcher", ["serial", pytest.param("joblib", marks=pytest.mark.long)])
 def test_a_killed_sweep_goes_on_and_a_cancelled_one_ends_all(
     place: Workplace, launcher: str
 ) -> None:
