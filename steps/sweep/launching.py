@@ -1,4 +1,4 @@
-"""Hand the points to one of Hydra's launchers."""
+"""Hand the points to one of Hydra's launchers, or to Ray."""
 
 import functools
 import tempfile
@@ -13,7 +13,7 @@ from hydra.types import HydraContext, TaskFunction
 
 from steps.common.paths import CONF
 from steps.common.schema.sweep import Launcher, Sweep
-from steps.sweep import worker
+from steps.sweep import ray_tasks, worker
 from steps.sweep.place import Place
 from steps.sweep.points import Point
 
@@ -33,6 +33,9 @@ _SILENT = ("hydra/hydra_logging=none", "hydra/job_logging=none", "hydra.output_s
 
 def launch(points: Sequence[Point], place: Place, sweep: Sweep) -> None:
     """Have the launcher work on every point; return when all have ended, well or not."""
+    if sweep.launcher is Launcher.ray:
+        ray_tasks.launch(points, place, sweep)
+        return
     with tempfile.TemporaryDirectory() as scratch:
         task = functools.partial(worker.job, points=points, place=place)
         launcher = _launcher(task, sweep, scratch)

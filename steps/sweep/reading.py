@@ -14,7 +14,12 @@ from steps.common.schema.sweep import Launcher, Search, Sweep
 from steps.evaluate.figures import NUMBERS
 from steps.sweep import goals, points
 
-_SUBMITIT = (Launcher.submitit_local, Launcher.submitit_slurm)
+_PACKAGES = {
+    Launcher.submitit_local: "submitit",
+    Launcher.submitit_slurm: "submitit",
+    Launcher.ray: "ray",
+}
+"""What a launcher needs beside requirements.txt; `requirements-PACKAGE.txt` installs it."""
 
 
 def read(given: Sequence[str]) -> tuple[Sequence[str], Config]:
@@ -49,10 +54,12 @@ def columns(config: Config) -> list[str]:
 
 def _sweep_problems(sweep: Sweep, overrides: Sequence[str]) -> Iterator[str]:
     yield from points.problems(overrides, countable=sweep.search is Search.grid)
-    if sweep.launcher in _SUBMITIT and find_spec("submitit") is None:
+    package = _PACKAGES.get(sweep.launcher)
+    if package is not None and find_spec(package) is None:
         yield (
-            f"sweep.launcher={sweep.launcher.value}: submitit is not installed here; install "
-            "requirements-submitit.txt and run with --env-manager local, or choose another launcher"
+            f"sweep.launcher={sweep.launcher.value}: {package} is not installed here; install "
+            f"requirements-{package}.txt and run with --env-manager local, or choose another "
+            "launcher"
         )
 
 

@@ -1,11 +1,13 @@
 """What is read from the command line, with presets; all that is wrong is said at once."""
 
+import re
 from importlib.util import find_spec
 
 import pytest
 
 from steps.common import config as configs
 from steps.common.errors import BadArguments
+from steps.common.paths import PROJECT
 from steps.sweep import points
 from steps.sweep.reading import read
 
@@ -64,10 +66,16 @@ def test_what_cannot_be_used_is_refused(override: str, said: str) -> None:
         read(["target=cpu_int8,cpu_int4", override])
 
 
-@pytest.mark.skipif(find_spec("submitit") is not None, reason="submitit is installed")
-def test_a_launcher_that_is_not_installed_is_refused_before_any_run() -> None:
-    with pytest.raises(BadArguments, match=r"install requirements-submitit\.txt"):
-        read(["sweep=targets", "sweep.launcher=submitit_local"])
+@pytest.mark.parametrize(("package", "launcher"), [("submitit", "submitit_local"), ("ray", "ray")])
+def test_a_launcher_that_is_not_installed_is_refused_before_any_run(
+    package: str, launcher: str
+) -> None:
+    if find_spec(package) is not None:
+        pytest.skip(f"{package} is installed")
+    requirements = f"requirements-{package}.txt"
+    assert (PROJECT / requirements).is_file()
+    with pytest.raises(BadArguments, match=f"install {re.escape(requirements)} and run with"):
+        read(["sweep=targets", f"sweep.launcher={launcher}"])
 
 
 def test_goals_may_name_metrics_of_the_users_own() -> None:

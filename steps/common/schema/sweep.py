@@ -10,14 +10,15 @@ from omegaconf import MISSING
 class Launcher(Enum):
     """What works on the points.
 
-    This process, one after the other; joblib's processes, side by side; or jobs of submitit's, on
-    this machine or a Slurm cluster.
+    This process, one after the other; joblib's processes, side by side; jobs of submitit's, on this
+    machine or a Slurm cluster; or tasks of Ray's, on this machine or its cluster.
     """
 
     serial = "serial"
     joblib = "joblib"
     submitit_local = "submitit_local"
     submitit_slurm = "submitit_slurm"
+    ray = "ray"
 
 
 class Search(Enum):

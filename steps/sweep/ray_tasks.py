@@ -1,0 +1,99 @@
+"""Hand the points to Ray, each as a task: Hydra's own plugin for that excludes our pins.
+
+A cluster that RAY_ADDRESS names works on them, else one of this process's own, on this machine.
+"""
+
+import importlib
+import logging
+import os
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+from steps.common import child
+from steps.common.errors import UserError
+from steps.common.schema.sweep import Sweep
+from steps.sweep import worker
+from steps.sweep.place import Place
+from steps.sweep.points import Point
+
+
+def launch(points: Sequence[Point], place: Place, sweep: Sweep) -> None:
+    """Have Ray work on every point, `sweep.workers` at once; return when all have ended.
+
+    A worker that dies takes its point with it, and no other. Raises UserError where the cluster
+    cannot be used, or the store by a worker; what raises here ends all that is under way.
+    """
+    ray = connected(sweep.workers)
+    task = ray.remote(num_cpus=1, max_retries=0)(_work)
+    threads = os.environ.get("OMP_NUM_THREADS")
+    waiting, running = list(points), list[Any]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < sweep.workers:
+                running.append(task.remote(waiting.pop(0), place, threads))
+            ended, running = ray.wait(running)
+            _take(ray, ended)
+    except BaseException:
+        for reference in running:
+            ray.cancel(reference, force=True)
+        ray.shutdown()
+        raise
+
+
+def connected(workers: int) -> Any:
+    """Return the module `ray`, connected to its cluster; it stays so until this process ends.
+
+    Raises UserError where the cluster cannot be used.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Of its own cluster: what a worker has started ends with it, and so do their children.
+    os.environ.setdefault("RAY_process_group_cleanup_enabled", "1")
+    ray = importlib.import_module("ray")
+    if ray.is_initialized():
+        return ray
+    address = os.environ.get("RAY_ADDRESS")
+    own = {"address": "local", "num_cpus": workers, "include_dashboard": False}
+    python_path = child.environment()["PYTHONPATH"]
+    terminated = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(
+            **({} if address else own),
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+            runtime_env={"env_vars": {"PYTHONPATH": python_path}},
+        )
+    except (ConnectionError, ImportError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"Ray cannot be used with RAY_ADDRESS={address}: {str(error).splitlines()[0]} "
+            "Set it to a cluster of the same Ray and Python, or unset it for one on this machine"
+        ) from error
+    finally:
+        signal.signal(signal.SIGTERM, terminated)  # Ray takes it for itself
+    return ray
+
+
+def _work(point: Point, place: Place, threads: str | None) -> None:
+    """Work on a point in a process of Ray's, with the sweep's `OMP_NUM_THREADS`.
+
+    Ray sets 1, which PyTorch would go by and the GenAI runtime not.
+    """
+    os.environ.pop("OMP_NUM_THREADS", None)
+    if threads is not None:
+        os.environ["OMP_NUM_THREADS"] = threads
+    worker.measure(point, place)
+
+
+def _take(ray: Any, ended: Sequence[Any]) -> None:
+    died = (
+        ray.exceptions.WorkerCrashedError,
+        ray.exceptions.OutOfMemoryError,
+        ray.exceptions.NodeDiedError,
+    )
+    for reference in ended:
+        try:
+            ray.get(reference)
+        except died:
+            continue  # the point's run tells that it was ended from outside
+        except ray.exceptions.RayTaskError as fault:
+            raise fault.cause from fault
