@@ -63,10 +63,14 @@ def connected(workers: int) -> Any:
             logging_level=logging.CRITICAL,
             runtime_env={"env_vars": {"PYTHONPATH": python_path}},
         )
-    except (ConnectionError, ImportError, RuntimeError, ValueError) as error:
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        said = str(error).splitlines()[0].rstrip(".")
         raise UserError(
-            f"Ray cannot be used with RAY_ADDRESS={address}: {str(error).splitlines()[0]} "
-            "Set it to a cluster of the same Ray and Python, or unset it for one on this machine"
+            f"RAY_ADDRESS={address}: Ray cannot be used: {said}. Set it to a cluster of the same "
+            "Ray and Python, or unset it for one on this machine"
+            if address
+            else f"Ray cannot start here: {said}. Set RAY_TMPDIR to a folder with room and a short "
+            "path, or RAY_ADDRESS to a cluster"
         ) from error
     finally:
         signal.signal(signal.SIGTERM, terminated)  # Ray takes it for itself

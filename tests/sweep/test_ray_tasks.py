@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -12,7 +13,9 @@ import pytest
 from mlflow import MlflowClient
 
 from steps.common import runs
+from steps.common.errors import UserError
 from steps.common.paths import PROJECT
+from steps.sweep import ray_tasks
 from steps.sweep.place import POINT
 from steps.sweep.report import BEST
 from tests.project import Workplace
@@ -103,6 +106,26 @@ def test_points_are_worked_on_by_processes_of_the_cluster(
     pids = {row["pid"] for row in table}
     assert len(pids) == 2
     assert os.getpid() not in pids
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("RAY_TMPDIR", "x" * 100, "Ray cannot start here: .* Set RAY_TMPDIR to a folder"),
+        ("RAY_ADDRESS", "nowhere", "RAY_ADDRESS=nowhere: Ray cannot be used: "),
+    ],
+)
+def test_what_ray_cannot_use_is_told(
+    name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(UserError, match=said):
+        ray_tasks.connected(workers=1)
+
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def _table(run_id: str, server: str) -> list[dict[str, object]]:
