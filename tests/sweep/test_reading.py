@@ -8,6 +8,7 @@ import pytest
 from steps.common import config as configs
 from steps.common.errors import BadArguments
 from steps.common.paths import PROJECT
+from steps.common.schema.sweep import Launcher
 from steps.sweep import points
 from steps.sweep.reading import read
 
@@ -76,6 +77,16 @@ def test_a_launcher_that_is_not_installed_is_refused_before_any_run(
     assert (PROJECT / requirements).is_file()
     with pytest.raises(BadArguments, match=f"install {re.escape(requirements)} and run with"):
         read(["sweep=targets", f"sweep.launcher={launcher}"])
+
+
+def test_the_page_on_sweeps_has_every_launcher_and_its_pictures() -> None:
+    docs = PROJECT / "docs"
+    page = (docs / "sweeps.md").read_text()
+
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [each.value for each in Launcher]
+    pictures = re.findall(r"!\[.*?\]\((.*?)\)", page)
+    assert pictures
+    assert all((docs / picture).is_file() for picture in pictures)
 
 
 def test_goals_may_name_metrics_of_the_users_own() -> None:
