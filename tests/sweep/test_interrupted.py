@@ -111,7 +111,9 @@ RAY = pytest.param(
 )
 
 
-@pytest.mark.parametrize("launcher", ["serial", pytest.param("joblib", marks=pytest.mark.long), RAY])
+@pytest.mark.parametrize(
+    "launcher", ["serial", pytest.param("joblib", marks=pytest.mark.long), RAY]
+)
 def test_a_killed_sweep_goes_on_and_a_cancelled_one_ends_all(
     place: Workplace, launcher: str
 ) -> None:
