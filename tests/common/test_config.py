@@ -282,9 +282,9 @@ def test_of_an_unknown_key_those_of_its_section_are_named() -> None:
 
     of_registry, of_generation = str(refusal.value).splitlines()
     assert of_registry.endswith(
-        "In registry the keys are registry.alias, registry.gate.<column>.max, "
-        "registry.gate.<column>.max_drop, registry.gate.<column>.min, registry.name, "
-        "registry.promote."
+        "In registry the keys are registry.alias, registry.flavor, "
+        "registry.gate.<column>.max, registry.gate.<column>.max_drop, "
+        "registry.gate.<column>.min, registry.name, registry.promote."
     )
     assert of_generation.endswith(
         "In generation the keys are generation.max_new_tokens, generation.temperature, "
