@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import ExecutionException, MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_PROJECT_ENTRY_POINT
 
-from steps.common import console, results
+from steps.common import console, results, store
 from steps.common.errors import UserError
 from steps.common.paths import PROJECT
 from steps.common.results import Result, Stale
@@ -34,6 +35,11 @@ GIT_DIRTY = "slmflow.git_dirty"
 _TAG_LENGTH = 5000
 
 R = TypeVar("R", bound=Result)
+
+
+def lock(kind: type[Result], key: str) -> AbstractContextManager[None]:
+    """Return the lock on a result: of two that want it at once, one works, the other waits."""
+    return store.lock(f"{kind.step}-run-{key}")
 
 
 def find(kind: type[R], key: str, experiment_id: str) -> tuple[R, str] | None:

@@ -19,7 +19,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import SQLAlchemyError
 
 from steps.common import config as configs
-from steps.common import console, overrides, results, runs, store
+from steps.common import console, overrides, results, runs
 from steps.common.config import Config
 from steps.common.errors import UserError
 from steps.common.paths import CONF
@@ -50,8 +50,7 @@ class Step:
         Raises UserError where that step fails.
         """
         key = self.key(kind)
-        # Of two that want the same at once, one works and the other waits and reuses.
-        with store.lock(f"{kind.step}-run-{key}"):
+        with runs.lock(kind, key):
             if found := runs.find(kind, key, self.run.info.experiment_id):
                 result, run_id = found
                 if not self.nested:

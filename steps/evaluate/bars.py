@@ -1,9 +1,10 @@
 """Bars: a panel per figure or a few of a kind, a bar per flavor, with intervals where there are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.container import BarContainer
 from numpy.typing import NDArray
 
 from steps.evaluate.figures import FlavorFigures, more_is_better
@@ -27,24 +28,9 @@ def draw(
     columns: what each group of bars is called; of all of them more is better, or of none.
     """
     head(axes, heading, "more is better" if all(map(more_is_better, columns)) else "less is better")
-    width = 0.8 / max(2, len(figures))
-    for i, (row, color) in enumerate(colored(figures)):
-        heights = [row.value(name) or 0 for name in columns]
-        bars = axes.bar(
-            np.arange(len(columns)) + (i - (len(figures) - 1) / 2) * width,
-            heights,
-            width * 0.92,
-            color=color,
-            yerr=_errors(row, list(columns), heights),
-            ecolor=INK,
-        )
-        axes.bar_label(
-            bars,
-            [_label(row, name, "not\nmeasured") for name in columns],
-            padding=3,
-            fontsize=9,
-            color=INK,
-        )
+    for row, bars in _bars(axes.bar, "yerr", figures, list(columns), filled=0.92):
+        labels = [_label(row, name, "not\nmeasured") for name in columns]
+        axes.bar_label(bars, labels, padding=3, fontsize=9, color=INK)
     margin = 0.75 if len(columns) == 1 else 0.5
     axes.set_xlim(-margin, len(columns) - 1 + margin)
     axes.margins(y=0.15)
@@ -67,29 +53,34 @@ def draw_quality(axes: Axes, figures: Sequence[FlavorFigures]) -> None:
         **_QUALITY,
         **{name: short(name) for name in figures[0].further if _is_share(figures, name)},
     }
-    height = 0.8 / max(2, len(figures))
-    for i, (row, color) in enumerate(colored(figures)):
-        widths = [_share(name, row.value(name) or 0) for name in columns]
-        bars = axes.barh(
-            np.arange(len(columns)) + (i - (len(figures) - 1) / 2) * height,
-            widths,
-            height * 0.88,
-            color=color,
-            xerr=_errors(row, list(columns), widths),
-            ecolor=INK,
-        )
-        axes.bar_label(
-            bars,
-            [_label(row, name, "not measured") for name in columns],
-            padding=4,
-            fontsize=9,
-            color=INK,
-        )
+    for row, bars in _bars(axes.barh, "xerr", figures, list(columns), filled=0.88):
+        labels = [_label(row, name, "not measured") for name in columns]
+        axes.bar_label(bars, labels, padding=4, fontsize=9, color=INK)
     axes.set_ylim(len(columns) - 0.5, -0.5)  # the first on top
     axes.set_xlim(0, 1.15)
     axes.set_xticks([])
     axes.set_yticks(range(len(columns)), list(columns.values()))
     frame(axes, "left")
+
+
+def _bars(
+    draw: Callable[..., BarContainer],
+    errors: str,
+    figures: Sequence[FlavorFigures],
+    names: Sequence[str],
+    *,
+    filled: float,
+) -> Iterator[tuple[FlavorFigures, BarContainer]]:
+    """Draw a bar per flavor in the group of each name, and yield each flavor with its bars.
+
+    errors: what `draw` calls the intervals along the bars; filled: the part of a bar's room.
+    """
+    thickness = 0.8 / max(2, len(figures))
+    for i, (row, color) in enumerate(colored(figures)):
+        places = np.arange(len(names)) + (i - (len(figures) - 1) / 2) * thickness
+        lengths = [_share(name, row.value(name) or 0) for name in names]
+        reach = {errors: _errors(row, names, lengths)}
+        yield row, draw(places, lengths, thickness * filled, color=color, ecolor=INK, **reach)
 
 
 def _is_share(figures: Sequence[FlavorFigures], name: str) -> bool:

@@ -1,12 +1,14 @@
 """What an evaluation is given: the rows, and the metrics of the user's own."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from steps.common import rows, user_metrics
 from steps.common.config import Config
+from steps.common.overrides import did_you_mean
 from steps.common.rows import Row
 from steps.common.user_metrics import UserMetric
-from steps.evaluate.figures import COLUMNS
+from steps.evaluate.figures import COLUMNS, NUMBERS
 
 
 @dataclass(frozen=True)
@@ -21,3 +23,13 @@ def read(config: Config) -> Inputs:
     """Read the rows and import the metrics. Raises UserError, before any work, for bad ones."""
     asked = rows.read(config)
     return Inputs(asked, user_metrics.load(config.evaluation.metrics, COLUMNS, asked[0].answer))
+
+
+def columns(config: Config) -> list[str]:
+    """Return the columns of the comparison that hold a number, a metric of the user's own last."""
+    return [*NUMBERS, *(where.rpartition(":")[2] for where in config.evaluation.metrics)]
+
+
+def no_figure(name: str, known: Sequence[str]) -> str:
+    """Return what to say of a name that is none of the columns known."""
+    return f"{name}: not a figure.{did_you_mean(name, known)} The figures are {', '.join(known)}."

@@ -7,13 +7,13 @@ from matplotlib.axes import Axes
 from steps.evaluate.figures import FlavorFigures
 
 INK, FAINT, RULE = "#0f172a", "#64748b", "#cbd5e1"
-_COLORS = ("#94a3b8", "#0d9488")
+GREY, TEAL = "#94a3b8", "#0d9488"
 _LONGEST = 24
 
 
 def colored(figures: Sequence[FlavorFigures]) -> list[tuple[FlavorFigures, str]]:
     """Return each flavor with its color: the reference in grey, what is compared in teal."""
-    return list(zip(figures, _COLORS[-len(figures) :], strict=True))
+    return list(zip(figures, (GREY, TEAL)[-len(figures) :], strict=True))
 
 
 def short(name: str) -> str:

@@ -47,17 +47,7 @@ def interval(rows: Array, figure: Figure, *, share: bool) -> tuple[float, float]
     def resampled(chosen: NDArray[np.int64], axis: int) -> Array:
         return figure(rows[chosen].sum(axis=-2))
 
-    found = stats.bootstrap(
-        (np.arange(len(rows)),),
-        resampled,
-        n_resamples=_RESAMPLES,
-        batch=_batch(rows),
-        vectorized=True,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=_SEED,
-    ).confidence_interval
-    low, high = float(found.low), float(found.high)
+    low, high = _bootstrapped(np.arange(len(rows)), resampled, _batch(rows))
     return None if np.isclose(low, high, rtol=1e-9) else (low, high)
 
 
@@ -68,16 +58,7 @@ def of_median(values: Array) -> tuple[float, float] | None:
     """
     if len(np.unique(values)) < 2:
         return None
-    found = stats.bootstrap(
-        (values,),
-        np.median,
-        n_resamples=_RESAMPLES,
-        batch=_batch(values),
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=_SEED,
-    ).confidence_interval
-    return float(found.low), float(found.high)
+    return _bootstrapped(values, np.median, _batch(values))
 
 
 def of_macro(right: NDArray[np.int64], n: NDArray[np.int64]) -> tuple[float, float] | None:
@@ -129,6 +110,21 @@ def p_value(ours: Array, theirs: Array, figure: Figure) -> float:
         rng=_SEED,
     )
     return float(tested.pvalue)
+
+
+def _bootstrapped(sample: Any, statistic: Callable[..., Any], batch: int) -> tuple[float, float]:
+    """Return the percentile interval of a statistic, which takes an `axis`, of a sample."""
+    found = stats.bootstrap(
+        (sample,),
+        statistic,
+        n_resamples=_RESAMPLES,
+        batch=batch,
+        vectorized=True,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=_SEED,
+    ).confidence_interval
+    return float(found.low), float(found.high)
 
 
 def _rule_of_three(n: int, *, right: bool) -> tuple[float, float]:

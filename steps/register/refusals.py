@@ -7,18 +7,17 @@ from mlflow.utils.uri import is_databricks_unity_catalog_uri
 
 from steps.common.config import Config
 from steps.common.errors import BadArguments
-from steps.common.overrides import did_you_mean
 from steps.common.schema.registry import Threshold
+from steps.evaluate import inputs
 from steps.evaluate.figures import MEANINGS, NUMBERS
 
 
 def check(config: Config) -> None:
     """Raise BadArguments, with all problems in one message, where `registry` cannot be met."""
     registry = config.registry
-    own = [where.rpartition(":")[2] for where in config.evaluation.metrics]
     problems = [
         *_alone_problems(config.evaluation.model_uri),
-        *_metric_problems(registry.gate, own),
+        *_metric_problems(registry.gate, inputs.columns(config)),
         *_name_problems(registry.name),
     ]
     if problems:
@@ -38,17 +37,14 @@ def _alone_problems(model_uri: str | None) -> Iterator[str]:
         )
 
 
-def _metric_problems(gate: Mapping[str, Threshold], own: Sequence[str]) -> Iterator[str]:
-    figures, columns = [*MEANINGS, *own], [*NUMBERS, *own]
+def _metric_problems(gate: Mapping[str, Threshold], columns: Sequence[str]) -> Iterator[str]:
     for metric, threshold in gate.items():
         if metric not in columns:
-            hint, valid = did_you_mean(metric, columns), ", ".join(columns)
             yield (
-                f"registry.gate.{metric}: not a figure.{hint} The figures are {valid}. If "
-                f"{metric} is a metric of your own, name its function in "
-                f"evaluation.metrics=[my_package.my_module:{metric}]"
+                f"registry.gate.{inputs.no_figure(metric, columns)} If {metric} is a metric of "
+                f"your own, name its function in evaluation.metrics=[my_package.my_module:{metric}]"
             )
-        elif metric not in figures and threshold.max_drop is not None:
+        elif metric in NUMBERS and metric not in MEANINGS and threshold.max_drop is not None:
             yield (
                 f"registry.gate.{metric}.max_drop={threshold.max_drop:g}: bounds and p-values of "
                 "the champion are not kept; give min or max, or a drop of the figure itself"

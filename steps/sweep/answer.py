@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from steps.common.config import Config
+from steps.evaluate.inputs import columns
 from steps.sweep import goals
 from steps.sweep.goals import Goal, Limit
 from steps.sweep.outcomes import Measured
-from steps.sweep.reading import columns
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from steps.evaluate.style import FAINT, INK
+from steps.evaluate.style import FAINT, INK, TEAL
 from steps.sweep.answer import Answer
 from steps.sweep.drawing import beside, heading, page, written
 from steps.sweep.goals import Goal
 from steps.sweep.outcomes import Measured
 
-_COLORS = ("#0d9488", "#6366f1", "#f59e0b", "#ec4899", "#0ea5e9", "#84cc16", "#a855f7", "#ef4444")
+_COLORS = (TEAL, "#6366f1", "#f59e0b", "#ec4899", "#0ea5e9", "#84cc16", "#a855f7", "#ef4444")
 _MOST_NAMED = 24
 
 

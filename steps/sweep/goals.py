@@ -5,8 +5,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from steps.common.overrides import did_you_mean
 from steps.evaluate.figures import more_is_better
+from steps.evaluate.inputs import no_figure
 
 _GOAL = re.compile(r"(?:(max|min)\s+)?(\w+)")
 _LIMIT = re.compile(r"(\w+)\s*(<=|>=|<|>)\s*([-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?)", re.IGNORECASE)
@@ -100,7 +100,6 @@ def _refuse(found: Sequence[tuple[str, str | None]], columns: Sequence[str], wro
         if column is None:
             problems.append(f"{part!r} cannot be read: {wrong}")
         elif column not in columns:
-            hint = did_you_mean(column, columns)
-            problems.append(f"{column}: not a figure.{hint} The figures are {', '.join(columns)}.")
+            problems.append(no_figure(column, columns))
     if problems:
         raise ValueError("\n".join(problems))

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from steps.evaluate.style import FAINT, INK
+from steps.evaluate.style import FAINT, GREY, INK, TEAL
 from steps.sweep.answer import Answer
 from steps.sweep.drawing import beside, page, written
 from steps.sweep.goals import Goal
 from steps.sweep.outcomes import Measured
-
-_FRONT, _OTHERS = "#0d9488", "#94a3b8"
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ def draw(answer: Answer) -> Figure:
     figure, axes = page("Every point; the best is thick, upwards is better", size)
     lines = zip(*(scale.heights for scale in scales), strict=True)
     for each, heights in zip(answer.measured, lines, strict=True):
-        color = _FRONT if each in answer.on_front else _OTHERS
+        color = TEAL if each in answer.on_front else GREY
         width = 3.5 if each is answer.best else 1.5
         axes.plot(range(len(scales)), heights, color=color, linewidth=width, zorder=width)
     for position, scale in enumerate(scales):

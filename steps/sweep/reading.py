@@ -11,7 +11,7 @@ from steps.common.config import Config
 from steps.common.errors import BadArguments
 from steps.common.overrides import several
 from steps.common.schema.sweep import Launcher, Search, Sweep
-from steps.evaluate.figures import NUMBERS
+from steps.evaluate.inputs import columns
 from steps.sweep import goals, points
 
 _PACKAGES = {
@@ -45,11 +45,6 @@ def read(given: Sequence[str]) -> tuple[Sequence[str], Config]:
         lines = [line for problem in problems for line in problem.splitlines()]
         raise BadArguments("\n".join(dict.fromkeys(lines)))
     return overrides, found[0]
-
-
-def columns(config: Config) -> list[str]:
-    """Return the figures that goals and limits may name."""
-    return [*NUMBERS, *(where.rpartition(":")[2] for where in config.evaluation.metrics)]
 
 
 def _sweep_problems(sweep: Sweep, overrides: Sequence[str]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from mlflow import MlflowClient
 from omegaconf import DictConfig
 
-from steps.common import child, results, runs, store
+from steps.common import child, results, runs
 from steps.common import config as configs
 from steps.common import step as steps
 from steps.common.step import Step
@@ -60,8 +60,7 @@ def measure(point: Point, place: Place) -> None:
     key = results.key_of(Evaluation, configs.load(point.overrides))
     with tempfile.TemporaryDirectory() as scratch:
         log = Path(scratch, "log.txt")
-        # Of two that want the same at once, one works and the other waits and reuses.
-        with _output_to(log), store.lock(f"{Evaluation.step}-run-{key}"):
+        with _output_to(log), runs.lock(Evaluation, key):
             new_run = {
                 "run_name": point.name,
                 "experiment_id": place.experiment_id,

@@ -2,10 +2,10 @@
 
 from steps.common.schema.sweep import Search
 from steps.common.step import Step
+from steps.evaluate.inputs import columns
 from steps.sweep import goals, launching, points, progress, search
 from steps.sweep.place import Place
 from steps.sweep.points import Point
-from steps.sweep.reading import columns
 
 
 def work(step: Step, place: Place) -> list[Point]:
