@@ -15,6 +15,7 @@ from steps.common import overrides
 from steps.common.paths import PROJECT
 from steps.common.schema.model import Source
 from steps.evaluate.figures import COLUMNS, MEANINGS
+from steps.sweep.place import POINT, SIDE_BY_SIDE
 from tests.project import Workplace
 from tests.readme import COMMANDS
 from tests.serving import ask, served
@@ -140,6 +141,30 @@ def test_the_measurement_states_the_machine(place: Workplace) -> None:
     assert params["machine.onnxruntime-genai"] == version("onnxruntime-genai")
     assert "CPUExecutionProvider" in params["machine.providers"]
     assert {"machine.cpu", "machine.memory", "machine.system"} <= set(params)
+
+
+def test_a_sweep_measures_points_side_by_side(place: Workplace) -> None:
+    done = place.mlflow_run(*FEW_ROWS, "-e", "sweep", "-P", "log_genai.interface=chat,prompt")
+    assert done.status == 0, done.errors
+
+    sweep = place.runs("sweep")[0].info.run_id
+    [beside] = [run for run in place.runs("measure") if SIDE_BY_SIDE in run.data.tags]
+    kept = [
+        run
+        for run in place.runs("measure")
+        if run.data.tags["mlflow.parentRunId"] == beside.info.run_id
+    ]
+    points = [run for run in place.runs("evaluate") if POINT in run.data.tags]
+    assert beside.data.tags["mlflow.parentRunId"] == sweep
+    assert beside.data.params["log_genai.interface"] == "chat,prompt"
+    assert {run.info.status for run in (beside, *kept, *points)} == {"FINISHED"}
+    assert len(kept) == len(points) == 2
+    for run in kept:
+        assert any(run.info.run_id in each.data.tags["slmflow.reused_from"] for each in points)
+    # The reference was asked once for both.
+    assert len({each.data.metrics["transformers.latency_ms_p50"] for each in points}) == 1
+    table = mlflow.artifacts.load_dict(f"runs:/{sweep}/comparison.json")
+    assert [row[0] for row in table["data"]] == ["chat", "chat", "prompt", "prompt"]
 
 
 def test_both_flavors_serve_the_same_text(place: Workplace) -> None:

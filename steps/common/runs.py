@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,6 +35,9 @@ GIT_DIRTY = "slmflow.git_dirty"
 _TAG_LENGTH = 5000
 
 R = TypeVar("R", bound=Result)
+
+Launch = Callable[[str, Sequence[str], Run], str]
+"""What runs a step, with these overrides, as a child of a run, and returns the id of its run."""
 
 
 def lock(kind: type[Result], key: str) -> AbstractContextManager[None]:
@@ -81,7 +84,7 @@ def launch(step: str, overrides: Sequence[str], parent: Run) -> str:
                 run_name=step,
             )
         except ExecutionException as failure:
-            raise _failure(step, _last_child(step, parent)) from failure
+            raise failure_of(step, _last_child(step, parent)) from failure
         except KeyboardInterrupt:
             _mark_killed(_last_child(step, parent))
             raise
@@ -115,8 +118,8 @@ def _finished(kind: type[Result], key: str, experiment_id: str) -> list[Run]:
     )
 
 
-def _failure(step: str, child: Run | None) -> UserError:
-    """Return the fault that a failed child is to its parent."""
+def failure_of(step: str, child: Run | None) -> UserError:
+    """Return the fault that a step's failed run, a child, is to its parent."""
     told = child.data.tags.get(ERROR) if child else None
     reason = told or "it was ended from outside, most likely for want of memory"
     if child and not told:

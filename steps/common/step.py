@@ -37,12 +37,16 @@ _RUN_STATUS = {0: "FINISHED", INTERRUPTED: "KILLED"}
 
 @dataclass(frozen=True)
 class Step:
-    """A step under way: its config, the overrides it was made of, and its MLflow run."""
+    """A step under way: its config, the overrides it was made of, and its MLflow run.
+
+    launch: what runs the other steps that it needs.
+    """
 
     name: str
     config: Config
     overrides: tuple[str, ...]
     run: Run
+    launch: runs.Launch = runs.launch
 
     def ensure(self, kind: type[R]) -> R:
         """Return the result of another step: a finished run's with the same key, or a new one's.
@@ -58,7 +62,7 @@ class Step:
                 self.note_reuse(kind.step, run_id)
                 return result
             console.step_line(kind.step, "runs")
-            return runs.load_result(kind, runs.launch(kind.step, self.overrides, self.run))
+            return runs.load_result(kind, self.launch(kind.step, self.overrides, self.run))
 
     def key(self, kind: type[Result]) -> str:
         """Return the key of a result under this step's config."""
@@ -77,11 +81,12 @@ class Step:
         client.set_tag(self.run.info.run_id, runs.REUSED_FROM, noted)
 
 
-def _read(given: Sequence[str]) -> tuple[Sequence[str], Config]:
+def read(given: Sequence[str]) -> tuple[Sequence[str], Config]:
+    """Return overrides as they are, and the config they make. Raises BadArguments."""
     return given, configs.load(given)
 
 
-def run_step(name: str, work: Callable[[Step], Result | None], read: Read = _read) -> None:
+def run_step(name: str, work: Callable[[Step], Result | None], read: Read = read) -> None:
     """Run one step from the command line and exit with its status.
 
     0 done, 1 a fault its message explains, 2 bad arguments. With one of Hydra's own flags
@@ -98,13 +103,14 @@ def run(
     name: str,
     work: Callable[[Step], Result | None],
     arguments: Sequence[str],
-    read: Read = _read,
+    read: Read = read,
     new_run: Mapping[str, Any] | None = None,
+    launch: runs.Launch = runs.launch,
 ) -> int:
     """Run one step as the MLflow run it was launched in, or a new one; return its exit status.
 
     new_run: further arguments of `mlflow.start_run`, for a run that a caller in the same process
-    wants as a child of its own.
+    wants as a child of its own. launch: what runs the steps that this one needs.
     """
     try:
         given, config = read(overrides.from_arguments(arguments, configs.TEXTS))
@@ -119,7 +125,7 @@ def run(
             f"{str(error).splitlines()[0]}. Set MLFLOW_TRACKING_URI to one that can"
         )
         return _report(unusable, None)
-    status = _work(work, Step(name, config, tuple(given), run))
+    status = _work(work, Step(name, config, tuple(given), run, launch))
     mlflow.end_run(_RUN_STATUS.get(status, "FAILED"))
     return status
 

@@ -4,28 +4,20 @@ mlflow run . -e measure --env-manager uv -P target=cpu_int8
 python -m steps.measure target=cpu_int8 evaluation.limit=20
 """
 
-import dataclasses
-
-import mlflow
-
-from steps.common import machine, providers, rows
+from steps.common import providers, rows
 from steps.common.step import Step, run_step
 from steps.log_genai.result import GenaiModel
 from steps.log_transformers.result import TransformersModel
 from steps.measure import turns
 from steps.measure.models import MeasuredModel
-from steps.measure.result import FILE, PACKAGES, Measurements
+from steps.measure.result import Measurements
 
 
 def measure(step: Step) -> Measurements:
     """Make sure of the models, ask them every row, and log what comes of it."""
-    config = step.config.evaluation
     questions = rows.read(step.config)
-    made_on = machine.facts(PACKAGES)
-    mlflow.log_params({f"machine.{name}": told for name, told in made_on.items()})
-    measured = turns.measure(_models(step), questions, config.seed)
-    mlflow.log_dict({"models": [dataclasses.asdict(each) for each in measured]}, FILE)
-    return Measurements(step.run.info.run_id, made_on)
+    measured = turns.measure(_models(step), questions, step.config.evaluation.seed)
+    return Measurements.log(step.run, measured)
 
 
 def _models(step: Step) -> list[MeasuredModel]:

@@ -1,11 +1,15 @@
 """What measure hands on."""
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import mlflow
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
+from steps.common import machine
 from steps.common.results import Result, Stale
 from steps.log_genai.result import GenaiModel
 from steps.log_transformers.result import TransformersModel
@@ -35,6 +39,14 @@ class Measurements(Result):
 
     run_id: str
     machine: dict[str, str]
+
+    @classmethod
+    def log(cls, run: Run, measured: Sequence[Measurement]) -> Self:
+        """Log the measurement of each model, the reference first, and the machine to a run."""
+        made_on = machine.facts(PACKAGES)
+        mlflow.log_params({f"machine.{name}": told for name, told in made_on.items()})
+        mlflow.log_dict({"models": [dataclasses.asdict(each) for each in measured]}, FILE)
+        return cls(run.info.run_id, made_on)
 
     def check(self) -> None:
         """Raise Stale unless the run still has its answers."""

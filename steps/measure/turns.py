@@ -2,7 +2,7 @@
 
 A process of its own makes memory and load time the model's alone. A machine that is shared changes
 its speed within seconds: in turns that hits all models alike. The order changes with every turn,
-so that none always comes after the same one.
+so that each is asked at every place, and none always after the same one.
 """
 
 import dataclasses
@@ -32,18 +32,27 @@ def measure(
 ) -> tuple[Measurement, ...]:
     """Return what `steps.measure.worker` measures of each model, with progress bars meanwhile.
 
-    All models are loaded, one after another, and stay so; one at a time computes. `seed`: of the
-    random choices of each answer. Raises UserError, naming the model and the last line of its
-    error, where a process fails.
+    All models are loaded, one after another, and stay so; one at a time computes. Their processes
+    start together. `seed`: of the random choices of each answer. Raises UserError, naming the
+    model and the last line of its error, where a process fails.
     """
     with console.counting() as progress, ExitStack() as stack:
         workers = [stack.enter_context(_worker(model, rows, seed, progress)) for model in models]
-        for first in range(0, len(rows), _ROWS_PER_TURN):
-            for worker in workers:
+        for worker in workers:
+            worker.ready()
+        for worker in workers:
+            worker.load(len(rows))
+        for turn, first in enumerate(range(0, len(rows), _ROWS_PER_TURN)):
+            for worker in _order(workers, turn):
                 worker.answer(first, min(first + _ROWS_PER_TURN, len(rows)))
-            workers.reverse()
-        by_model = {worker.model: worker.end() for worker in workers}
-    return tuple(by_model[model] for model in models)
+        return tuple(worker.end() for worker in workers)
+
+
+def _order(workers: Sequence["_Worker"], turn: int) -> list["_Worker"]:
+    """Return the order of a turn: rotated by one more each time, and every other round reversed."""
+    round_, first = divmod(turn, len(workers))
+    rotated = [*workers[first:], *workers[:first]]
+    return rotated[::-1] if round_ % 2 else rotated
 
 
 class _Worker:
@@ -57,8 +66,13 @@ class _Worker:
         self._answers: list[Answer] = []
         self._tasks: dict[str, TaskID] = {}
 
+    def ready(self) -> None:
+        """Wait until the process has imported what it needs for any model."""
+        self._next()
+
     def load(self, rows: int) -> None:
-        """Wait until the model is loaded and warm."""
+        """Have it load the model, and wait until that is warm."""
+        self._tell(load=True)
         loading = self._progress.add_task(f"{self.model.flavor} loads", total=None)
         self._rows, self._load_s = rows, float(self._next()["load_s"])
         self._progress.update(loading, visible=False)
@@ -117,7 +131,7 @@ class _Worker:
 def _worker(
     model: MeasuredModel, rows: Sequence[Row], seed: int | None, progress: Progress
 ) -> Iterator[_Worker]:
-    """Start the process and load the model; its chatter goes to a log, and it ends with this."""
+    """Start the process; its chatter goes to a log, and it ends with this."""
     job = {
         "model_uri": model.model_uri,
         "seed": seed,
@@ -141,9 +155,7 @@ def _worker(
                 text=True,
             ) as process,
         ):
-            worker = _Worker(model, process, log, progress)
             try:
-                worker.load(len(rows))
-                yield worker
+                yield _Worker(model, process, log, progress)
             finally:
                 process.kill()

@@ -2,7 +2,8 @@
 
 JOB is a file: {"model_uri": "models:/m-...", "seed": 0, "rows": [{"messages": [...], "answer":
 "..."}, ...]}. Standard output is one JSON object a line, at first {"load_s": 0.5} from a model that
-is warm. Then each line of standard input is a turn: {"answer": [0, 8]} asks rows 0 to 7, and gives
+is warm, which loads at the first line of standard input, {"load": true}, once {"ready": true} was
+told. Then each line is a turn: {"answer": [0, 8]} asks rows 0 to 7, and gives
 {"answer": {...}} for each; {"end": true} gives {"peak_rss_bytes": ...}, and for each row, if the
 model tells any, {"likelihood": {...}, "choices": [-0.5, ...]}. Whatever libraries print goes to
 standard error.
@@ -100,6 +101,8 @@ def _end(asked: Asked, send: Send) -> None:
 
 
 def _serve(job: dict[str, Any], send: Send) -> None:
+    send({"ready": True})  # all that is imported for any model is there
+    sys.stdin.readline()
     asked = Asked(job["model_uri"], [Row(**row) for row in job["rows"]], job["seed"])
     send({"load_s": asked.load_s})
     for line in sys.stdin:

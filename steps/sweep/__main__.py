@@ -4,9 +4,7 @@ mlflow run . -e sweep --env-manager uv -P target=cpu_fp32,cpu_int8 -P generation
 python -m steps.sweep sweep=targets "sweep.constraints=peak_rss_mb<2000"
 """
 
-import mlflow
-
-from steps.common import console, store
+from steps.common import console
 from steps.common.errors import UserError
 from steps.common.step import Step, run_step
 from steps.evaluate import inputs
@@ -18,8 +16,7 @@ from steps.sweep.reading import read
 def sweep(step: Step) -> None:
     """Take the points, work on each, gather what came of them, log it, name the best."""
     inputs.read(step.config)
-    run = step.run.info
-    place = Place(mlflow.get_tracking_uri(), run.experiment_id, run.run_id, str(store.home()))
+    place = Place.below(step.run)
     with leftovers.ended(step.run):
         asked = working.work(step, place)
     measured, failed = outcomes.gather(asked, place)
@@ -30,7 +27,7 @@ def sweep(step: Step) -> None:
     if failed and tolerated:
         console.warn(fault)
     if measured:
-        console.say(answer.sentence(found, step.config, run.experiment_id))
+        console.say(answer.sentence(found, step.config, place.experiment_id))
     if failed and not tolerated:
         raise UserError(fault)
 

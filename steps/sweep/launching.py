@@ -14,6 +14,7 @@ from hydra.types import HydraContext, TaskFunction
 from steps.common.paths import CONF
 from steps.common.schema.sweep import Launcher, Sweep
 from steps.sweep import ray_tasks, worker
+from steps.sweep.batches import batches
 from steps.sweep.place import Place
 from steps.sweep.points import Point
 
@@ -31,16 +32,22 @@ _OVERRIDES = {
 _SILENT = ("hydra/hydra_logging=none", "hydra/job_logging=none", "hydra.output_subdir=null")
 
 
+def at_once(sweep: Sweep) -> int:
+    """Return how many points a launcher has worked on at once."""
+    return 1 if sweep.launcher is Launcher.serial else sweep.workers
+
+
 def launch(points: Sequence[Point], place: Place, sweep: Sweep) -> None:
     """Have the launcher work on every point; return when all have ended, well or not."""
+    parted = batches(points, at_once(sweep))
     if sweep.launcher is Launcher.ray:
-        ray_tasks.launch(points, place, sweep)
+        ray_tasks.launch(parted, place, sweep)
         return
     with tempfile.TemporaryDirectory() as scratch:
-        task = functools.partial(worker.job, points=points, place=place)
+        task = functools.partial(worker.job, batches=parted, place=place)
         launcher = _launcher(task, sweep, scratch)
-        # A job knows its point by its number: the config that Hydra composes for it is not used.
-        for done in launcher.launch([[] for _ in points], initial_job_idx=0):
+        # A job knows its batch by its number: the config that Hydra composes for it is not used.
+        for done in launcher.launch([[] for _ in parted], initial_job_idx=0):
             _ = done.return_value  # raises what the job raised
 
 

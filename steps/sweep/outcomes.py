@@ -66,7 +66,7 @@ def told(failed: Sequence[Failed], total: int) -> str:
 
 
 def children(place: Place) -> list[Run]:
-    """Return the runs of the points that were begun, the newest first."""
+    """Return the runs of what was begun, points and those side by side, the newest first."""
     return list(
         MlflowClient(place.tracking_uri).search_runs(
             [place.experiment_id],

@@ -3,10 +3,13 @@
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
+from steps.common import config as configs
+from steps.common.config import Config
 from steps.common.results import Result
 from steps.evaluate.result import Evaluation
 
@@ -22,6 +25,11 @@ class Point:
     def name(self) -> str:
         """What the point is called, e.g. `target=cpu_int8 generation.temperature=0.7`."""
         return " ".join(f"{key}={value}" for key, value in self.swept.items())
+
+    @cached_property
+    def config(self) -> Config:
+        """The config of the point. Raises BadArguments."""
+        return configs.load(self.overrides)
 
     def value(self, key: str) -> str | float | bool:
         """Return the value of a swept key; what is no number and no truth value is text."""

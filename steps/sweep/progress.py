@@ -22,7 +22,7 @@ from rich.progress import Progress, TaskID
 
 from steps.common import child, console, runs
 from steps.sweep import outcomes
-from steps.sweep.place import POINT, Place
+from steps.sweep.place import POINT, SIDE_BY_SIDE, Place
 
 _EVERY_S = 1.0
 
@@ -49,13 +49,20 @@ def _watch(place: Place, total: int) -> None:
 
 
 def _show(children: list[Run], progress: Progress, bar: TaskID, seen: set[str]) -> None:
-    states = Counter(run.info.status for run in children)
+    points = [run for run in children if POINT in run.data.tags]
+    states = Counter(run.info.status for run in points)
     ended = sum(states.values()) - states["RUNNING"]
+    states["RUNNING"] += sum(_side_by_side(run) for run in children)
     progress.update(bar, description=_text(states), completed=ended)
-    for run in reversed(children):
+    for run in reversed(points):
         if run.info.status != "RUNNING" and run.info.run_id not in seen:
             seen.add(run.info.run_id)
             progress.console.print(escape(_line(run)), soft_wrap=True)
+
+
+def _side_by_side(run: Run) -> int:
+    """Return how many points are measured in a run."""
+    return int(run.data.tags.get(SIDE_BY_SIDE, 0)) if run.info.status == "RUNNING" else 0
 
 
 def _text(states: Counter[str]) -> str:

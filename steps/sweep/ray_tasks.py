@@ -1,4 +1,4 @@
-"""Hand the points to Ray, each as a task: Hydra's own plugin for that excludes our pins.
+"""Hand batches of points to Ray, each as a task: Hydra's own plugin for that excludes our pins.
 
 A cluster that RAY_ADDRESS names works on them, else one of this process's own, on this machine.
 """
@@ -18,22 +18,26 @@ from steps.sweep.place import Place
 from steps.sweep.points import Point
 
 
-def launch(points: Sequence[Point], place: Place, sweep: Sweep) -> None:
-    """Have Ray work on every point, `sweep.workers` at once; return when all have ended.
+def launch(batches: Sequence[Sequence[Point]], place: Place, sweep: Sweep) -> None:
+    """Have Ray work on every batch, `sweep.workers` at once; return when all have ended.
 
-    A worker that dies takes its point with it, and no other. Raises UserError where the cluster
-    cannot be used, or the store by a worker; what raises here ends all that is under way.
+    Where a worker dies, each point of its batch is tried by itself, so that it takes no other with
+    it. Raises UserError where the cluster cannot be used, or the store by a worker; what raises
+    here ends all that is under way.
     """
     ray = connected(sweep.workers)
     task = ray.remote(num_cpus=1, max_retries=0)(_work)
     threads = os.environ.get("OMP_NUM_THREADS")
-    waiting, running = list(points), list[Any]()
+    waiting, running = list(batches), dict[Any, Sequence[Point]]()
     try:
         while waiting or running:
             while waiting and len(running) < sweep.workers:
-                running.append(task.remote(waiting.pop(0), place, threads))
-            ended, running = ray.wait(running)
-            _take(ray, ended)
+                batch = waiting.pop(0)
+                running[task.remote(batch, place, threads)] = batch
+            [ended], _ = ray.wait(list(running))
+            batch = running.pop(ended)
+            if not _is_done(ray, ended) and len(batch) > 1:
+                waiting += [[point] for point in batch]
     except BaseException:
         for reference in running:
             ray.cancel(reference, force=True)
@@ -77,27 +81,28 @@ def connected(workers: int) -> Any:
     return ray
 
 
-def _work(point: Point, place: Place, threads: str | None) -> None:
-    """Work on a point in a process of Ray's, with the sweep's `OMP_NUM_THREADS`.
+def _work(batch: Sequence[Point], place: Place, threads: str | None) -> None:
+    """Work on a batch in a process of Ray's, with the sweep's `OMP_NUM_THREADS`.
 
     Ray sets 1, which PyTorch would go by and the GenAI runtime not.
     """
     os.environ.pop("OMP_NUM_THREADS", None)
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = threads
-    worker.measure(point, place)
+    worker.work(batch, place)
 
 
-def _take(ray: Any, ended: Sequence[Any]) -> None:
+def _is_done(ray: Any, task: Any) -> bool:
+    """Return whether a task came to its end, or its worker died. Raises what the task raised."""
     died = (
         ray.exceptions.WorkerCrashedError,
         ray.exceptions.OutOfMemoryError,
         ray.exceptions.NodeDiedError,
     )
-    for reference in ended:
-        try:
-            ray.get(reference)
-        except died:
-            continue  # the point's run tells that it was ended from outside
-        except ray.exceptions.RayTaskError as fault:
-            raise fault.cause from fault
+    try:
+        ray.get(task)
+    except died:
+        return False  # the point's run tells that it was ended from outside
+    except ray.exceptions.RayTaskError as fault:
+        raise fault.cause from fault
+    return True

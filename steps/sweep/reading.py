@@ -13,6 +13,7 @@ from steps.common.overrides import several
 from steps.common.schema.sweep import Launcher, Search, Sweep
 from steps.evaluate.inputs import columns
 from steps.sweep import goals, points
+from steps.sweep.points import Point
 
 _PACKAGES = {
     Launcher.submitit_local: "submitit",
@@ -37,7 +38,7 @@ def read(given: Sequence[str]) -> tuple[Sequence[str], Config]:
         raise BadArguments(str(error).splitlines()[0]) from error
     if problems := list(_sweep_problems(sweep, overrides)):
         raise BadArguments("\n".join(problems))
-    loaded = [_loaded(point.overrides) for point in points.read(overrides)]
+    loaded = [_loaded(point) for point in points.read(overrides)]
     problems = [str(each) for each in loaded if isinstance(each, BadArguments)]
     found = [each for each in loaded if isinstance(each, Config)]
     problems += _goal_problems(found[0]) if found else []
@@ -58,9 +59,9 @@ def _sweep_problems(sweep: Sweep, overrides: Sequence[str]) -> Iterator[str]:
         )
 
 
-def _loaded(overrides: Sequence[str]) -> Config | BadArguments:
+def _loaded(point: Point) -> Config | BadArguments:
     try:
-        return configs.load(overrides)
+        return point.config
     except BadArguments as problem:
         return problem
 

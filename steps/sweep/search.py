@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
-from steps.common.schema.sweep import Launcher, Sweep
+from steps.common.schema.sweep import Sweep
 from steps.sweep import launching, outcomes, points
 from steps.sweep.goals import Goal
 from steps.sweep.place import Place
@@ -32,7 +32,7 @@ def search(
     )
     chosen = space(overrides)
     asked: dict[str, Point] = {}
-    at_once = 1 if sweep.launcher is Launcher.serial else sweep.workers
+    at_once = launching.at_once(sweep)
     for first in range(0, sweep.trials, at_once):
         trials = [study.ask(chosen) for _ in range(min(at_once, sweep.trials - first))]
         batch = [points.at(overrides, _written(trial.params)) for trial in trials]

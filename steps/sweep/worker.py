@@ -1,14 +1,14 @@
-"""Work on one point, in whichever process a launcher calls: the step `evaluate`, a child run.
+"""Work on a batch of points, in whichever process a launcher calls.
 
-It is called here, not launched as a project of its own: a process that has imported everything
-needs no more seconds for that at its next point. What the point needs before is launched as ever.
+Their models are measured side by side; then each point is the step `evaluate`, a child run.
 """
 
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
 
 import mlflow
@@ -17,33 +17,35 @@ from mlflow import MlflowClient
 from omegaconf import DictConfig
 
 from steps.common import child, results, runs
-from steps.common import config as configs
 from steps.common import step as steps
+from steps.common.errors import UserError
 from steps.common.step import Step
 from steps.evaluate.__main__ import evaluate
 from steps.evaluate.result import Evaluation
+from steps.sweep import together
+from steps.sweep.calling import Called, call
 from steps.sweep.place import POINT, Place
 from steps.sweep.points import Point
 
 
-def job(_: DictConfig, points: Sequence[Point], place: Place) -> None:
-    """Work on the point whose number Hydra's launcher gives this job."""
-    point = points[HydraConfig.get().job.num]
+def job(_: DictConfig, batches: Sequence[Sequence[Point]], place: Place) -> None:
+    """Work on the batch whose number Hydra's launcher gives this job."""
+    batch = batches[HydraConfig.get().job.num]
     parent = multiprocessing.parent_process()
     if parent is None:
-        measure(point, place)
+        work(batch, place)
         return
     child.end_with_parent()
     try:
-        measure(point, place)
+        work(batch, place)
     except KeyboardInterrupt:
         if os.getppid() != parent.pid:  # nobody is left to end a worker of a killed sweep
             os._exit(steps.INTERRUPTED)
         raise
 
 
-def measure(point: Point, place: Place) -> None:
-    """Make sure of the point's evaluation, in a child run of the sweep's that tells how it went.
+def work(batch: Sequence[Point], place: Place) -> None:
+    """Make sure of each point's evaluation, in a child run of the sweep's that tells how it went.
 
     What is printed meanwhile becomes the run's artifact `log.txt`. A fault is on the run, and
     raised is only KeyboardInterrupt, and UserError where the store cannot be used.
@@ -51,32 +53,30 @@ def measure(point: Point, place: Place) -> None:
     os.environ |= {"MLFLOW_TRACKING_URI": place.tracking_uri, "SLMFLOW_HOME": place.home}
     os.environ.pop("MLFLOW_RUN_ID", None)
     mlflow.set_tracking_uri(place.tracking_uri)
-    started: list[str] = []
-
-    def work(step: Step) -> Evaluation | None:
-        started.append(step.run.info.run_id)
-        return _evaluated(step)
-
-    key = results.key_of(Evaluation, configs.load(point.overrides))
-    with tempfile.TemporaryDirectory() as scratch:
-        log = Path(scratch, "log.txt")
-        with _output_to(log), runs.lock(Evaluation, key):
-            new_run = {
-                "run_name": point.name,
-                "experiment_id": place.experiment_id,
-                "parent_run_id": place.run_id,
-                "nested": True,
-                "tags": {POINT: point.name},
-            }
-            status = steps.run(Evaluation.step, work, point.overrides, new_run=new_run)
-        for run_id in started:
-            MlflowClient().log_artifact(run_id, str(log))
-    if status == steps.INTERRUPTED:
-        raise KeyboardInterrupt
+    faults: dict[str, str] = {}
+    _logged(partial(together.measure, batch, place, faults))
+    for point in batch:
+        _logged(partial(_point, point, place, faults.get(point.name)))
 
 
-def _evaluated(step: Step) -> Evaluation | None:
+def _point(point: Point, place: Place, fault: str | None) -> Called:
+    """Evaluate a point. fault: why its models could not be made."""
+    with runs.lock(Evaluation, results.key_of(Evaluation, point.config)):
+        return call(
+            Evaluation.step,
+            lambda step: _evaluated(step, fault),
+            point.overrides,
+            place,
+            run_name=point.name,
+            tags={POINT: point.name},
+            read=lambda given: (given, point.config),
+        )
+
+
+def _evaluated(step: Step, fault: str | None) -> Evaluation | None:
     """Return a new evaluation, or None where a finished one holds, which the run then shows."""
+    if fault is not None:
+        raise UserError(fault)
     found = runs.find(Evaluation, step.key(Evaluation), step.run.info.experiment_id)
     if found is None:
         return evaluate(step)
@@ -85,6 +85,18 @@ def _evaluated(step: Step) -> Evaluation | None:
     evaluation.log_figures()
     mlflow.log_dict(evaluation.to_json(), results.FILE)
     return None
+
+
+def _logged(work: Callable[[], Called | None]) -> None:
+    """Keep what is printed meanwhile with the run that comes of the work."""
+    with tempfile.TemporaryDirectory() as scratch:
+        log = Path(scratch, "log.txt")
+        with _output_to(log):
+            called = work()
+        if called and called.run_id:
+            MlflowClient().log_artifact(called.run_id, str(log))
+    if called:
+        called.raise_if_interrupted()
 
 
 @contextmanager

@@ -76,7 +76,17 @@ def test_models_take_turns_and_change_their_order(tmp_path: Path) -> None:
         (int(answer.text), each.model.flavor) for each in measured for answer in each.answers
     )
     turns = [(name, len(list(rows))) for name, rows in groupby(name for _, name in asked_at)]
-    assert turns == [("first", 8), ("second", 16), ("first", 12), ("second", 4)]
+    assert turns == [("first", 8), ("second", 16), ("first", 8), ("second", 4), ("first", 4)]
+
+
+def test_of_three_models_each_is_asked_at_each_place(tmp_path: Path) -> None:
+    models = [saved(tmp_path / name, "clock_model.py") for name in ("a", "b", "c")]
+    measured = measure(models, [asked(str(number), answer="") for number in range(0, 33)])
+    places = [
+        "".join(name for _, name in sorted((m.answers[row].text, m.model.flavor) for m in measured))
+        for row in range(0, 33, 8)
+    ]
+    assert places == ["abc", "bca", "cab", "cba", "acb"]
 
 
 def test_an_answer_of_more_than_one_token_is_no_time_to_the_first(tmp_path: Path) -> None:

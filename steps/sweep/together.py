@@ -1,0 +1,131 @@
+"""Measure the models of several points side by side, before the points are evaluated.
+
+The reference is loaded and asked once for all of them, and the points are compared by what was
+measured in the same turns. It is a run of its own below the sweep's, with each point's measurement
+below it. What is not measured here, for whatever reason, its point measures alone.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+
+import psutil
+
+from steps.common import providers, results, rows, runs
+from steps.common.errors import UserError
+from steps.common.step import Step
+from steps.convert.result import OnnxModel
+from steps.evaluate.result import Evaluation
+from steps.fetch.result import Weights
+from steps.log_genai.result import GenaiModel
+from steps.log_transformers.result import TransformersModel
+from steps.measure import turns
+from steps.measure.measurement import Measurement
+from steps.measure.models import MeasuredModel
+from steps.measure.result import Measurements
+from steps.sweep.calling import Called, call
+from steps.sweep.place import SIDE_BY_SIDE, Place
+from steps.sweep.points import Point
+
+# Of the memory that is free: answering needs some too, and the file cache of the weights.
+_PART_FOR_MODELS = 0.5
+
+
+def measure(points: Sequence[Point], place: Place, faults: dict[str, str]) -> Called | None:
+    """Measure what is not yet measured of these points, if it is more than one.
+
+    faults: takes why the models of a point, by its name, could not be made.
+    """
+    by_key = {results.key_of(Measurements, point.config): point for point in points}
+    with ExitStack() as locks:
+        for key in sorted(by_key):
+            locks.enter_context(runs.lock(Measurements, key))
+        missing = [point for key, point in by_key.items() if _is_missing(key, point, place)]
+        if len(missing) < 2:
+            return None
+        return call(
+            Measurements.step,
+            lambda step: _measure(step, missing, faults),
+            _joined(missing),
+            place,
+            run_name=f"{len(missing)} points side by side",
+            tags={SIDE_BY_SIDE: str(len(missing))},
+            read=lambda given: (given, missing[0].config),
+        )
+
+
+def _is_missing(key: str, point: Point, place: Place) -> bool:
+    """Return whether the flavors of a point can be measured and are not; key: of measuring them."""
+    try:
+        providers.check(point.config.target)
+    except UserError:
+        return False  # the point itself says so
+    if point.config.evaluation.model_uri or runs.find(Measurements, key, place.experiment_id):
+        return False
+    evaluation = results.key_of(Evaluation, point.config)
+    return runs.find(Evaluation, evaluation, place.experiment_id) is None
+
+
+def _measure(step: Step, points: Sequence[Point], faults: dict[str, str]) -> None:
+    questions = rows.read(step.config)
+    reference: MeasuredModel | None = None
+    converted: dict[MeasuredModel, Point] = {}
+    for point in points:
+        try:
+            reference, model = _models(step, point)
+        except UserError as fault:
+            faults[point.name] = str(fault)
+        else:
+            converted[model] = point
+    if reference is None or len(converted) < 2:
+        return
+    for models in _fitting(reference, list(converted)):
+        told = turns.measure([reference, *models], questions, step.config.evaluation.seed)
+        for model, measured in zip(models, told[1:], strict=True):
+            _keep(step, converted[model], [told[0], measured])
+
+
+def _models(step: Step, point: Point) -> list[MeasuredModel]:
+    """Make sure of a point's models in the order of the data flow, so that none launches others."""
+    own = dataclasses.replace(step, config=point.config, overrides=point.overrides)
+    own.ensure(Weights)
+    reference = own.ensure(TransformersModel)
+    own.ensure(OnnxModel)
+    return [MeasuredModel.of(each) for each in (reference, own.ensure(GenaiModel))]
+
+
+def _fitting(
+    reference: MeasuredModel, models: list[MeasuredModel]
+) -> Iterator[list[MeasuredModel]]:
+    """Yield the models in groups whose weights fit in memory beside the reference's, or alone."""
+    room = psutil.virtual_memory().available * _PART_FOR_MODELS - reference.size_bytes
+    group: list[MeasuredModel] = []
+    for model in models:
+        if group and sum(each.size_bytes for each in [*group, model]) > room:
+            yield group
+            group = []
+        group.append(model)
+    yield group
+
+
+def _keep(step: Step, point: Point, measured: Sequence[Measurement]) -> None:
+    """Keep what was measured as the point's own run of `measure` would."""
+    kept = call(
+        Measurements.step,
+        lambda own: Measurements.log(own.run, measured),
+        point.overrides,
+        Place.below(step.run),
+        run_name=point.name,
+        read=lambda given: (given, point.config),
+    )
+    kept.raise_if_interrupted()
+
+
+def _joined(points: Sequence[Point]) -> list[str]:
+    """Return overrides that say of each key all values that these points have."""
+    joined = []
+    for same in zip(*(point.overrides for point in points), strict=True):
+        key = same[0].partition("=")[0]
+        values = dict.fromkeys(override.partition("=")[2] for override in same)
+        joined.append(f"{key}={','.join(values)}")
+    return joined
