@@ -31,19 +31,24 @@ def costs(measurement: Measurement) -> Costs:
     rates = {"prefill_tokens_per_s": _prefill(answers), "decode_tokens_per_s": _decode(answers)}
     return Costs(
         figures={
-            **{name: _percentile(values, 50) for name, values in medians.items()},
-            "latency_ms_p95": _percentile(whole, 95),
-            "latency_ms_p99": _percentile(whole, 99),
+            "ttft_ms_p50": _percentile(first, 50),
+            **latencies(answers),
             **{name: _rate(rows) for name, rows in rates.items()},
             "load_s": measurement.load_s,
-            "peak_rss_mb": _megabytes(measurement.peak_rss_bytes),
-            "model_size_mb": _megabytes(measurement.model.size_bytes),
+            "peak_rss_mb": megabytes(measurement.peak_rss_bytes),
+            "model_size_mb": megabytes(measurement.model.size_bytes),
         },
         intervals={
             **_found({name: uncertainty.of_median(row) for name, row in medians.items()}),
             **_found({name: _rate_interval(rows) for name, rows in rates.items()}),
         },
     )
+
+
+def latencies(answers: Sequence[Answer]) -> dict[str, float | None]:
+    """Return the percentiles of the latencies by column, in ms; None where there is no answer."""
+    whole = _milliseconds(answer.latency_s for answer in answers)
+    return {f"latency_ms_p{q}": _percentile(whole, q) for q in (50, 95, 99)}
 
 
 def _prefill(answers: Sequence[Answer]) -> Array:
@@ -91,5 +96,6 @@ def _found(intervals: dict[str, tuple[float, float] | None]) -> dict[str, tuple[
     return {name: interval for name, interval in intervals.items() if interval is not None}
 
 
-def _megabytes(size: int | None) -> float | None:
+def megabytes(size: int | None) -> float | None:
+    """Return bytes in 10^6."""
     return None if size is None else size * 1e-6

@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,15 @@ from steps.measure.models import MeasuredModel
 _ROWS_PER_TURN = 8
 
 
+Watch = Callable[[MeasuredModel, Sequence[Answer]], None]
+"""What is told a model and its answers after each of its turns; raising ends the measuring."""
+
+
 def measure(
-    models: Sequence[MeasuredModel], rows: Sequence[Row], seed: int | None = None
+    models: Sequence[MeasuredModel],
+    rows: Sequence[Row],
+    seed: int | None = None,
+    watch: Watch = lambda model, answers: None,
 ) -> tuple[Measurement, ...]:
     """Return what `steps.measure.worker` measures of each model, with progress bars meanwhile.
 
@@ -45,6 +52,7 @@ def measure(
         for turn, first in enumerate(range(0, len(rows), _ROWS_PER_TURN)):
             for worker in _order(workers, turn):
                 worker.answer(first, min(first + _ROWS_PER_TURN, len(rows)))
+                watch(worker.model, worker.answers)
         return tuple(worker.end() for worker in workers)
 
 
@@ -63,7 +71,7 @@ class _Worker:
     ) -> None:
         self.model = model
         self._process, self._log, self._progress = process, log, progress
-        self._answers: list[Answer] = []
+        self.answers: list[Answer] = []
         self._tasks: dict[str, TaskID] = {}
 
     def ready(self) -> None:
@@ -81,7 +89,7 @@ class _Worker:
         """Have it answer the rows from the first to before the end."""
         self._tell(answer=[first, end])
         for _ in range(first, end):
-            self._answers.append(Answer(**self._next()["answer"]))
+            self.answers.append(Answer(**self._next()["answer"]))
             self._advance("answers")
 
     def end(self) -> Measurement:
@@ -97,7 +105,7 @@ class _Worker:
             model=self.model,
             load_s=self._load_s,
             peak_rss_bytes=peak,
-            answers=tuple(self._answers),
+            answers=tuple(self.answers),
             likelihoods=tuple(likelihoods) or None,
             choices=tuple(choices) or None,
         )

@@ -19,16 +19,16 @@ def sweep(step: Step) -> None:
     place = Place.below(step.run)
     with leftovers.ended(step.run):
         asked = working.work(step, place)
-    measured, failed = outcomes.gather(asked, place)
-    found = answer.find(measured, step.config)
-    report.log(found, len(failed))
-    fault = outcomes.told(failed, len(asked))
-    tolerated = step.config.sweep.allow_failures and measured
-    if failed and tolerated:
+    found = outcomes.gather(asked, place)
+    answered = answer.find(found.measured, step.config)
+    report.log(answered, found)
+    fault = outcomes.told(found.failed, len(asked))
+    tolerated = step.config.sweep.allow_failures and found.measured
+    if found.failed and tolerated:
         console.warn(fault)
-    if measured:
-        console.say(answer.sentence(found, step.config, place.experiment_id))
-    if failed and not tolerated:
+    if found.measured:
+        console.say(answer.sentence(answered, step.config, place.experiment_id))
+    if found.failed and not tolerated:
         raise UserError(fault)
 
 

@@ -17,6 +17,7 @@ from steps.sweep import ray_tasks, worker
 from steps.sweep.batches import batches
 from steps.sweep.place import Place
 from steps.sweep.points import Point
+from steps.sweep.pruning import Front
 
 _OVERRIDES = {
     Launcher.serial: ("hydra/launcher=basic",),
@@ -37,14 +38,17 @@ def at_once(sweep: Sweep) -> int:
     return 1 if sweep.launcher is Launcher.serial else sweep.workers
 
 
-def launch(points: Sequence[Point], place: Place, sweep: Sweep) -> None:
-    """Have the launcher work on every point; return when all have ended, well or not."""
-    parted = batches(points, at_once(sweep))
+def launch(points: Sequence[Point], place: Place, sweep: Sweep, front: Front | None = None) -> None:
+    """Have the launcher work on every point; return when all have ended, well or not.
+
+    front: which a point is given up for that cannot reach it; then each is measured by itself.
+    """
+    parted = batches(points, len(points) if front else at_once(sweep))
     if sweep.launcher is Launcher.ray:
-        ray_tasks.launch(parted, place, sweep)
+        ray_tasks.launch(parted, place, sweep, front)
         return
     with tempfile.TemporaryDirectory() as scratch:
-        task = functools.partial(worker.job, batches=parted, place=place)
+        task = functools.partial(worker.job, batches=parted, place=place, front=front)
         launcher = _launcher(task, sweep, scratch)
         # A job knows its batch by its number: the config that Hydra composes for it is not used.
         for done in launcher.launch([[] for _ in parted], initial_job_idx=0):

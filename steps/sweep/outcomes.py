@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
@@ -10,10 +11,12 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from steps.common import runs
 from steps.evaluate.figures import FlavorFigures
 from steps.evaluate.result import Evaluation
-from steps.sweep.place import POINT, Place
+from steps.sweep.place import POINT, PRUNED, Place
 from steps.sweep.points import Point
+from steps.sweep.pruning import Pruned
 
 _MOST = 50_000  # that the tracking server gives at once
+_BEST_CASE = "best_case."
 
 
 @dataclass(frozen=True)
@@ -44,19 +47,45 @@ class Failed:
     reason: str
 
 
-def gather(points: Sequence[Point], place: Place) -> tuple[list[Measured], list[Failed]]:
-    """Return the points that were measured and those that were not, each in order."""
+@dataclass(frozen=True)
+class GivenUp:
+    """A point that could not reach the front; best: the figures it could have come to."""
+
+    point: Point
+    reason: str
+    best: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What became of the points, each kind in order."""
+
+    measured: list[Measured]
+    given_up: list[GivenUp]
+    failed: list[Failed]
+
+
+def log_pruned(pruned: Pruned) -> None:
+    """Note on the active run, a point's, that it was given up, and what it could have come to."""
+    mlflow.set_tag(PRUNED, str(pruned))
+    mlflow.log_metrics({f"{_BEST_CASE}{name}": value for name, value in pruned.best.items()})
+
+
+def gather(points: Sequence[Point], place: Place) -> Outcomes:
+    """Return what became of the points."""
     by_name = {run.data.tags.get(POINT): run for run in reversed(children(place))}
-    measured, failed = [], []
+    found = Outcomes([], [], [])
     for point in points:
         run = by_name.get(point.name)
-        if run is not None and run.info.status == "FINISHED":
+        if run is not None and PRUNED in run.data.tags:
+            found.given_up.append(GivenUp(point, run.data.tags[PRUNED], _best_case(run)))
+        elif run is not None and run.info.status == "FINISHED":
             evaluation = runs.load_result(Evaluation, run.info.run_id)
             reused = runs.REUSED_FROM in run.data.tags and runs.KEY not in run.data.tags
-            measured.append(Measured(point, run.info.run_id, evaluation, reused))
+            found.measured.append(Measured(point, run.info.run_id, evaluation, reused))
         else:
-            failed.append(Failed(point, _reason(run)))
-    return measured, failed
+            found.failed.append(Failed(point, _reason(run)))
+    return found
 
 
 def told(failed: Sequence[Failed], total: int) -> str:
@@ -75,6 +104,11 @@ def children(place: Place) -> list[Run]:
             order_by=["attributes.start_time DESC"],
         )
     )
+
+
+def _best_case(run: Run) -> dict[str, float]:
+    metrics = run.data.metrics.items()
+    return {n.removeprefix(_BEST_CASE): v for n, v in metrics if n.startswith(_BEST_CASE)}
 
 
 def _reason(run: Run | None) -> str:

@@ -11,6 +11,9 @@ from steps.common import store
 POINT = "slmflow.point"
 """Tag of a point's run: its name."""
 
+PRUNED = "slmflow.pruned"
+"""Tag of the run of a point that was given up: why."""
+
 SIDE_BY_SIDE = "slmflow.side_by_side"
 """Tag of a run that measures the models of several points: how many."""
 

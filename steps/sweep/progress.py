@@ -22,7 +22,7 @@ from rich.progress import Progress, TaskID
 
 from steps.common import child, console, runs
 from steps.sweep import outcomes
-from steps.sweep.place import POINT, SIDE_BY_SIDE, Place
+from steps.sweep.place import POINT, PRUNED, SIDE_BY_SIDE, Place
 
 _EVERY_S = 1.0
 
@@ -75,6 +75,8 @@ def _line(run: Run) -> str:
     name, tags = run.data.tags.get(POINT, run.info.run_name), run.data.tags
     if run.info.status != "FINISHED":
         return f"{name}: failed: {tags.get(runs.ERROR, 'ended from outside')}"
+    if PRUNED in tags:
+        return f"{name}: given up: {tags[PRUNED]}"
     if runs.KEY not in tags:
         return f"{name}: {tags[runs.REUSED_FROM].replace(':', ' reused from run ')}"
     return f"{name}: done in {(run.info.end_time - run.info.start_time) / 1e3:,.1f} s"

@@ -16,9 +16,12 @@ from steps.common.schema.sweep import Sweep
 from steps.sweep import worker
 from steps.sweep.place import Place
 from steps.sweep.points import Point
+from steps.sweep.pruning import Front
 
 
-def launch(batches: Sequence[Sequence[Point]], place: Place, sweep: Sweep) -> None:
+def launch(
+    batches: Sequence[Sequence[Point]], place: Place, sweep: Sweep, front: Front | None
+) -> None:
     """Have Ray work on every batch, `sweep.workers` at once; return when all have ended.
 
     Where a worker dies, each point of its batch is tried by itself, so that it takes no other with
@@ -33,7 +36,7 @@ def launch(batches: Sequence[Sequence[Point]], place: Place, sweep: Sweep) -> No
         while waiting or running:
             while waiting and len(running) < sweep.workers:
                 batch = waiting.pop(0)
-                running[task.remote(batch, place, threads)] = batch
+                running[task.remote(batch, place, front, threads)] = batch
             [ended], _ = ray.wait(list(running))
             batch = running.pop(ended)
             if not _is_done(ray, ended) and len(batch) > 1:
@@ -81,7 +84,7 @@ def connected(workers: int) -> Any:
     return ray
 
 
-def _work(batch: Sequence[Point], place: Place, threads: str | None) -> None:
+def _work(batch: Sequence[Point], place: Place, front: Front | None, threads: str | None) -> None:
     """Work on a batch in a process of Ray's, with the sweep's `OMP_NUM_THREADS`.
 
     Ray sets 1, which PyTorch would go by and the GenAI runtime not.
@@ -89,7 +92,7 @@ def _work(batch: Sequence[Point], place: Place, threads: str | None) -> None:
     os.environ.pop("OMP_NUM_THREADS", None)
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = threads
-    worker.work(batch, place)
+    worker.work(batch, place, front)
 
 
 def _is_done(ray: Any, task: Any) -> bool:

@@ -7,7 +7,7 @@ from mlflow import MlflowClient
 from steps.evaluate.figures import COLUMNS
 from steps.sweep import front_plot, parallel_plot
 from steps.sweep.answer import Answer
-from steps.sweep.outcomes import Measured
+from steps.sweep.outcomes import Measured, Outcomes
 
 FRONT = "slmflow.front"
 """Tag of the run of a point on the front."""
@@ -16,10 +16,15 @@ BEST = "slmflow.best"
 """Tag of the best point's run; on the sweep's run, that run's id."""
 
 
-def log(answer: Answer, failed: int) -> None:
+def log(answer: Answer, found: Outcomes) -> None:
     """Log `comparison.json`, the two plots and how many points there were to the active run."""
     reused = sum(each.reused for each in answer.measured)
-    counts = {"measured": len(answer.measured) - reused, "reused": reused, "failed": failed}
+    counts = {
+        "measured": len(answer.measured) - reused,
+        "reused": reused,
+        "given_up": len(found.given_up),
+        "failed": len(found.failed),
+    }
     mlflow.log_metrics({f"points.{state}": number for state, number in counts.items()})
     if not answer.measured:
         return

@@ -12,11 +12,12 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
-from steps.common.schema.sweep import Sweep
+from steps.common.schema.sweep import Search, Sweep
 from steps.sweep import launching, outcomes, points
 from steps.sweep.goals import Goal
 from steps.sweep.place import Place
 from steps.sweep.points import Point
+from steps.sweep.pruning import Front
 
 
 def search(
@@ -24,7 +25,8 @@ def search(
 ) -> list[Point]:
     """Work on `sweep.trials` points that Optuna asks for, and return them, each once.
 
-    wanted: one goal, or the two of a front. A point that fails tells nothing but that.
+    wanted: one goal, or the two of a front, which a point is given up for that cannot reach it. A
+    point that fails tells nothing but that.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
@@ -38,10 +40,14 @@ def search(
         batch = [points.at(overrides, _written(trial.params)) for trial in trials]
         new = {point.name: point for point in batch if point.name not in asked}
         if new:
-            launching.launch(list(new.values()), place, sweep)
+            rivals = _figures(list(asked.values()), place)
+            front = Front(tuple(wanted), rivals) if sweep.search is Search.front else None
+            launching.launch(list(new.values()), place, sweep, front)
         asked |= new
-        measured, _ = outcomes.gather(batch, place)
-        figures = {each.point.name: each.figures for each in measured}
+        found = outcomes.gather(batch, place)
+        figures = {each.point.name: each.figures for each in found.measured}
+        # The sampler learns of a point that was given up that it is worth no more than this.
+        figures |= {each.point.name: each.best for each in found.given_up}
         for trial, point in zip(trials, batch, strict=True):
             known = figures.get(point.name, {})
             if all(goal.known(known) for goal in wanted):
@@ -49,6 +55,11 @@ def search(
             else:
                 study.tell(trial, state=TrialState.FAIL)
     return list(asked.values())
+
+
+def _figures(points: Sequence[Point], place: Place) -> dict[str, dict[str, float]]:
+    measured = outcomes.gather(points, place).measured
+    return {each.point.name: each.figures for each in measured}
 
 
 def space(overrides: Sequence[str]) -> dict[str, BaseDistribution]:

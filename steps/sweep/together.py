@@ -20,35 +20,43 @@ from steps.fetch.result import Weights
 from steps.log_genai.result import GenaiModel
 from steps.log_transformers.result import TransformersModel
 from steps.measure import turns
-from steps.measure.measurement import Measurement
+from steps.measure.measurement import Answer, Measurement
 from steps.measure.models import MeasuredModel
 from steps.measure.result import Measurements
 from steps.sweep.calling import Called, call
 from steps.sweep.place import SIDE_BY_SIDE, Place
 from steps.sweep.points import Point
+from steps.sweep.pruning import Front, Pruned
 
 # Of the memory that is free: answering needs some too, and the file cache of the weights.
 _PART_FOR_MODELS = 0.5
 
 
-def measure(points: Sequence[Point], place: Place, faults: dict[str, str]) -> Called | None:
+Faults = dict[str, UserError | Pruned]
+"""Why a point, by its name, comes to no figures."""
+
+
+def measure(
+    points: Sequence[Point], place: Place, front: Front | None, faults: Faults
+) -> Called | None:
     """Measure what is not yet measured of these points, if it is more than one.
 
-    faults: takes why the models of a point, by its name, could not be made.
+    front: which a point is given up for that cannot reach it; then also one alone is measured.
+    faults: takes what hinders a point.
     """
     by_key = {results.key_of(Measurements, point.config): point for point in points}
     with ExitStack() as locks:
         for key in sorted(by_key):
             locks.enter_context(runs.lock(Measurements, key))
         missing = [point for key, point in by_key.items() if _is_missing(key, point, place)]
-        if len(missing) < 2:
+        if len(missing) < (2 if front is None else 1):
             return None
         return call(
             Measurements.step,
-            lambda step: _measure(step, missing, faults),
+            lambda step: _measure(step, missing, front, faults),
             _joined(missing),
             place,
-            run_name=f"{len(missing)} points side by side",
+            run_name=f"{len(missing)} side by side with the reference",
             tags={SIDE_BY_SIDE: str(len(missing))},
             read=lambda given: (given, missing[0].config),
         )
@@ -66,23 +74,39 @@ def _is_missing(key: str, point: Point, place: Place) -> bool:
     return runs.find(Evaluation, evaluation, place.experiment_id) is None
 
 
-def _measure(step: Step, points: Sequence[Point], faults: dict[str, str]) -> None:
-    questions = rows.read(step.config)
+def _measure(step: Step, points: Sequence[Point], front: Front | None, faults: Faults) -> None:
     reference: MeasuredModel | None = None
     converted: dict[MeasuredModel, Point] = {}
     for point in points:
         try:
             reference, model = _models(step, point)
         except UserError as fault:
-            faults[point.name] = str(fault)
+            faults[point.name] = fault
         else:
             converted[model] = point
-    if reference is None or len(converted) < 2:
+    if reference is None:
         return
     for models in _fitting(reference, list(converted)):
-        told = turns.measure([reference, *models], questions, step.config.evaluation.seed)
+        try:
+            told = _asked(step, [reference, *models], front)
+        except Pruned as pruned:
+            faults |= dict.fromkeys((converted[model].name for model in models), pruned)
+            continue
         for model, measured in zip(models, told[1:], strict=True):
             _keep(step, converted[model], [told[0], measured])
+
+
+def _asked(
+    step: Step, models: Sequence[MeasuredModel], front: Front | None
+) -> tuple[Measurement, ...]:
+    """Return what is measured of the models, the reference first; raise Pruned for the front."""
+    questions = rows.read(step.config)
+
+    def watch(model: MeasuredModel, answers: Sequence[Answer]) -> None:
+        if front is not None and model != models[0]:
+            front.check(model, answers, questions)
+
+    return turns.measure(models, questions, step.config.evaluation.seed, watch)
 
 
 def _models(step: Step, point: Point) -> list[MeasuredModel]:

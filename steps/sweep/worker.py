@@ -22,30 +22,36 @@ from steps.common.errors import UserError
 from steps.common.step import Step
 from steps.evaluate.__main__ import evaluate
 from steps.evaluate.result import Evaluation
-from steps.sweep import together
+from steps.sweep import outcomes, together
 from steps.sweep.calling import Called, call
 from steps.sweep.place import POINT, Place
 from steps.sweep.points import Point
+from steps.sweep.pruning import Front, Pruned
+from steps.sweep.together import Faults
 
 
-def job(_: DictConfig, batches: Sequence[Sequence[Point]], place: Place) -> None:
+def job(
+    _: DictConfig, batches: Sequence[Sequence[Point]], place: Place, front: Front | None
+) -> None:
     """Work on the batch whose number Hydra's launcher gives this job."""
     batch = batches[HydraConfig.get().job.num]
     parent = multiprocessing.parent_process()
     if parent is None:
-        work(batch, place)
+        work(batch, place, front)
         return
     child.end_with_parent()
     try:
-        work(batch, place)
+        work(batch, place, front)
     except KeyboardInterrupt:
         if os.getppid() != parent.pid:  # nobody is left to end a worker of a killed sweep
             os._exit(steps.INTERRUPTED)
         raise
 
 
-def work(batch: Sequence[Point], place: Place) -> None:
+def work(batch: Sequence[Point], place: Place, front: Front | None) -> None:
     """Make sure of each point's evaluation, in a child run of the sweep's that tells how it went.
+
+    front: which a point is given up for that cannot reach it.
 
     What is printed meanwhile becomes the run's artifact `log.txt`. A fault is on the run, and
     raised is only KeyboardInterrupt, and UserError where the store cannot be used.
@@ -53,14 +59,14 @@ def work(batch: Sequence[Point], place: Place) -> None:
     os.environ |= {"MLFLOW_TRACKING_URI": place.tracking_uri, "SLMFLOW_HOME": place.home}
     os.environ.pop("MLFLOW_RUN_ID", None)
     mlflow.set_tracking_uri(place.tracking_uri)
-    faults: dict[str, str] = {}
-    _logged(partial(together.measure, batch, place, faults))
+    faults: Faults = {}
+    _logged(partial(together.measure, batch, place, front, faults))
     for point in batch:
         _logged(partial(_point, point, place, faults.get(point.name)))
 
 
-def _point(point: Point, place: Place, fault: str | None) -> Called:
-    """Evaluate a point. fault: why its models could not be made."""
+def _point(point: Point, place: Place, fault: UserError | Pruned | None) -> Called:
+    """Evaluate a point. fault: why there is nothing to evaluate."""
     with runs.lock(Evaluation, results.key_of(Evaluation, point.config)):
         return call(
             Evaluation.step,
@@ -73,10 +79,13 @@ def _point(point: Point, place: Place, fault: str | None) -> Called:
         )
 
 
-def _evaluated(step: Step, fault: str | None) -> Evaluation | None:
+def _evaluated(step: Step, fault: UserError | Pruned | None) -> Evaluation | None:
     """Return a new evaluation, or None where a finished one holds, which the run then shows."""
+    if isinstance(fault, Pruned):
+        outcomes.log_pruned(fault)
+        return None
     if fault is not None:
-        raise UserError(fault)
+        raise UserError(str(fault))
     found = runs.find(Evaluation, step.key(Evaluation), step.run.info.experiment_id)
     if found is None:
         return evaluate(step)

@@ -1,6 +1,7 @@
 """Real MLflow models, loaded and asked in processes of their own."""
 
 import math
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from mlflow.types.schema import ColSpec, Schema
 
 from steps.common.errors import UserError
 from steps.common.rows import Row
-from steps.measure.measurement import Likelihood
+from steps.measure.measurement import Answer, Likelihood
+from steps.measure.models import MeasuredModel
 from steps.measure.turns import measure
 from tests.measure.logged import PROMPT, saved
 
@@ -87,6 +89,20 @@ def test_of_three_models_each_is_asked_at_each_place(tmp_path: Path) -> None:
         for row in range(0, 33, 8)
     ]
     assert places == ["abc", "bca", "cab", "cba", "acb"]
+
+
+def test_who_watches_is_told_each_turn_and_can_end_it(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def watch(_: MeasuredModel, answers: Sequence[Answer]) -> None:
+        seen.append(len(answers))
+        if len(answers) == 16:
+            raise InterruptedError
+
+    rows = [asked(str(number), answer="") for number in range(20)]
+    with pytest.raises(InterruptedError):
+        measure([saved(tmp_path / "model", "clock_model.py")], rows, watch=watch)
+    assert seen == [8, 16]
 
 
 def test_an_answer_of_more_than_one_token_is_no_time_to_the_first(tmp_path: Path) -> None:

@@ -60,7 +60,8 @@ def test_each_point_is_a_child_run_with_its_figures(three: list[str]) -> None:
     assert [point.data.params["generation.max_new_tokens"] for point in points] == three
     assert [point.data.metrics["genai.exact_match"] for point in points] == [1.0, 0.9, 0.9]
     assert run.data.params["generation.max_new_tokens"] == ",".join(three)
-    assert run.data.metrics == {"points.measured": 0, "points.reused": 3, "points.failed": 0}
+    states = {"measured": 0, "reused": 3, "given_up": 0, "failed": 0}
+    assert run.data.metrics == {f"points.{state}": number for state, number in states.items()}
 
 
 def test_the_comparison_has_all_points_and_what_they_differ_in(three: list[str]) -> None:
