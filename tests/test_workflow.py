@@ -8,11 +8,13 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from mlflow.entities import Run
 from openai import OpenAI
 
 from steps.common import config as configs
 from steps.common import overrides
 from steps.common.paths import PROJECT
+from steps.common.runs import STEP
 from steps.common.schema.model import Source
 from steps.evaluate.figures import COLUMNS, MEANINGS
 from steps.sweep.place import POINT, SIDE_BY_SIDE
@@ -144,25 +146,22 @@ def test_the_measurement_states_the_machine(place: Workplace) -> None:
 
 
 def test_a_sweep_measures_points_side_by_side(place: Workplace) -> None:
-    done = place.mlflow_run(*FEW_ROWS, "-e", "sweep", "-P", "log_genai.interface=chat,prompt")
+    new = ("-P", "evaluation.seed=1")
+    points = ("-P", "log_genai.interface=chat,prompt")
+    done = place.mlflow_run(*FEW_ROWS, "-e", "sweep", *new, *points)
     assert done.status == 0, done.errors
 
     sweep = place.runs("sweep")[0].info.run_id
-    [beside] = [run for run in place.runs("measure") if SIDE_BY_SIDE in run.data.tags]
-    kept = [
-        run
-        for run in place.runs("measure")
-        if run.data.tags["mlflow.parentRunId"] == beside.info.run_id
-    ]
-    points = [run for run in place.runs("evaluate") if POINT in run.data.tags]
-    assert beside.data.tags["mlflow.parentRunId"] == sweep
+    [beside] = [each for each in _below(place, sweep) if SIDE_BY_SIDE in each.data.tags]
+    kept = [r for r in _below(place, beside.info.run_id) if r.data.tags[STEP] == "measure"]
+    found = [each for each in _below(place, sweep) if POINT in each.data.tags]
     assert beside.data.params["log_genai.interface"] == "chat,prompt"
-    assert {run.info.status for run in (beside, *kept, *points)} == {"FINISHED"}
-    assert len(kept) == len(points) == 2
+    assert {run.info.status for run in (beside, *kept, *found)} == {"FINISHED"}
+    assert len(kept) == len(found) == 2
     for run in kept:
-        assert any(run.info.run_id in each.data.tags["slmflow.reused_from"] for each in points)
+        assert any(run.info.run_id in each.data.tags["slmflow.reused_from"] for each in found)
     # The reference was asked once for both.
-    assert len({each.data.metrics["transformers.latency_ms_p50"] for each in points}) == 1
+    assert len({each.data.metrics["transformers.latency_ms_p50"] for each in found}) == 1
     table = mlflow.artifacts.load_dict(f"runs:/{sweep}/comparison.json")
     assert [row[0] for row in table["data"]] == ["chat", "chat", "prompt", "prompt"]
 
@@ -255,6 +254,10 @@ def test_the_store_holds_whole_entries_only(place: Workplace) -> None:
     assert {path.name for path in home.iterdir()} == {"weights", "onnx", "building", "locks"}
     assert list((home / "building").iterdir()) == []
     assert all((entry / "manifest.json").exists() for entry in (home / "onnx").iterdir())
+
+
+def _below(place: Workplace, run_id: str) -> list[Run]:
+    return list(place.client.search_runs(["0"], f"tags.`mlflow.parentRunId` = '{run_id}'"))
 
 
 def _comparison(run_id: str) -> str:
