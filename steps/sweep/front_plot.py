@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 from steps.evaluate.style import FAINT, INK, TEAL
@@ -43,9 +44,18 @@ def draw(answer: Answer) -> Figure:
     axes.xaxis.set_major_formatter(lambda value, _: written(speed, value))
     axes.yaxis.set_major_formatter(lambda value, _: written(quality, value))
     axes.margins(0.12)
+    _end_with_the_whole(axes.xaxis, speed, placed)
+    _end_with_the_whole(axes.yaxis, quality, placed)
     axes.grid(color="#e2e8f0", zorder=0)
     figure.legend(loc="outside lower left", ncols=4, frameon=False, labelcolor=INK)
     return figure
+
+
+def _end_with_the_whole(axis: Axis, goal: Goal, placed: Sequence[Measured]) -> None:
+    """Leave out the ticks of an axis beyond 1 where all of its figures are shares."""
+    if all(0 <= each.figures[goal.column] <= 1 for each in placed):
+        low, high = axis.get_view_interval()
+        axis.set_ticks([tick for tick in axis.get_majorticklocs() if low <= tick <= min(high, 1)])
 
 
 def _points(axes: Axes, placed: Sequence[Measured], goals: Sequence[Goal]) -> None:

@@ -7,6 +7,7 @@ import importlib
 import logging
 import os
 import signal
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,6 +65,8 @@ def connected(workers: int) -> Any:
     python_path = child.environment()["PYTHONPATH"]
     terminated = signal.getsignal(signal.SIGTERM)
     try:
+        if address:
+            _reach(address)
         ray.init(
             **({} if address else own),
             log_to_driver=False,
@@ -82,6 +85,13 @@ def connected(workers: int) -> Any:
     finally:
         signal.signal(signal.SIGTERM, terminated)  # Ray takes it for itself
     return ray
+
+
+def _reach(address: str) -> None:
+    """Raise OSError where nobody listens at HOST:PORT: Ray itself waits for minutes."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdecimal() and "//" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 def _work(batch: Sequence[Point], place: Place, front: Front | None, threads: str | None) -> None:

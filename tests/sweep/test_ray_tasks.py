@@ -112,6 +112,7 @@ def test_points_are_worked_on_by_processes_of_the_cluster(
     ("name", "value", "said"),
     [
         ("RAY_TMPDIR", "x" * 100, "Ray cannot start here: .* Set RAY_TMPDIR to a folder"),
+        ("RAY_ADDRESS", "127.0.0.1:1", "RAY_ADDRESS=127.0.0.1:1: Ray cannot be used: .*refused"),
         ("RAY_ADDRESS", "nowhere", "RAY_ADDRESS=nowhere: Ray cannot be used: "),
     ],
 )
