@@ -1,6 +1,8 @@
 """databricks.yml and databricks/step.py: every field, parameter and step, and the jobs for real."""
 
+import csv
 import json
+import re
 import runpy
 import shlex
 import subprocess
@@ -33,6 +35,7 @@ STEP = runpy.run_path(str(PROJECT / "databricks" / "step.py"))
 
 # https://docs.databricks.com/aws/en/release-notes/serverless/environment-version
 PYTHON_OF_ENVIRONMENT = {"1": "3.10", "2": "3.11", "3": "3.12", "4": "3.12", "5": "3.12"}
+DOCUMENT = (PROJECT / "docs" / "bundle.md").read_text()
 FEW_ROWS = "evaluation.limit=4"
 
 
@@ -130,6 +133,23 @@ def test_the_points_are_those_of_the_grid() -> None:
     grid = points.read(shlex.split(defaults["grid"]))
 
     assert [each.name for each in grid] == json.loads(defaults["points"])
+
+
+def test_the_document_names_what_there_is() -> None:
+    for command in re.findall(r"^databricks bundle run -t dev (.*)$", DOCUMENT, re.MULTILINE):
+        name, *options = shlex.split(command)
+        given = {}
+        if "--params" in options:
+            [pairs] = csv.reader([options[options.index("--params") + 1]])  # as the CLI reads them
+            given = dict(pair.split("=", 1) for pair in pairs)
+        job = deployed("dev")["resources"]["jobs"][name]
+        assert given.keys() <= {each["name"] for each in job["parameters"]}
+        for task in tasks(job):
+            for _, *parameters in calls(job, task, **given):
+                _, step, taken = STEP["parted"](STEP["words"](parameters))
+                _config(step, taken)
+    told = "".join(re.findall(r"^\| (`.*?) \|", DOCUMENT, re.MULTILINE))
+    assert set(re.findall(r"`(\w+)`", told)) == set(BUNDLE["variables"])
 
 
 def test_dev_and_prod_share_nothing_that_a_run_writes() -> None:
@@ -230,9 +250,11 @@ def test_a_task_that_cannot_be_fails_with_one_message(
 
 
 def _runs(workspace: Workspace) -> list[Run]:
-    """Return all runs of the experiment, the oldest first."""
-    order = ["attributes.start_time ASC"]
-    return list(workspace.place.client.search_runs([workspace.experiment_id], order_by=order))
+    """Return the runs of steps in the experiment, the oldest first."""
+    found = workspace.place.client.search_runs(
+        [workspace.experiment_id], order_by=["attributes.start_time ASC"]
+    )
+    return [run for run in found if runs.STEP in run.data.tags]
 
 
 def _run_job(workspace: Workspace, name: str, keys: set[str], **given: str) -> None:
