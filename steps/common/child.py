@@ -7,6 +7,10 @@ import signal
 import sys
 from typing import TextIO
 
+import mlflow
+from mlflow.exceptions import MlflowException
+from mlflow.utils.databricks_utils import get_databricks_env_vars, is_in_databricks_runtime
+
 from steps.common.paths import PROJECT
 
 
@@ -16,8 +20,20 @@ def environment(**further: str) -> dict[str, str]:
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")]),
         "HF_HUB_OFFLINE": "1",  # its model is whole on disk: there is nothing to ask the hub
+        **_credentials(),
         **further,
     }
+
+
+def _credentials() -> dict[str, str]:
+    """Return the variables by which a child reaches the workspace whose runtime this process is in.
+
+    There a process has its credentials from the kernel, which its children do not have.
+    """
+    if is_in_databricks_runtime():
+        with contextlib.suppress(MlflowException):  # there are none to hand on
+            return dict(get_databricks_env_vars(mlflow.get_tracking_uri()))
+    return {}
 
 
 def end_with_parent() -> None:
