@@ -7,13 +7,31 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CHECKS_DB := sqlite:///$(CURDIR)/.venv/checks.db
 TOOLS := uv run --quiet --no-project --python 3.11 --with-requirements requirements.txt --
 
-.PHONY: run test test-long lint format lock benchmarks
+UPLOAD := .venv/upload/slmflow
+
+.PHONY: run test test-long lint format lock benchmarks databricks databricks-spark export
 
 run: .venv
 	mlflow run . --env-manager uv $(ARGS)
 
 test: .venv
 	MLFLOW_TRACKING_URI=$(CHECKS_DB) mlflow run . -e test --env-manager uv $(ARGS)
+
+# docs/databricks.md; ARGS names at least the experiment.
+databricks: export
+	mlflow run $(UPLOAD) -b databricks --backend-config databricks/cluster.json \
+		--env-manager uv $(ARGS)
+
+databricks-spark: export
+	cp databricks/MLproject databricks/job.py $(UPLOAD)/..
+	mlflow run $(UPLOAD)/.. -b databricks --backend-config databricks/spark_cluster.json $(ARGS)
+
+# The client uploads a project's whole folder, .git and .venv too: it gets one that holds what git
+# tracks, as it is now.
+export: .venv
+	rm -rf $(UPLOAD)/..
+	mkdir -p $(UPLOAD)
+	git archive $$(git stash create | grep . || echo HEAD) | tar -x -C $(UPLOAD)
 
 # Before a change to benchmarks/ or steps/sweep lands: each from end to end, some minutes.
 test-long: .venv

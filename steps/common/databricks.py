@@ -1,0 +1,36 @@
+"""What is other inside a Databricks runtime, which its environment names.
+
+A driver's home folder and the folder that a notebook lies in are no places for large files, and
+what is tracked belongs to the workspace.
+"""
+
+import sys
+import tempfile
+from collections.abc import MutableMapping
+from pathlib import Path
+
+RUNTIME = "DATABRICKS_RUNTIME_VERSION"
+
+
+def scratch() -> Path:
+    """Return slmflow's part of the machine's temporary folder."""
+    return Path(tempfile.gettempdir()) / "slmflow"
+
+
+def settle_in(environ: MutableMapping[str, str]) -> None:
+    """Fill in an environment so that a step, and all it starts, keeps to the driver's scratch.
+
+    What is set already stays as it is. Outside a Databricks runtime nothing changes.
+    """
+    if RUNTIME not in environ:
+        return
+    defaults = {
+        "MLFLOW_TRACKING_URI": "databricks",  # and with it the registry is databricks-uc
+        "SLMFLOW_HOME": str(scratch() / "store"),
+        "XDG_CACHE_HOME": str(scratch() / "cache"),  # the hub's client, uv
+        "MPLCONFIGDIR": str(scratch() / "matplotlib"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    for name, value in defaults.items():
+        environ.setdefault(name, value)
+    sys.dont_write_bytecode = True

@@ -1,0 +1,274 @@
+"""A Databricks workspace on loopback: it takes a project's upload and really runs what is submitted.
+
+What the real client asks of DBFS and of the jobs API is answered here. Tracking is a real
+`mlflow server` behind the same address. A job runs in a process of its own, in a folder that
+stands for the cluster's driver.
+"""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import requests
+
+from tests.project import Workplace
+from tests.serving import served
+
+USER_TOKEN, CLUSTER_TOKEN = "dapi-of-the-user", "dapi-of-the-cluster"  # noqa: S105
+RUNTIME = "15.4"
+
+_MLFLOW = "/api/2.0/mlflow/"
+_UNITY_CATALOG = f"{_MLFLOW}unity-catalog/"
+_FILES = "/api/2.0/fs/files/"
+
+# What the job finds at its place on a driver, and here below the driver's folder.
+_MOUNTS = re.compile(r"(?<![\w/])(?=/dbfs/|/databricks/mlflow/)")
+# Not every machine has it; the client's command copies one file with it, to a folder.
+_RSYNC = '#!/bin/sh\nwhile [ $# -gt 2 ]; do shift; done\ncp -n "$1" "$2"\n'
+
+
+@dataclass
+class Job:
+    """A submitted run: the request, and the process that does it."""
+
+    run_id: int
+    request: dict[str, Any]
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    @property
+    def state(self) -> dict[str, str]:
+        """The state as the jobs API tells it."""
+        status = self.process.poll()
+        if status is None:
+            return {"life_cycle_state": "RUNNING"}
+        return {
+            "life_cycle_state": "TERMINATED",
+            "result_state": "SUCCESS" if status == 0 else "FAILED",
+        }
+
+    def wait(self) -> str:
+        """Return the result state once the job has ended."""
+        self.process.wait()
+        return self.state["result_state"]
+
+
+@dataclass
+class Workspace:
+    """What one workspace holds, below a folder: DBFS, the drivers, and the runs so far."""
+
+    folder: Path
+    tracking: str
+    host: str = ""
+    jobs: list[Job] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    @property
+    def driver(self) -> Path:
+        """The folder that stands for the root of the driver's file system."""
+        return self.folder / "driver"
+
+    def dbfs(self, path: str) -> Path:
+        """Return the file of a DBFS path."""
+        return self.driver / "dbfs" / path.lstrip("/")
+
+    def environ(self) -> dict[str, str]:
+        """Return what a user of the workspace exports."""
+        return {
+            "MLFLOW_TRACKING_URI": "databricks",
+            "DATABRICKS_HOST": self.host,
+            "DATABRICKS_TOKEN": USER_TOKEN,
+        }
+
+    def submit(self, request: dict[str, Any]) -> int:
+        """Start what a request of the jobs API asks for."""
+        task = request.get("shell_command_task")
+        command = self._shell(task) if task else self._python(request["spark_python_task"])
+        run_id = len(self.jobs) + 1
+        log = self.folder / f"job-{run_id}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                env=self._cluster_environ(request, task or {}),
+                cwd=self.driver,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self.jobs.append(Job(run_id, request, process, log))
+        return run_id
+
+    def cancel(self, run_id: int) -> None:
+        """End a job with all its processes."""
+        with_group = self.jobs[run_id - 1].process
+        if with_group.poll() is None:
+            os.killpg(with_group.pid, signal.SIGTERM)
+            with_group.wait()
+
+    def close(self) -> None:
+        """End what still runs."""
+        for job in self.jobs:
+            self.cancel(job.run_id)
+
+    def mounted(self, text: str) -> str:
+        """Return a text with the driver's paths as they are here."""
+        return _MOUNTS.sub(str(self.driver), text)
+
+    def _shell(self, task: dict[str, Any]) -> list[str]:
+        return [self.mounted(part) for part in task["command"]]
+
+    def _python(self, task: dict[str, Any]) -> list[str]:
+        file = self.dbfs(task["python_file"].removeprefix("dbfs:"))
+        file.write_text(self.mounted(file.read_text()))
+        return [sys.executable, str(file), *task["parameters"]]
+
+    def _cluster_environ(self, request: dict[str, Any], task: dict[str, Any]) -> dict[str, str]:
+        """Return the environment of a driver: what its spec and the task say, and no more."""
+        tools = self.driver / "tools"
+        for folder in (tools, self.driver / "tmp", self.driver / "root"):
+            folder.mkdir(exist_ok=True)
+        (tools / "rsync").write_text(_RSYNC)
+        (tools / "rsync").chmod(0o755)
+        ours = Path(sys.executable).parent
+        return {
+            "PATH": os.pathsep.join([str(ours), str(tools), os.environ["PATH"]]),
+            "HOME": str(self.driver / "root"),
+            "TMPDIR": str(self.driver / "tmp"),
+            "DATABRICKS_RUNTIME_VERSION": RUNTIME,
+            "DATABRICKS_HOST": self.host,
+            "DATABRICKS_TOKEN": CLUSTER_TOKEN,
+            "HF_ENDPOINT": "http://127.0.0.1:9",  # nobody listens there
+            **request["new_cluster"].get("spark_env_vars", {}),
+            **task.get("env_vars", {}),
+        }
+
+
+@contextmanager
+def workspace(folder: Path) -> Iterator[Workspace]:
+    """Open a workspace in a folder; its jobs and servers end with the block."""
+    (folder / "driver").mkdir(parents=True)
+    command = f"mlflow server --workers 1 --backend-store-uri sqlite:///{folder}/tracking.db"
+    roots = f"--default-artifact-root {folder}/artifacts --no-serve-artifacts"
+    with served(Workplace(folder), f"{command} {roots}") as tracking:
+        opened = Workspace(folder, tracking)
+        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(opened))
+        opened.host = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield opened
+        finally:
+            opened.close()
+            server.shutdown()
+            server.server_close()
+
+
+def _handler(space: Workspace) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self._answer()
+
+        do_POST = do_PATCH = do_PUT = do_DELETE = do_GET
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Keep quiet."""
+
+        def _answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            path = urlsplit(self.path).path
+            space.asked.append(f"{self.command} {path}")
+            allowed = {f"Bearer {token}" for token in (USER_TOKEN, CLUSTER_TOKEN)}
+            if path == "/.well-known/databricks-config":
+                self._send(200, {"oidc_endpoint": f"{space.host}/oidc"})
+            elif self.headers.get("Authorization") not in allowed:
+                self._send(403, {"error_code": "PERMISSION_DENIED", "message": "token"})
+            elif path.startswith(_UNITY_CATALOG):
+                self._send(*self._unity_catalog(path.removeprefix(_UNITY_CATALOG), body))
+            elif re.match(r"/api/[234]\.0/mlflow/", path):
+                self._pass_on(self.path, body)
+            else:
+                self._send(*self._own(path, body))
+
+        def _own(self, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
+            """Answer what is not MLflow's."""
+            if self.command == "POST" and path.startswith("/dbfs/"):
+                return self._store(space.dbfs(path.removeprefix("/dbfs")), body)
+            if self.command == "PUT" and path.startswith(_FILES):
+                return self._store(space.folder / "files" / path.removeprefix(_FILES), body)
+            if self.command == "PUT" and path.startswith("/api/2.0/fs/directories/"):
+                return 200, {}
+            match path.removeprefix("/api/2.0"):
+                case "/dbfs/get-status":
+                    file = space.dbfs(json.loads(body)["path"])
+                    if file.exists():
+                        return 200, {"path": str(file), "file_size": file.stat().st_size}
+                    missing = {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": str(file)}
+                    return 404, missing
+                case "/jobs/runs/submit":
+                    return 200, {"run_id": space.submit(json.loads(body))}
+                case "/jobs/runs/get":
+                    run_id = int(parse_qs(urlsplit(self.path).query)["run_id"][0])
+                    return 200, {
+                        "run_id": run_id,
+                        "job_id": run_id,
+                        "run_page_url": f"{space.host}/#job/{run_id}/run/1",
+                        "state": space.jobs[run_id - 1].state,
+                    }
+                case "/jobs/runs/cancel":
+                    space.cancel(int(json.loads(body)["run_id"]))
+                    return 200, {}
+            return 404, {"error_code": "ENDPOINT_NOT_FOUND", "message": f"no {path}"}
+
+        def _store(self, file: Path, body: bytes) -> tuple[int, dict[str, Any]]:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(body)
+            return 200, {}
+
+        def _unity_catalog(self, call: str, body: bytes) -> tuple[int, dict[str, Any] | bytes]:
+            """Answer a registry's call: the server's own registry knows most by the same name."""
+            query = urlsplit(self.path).query
+            match call:
+                case "registered-models:is-databricks-sdk-models-artifact-repository-enabled":
+                    return 200, {"is_databricks_sdk_models_artifact_repository_enabled": True}
+                case "model-versions/finalize":
+                    asked = urlencode(json.loads(body))
+                    return self._tracking("GET", f"{_MLFLOW}model-versions/get?{asked}", b"")
+            return self._tracking(self.command, f"{_MLFLOW}{call}?{query}", body)
+
+        def _pass_on(self, path: str, body: bytes) -> None:
+            self._send(*self._tracking(self.command, path, body))
+
+        def _tracking(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+            """Have the tracking server answer."""
+            answer = requests.request(
+                method,
+                f"{space.tracking}{path}",
+                data=body,
+                headers={"Content-Type": self.headers.get("Content-Type", "application/json")},
+                timeout=60,
+            )
+            return answer.status_code, answer.content
+
+        def _send(self, status: int, content: dict[str, Any] | bytes) -> None:
+            body = content if isinstance(content, bytes) else json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    return Handler
