@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CHECKS_DB := sqlite:///$(CURDIR)/.venv/checks.db
 TOOLS := uv run --quiet --no-project --python 3.11 --with-requirements requirements.txt --
 
-UPLOAD := .venv/upload/slmflow
+UPLOAD := .venv/upload
 
 .PHONY: run test test-long lint format lock benchmarks databricks databricks-spark export
 
@@ -19,19 +19,19 @@ test: .venv
 
 # docs/databricks.md; ARGS names at least the experiment.
 databricks: export
-	mlflow run $(UPLOAD) -b databricks --backend-config databricks/cluster.json \
+	mlflow run $(UPLOAD)/slmflow -b databricks --backend-config databricks/cluster.json \
 		--env-manager uv $(ARGS)
 
 databricks-spark: export
-	cp databricks/MLproject databricks/job.py $(UPLOAD)/..
-	mlflow run $(UPLOAD)/.. -b databricks --backend-config databricks/spark_cluster.json $(ARGS)
+	cp databricks/MLproject databricks/job.py $(UPLOAD)
+	mlflow run $(UPLOAD) -b databricks --backend-config databricks/spark_cluster.json $(ARGS)
 
 # The client uploads a project's whole folder, .git and .venv too: it gets one that holds what git
 # tracks, as it is now.
 export: .venv
-	rm -rf $(UPLOAD)/..
-	mkdir -p $(UPLOAD)
-	git archive $$(git stash create | grep . || echo HEAD) | tar -x -C $(UPLOAD)
+	rm -rf $(UPLOAD)
+	mkdir -p $(UPLOAD)/slmflow
+	git archive $$(git stash create | grep . || echo HEAD) | tar -x -C $(UPLOAD)/slmflow
 
 # Before a change to benchmarks/ or steps/sweep lands: each from end to end, some minutes.
 test-long: .venv

@@ -14,10 +14,10 @@ if not project.is_dir():
     sys.exit(f"error: {project} is not there: submit with `make databricks-spark`, which adds it")
 sys.path.insert(0, str(project))
 
-import steps  # noqa: E402, F401 (says where on a driver files belong)
-
-import mlflow  # noqa: E402, I001
+import mlflow  # noqa: E402
 import uv  # noqa: E402
+
+import steps  # noqa: E402, F401 (says where on a driver files go)
 
 # The client cuts the command at every blank, also inside of quotes.
 entry_point, *given = shlex.split(" ".join(sys.argv[1:]))

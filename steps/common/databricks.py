@@ -11,10 +11,18 @@ from pathlib import Path
 
 RUNTIME = "DATABRICKS_RUNTIME_VERSION"
 
+# Mounts of object storage: files can be written from front to back, read and deleted, and no more.
+MOUNTS = ("/Volumes", "/dbfs")
+
 
 def scratch() -> Path:
     """Return slmflow's part of the machine's temporary folder."""
     return Path(tempfile.gettempdir()) / "slmflow"
+
+
+def is_mounted(path: Path) -> bool:
+    """Return whether a path lies in object storage, where nothing can be renamed or locked."""
+    return any(path.is_relative_to(mount) for mount in MOUNTS)
 
 
 def settle_in(environ: MutableMapping[str, str]) -> None:

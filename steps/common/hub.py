@@ -116,15 +116,17 @@ def _partial(repository: Repository, listed: Sequence[RepoSibling]) -> Path:
     names = "\n".join(file.rfilename for file in listed)
     kind, owner_name = repository.kind, repository.id.replace("/", "--")
     digest = hashlib.sha256(names.encode()).hexdigest()[:16]
-    return store.home() / "downloads" / f"{kind}--{owner_name}--{repository.revision}--{digest}"
+    return (
+        store.workbench() / "downloads" / f"{kind}--{owner_name}--{repository.revision}--{digest}"
+    )
 
 
 def _require_room(listed: Sequence[RepoSibling], partial: Path) -> None:
     arrived = sum(file.stat().st_size for file in partial.rglob("*") if file.is_file())
-    missing, free = _bytes(listed) - arrived, shutil.disk_usage(store.home()).free
+    missing, free = _bytes(listed) - arrived, shutil.disk_usage(store.workbench()).free
     if missing > free:
         raise UserError(
-            f"{missing / 1e6:,.1f} MB are still to come, but {store.home()} has room for "
+            f"{missing / 1e6:,.1f} MB are still to come, but {store.workbench()} has room for "
             f"{free / 1e6:,.1f} MB: set SLMFLOW_HOME to a folder with more"
         )
 

@@ -70,8 +70,12 @@ class Step:
 
     @property
     def nested(self) -> bool:
-        """Whether another step launched this one, and tells the user what comes of it."""
-        return MLFLOW_PARENT_RUN_ID in self.run.data.tags
+        """Whether another step launched this one, and tells the user what comes of it.
+
+        A notebook's run, or any other, may be the parent too.
+        """
+        parent = self.run.data.tags.get(MLFLOW_PARENT_RUN_ID)
+        return parent is not None and runs.STEP in MlflowClient().get_run(parent).data.tags
 
     def note_reuse(self, step: str, run_id: str) -> None:
         """Note on the step's run that the result of another is taken, and from which run."""

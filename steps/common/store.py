@@ -4,6 +4,10 @@
 <home>/building/           entries being made; renamed into place when whole
 <home>/downloads/          what has come of a download that was cut off
 <home>/locks/              one lock file per entry
+
+Of a store on a Databricks Volume only the entries are there. All else lies in the driver's
+temporary folder, since a Volume knows no rename, no lock and no writing but from front to back. An
+entry is copied, its manifest last: without that it is not whole.
 """
 
 import hashlib
@@ -18,7 +22,7 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock, Timeout
 
-from steps.common import console
+from steps.common import console, databricks
 from steps.common.errors import UserError
 
 MANIFEST = "manifest.json"
@@ -32,6 +36,11 @@ def home() -> Path:
     """Return the absolute folder of the store: `SLMFLOW_HOME`, or one in the user's cache."""
     chosen = os.environ.get("SLMFLOW_HOME")
     return Path(chosen).absolute() if chosen else platformdirs.user_cache_path("slmflow")
+
+
+def workbench() -> Path:
+    """Return where entries are made and locks lie: the store, or scratch where it is a Volume."""
+    return databricks.scratch() if databricks.is_mounted(home()) else home()
 
 
 def get_or_build(kind: str, key: str, build: Callable[[Path], None]) -> Path:
@@ -53,8 +62,7 @@ def get_or_build(kind: str, key: str, build: Callable[[Path], None]) -> Path:
         with _building(kind) as folder:
             build(folder)
             _write_manifest(folder)
-            entry.parent.mkdir(parents=True, exist_ok=True)
-            folder.rename(entry)
+            _put_in_place(folder, entry)
     return entry
 
 
@@ -101,6 +109,16 @@ def digest(path: Path) -> str:
     return hashlib.sha256("\n".join(listing).encode()).hexdigest()
 
 
+def _put_in_place(folder: Path, entry: Path) -> None:
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    if not databricks.is_mounted(entry):
+        folder.rename(entry)
+        return
+    for name in (*(name for name, _ in _files(folder)), MANIFEST):
+        (entry / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / name, entry / name)
+
+
 def _files(folder: Path) -> list[tuple[str, Path]]:
     found = [file for file in folder.rglob("*") if file.is_file() and file != folder / MANIFEST]
     return sorted((file.relative_to(folder).as_posix(), file) for file in found)
@@ -116,7 +134,7 @@ def _write_manifest(folder: Path) -> None:
 
 def lock_file(name: str) -> Path:
     """Return the file of a lock, in a folder that is there."""
-    file = home() / "locks" / f"{name}.lock"
+    file = workbench() / "locks" / f"{name}.lock"
     _make_folder(file.parent)
     return file
 
@@ -138,7 +156,7 @@ def lock(name: str) -> Iterator[None]:
 
 @contextmanager
 def _building(kind: str) -> Iterator[Path]:
-    folder = home() / "building" / f"{kind}-{uuid.uuid4().hex}"
+    folder = workbench() / "building" / f"{kind}-{uuid.uuid4().hex}"
     _make_folder(folder)
     try:
         yield folder

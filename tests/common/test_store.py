@@ -1,12 +1,16 @@
 """The content-addressed store, on a real file system."""
 
 import multiprocessing
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from steps.common import store
 from steps.common.errors import UserError
+from steps.common.paths import PROJECT
 
 KEY = "k" * 64
 
@@ -105,3 +109,53 @@ def test_a_digest_covers_names_and_bytes(tmp_path: Path) -> None:
 
     assert renamed != before
     assert store.digest(tmp_path) == before
+
+
+# What a Volume refuses of what Python asks of it, as its users report: rename and link (ENOSYS),
+# appending, writing in place, locks.
+_REFUSE = """
+import errno, os, sys
+volume = sys.argv[1]
+
+def refuse(event, arguments):
+    paths = [str(a) for a in arguments[:2] if isinstance(a, str | os.PathLike)]
+    below = any(path.startswith(volume) for path in paths)
+    if below and event in ("os.rename", "os.link", "os.symlink", "os.truncate", "os.chmod"):
+        raise OSError(errno.ENOSYS, "Function not implemented", paths[0])
+    if below and event == "open" and arguments[2] & (os.O_APPEND | os.O_RDWR):
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported", paths[0])
+
+sys.addaudithook(refuse)
+from pathlib import Path
+from steps.common import databricks, store
+from tests.common.test_store import KEY, _never, _write
+databricks.MOUNTS = (volume,)
+entry = store.get_or_build("onnx", KEY, _write)
+assert store.get_or_build("onnx", KEY, _never) == entry
+(entry / store.MANIFEST).unlink()  # as where a cluster ended while it copied
+store.get_or_build("onnx", KEY, _write)
+store.verify(entry)
+try:
+    entry.rename(entry.parent / "other")
+except OSError:
+    print("refused")
+"""
+
+
+def test_a_volume_holds_entries_and_nothing_else(tmp_path: Path) -> None:
+    volume, scratch = tmp_path / "Volumes", tmp_path / "tmp"
+    scratch.mkdir()
+    environment = {"SLMFLOW_HOME": str(volume), "TMPDIR": str(scratch), "PYTHONPATH": str(PROJECT)}
+
+    done = subprocess.run(
+        [sys.executable, "-c", _REFUSE, str(volume)],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.stdout == "refused\n", done.stderr
+    assert "making it anew" in "".join(done.stderr.split("\n"))
+    assert [path.name for path in volume.iterdir()] == ["onnx"]
+    assert list((scratch / "slmflow" / "building").iterdir()) == []
+    assert (scratch / "slmflow" / "locks").is_dir()

@@ -1,4 +1,4 @@
-"""A Databricks workspace on loopback: it takes a project's upload and really runs what is submitted.
+"""A Databricks workspace on loopback: it takes a project's upload and runs what is submitted.
 
 What the real client asks of DBFS and of the jobs API is answered here. Tracking is a real
 `mlflow server` behind the same address. A job runs in a process of its own, in a folder that
@@ -8,7 +8,6 @@ stands for the cluster's driver.
 import json
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -26,12 +25,13 @@ import requests
 from tests.project import Workplace
 from tests.serving import served
 
-USER_TOKEN, CLUSTER_TOKEN = "dapi-of-the-user", "dapi-of-the-cluster"  # noqa: S105
+USER_TOKEN, CLUSTER_TOKEN = "dapi-of-the-user", "dapi-of-the-cluster"
 RUNTIME = "15.4"
 
 _MLFLOW = "/api/2.0/mlflow/"
 _UNITY_CATALOG = f"{_MLFLOW}unity-catalog/"
 _FILES = "/api/2.0/fs/files/"
+_ARTIFACTS = "/api/2.0/mlflow-artifacts/"
 
 # What the job finds at its place on a driver, and here below the driver's folder.
 _MOUNTS = re.compile(r"(?<![\w/])(?=/dbfs/|/databricks/mlflow/)")
@@ -70,8 +70,8 @@ class Workspace:
     """What one workspace holds, below a folder: DBFS, the drivers, and the runs so far."""
 
     folder: Path
-    tracking: str
     host: str = ""
+    tracking: str = ""
     jobs: list[Job] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
 
@@ -101,7 +101,10 @@ class Workspace:
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command,
-                env=self._cluster_environ(request, task or {}),
+                env=self.cluster_environ(
+                    **request["new_cluster"]["spark_env_vars"],
+                    **(task or {}).get("env_vars", {}),
+                ),
                 cwd=self.driver,
                 stdout=output,
                 stderr=output,
@@ -112,10 +115,10 @@ class Workspace:
 
     def cancel(self, run_id: int) -> None:
         """End a job with all its processes."""
-        with_group = self.jobs[run_id - 1].process
-        if with_group.poll() is None:
-            os.killpg(with_group.pid, signal.SIGTERM)
-            with_group.wait()
+        process = self.jobs[run_id - 1].process
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
 
     def close(self) -> None:
         """End what still runs."""
@@ -134,8 +137,8 @@ class Workspace:
         file.write_text(self.mounted(file.read_text()))
         return [sys.executable, str(file), *task["parameters"]]
 
-    def _cluster_environ(self, request: dict[str, Any], task: dict[str, Any]) -> dict[str, str]:
-        """Return the environment of a driver: what its spec and the task say, and no more."""
+    def cluster_environ(self, **further: str) -> dict[str, str]:
+        """Return the environment on a driver, with what a cluster's spec and a task add to it."""
         tools = self.driver / "tools"
         for folder in (tools, self.driver / "tmp", self.driver / "root"):
             folder.mkdir(exist_ok=True)
@@ -150,29 +153,30 @@ class Workspace:
             "DATABRICKS_HOST": self.host,
             "DATABRICKS_TOKEN": CLUSTER_TOKEN,
             "HF_ENDPOINT": "http://127.0.0.1:9",  # nobody listens there
-            **request["new_cluster"].get("spark_env_vars", {}),
-            **task.get("env_vars", {}),
+            **further,
         }
 
 
 @contextmanager
 def workspace(folder: Path) -> Iterator[Workspace]:
     """Open a workspace in a folder; its jobs and servers end with the block."""
-    (folder / "driver").mkdir(parents=True)
-    command = f"mlflow server --workers 1 --backend-store-uri sqlite:///{folder}/tracking.db"
-    roots = f"--default-artifact-root {folder}/artifacts --no-serve-artifacts"
-    with served(Workplace(folder), f"{command} {roots}") as tracking:
-        opened = Workspace(folder, tracking)
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(opened))
-        opened.host = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield opened
-        finally:
-            opened.close()
-            server.shutdown()
-            server.server_close()
+    opened = Workspace(folder)
+    opened.driver.mkdir(parents=True)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(opened))
+    opened.host = f"http://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    database = f"--backend-store-uri sqlite:///{folder}/tracking.db"
+    files = f"--artifacts-destination {folder}/artifacts --default-artifact-root {opened.host}"
+    command = f"mlflow server --workers 1 {database} {files}{_ARTIFACTS}artifacts"
+    try:
+        with served(Workplace(folder), command) as opened.tracking:
+            try:
+                yield opened
+            finally:
+                opened.close()
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def _handler(space: Workspace) -> type[BaseHTTPRequestHandler]:
@@ -194,6 +198,8 @@ def _handler(space: Workspace) -> type[BaseHTTPRequestHandler]:
             allowed = {f"Bearer {token}" for token in (USER_TOKEN, CLUSTER_TOKEN)}
             if path == "/.well-known/databricks-config":
                 self._send(200, {"oidc_endpoint": f"{space.host}/oidc"})
+            elif path.startswith(_ARTIFACTS):  # as storage with a signed address: it asks no token
+                self._pass_on(self.path, body)
             elif self.headers.get("Authorization") not in allowed:
                 self._send(403, {"error_code": "PERMISSION_DENIED", "message": "token"})
             elif path.startswith(_UNITY_CATALOG):

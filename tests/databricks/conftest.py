@@ -1,0 +1,19 @@
+"""A workspace, and a checkout of the project that is submitted to it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.databricks.submitting import Checkout, check_out
+from tests.databricks.workspace import Workspace, workspace
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    with workspace(tmp_path_factory.mktemp("workspace")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def checkout(space: Workspace) -> Checkout:
+    return check_out(space.folder / "checkout", space)

@@ -1,0 +1,97 @@
+"""Submit the project to a workspace as a user does: `make databricks`, in a checkout of its own."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from steps.common.paths import PROJECT
+from tests.databricks.workspace import Job, Workspace
+from tests.project import Done, Workplace
+
+EXPERIMENT = "/Users/me@example.com/slmflow"
+CHANGED = "a line that is not committed"
+# What lies about in a checkout that was worked in; git ignores it.
+JUNK = (".venv/lib/torch.so", "mlflow.db", "mlruns/0/meta.yaml", "steps/__pycache__/a.pyc")
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A git checkout of the project in a folder, and the workspace it is submitted to."""
+
+    folder: Path
+    space: Workspace
+
+    def submit(self, target: str, *arguments: str) -> Job:
+        """Call a target of the Makefile and return the job that came of it, under way."""
+        done = self.make(target, "--experiment-name", EXPERIMENT, *arguments)
+        assert done.status == 0, done.errors
+        return self.space.jobs[-1]
+
+    def make(self, target: str, *arguments: str) -> Done:
+        """Call `make TARGET ARGS=...`."""
+        place = Workplace(self.space.folder, self.space.environ())
+        line = shlex.join(["make", target, f"ARGS={shlex.join(arguments)}"])
+        return place.shell(line, cwd=self.folder)
+
+    def git(self, *arguments: str) -> str:
+        """Call git in the checkout and return what it prints."""
+        who = ("-c", "user.name=test", "-c", "user.email=test@example.com")
+        return subprocess.run(
+            ["git", *who, *arguments], cwd=self.folder, check=True, capture_output=True, text=True
+        ).stdout
+
+
+def check_out(folder: Path, space: Workspace) -> Checkout:
+    """Return a checkout of the project as it is now, with a change and with junk in it."""
+    checkout = Checkout(folder, space)
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=PROJECT, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, names.split("\0")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(PROJECT / name, folder / name)
+    checkout.git("init", "--quiet")
+    checkout.git("add", "--all")
+    checkout.git("commit", "--quiet", "--message", "All of it")
+    with (folder / "README.md").open("a") as readme:
+        readme.write(CHANGED)
+    for name in JUNK:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(os.urandom(1_000_000))
+    os.utime(folder / ".venv")  # make has nothing to do for it
+    return checkout
+
+
+def uploaded(job: Job, space: Workspace) -> Path:
+    """Return the archive of the project that a job unpacks."""
+    archives = space.dbfs("mlflow-experiments").rglob("*.tar.gz")
+    return max(archives, key=lambda archive: archive.stat().st_mtime)
+
+
+def contents(archive: Path) -> dict[str, int]:
+    """Return the size in bytes of each file of an archive, by its path in the project."""
+    with tarfile.open(archive) as tar:
+        return {
+            member.name.removeprefix("mlflow-project/"): member.size
+            for member in tar.getmembers()
+            if member.isfile()
+        }
+
+
+def client(space: Workspace) -> MlflowClient:
+    """Return a client of what the workspace tracks, beside its own address."""
+    return MlflowClient(space.tracking)
+
+
+def run_of(job: Job, space: Workspace) -> Run:
+    """Return the run that the client made for a job."""
+    query = f"tags.`mlflow.databricks.shellJobRunID` = '{job.run_id}'"
+    experiment = client(space).get_experiment_by_name(EXPERIMENT)
+    [run] = client(space).search_runs([experiment.experiment_id], query)
+    return run

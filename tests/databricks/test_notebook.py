@@ -1,0 +1,100 @@
+"""Steps inside a Databricks runtime, which their environment names: called from a notebook."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow.entities import Run
+
+from steps.common import databricks
+from steps.common.paths import PROJECT
+from tests.databricks.submitting import EXPERIMENT, client
+from tests.databricks.workspace import Workspace
+
+# What a cell does: the runtime of a notebook says where it tracks, and which experiment is its own.
+CELL = """
+import sys
+import mlflow
+mlflow.set_tracking_uri("databricks")
+mlflow.set_experiment(sys.argv[2])
+with mlflow.start_run() as run:
+    mlflow.log_param("of", "the notebook")
+    step = mlflow.projects.run(sys.argv[1], "fetch", env_manager="local")
+    print(run.info.run_id, step.run_id, mlflow.get_run(run.info.run_id).info.status)
+"""
+
+
+def _call(space: Workspace, *command: str, **further: str) -> "subprocess.CompletedProcess[str]":
+    """Call a command on the driver, in a folder of its own that must stay empty."""
+    folder = space.driver / "notebook"
+    folder.mkdir(exist_ok=True)
+    done = subprocess.run(
+        [sys.executable, *command],
+        env=space.cluster_environ(PYTHONPATH=str(PROJECT), **further),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert list(folder.iterdir()) == []
+    assert list((space.driver / "root").iterdir()) == []
+    return done
+
+
+def _run(space: Workspace, run_id: str) -> Run:
+    return client(space).get_run(run_id)
+
+
+def test_the_notebooks_run_is_the_parent_and_goes_on(space: Workspace) -> None:
+    done = _call(space, "-c", CELL, str(PROJECT), EXPERIMENT)
+
+    assert done.returncode == 0, done.stderr
+    run_id, step_id, status = done.stdout.splitlines()[-1].split()
+    notebook, step = _run(space, run_id), _run(space, step_id)
+    assert status == "RUNNING"
+    assert notebook.data.params == {"of": "the notebook"}
+    assert step.data.tags["mlflow.parentRunId"] == run_id
+    assert step.info.experiment_id == notebook.info.experiment_id
+    assert step.info.status == "FINISHED"
+
+
+def test_a_step_takes_the_run_and_the_workspace_it_finds(space: Workspace) -> None:
+    """Nothing but the runtime says that this is to be tracked in the workspace."""
+    experiment = client(space).create_experiment("/Shared/own")
+    run = client(space).create_run(experiment)
+
+    done = _call(space, "-m", "steps.fetch", MLFLOW_RUN_ID=run.info.run_id)
+
+    assert done.returncode == 0, done.stderr
+    found = _run(space, run.info.run_id)
+    assert found.info.status == "FINISHED"
+    assert found.data.tags["slmflow.step"] == "fetch"
+    assert [r.info.run_id for r in client(space).search_runs([experiment])] == [run.info.run_id]
+    assert (space.driver / "tmp/slmflow/store/weights").is_dir()
+
+
+def test_uris_that_are_given_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", sys.dont_write_bytecode)
+    given = {databricks.RUNTIME: "15.4", "MLFLOW_TRACKING_URI": "databricks://other"}
+    given["SLMFLOW_HOME"] = "/Volumes/main/default/slmflow"
+    environ = dict(given)
+
+    databricks.settle_in(environ)
+
+    assert environ.items() >= given.items()
+
+
+def test_outside_of_a_runtime_nothing_is_changed() -> None:
+    environ = {"HOME": "/home/me"}
+
+    databricks.settle_in(environ)
+
+    assert environ == {"HOME": "/home/me"}
+
+
+@pytest.mark.parametrize(
+    ("path", "mounted"),
+    [("/Volumes/a/b/c", True), ("/dbfs/tmp", True), ("/Volumesque", False), ("/home", False)],
+)
+def test_volumes_are_known_by_their_path(path: str, mounted: bool) -> None:
+    assert databricks.is_mounted(Path(path)) is mounted

@@ -1,0 +1,161 @@
+"""The project submitted by the real client, and its jobs really run: an ordinary one, a Spark one.
+
+One step here; `test_workflow_as_a_job.py` has all of them.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.databricks.submitting import (
+    CHANGED,
+    EXPERIMENT,
+    Checkout,
+    client,
+    contents,
+    run_of,
+    uploaded,
+)
+from tests.databricks.workspace import CLUSTER_TOKEN, USER_TOKEN, Job, Workspace
+from tests.project import Workplace
+
+ROADS = {
+    "databricks": ("--env-manager", "local"),
+    "databricks-spark": ("-P", "env_manager=local"),
+}
+TEXT = "Be brief, please; and 'kind' > /dev/null"
+# What a project may be made of. A new folder of the project is added here, or is not uploaded.
+TOP = {
+    *(".ci", "LICENSE", "MLproject", "Makefile", "README.md", ".gitignore", "pyproject.toml"),
+    *("conda.yaml", "python_env.yaml", "requirements.txt", "constraints.txt"),
+    *("requirements-ray.txt", "requirements-submitit.txt"),
+    *("benchmarks", "bundled", "conf", "databricks", "deploy", "docs", "steps", "tests"),
+}
+SUFFIXES = {
+    *("", ".py", ".md", ".txt", ".toml", ".yaml", ".yml", ".json", ".jsonl", ".png", ".jinja"),
+    *(".csv", ".safetensors"),
+}
+
+
+@dataclass(frozen=True)
+class Road:
+    """A way to submit the project, and a job of the step `fetch` that was submitted so."""
+
+    target: str
+    job: Job
+    archive: Path
+
+    @property
+    def prefix(self) -> str:
+        """Where in the upload the project lies."""
+        return "slmflow/" if self.target == "databricks-spark" else ""
+
+
+@pytest.fixture(scope="module", params=ROADS)
+def road(request: pytest.FixtureRequest, checkout: Checkout, space: Workspace) -> Road:
+    target = request.param
+    arguments = ("-e", "fetch", *ROADS[target], "-P", f"evaluation.system={TEXT}")
+    job = checkout.submit(target, *arguments)
+    job.wait()
+    return Road(target, job, uploaded(job, space))
+
+
+def test_the_upload_is_small(road: Road) -> None:
+    assert 2e6 < road.archive.stat().st_size < 12e6
+
+
+def test_the_upload_is_what_git_tracks_and_nothing_else(road: Road, checkout: Checkout) -> None:
+    files = set(contents(road.archive))
+    tracked = {road.prefix + name for name in checkout.git("ls-files").splitlines()}
+
+    assert files - tracked == ({"MLproject", "job.py"} if road.prefix else set())
+    assert tracked <= files
+
+
+def test_what_git_tracks_belongs_into_an_upload(road: Road) -> None:
+    files = [Path(name.removeprefix(road.prefix)) for name in contents(road.archive)]
+
+    assert {file.parts[0] for file in files} - {"job.py"} <= TOP
+    assert {file.suffix for file in files if file.name != ".gitignore"} <= SUFFIXES
+    weights = [file for file in files if file.suffix == ".safetensors"]
+    assert weights == [Path("bundled/tiny_phi3/model.safetensors")]
+
+
+def test_what_is_changed_and_not_committed_is_uploaded(road: Road, space: Workspace) -> None:
+    readme = next((space.driver / "databricks/mlflow/projects").glob(f"*/{road.prefix}README.md"))
+
+    assert readme.read_text().endswith(CHANGED)
+
+
+def test_the_job_ends_well_and_so_does_its_run(road: Road, space: Workspace) -> None:
+    assert road.job.wait() == "SUCCESS", road.job.log.read_text()[-3000:]
+    run = run_of(road.job, space)
+
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["slmflow.step"] == "fetch"
+    assert run.data.params["model.name"] == "tiny_phi3"
+
+
+def test_a_value_arrives_as_it_was_typed(road: Road, space: Workspace) -> None:
+    path = client(space).download_artifacts(run_of(road.job, space).info.run_id, "config.yaml")
+
+    assert TEXT in Path(path).read_text()
+
+
+def test_no_token_is_in_the_request_or_on_the_run(road: Road, space: Workspace) -> None:
+    run = run_of(road.job, space)
+    told = json.dumps([road.job.request, run.data.params, run.data.tags]) + (
+        road.job.log.read_text()
+    )
+
+    assert not {token for token in (USER_TOKEN, CLUSTER_TOKEN) if token in told}
+
+
+def test_nothing_is_written_but_to_scratch_and_the_upload(road: Road, space: Workspace) -> None:
+    """The home folder stays empty; below the upload are its files, with no bytecode."""
+    driver = space.driver
+    unpacked = [
+        folder
+        for folder in (driver / "databricks/mlflow/projects").iterdir()
+        if (folder / "job.py").is_file() == bool(road.prefix)
+    ]
+
+    assert {path.name for path in driver.iterdir()} == {
+        "databricks",
+        "dbfs",
+        "root",
+        "tmp",
+        "tools",
+    }
+    assert list((driver / "root").iterdir()) == []
+    assert {path.name for path in (driver / "tmp/slmflow").iterdir()} <= {
+        *("cache", "matplotlib", "store"),
+    }
+    [folder] = unpacked
+    left = {str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file()}
+    assert left == set(contents(road.archive))
+
+
+def test_a_fault_fails_the_job_and_says_why(checkout: Checkout, space: Workspace) -> None:
+    """Here: the registry of a workspace is Unity Catalog, whose names have three parts."""
+    job = checkout.submit("databricks-spark", *ROADS["databricks-spark"])
+
+    assert job.wait() == "FAILED"
+    run = run_of(job, space)
+    assert run.info.status == "FAILED"
+    assert "the registry is Unity Catalog (databricks-uc)" in run.data.tags["slmflow.error"]
+    assert "error: registry.name='slmflow-tiny_phi3'" in " ".join(job.log.read_text().split())
+
+
+def test_a_spark_job_without_the_project_says_what_to_do(
+    checkout: Checkout, space: Workspace
+) -> None:
+    alone = f"mlflow run databricks -b databricks --experiment-name {EXPERIMENT} "
+    spec = "--backend-config databricks/spark_cluster.json"
+    done = Workplace(space.folder, space.environ()).shell(alone + spec, cwd=checkout.folder)
+
+    assert done.status == 0, done.errors
+    assert space.jobs[-1].wait() == "FAILED"
+    assert "make databricks-spark" in space.jobs[-1].log.read_text()
