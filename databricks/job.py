@@ -9,13 +9,15 @@ import shlex
 import sys
 from pathlib import Path
 
+import mlflow
+import uv
+
+run_id = os.environ["MLFLOW_RUN_ID"]
 project = Path.cwd() / "slmflow"
 if not project.is_dir():
+    mlflow.MlflowClient().set_terminated(run_id, "FAILED")
     sys.exit(f"error: {project} is not there: submit with `make databricks-spark`, which adds it")
 sys.path.insert(0, str(project))
-
-import mlflow  # noqa: E402
-import uv  # noqa: E402
 
 import steps  # noqa: E402, F401 (says where on a driver files go)
 
@@ -29,7 +31,7 @@ try:
         entry_point,
         env_manager=parameters.pop("env_manager"),
         parameters=parameters,
-        run_id=os.environ["MLFLOW_RUN_ID"],
+        run_id=run_id,
     )
 except mlflow.exceptions.ExecutionException as failure:
     sys.exit(f"error: {failure}")

@@ -69,9 +69,10 @@ def check_out(folder: Path, space: Workspace) -> Checkout:
 
 
 def uploaded(job: Job, space: Workspace) -> Path:
-    """Return the archive of the project that a job unpacks."""
-    archives = space.dbfs("mlflow-experiments").rglob("*.tar.gz")
-    return max(archives, key=lambda archive: archive.stat().st_mtime)
+    """Return the archive of the project that a job has unpacked."""
+    name = f"{job.driver.upload.name}.tar.gz"
+    [archive] = space.dbfs("mlflow-experiments").rglob(name)
+    return archive
 
 
 def contents(archive: Path) -> dict[str, int]:

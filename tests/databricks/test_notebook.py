@@ -10,7 +10,7 @@ from mlflow.entities import Run
 from steps.common import databricks
 from steps.common.paths import PROJECT
 from tests.databricks.submitting import EXPERIMENT, client
-from tests.databricks.workspace import Workspace
+from tests.databricks.workspace import Driver, Workspace
 
 # What a cell does: the runtime of a notebook says where it tracks, and which experiment is its own.
 CELL = """
@@ -21,23 +21,23 @@ mlflow.set_experiment(sys.argv[2])
 with mlflow.start_run() as run:
     mlflow.log_param("of", "the notebook")
     step = mlflow.projects.run(sys.argv[1], "fetch", env_manager="local")
-    print(run.info.run_id, step.run_id, mlflow.get_run(run.info.run_id).info.status)
+    print("runs", run.info.run_id, step.run_id, mlflow.get_run(run.info.run_id).info.status)
 """
 
 
-def _call(space: Workspace, *command: str, **further: str) -> "subprocess.CompletedProcess[str]":
-    """Call a command on the driver, in a folder of its own that must stay empty."""
-    folder = space.driver / "notebook"
-    folder.mkdir(exist_ok=True)
+def _call(driver: Driver, *command: str, **further: str) -> "subprocess.CompletedProcess[str]":
+    """Call a command on a driver, in a folder that must stay empty, as the home folder must."""
+    folder = driver.folder / "notebook"
+    folder.mkdir()
     done = subprocess.run(
         [sys.executable, *command],
-        env=space.cluster_environ(PYTHONPATH=str(PROJECT), **further),
+        env=driver.environ(PYTHONPATH=str(PROJECT), **further),
         cwd=folder,
         capture_output=True,
         text=True,
     )
     assert list(folder.iterdir()) == []
-    assert list((space.driver / "root").iterdir()) == []
+    assert list((driver.root / "home").iterdir()) == []
     return done
 
 
@@ -46,10 +46,12 @@ def _run(space: Workspace, run_id: str) -> Run:
 
 
 def test_the_notebooks_run_is_the_parent_and_goes_on(space: Workspace) -> None:
-    done = _call(space, "-c", CELL, str(PROJECT), EXPERIMENT)
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true"}  # the cell's own MLflow notes it in the home
+    done = _call(space.new_driver(), "-c", CELL, str(PROJECT), EXPERIMENT, **quiet)
 
     assert done.returncode == 0, done.stderr
-    run_id, step_id, status = done.stdout.splitlines()[-1].split()
+    [told] = [line for line in done.stdout.splitlines() if line.startswith("runs ")]
+    _, run_id, step_id, status = told.split()
     notebook, step = _run(space, run_id), _run(space, step_id)
     assert status == "RUNNING"
     assert notebook.data.params == {"of": "the notebook"}
@@ -63,14 +65,15 @@ def test_a_step_takes_the_run_and_the_workspace_it_finds(space: Workspace) -> No
     experiment = client(space).create_experiment("/Shared/own")
     run = client(space).create_run(experiment)
 
-    done = _call(space, "-m", "steps.fetch", MLFLOW_RUN_ID=run.info.run_id)
+    driver = space.new_driver()
+    done = _call(driver, "-m", "steps.fetch", MLFLOW_RUN_ID=run.info.run_id)
 
     assert done.returncode == 0, done.stderr
     found = _run(space, run.info.run_id)
     assert found.info.status == "FINISHED"
     assert found.data.tags["slmflow.step"] == "fetch"
     assert [r.info.run_id for r in client(space).search_runs([experiment])] == [run.info.run_id]
-    assert (space.driver / "tmp/slmflow/store/weights").is_dir()
+    assert (driver.root / "tmp/slmflow/store/weights").is_dir()
 
 
 def test_uris_that_are_given_stay(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,14 +83,14 @@ def test_what_git_tracks_belongs_into_an_upload(road: Road) -> None:
     assert weights == [Path("bundled/tiny_phi3/model.safetensors")]
 
 
-def test_what_is_changed_and_not_committed_is_uploaded(road: Road, space: Workspace) -> None:
-    readme = next((space.driver / "databricks/mlflow/projects").glob(f"*/{road.prefix}README.md"))
+def test_what_is_changed_and_not_committed_is_uploaded(road: Road) -> None:
+    readme = road.job.driver.upload / f"{road.prefix}README.md"
 
     assert readme.read_text().endswith(CHANGED)
 
 
 def test_the_job_ends_well_and_so_does_its_run(road: Road, space: Workspace) -> None:
-    assert road.job.wait() == "SUCCESS", road.job.log.read_text()[-3000:]
+    assert road.job.wait() == "SUCCESS", road.job.log[-3000:]
     run = run_of(road.job, space)
 
     assert run.info.status == "FINISHED"
@@ -106,36 +106,22 @@ def test_a_value_arrives_as_it_was_typed(road: Road, space: Workspace) -> None:
 
 def test_no_token_is_in_the_request_or_on_the_run(road: Road, space: Workspace) -> None:
     run = run_of(road.job, space)
-    told = json.dumps([road.job.request, run.data.params, run.data.tags]) + (
-        road.job.log.read_text()
-    )
+    told = json.dumps([road.job.request, run.data.params, run.data.tags, road.job.log])
 
     assert not {token for token in (USER_TOKEN, CLUSTER_TOKEN) if token in told}
 
 
-def test_nothing_is_written_but_to_scratch_and_the_upload(road: Road, space: Workspace) -> None:
+def test_nothing_is_written_but_to_scratch_and_the_upload(road: Road) -> None:
     """The home folder stays empty; below the upload are its files, with no bytecode."""
-    driver = space.driver
-    unpacked = [
-        folder
-        for folder in (driver / "databricks/mlflow/projects").iterdir()
-        if (folder / "job.py").is_file() == bool(road.prefix)
-    ]
+    driver = road.job.driver
+    unpacked = {str(f.relative_to(driver.upload)) for f in driver.upload.rglob("*") if f.is_file()}
 
-    assert {path.name for path in driver.iterdir()} == {
-        "databricks",
-        "dbfs",
-        "root",
-        "tmp",
-        "tools",
-    }
-    assert list((driver / "root").iterdir()) == []
-    assert {path.name for path in (driver / "tmp/slmflow").iterdir()} <= {
+    assert {path.name for path in driver.root.iterdir()} == {"databricks", "home", "tmp"}
+    assert list((driver.root / "home").iterdir()) == []
+    assert {path.name for path in (driver.root / "tmp/slmflow").iterdir()} <= {
         *("cache", "matplotlib", "store"),
     }
-    [folder] = unpacked
-    left = {str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file()}
-    assert left == set(contents(road.archive))
+    assert unpacked == set(contents(road.archive))
 
 
 def test_a_fault_fails_the_job_and_says_why(checkout: Checkout, space: Workspace) -> None:
@@ -146,7 +132,7 @@ def test_a_fault_fails_the_job_and_says_why(checkout: Checkout, space: Workspace
     run = run_of(job, space)
     assert run.info.status == "FAILED"
     assert "the registry is Unity Catalog (databricks-uc)" in run.data.tags["slmflow.error"]
-    assert "error: registry.name='slmflow-tiny_phi3'" in " ".join(job.log.read_text().split())
+    assert "error: registry.name='slmflow-tiny_phi3'" in " ".join(job.log.split())
 
 
 def test_a_spark_job_without_the_project_says_what_to_do(
@@ -158,4 +144,5 @@ def test_a_spark_job_without_the_project_says_what_to_do(
 
     assert done.status == 0, done.errors
     assert space.jobs[-1].wait() == "FAILED"
-    assert "make databricks-spark" in space.jobs[-1].log.read_text()
+    assert "make databricks-spark" in space.jobs[-1].log
+    assert run_of(space.jobs[-1], space).info.status == "FAILED"

@@ -2,17 +2,24 @@
 
 import json
 import re
+import shlex
+import subprocess
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from databricks.sdk.service.compute import ClusterSpec, Library
 from mlflow.projects import _project_spec
 
+from steps.common import config as configs
 from steps.common.paths import PROJECT
 from steps.common.pins import installed
 
 FOLDER = PROJECT / "databricks"
+TEXT = (PROJECT / "docs" / "databricks.md").read_text()
+COMMANDS = re.findall(r"^make .*", TEXT, re.MULTILINE)
 
 
 def _read(path: Path) -> Any:
@@ -49,3 +56,23 @@ def test_the_spark_job_has_the_entry_points_and_keys_of_the_project() -> None:
         assert entry["command"].startswith(f"python job.py {name} --env_manager {{env_manager}} ")
         passed = re.findall(r" --(\w+) \{(\w+)\}", entry["command"])
         assert dict(passed) == {key: key for key in entry["parameters"]}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_of_the_page_submit_what_can_run(command: str) -> None:
+    """Their targets exist, and what they hand to the project is in order."""
+    dry = subprocess.run(
+        ["bash", "-c", f"{command} --dry-run"], cwd=PROJECT, capture_output=True, text=True
+    )
+    submitted = shlex.split(dry.stdout.replace("\\\n", "").splitlines()[-1])
+
+    assert dry.returncode == 0
+    assert [*submitted[:2], *submitted[3:5]] == ["mlflow", "run", "-b", "databricks"]
+    assert "--experiment-name" in submitted
+    configs.load([value for key, value in pairwise(submitted) if key == "-P"])
+
+
+def test_the_page_names_what_there_is() -> None:
+    assert {line.split()[1] for line in COMMANDS} == {"databricks", "databricks-spark"}
+    for path in re.findall(r"`(databricks/[\w.]+)`", TEXT):
+        assert (PROJECT / path).is_file()

@@ -13,19 +13,37 @@ from tests.databricks.workspace import Workspace
 NAME = "main.default.slmflow_tiny_phi3"
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("target", ROADS)
-def test_the_whole_workflow(checkout: Checkout, space: Workspace, target: str) -> None:
-    few = ("-P", "evaluation.limit=12", "-P", f"registry.name={NAME}")
-    job = checkout.submit(target, *ROADS[target], *few)
+def _with_store(checkout: Checkout, spec: str, store: Path) -> None:
+    """Have the clusters of a spec share a store."""
+    file = checkout.folder / "databricks" / spec
+    told = json.loads(file.read_text())
+    told.get("new_cluster", told)["spark_env_vars"]["SLMFLOW_HOME"] = str(store)
+    file.write_text(json.dumps(told))
 
-    assert job.wait() == "SUCCESS", job.log.read_text()[-3000:]
-    run = run_of(job, space)
-    assert run.info.status == "FINISHED"
-    path = client(space).download_artifacts(run.info.run_id, "comparison.json")
-    table = json.loads(Path(path).read_text())
-    assert table["columns"] == list(COLUMNS)
-    assert [row[0] for row in table["data"]] == ["transformers", "genai"]
+
+@pytest.mark.long
+def test_the_whole_workflow_on_one_cluster_and_again_on_another(
+    checkout: Checkout, space: Workspace
+) -> None:
+    for spec in ("cluster.json", "spark_cluster.json"):
+        _with_store(checkout, spec, space.folder / "volume")
+    few = ("-P", "evaluation.limit=12", "-P", f"registry.name={NAME}")
+    runs = []
+    for target, local in ROADS.items():
+        job = checkout.submit(target, *local, *few)
+        assert job.wait() == "SUCCESS", job.log[-3000:]
+        assert list((job.driver.root / "home").iterdir()) == []
+        runs.append(run_of(job, space))
+
+    for run in runs:
+        assert run.info.status == "FINISHED"
+        path = client(space).download_artifacts(run.info.run_id, "comparison.json")
+        table = json.loads(Path(path).read_text())
+        assert table["columns"] == list(COLUMNS)
+        assert [row[0] for row in table["data"]] == ["transformers", "genai"]
     version = client(space).get_model_version_by_alias(NAME, "candidate")
-    assert (space.folder / "files/Models" / NAME.replace(".", "/") / version.version).is_dir()
-    assert list((space.driver / "root").iterdir()) == []
+    files = space.folder / "files" / "Models" / NAME.replace(".", "/") / version.version
+    assert (files / "MLmodel").is_file()
+    assert "slmflow.reused_from" not in runs[0].data.tags
+    reused = [part.split(":")[0] for part in runs[1].data.tags["slmflow.reused_from"].split(", ")]
+    assert reused[:4] == ["fetch", "convert", "log_transformers", "log_genai"]

@@ -1,8 +1,8 @@
 """A Databricks workspace on loopback: it takes a project's upload and runs what is submitted.
 
 What the real client asks of DBFS and of the jobs API is answered here. Tracking is a real
-`mlflow server` behind the same address. A job runs in a process of its own, in a folder that
-stands for the cluster's driver.
+`mlflow server` behind the same address. A job runs in a process of its own, and a folder of its own
+stands for the driver of its cluster.
 """
 
 import json
@@ -33,8 +33,9 @@ _UNITY_CATALOG = f"{_MLFLOW}unity-catalog/"
 _FILES = "/api/2.0/fs/files/"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/"
 
-# What the job finds at its place on a driver, and here below the driver's folder.
-_MOUNTS = re.compile(r"(?<![\w/])(?=/dbfs/|/databricks/mlflow/)")
+# What a job finds at the root of its driver, and here elsewhere.
+_DBFS = re.compile(r"(?<![\w/])(?=/dbfs/)")
+_MLFLOW_FOLDER = re.compile(r"(?<![\w/])(?=/databricks/mlflow/)")
 # Not every machine has it; the client's command copies one file with it, to a folder.
 _RSYNC = '#!/bin/sh\nwhile [ $# -gt 2 ]; do shift; done\ncp -n "$1" "$2"\n'
 
@@ -46,7 +47,12 @@ class Job:
     run_id: int
     request: dict[str, Any]
     process: "subprocess.Popen[bytes]"
-    log: Path
+    driver: "Driver"
+
+    @property
+    def log(self) -> str:
+        """What the job has printed so far."""
+        return (self.driver.folder / "log.txt").read_text()
 
     @property
     def state(self) -> dict[str, str]:
@@ -75,14 +81,9 @@ class Workspace:
     jobs: list[Job] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
 
-    @property
-    def driver(self) -> Path:
-        """The folder that stands for the root of the driver's file system."""
-        return self.folder / "driver"
-
     def dbfs(self, path: str) -> Path:
         """Return the file of a DBFS path."""
-        return self.driver / "dbfs" / path.lstrip("/")
+        return self.folder / "dbfs" / path.lstrip("/")
 
     def environ(self) -> dict[str, str]:
         """Return what a user of the workspace exports."""
@@ -94,24 +95,29 @@ class Workspace:
 
     def submit(self, request: dict[str, Any]) -> int:
         """Start what a request of the jobs API asks for."""
-        task = request.get("shell_command_task")
-        command = self._shell(task) if task else self._python(request["spark_python_task"])
         run_id = len(self.jobs) + 1
-        log = self.folder / f"job-{run_id}.log"
-        with log.open("wb") as output:
+        driver = self.new_driver()
+        task = request.get("shell_command_task")
+        command = self._shell(driver, task) if task else self._python(driver, request)
+        with (driver.folder / "log.txt").open("wb") as output:
             process = subprocess.Popen(
                 command,
-                env=self.cluster_environ(
+                env=driver.environ(
                     **request["new_cluster"]["spark_env_vars"],
                     **(task or {}).get("env_vars", {}),
                 ),
-                cwd=self.driver,
+                cwd=driver.root,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
             )
-        self.jobs.append(Job(run_id, request, process, log))
+        self.jobs.append(Job(run_id, request, process, driver))
         return run_id
+
+    def new_driver(self) -> "Driver":
+        """Return the driver of a new cluster."""
+        count = len(list(self.folder.glob("driver-*")))
+        return Driver(self.folder / f"driver-{count + 1}", self.host)
 
     def cancel(self, run_id: int) -> None:
         """End a job with all its processes."""
@@ -125,30 +131,53 @@ class Workspace:
         for job in self.jobs:
             self.cancel(job.run_id)
 
-    def mounted(self, text: str) -> str:
-        """Return a text with the driver's paths as they are here."""
-        return _MOUNTS.sub(str(self.driver), text)
+    def _shell(self, driver: "Driver", task: dict[str, Any]) -> list[str]:
+        return [self._mounted(driver, part) for part in task["command"]]
 
-    def _shell(self, task: dict[str, Any]) -> list[str]:
-        return [self.mounted(part) for part in task["command"]]
-
-    def _python(self, task: dict[str, Any]) -> list[str]:
-        file = self.dbfs(task["python_file"].removeprefix("dbfs:"))
-        file.write_text(self.mounted(file.read_text()))
+    def _python(self, driver: "Driver", request: dict[str, Any]) -> list[str]:
+        task = request["spark_python_task"]
+        code = self.dbfs(task["python_file"].removeprefix("dbfs:")).read_text()
+        file = driver.folder / "task.py"
+        file.write_text(self._mounted(driver, code))
         return [sys.executable, str(file), *task["parameters"]]
 
-    def cluster_environ(self, **further: str) -> dict[str, str]:
-        """Return the environment on a driver, with what a cluster's spec and a task add to it."""
-        tools = self.driver / "tools"
-        for folder in (tools, self.driver / "tmp", self.driver / "root"):
-            folder.mkdir(exist_ok=True)
-        (tools / "rsync").write_text(_RSYNC)
-        (tools / "rsync").chmod(0o755)
+    def _mounted(self, driver: "Driver", text: str) -> str:
+        """Return a text with the paths of a driver as they are here."""
+        return _MLFLOW_FOLDER.sub(str(driver.root), _DBFS.sub(str(self.folder), text))
+
+
+@dataclass(frozen=True)
+class Driver:
+    """The driver of a cluster: `root` stands for the root of its file system."""
+
+    folder: Path
+    host: str
+
+    def __post_init__(self) -> None:
+        for folder in ("root/tmp", "root/home", "tools"):
+            (self.folder / folder).mkdir(parents=True)
+        rsync = self.folder / "tools" / "rsync"
+        rsync.write_text(_RSYNC)
+        rsync.chmod(0o755)
+
+    @property
+    def root(self) -> Path:
+        """Everything that is written on this driver lies below it."""
+        return self.folder / "root"
+
+    @property
+    def upload(self) -> Path:
+        """The unpacked upload of the job."""
+        [folder] = (self.root / "databricks/mlflow/projects").iterdir()
+        return folder
+
+    def environ(self, **further: str) -> dict[str, str]:
+        """Return the environment there, with what a cluster's spec and a task add to it."""
         ours = Path(sys.executable).parent
         return {
-            "PATH": os.pathsep.join([str(ours), str(tools), os.environ["PATH"]]),
-            "HOME": str(self.driver / "root"),
-            "TMPDIR": str(self.driver / "tmp"),
+            "PATH": os.pathsep.join([str(ours), str(self.folder / "tools"), os.environ["PATH"]]),
+            "HOME": str(self.root / "home"),
+            "TMPDIR": str(self.root / "tmp"),
             "DATABRICKS_RUNTIME_VERSION": RUNTIME,
             "DATABRICKS_HOST": self.host,
             "DATABRICKS_TOKEN": CLUSTER_TOKEN,
@@ -161,7 +190,6 @@ class Workspace:
 def workspace(folder: Path) -> Iterator[Workspace]:
     """Open a workspace in a folder; its jobs and servers end with the block."""
     opened = Workspace(folder)
-    opened.driver.mkdir(parents=True)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(opened))
     opened.host = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
