@@ -167,3 +167,24 @@ def test_without_git_there_is_nothing_to_tag(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(provenance, "PROJECT", Path("/"))
 
     assert provenance.git_state() is None
+
+
+def test_only_a_step_nests_a_step() -> None:
+    """A notebook's run may be the parent too, and tells nothing of what comes of the step."""
+    nested = []
+    work = _noting(lambda under_way: nested.append(under_way.nested))
+    for name in ("notebook", "step"):
+        with mlflow.start_run(run_name=name):
+            if name == "step":
+                mlflow.set_tag(runs.STEP, "main")
+            step.run("fetch", work, [], new_run={"nested": True})
+
+    assert nested == [False, True]
+
+
+def _noting(note: Callable[[step.Step], None]) -> Callable[[step.Step], Result | None]:
+    def work(under_way: step.Step) -> Result | None:
+        note(under_way)
+        return None
+
+    return work

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from steps.common.paths import PROJECT
+from steps.common.pins import installed
 from tests.databricks.submitting import (
     CHANGED,
     EXPERIMENT,
@@ -30,7 +32,7 @@ TEXT = "Be brief, please; and 'kind' > /dev/null"
 TOP = {
     *(".ci", "LICENSE", "MLproject", "Makefile", "README.md", ".gitignore", "pyproject.toml"),
     *("conda.yaml", "python_env.yaml", "requirements.txt", "constraints.txt"),
-    *("requirements-ray.txt", "requirements-submitit.txt"),
+    *("requirements-ray.txt", "requirements-submitit.txt", "databricks.yml"),
     *("benchmarks", "bundled", "conf", "databricks", "deploy", "docs", "steps", "tests"),
 }
 SUFFIXES = {
@@ -81,6 +83,27 @@ def test_what_git_tracks_belongs_into_an_upload(road: Road) -> None:
     assert {file.suffix for file in files if file.name != ".gitignore"} <= SUFFIXES
     weights = [file for file in files if file.suffix == ".safetensors"]
     assert weights == [Path("bundled/tiny_phi3/model.safetensors")]
+
+
+def test_the_request_is_the_spec_and_the_task(road: Road) -> None:
+    request = dict(road.job.request)
+    spec = json.loads((PROJECT / "databricks" / "spark_cluster.json").read_text())
+    packages = [library["pypi"]["package"] for library in request.pop("libraries")]
+
+    assert request.pop("run_name").startswith("MLflow Run for ")
+    if road.target == "databricks":
+        assert request.pop("new_cluster") == spec
+        task = request.pop("shell_command_task")
+        assert set(task) == {"command", "env_vars"}
+        assert set(task["env_vars"]) == {"MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID"}
+        assert task["env_vars"]["MLFLOW_TRACKING_URI"] == "databricks"
+    else:  # on this road the client adds keys of its own to the cluster's
+        assert spec.items() <= request.pop("new_cluster").items()
+        task = request.pop("spark_python_task")
+        assert task["python_file"].startswith("dbfs:/mlflow-experiments/")
+        assert task["parameters"][:3] == ["fetch", "--env_manager", "local"]
+    assert request == {}
+    assert sorted(packages) == installed("mlflow", "uv")
 
 
 def test_what_is_changed_and_not_committed_is_uploaded(road: Road) -> None:
