@@ -50,7 +50,12 @@ def test_no_lock_file_of_uv_replaces_them() -> None:
 def test_entry_points_take_the_groups_of_conf() -> None:
     project: dict[str, Any] = yaml.safe_load((PROJECT / "MLproject").read_text())
     groups = {folder.name for folder in (PROJECT / "conf").iterdir() if folder.is_dir()} - {"sweep"}
-    further = {"serve": {"model_uri", "port"}, "evaluate": {"model_uri"}, "sweep": {"sweep"}}
+    further = {
+        "serve": {"model_uri", "port"},
+        "evaluate": {"model_uri"},
+        "sweep": {"sweep"},
+        "batch": {"model_uri", "input", "output"},
+    }
     for name, entry in project["entry_points"].items():
         if name == "test":
             continue

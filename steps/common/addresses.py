@@ -4,6 +4,15 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
 from steps.common.errors import BadArguments
+from steps.common.schema.registry import Registry
+
+REGISTERED = "registered"
+"""In place of an address: what `register` registered last."""
+
+
+def resolved(address: str, registry: Registry) -> str:
+    """Return an address, in place of `registered` that of the version with the alias."""
+    return f"models:/{registry.name}@{registry.alias}" if address == REGISTERED else address
 
 
 def read(key: str, address: str) -> Model:

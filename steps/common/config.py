@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from steps.common import overrides as command_line
 from steps.common.errors import BadArguments
 from steps.common.paths import CONF
+from steps.common.schema.batch import Batch, Spark
 from steps.common.schema.evaluation import EvaluationData
 from steps.common.schema.generation import Generation, LogGenai
 from steps.common.schema.model import Model
@@ -46,6 +47,9 @@ TEXTS = frozenset(
         "sweep.objective",
         "sweep.front",
         "sweep.constraints",
+        "batch.input",
+        "batch.output",
+        "spark.master",
     }
 )
 
@@ -66,11 +70,13 @@ class Config:
     log_genai: LogGenai = field(default_factory=LogGenai)
     serve: Serve = field(default_factory=Serve)
     sweep: Sweep = field(default_factory=Sweep)
+    batch: Batch = field(default_factory=Batch)
+    spark: Spark = field(default_factory=Spark)
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with these values, one sentence each."""
         checked = (self.model, self.target, self.generation, self.evaluation, self.registry)
-        for section in (*checked, self.serve, self.sweep):
+        for section in (*checked, self.serve, self.sweep, self.batch, self.spark):
             yield from section.problems()
         if self.exporter.name is ExporterName.builder and self.target.quantization is not None:
             yield from self.target.quantization.builder_problems()

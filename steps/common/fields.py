@@ -2,12 +2,18 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
-from steps.common.schema.evaluation import Columns
 from steps.common.tables import shown
 
 _ROLES = ("system", "user", "assistant")
+
+
+class Asked(Protocol):
+    """Names of the columns that hold what is asked."""
+
+    question: str
+    messages: str
 
 
 def decoded(fields: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -15,7 +21,7 @@ def decoded(fields: dict[str, Any], *names: str) -> dict[str, Any]:
     return fields | {name: _from_json(fields[name]) for name in names if name in fields}
 
 
-def question_problems(fields: dict[str, Any], columns: Columns) -> Iterator[str]:
+def question_problems(fields: dict[str, Any], columns: Asked) -> Iterator[str]:
     """Yield what is wrong with the question, or the messages that end with one."""
     question, messages = columns.question in fields, columns.messages in fields
     if question and messages:

@@ -102,7 +102,7 @@ def key_of(kind: type[Result], config: Config) -> str:
     what it consumes and the versions of the packages that shape it.
     """
     parts = {
-        "source": _source_digest(kind.step),
+        "source": source_digest(kind.step),
         "config": {
             name: _counted(name, value)
             for name, value in leaves(config).items()
@@ -131,7 +131,8 @@ def _digest(path: Path) -> str:
 
 
 @functools.cache
-def _source_digest(step: str) -> str:
+def source_digest(step: str) -> str:
+    """Return a sha256 over the source of a step's package."""
     folder = PROJECT / "steps" / step
     sources = sorted(file for kind in ("*.py", "*.jinja") for file in folder.rglob(kind))
     texts = "".join(f"{file.relative_to(folder)} {store.sha256(file)}\n" for file in sources)

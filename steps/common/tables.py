@@ -6,8 +6,9 @@ CSV is RFC 4180 with a header; a blank cell is one that is not given, as is null
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +20,41 @@ csv.field_size_limit(2**31 - 1)  # a cell may hold a long conversation; the defa
 
 @dataclass(frozen=True)
 class Record:
-    """A row: where it begins ("line 3", "row 3"), what it holds, or why it could not be read."""
+    """A row: where it begins ("line 3", "row 3"), what it holds, or why it could not be read.
+
+    written: what it holds with what is null or blank too, as the file has it.
+    """
 
     place: str
     fields: dict[str, Any]
     problem: str | None = None
+    written: dict[str, Any] = field(default_factory=dict)
+
+
+Lacks = Callable[[Sequence[str]], str | None]
+"""What is wrong with the names of a table's columns, or None."""
 
 
 def read(file: Path, columns: Columns) -> Iterator[Record]:
-    """Yield the rows of a file, by its suffix; what is null in a row is left out of it.
+    """Yield the rows of a file of evaluation data, of a Parquet file these columns only.
 
-    Raises UserError where the file cannot be read at all.
+    Raises UserError as `records` does.
+    """
+    return records(file, partial(_lacks, columns=columns), columns.names)
+
+
+def records(file: Path, lacks: Lacks, wanted: Sequence[str] | None = None) -> Iterator[Record]:
+    """Yield the rows of a file, by its suffix; what is null in a row is left out of its fields.
+
+    lacks: asked of the names of a CSV or Parquet file's columns; wanted: those of a Parquet file's
+    that are read, where it has them, None for all. Raises UserError where the file cannot be read
+    at all.
     """
     match file.suffix.lower():
         case ".parquet":
-            yield from _parquet(file, columns)
+            yield from _parquet(file, lacks, wanted)
         case ".csv":
-            yield from _csv(_text(file), columns)
+            yield from _csv(_text(file), lacks)
         case _:
             yield from _jsonl(_text(file))
 
@@ -60,10 +79,15 @@ def _object(place: str, line: str) -> Record:
         return Record(place, {}, f"not JSON ({error})")
     if not isinstance(fields, dict):
         return Record(place, {}, f"not a JSON object but {shown(fields)}")
-    return Record(place, {name: value for name, value in fields.items() if value is not None})
+    return _record(place, fields)
 
 
-def _csv(text: str, columns: Columns) -> Iterator[Record]:
+def _record(place: str, written: dict[str, Any]) -> Record:
+    given = {name: value for name, value in written.items() if value is not None}
+    return Record(place, given, written=written)
+
+
+def _csv(text: str, lacks: Lacks) -> Iterator[Record]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     header: list[str] = []
     begins = 1  # a row spans lines where a quoted cell does
@@ -74,7 +98,7 @@ def _csv(text: str, columns: Columns) -> Iterator[Record]:
                 continue
             if header:
                 yield _cells(place, header, cells)
-            elif problem := _lacks(cells, columns):
+            elif problem := lacks(cells):
                 yield Record(place, {}, problem)
                 return
             else:
@@ -86,27 +110,25 @@ def _csv(text: str, columns: Columns) -> Iterator[Record]:
 def _cells(place: str, header: Sequence[str], cells: Sequence[str]) -> Record:
     if len(cells) != len(header):
         return Record(place, {}, f"{len(cells)} cells, but the header has {len(header)}")
-    given = zip(header, cells, strict=True)
-    return Record(place, {name: cell for name, cell in given if cell.strip()})
+    written = dict(zip(header, cells, strict=True))
+    given = {name: cell for name, cell in written.items() if cell.strip()}
+    return Record(place, given, written=written)
 
 
-def _parquet(file: Path, columns: Columns) -> Iterator[Record]:
+def _parquet(file: Path, lacks: Lacks, wanted: Sequence[str] | None) -> Iterator[Record]:
     import pyarrow  # here, because what only wants the other formats need not wait for it
     from pyarrow import parquet
 
     try:
         with parquet.ParquetFile(file) as opened:
             names = opened.schema_arrow.names
-            if problem := _lacks(names, columns):
+            if problem := lacks(names):
                 yield Record("columns", {}, problem)
                 return
-            wanted = [name for name in columns.names if name in names]
-            rows = (
-                row for batch in opened.iter_batches(columns=wanted) for row in batch.to_pylist()
-            )
+            read = names if wanted is None else [name for name in wanted if name in names]
+            rows = (row for batch in opened.iter_batches(columns=read) for row in batch.to_pylist())
             for number, row in enumerate(rows, start=1):
-                given = {name: value for name, value in row.items() if value is not None}
-                yield Record(f"row {number}", given)
+                yield _record(f"row {number}", row)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read as Parquet: {error}") from error
 

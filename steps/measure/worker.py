@@ -20,11 +20,11 @@ from typing import Any
 import mlflow
 from mlflow.pyfunc import PyFuncModel
 
+from steps.common.asking import Reply, ask, inputs, interface
 from steps.common.child import take_stdout
 from steps.common.errors import UserError
 from steps.common.memory import peak_rss_bytes
 from steps.common.rows import Row
-from steps.measure.asking import Reply, ask, inputs, interface
 from steps.measure.likelihood import of_row, scorer
 from steps.measure.measurement import Answer
 

@@ -7,8 +7,7 @@ python -m steps.serve serve.model_uri=models:/slmflow-tiny_phi3@candidate serve.
 import asyncio
 import os
 
-from steps.common import console
-from steps.common.config import Config
+from steps.common import addresses, console
 from steps.common.step import Step, run_step
 from steps.log_genai.runtime.tracing import Tracer
 from steps.serve import server
@@ -26,7 +25,7 @@ def serve(step: Step) -> None:
 async def _serve(step: Step) -> None:
     settings = step.config.serve
     listening = server.listen(settings.host, settings.port)
-    model_uri = _model_uri(step.config)
+    model_uri = addresses.resolved(settings.model_uri, step.config.registry)
     with console.working(f"loading {model_uri}"):
         model = await ModelProcess.start(model_uri)
     experiment_id = step.run.info.experiment_id
@@ -37,12 +36,6 @@ async def _serve(step: Step) -> None:
     finally:
         await model.stop()
         tracer.close()
-
-
-def _model_uri(config: Config) -> str:
-    registry = config.registry
-    registered = f"models:/{registry.name}@{registry.alias}"
-    return registered if config.serve.model_uri == "registered" else config.serve.model_uri
 
 
 if __name__ == "__main__":

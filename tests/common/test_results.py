@@ -84,7 +84,7 @@ def test_a_key_changes_with_a_file_of_the_steps_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(results, "PROJECT", tmp_path)
-    digest = results._source_digest.__wrapped__  # without its cache
+    digest = results.source_digest.__wrapped__  # without its cache
     file = tmp_path / "steps" / "bake" / name
     file.parent.mkdir(parents=True)
     file.write_text("one")

@@ -10,9 +10,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from steps.common.asking import ask
 from steps.common.paths import PROJECT
 from steps.common.rows import Row
-from steps.measure.asking import ask
 from steps.measure.likelihood import scorer
 from tests.measure.test_turns import asked
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from mlflow.models import Model
 from mlflow.pyfunc import PyFuncModel
 
 from steps.common.errors import UserError
@@ -31,16 +32,29 @@ class Interface:
     most_tokens: str | None
     read: Callable[[Any], Reply]
 
+    def reply(self, said: Any) -> Reply:
+        """Return what a model said to one conversation. Raises UserError where it is none."""
+        try:
+            return self.read(said)
+        except (AttributeError, IndexError, KeyError, StopIteration, TypeError) as error:
+            raise UserError(
+                f"its answer to {self.conversation} is not as its interface has it: {said!r:.200}"
+            ) from error
+
 
 def inputs(model: PyFuncModel) -> list[str]:
     """Return the names of what a model's signature takes, none where it has no signature."""
-    schema = model.metadata.get_input_schema()
-    return list(schema.input_names()) if schema and schema.has_input_names() else []
+    return _taken(model.metadata)
 
 
 def interface(model: PyFuncModel) -> Interface:
     """Return how a model is asked. Raises UserError where it is no chat model."""
-    taken = inputs(model)
+    return interface_of(model.metadata)
+
+
+def interface_of(metadata: Model) -> Interface:
+    """Return how a model is asked that is not loaded, as `interface` does."""
+    taken = _taken(metadata)
     for each in (_CHAT, _RESPONSES):
         if each.conversation in taken:
             return each
@@ -66,13 +80,12 @@ def ask(model: PyFuncModel, messages: Sequence[Message], **options: Any) -> Repl
     request = pd.DataFrame([{asked.conversation: given, **options}])
     replied: Any = model.predict(request)
     # MLflow's transformers flavor and ours answer row by row; its ChatModel and agents the one.
-    reply = replied[0] if isinstance(replied, list) else replied
-    try:
-        return asked.read(reply)
-    except (AttributeError, IndexError, KeyError, StopIteration, TypeError) as error:
-        raise UserError(
-            f"its answer to {asked.conversation} is not as its interface has it: {reply!r:.200}"
-        ) from error
+    return asked.reply(replied[0] if isinstance(replied, list) else replied)
+
+
+def _taken(metadata: Model) -> list[str]:
+    schema = metadata.get_input_schema()
+    return list(schema.input_names()) if schema and schema.has_input_names() else []
 
 
 def _only(messages: Sequence[Message]) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 import mlflow
 import pytest
 
+from steps.common.asking import Reply, ask
 from steps.common.errors import UserError
-from steps.measure.asking import Reply, ask
 from tests.measure.logged import CHAT, HERE
 
 pytestmark = pytest.mark.usefixtures("tracking")

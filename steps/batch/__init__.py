@@ -1,0 +1,1 @@
+"""Answer a file of rows with a logged model: entry point `batch`."""

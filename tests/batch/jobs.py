@@ -1,0 +1,52 @@
+"""Run the step in this process, and read what it leaves."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.entities import Run
+
+from steps.batch.__main__ import batch
+from steps.common.step import run
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder for files, and the experiment that has the runs."""
+
+    folder: Path
+    experiment: str
+
+    def batch(self, model_uri: str, file: str, output: str, *overrides: str) -> int:
+        """Answer a file of the folder; return the exit status."""
+        arguments = [
+            f"batch.model_uri={model_uri}",
+            f"batch.input={self.folder / file}",
+            f"batch.output={self.folder / output}",
+            *overrides,
+        ]
+        return run("batch", batch, arguments, new_run={"experiment_id": self.experiment})
+
+    def newest(self) -> Run:
+        """Return the last run of a batch."""
+        query = "tags.`slmflow.step` = 'batch'"
+        found: Sequence[Run] = mlflow.search_runs(
+            [self.experiment], query, output_format="list", order_by=["start_time DESC"]
+        )
+        return found[0]
+
+    def names(self) -> set[str]:
+        """Return what lies in the folder but the store."""
+        return {file.name for file in self.folder.iterdir()} - {"home"}
+
+    def write(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
+        """Write a JSONL file."""
+        text = "".join(f"{json.dumps(row)}\n" for row in rows)
+        (self.folder / name).write_text(text)
+
+    def read(self, name: str) -> list[dict[str, Any]]:
+        """Read a JSONL file."""
+        return [json.loads(line) for line in (self.folder / name).read_text().splitlines()]
