@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import importlib.util
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -33,6 +34,9 @@ from steps.common.schema.batch import Spark
 
 _TAG = "slmflow-batch"
 _REPLY = "reply"
+
+# The last line of a traceback.
+_RAISED = re.compile(r"[\w.]*(Error|Exception|Interrupt|Exit)\b(: |$)")
 
 # Where the session's own room cannot be asked for, as on Databricks' shared and serverless compute.
 _ROOM = 16
@@ -208,6 +212,7 @@ def _requirements(model: Path) -> list[str]:
 
 def _reason(error: Exception) -> str:
     """Return of an error of Spark's what its Python worker raised, else its first line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    raised = [line for line in lines if line.startswith(("mlflow.", "Exception:", "Error:"))]
-    return (raised or lines or [type(error).__name__])[0].rstrip(".")[:500]
+    said = str(error).partition("JVM stacktrace:")[0]
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    raised = [line for line in lines if _RAISED.match(line)]
+    return (raised[-1:] or lines or [type(error).__name__])[0].rstrip(".")[:500]

@@ -1,9 +1,9 @@
-from tests.flavors import chat, experiment, onnx, pipeline, prompted, reference, weights
 from pathlib import Path
 
 import pytest
 
 from tests.batch.jobs import Place
+from tests.flavors import chat, experiment, onnx, pipeline, prompted, reference, weights
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from mlflow.entities import Run
 
 from steps.batch.__main__ import batch
 from steps.common.step import run
+from tests.measure.logged import PROMPT
 
 
 @dataclass(frozen=True)
@@ -50,3 +51,21 @@ class Place:
     def read(self, name: str) -> list[dict[str, Any]]:
         """Read a JSONL file."""
         return [json.loads(line) for line in (self.folder / name).read_text().splitlines()]
+
+
+def listening(folder: Path) -> str:
+    """Save `listening_model.py`, which notes what it does in a folder; return its address."""
+    model = folder / "model"
+    mlflow.pyfunc.save_model(
+        model,
+        python_model=str(Path(__file__).with_name("listening_model.py")),
+        signature=PROMPT,
+        pip_requirements=["mlflow"],
+        model_config={"folder": str(folder)},
+    )
+    return str(model)
+
+
+def lines(file: Path) -> list[str]:
+    """Return the lines of a file, none where there is none."""
+    return file.read_text().splitlines() if file.exists() else []

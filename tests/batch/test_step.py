@@ -1,9 +1,7 @@
 """A file answered in this process, by the bundled model in each of its flavors."""
 
-from collections.abc import Callable
 from typing import Any
 
-import mlflow
 import pytest
 
 from tests.batch.jobs import Place
