@@ -45,12 +45,21 @@ class Place:
 
     def write(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
         """Write a JSONL file."""
-        text = "".join(f"{json.dumps(row)}\n" for row in rows)
-        (self.folder / name).write_text(text)
+        write_rows(self.folder / name, rows)
 
     def read(self, name: str) -> list[dict[str, Any]]:
         """Read a JSONL file."""
-        return [json.loads(line) for line in (self.folder / name).read_text().splitlines()]
+        return read_rows(self.folder / name)
+
+
+def write_rows(file: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write a JSONL file."""
+    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+
+def read_rows(file: Path) -> list[dict[str, Any]]:
+    """Read a JSONL file."""
+    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def listening(folder: Path) -> str:
