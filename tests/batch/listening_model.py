@@ -1,6 +1,6 @@
 """A model under `prompt: string -> string` that says the prompt back, and notes what it does.
 
-Its config names the folder that it notes in: who loaded it, and each prompt as often as it is asked.
+Its config names the folder that it notes in: who loaded it, and each prompt when it is asked.
 A prompt that begins with `crash` makes it fail. Where WAITED is set, one that begins with `wait`
 tells that it is asked and keeps it there.
 """
