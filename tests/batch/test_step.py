@@ -84,11 +84,9 @@ def test_a_conversation_is_an_error_to_a_prompt_model(place: Place) -> None:
 
 def test_a_model_that_answers_one_row_at_a_time(place: Place) -> None:
     """MLflow's own ChatModel takes a frame as one request."""
-    mlflow.pyfunc.save_model(
-        place.folder / "model",
-        python_model=str(HERE / "mlflow_chat_model.py"),
-        pip_requirements=["mlflow"],
-    )
+    code = str(HERE / "mlflow_chat_model.py")
+    model = place.folder / "model"
+    mlflow.pyfunc.save_model(model, python_model=code, pip_requirements=["mlflow"])
     place.write("in.jsonl", ROWS)
 
     assert place.batch(str(model), "in.jsonl", "out.jsonl") == 0

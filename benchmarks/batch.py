@@ -1,0 +1,129 @@
+"""Measure a batch on Spark beside one in this process, on the same cores.
+
+python -m benchmarks.batch --output docs/batch
+python -m benchmarks.batch --shape tiny --rows 40 --rounds 1 --output trial
+
+Writes SHAPE.md and SHAPE.json (every raw value) to the output folder. Nothing else should compute
+meanwhile. Needs requirements-spark.txt. The model is the bundled one, or random weights, logged by
+`python -m steps.log_genai` with a tracking database kept in the work folder; Spark has a worker for
+each core. Starting Spark and loading the models is in no figure.
+"""
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import mlflow
+from mlflow.models import Model
+
+from benchmarks import logged, worded
+from benchmarks.batch_report import Report
+from benchmarks.command import add_work, parser, run, use_store
+from benchmarks.shapes import SHAPES
+from benchmarks.turns import alternate
+from steps.batch import answers, in_process, parts, spark
+from steps.batch.answers import Answered, Ask, Partition
+from steps.batch.source import Question
+from steps.common import asking, machine
+from steps.common.asking import Interface
+from steps.common.errors import BadArguments
+from steps.common.paths import PROJECT
+from steps.common.schema.batch import Batch, Spark
+from steps.log_genai.result import GenaiModel
+
+BUNDLED = "tiny_phi3"
+TARGET = "cpu_int4"
+
+_QUESTIONS = PROJECT / "bundled" / "capitals" / "evaluation.jsonl"
+
+
+def measure(shape: str, rows: int, rounds: int) -> Report:
+    """Log the model if that is not done yet, and measure. Raises UserError where that fails."""
+    overrides = [f"target={TARGET}"]
+    if shape != BUNDLED:
+        overrides += ["model=local", f"model.path={worded.weights(shape)}", f"model.name={shape}"]
+    logged.make_sure(overrides)
+    model_uri = logged.finished(GenaiModel, overrides)[0].model_uri
+    partitions = list(_partitions(rows))
+    interface = asking.interface_of(Model.load(model_uri))
+    settings = Spark(f"local[{os.cpu_count()}]")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(mlflow.artifacts.download_artifacts(model_uri, dst_path=scratch))
+        with spark.asking(settings, folder) as workers, in_process.asking(folder) as here:
+            timed = alternate(
+                f"{rows} rows",
+                lambda _: _timed(partitions, interface, workers),
+                lambda _: _timed(partitions, interface, here),
+                rounds,
+            )
+    on_spark, in_this = timed
+    return Report(
+        shape=shape,
+        target=TARGET,
+        master=str(settings.master),
+        rows=rows,
+        partition_rows=Batch().partition_rows,
+        machine=machine.description(),
+        spark_s=tuple(seconds for seconds, _ in on_spark),
+        in_process_s=tuple(seconds for seconds, _ in in_this),
+        equal_rows=tuple(
+            sum(one == other for one, other in zip(theirs, ours, strict=True))
+            for (_, theirs), (_, ours) in zip(on_spark, in_this, strict=True)
+        ),
+    )
+
+
+def _partitions(rows: int) -> Iterator[Partition]:
+    """Yield the bundled questions, over and over."""
+    texts = [json.loads(line)["question"] for line in _QUESTIONS.read_text().splitlines()]
+    asked = (
+        Question([{"role": "user", "content": texts[number % len(texts)]}])
+        for number in range(rows)
+    )
+    for number, chunk in enumerate(parts.chunks(asked, Batch().partition_rows)):
+        yield Partition(number, chunk)
+
+
+def _timed(
+    partitions: Sequence[Partition], interface: Interface, ask: Ask
+) -> tuple[float, list[Answered]]:
+    """Return the seconds that all rows take, and their answers in order."""
+    begun = time.perf_counter()
+    found = dict(answers.answer(partitions, interface, ask))
+    seconds = time.perf_counter() - begun
+    return seconds, [each for number in sorted(found) for each in found[number]]
+
+
+def write(report: Report, folder: Path) -> None:
+    """Write table and raw values."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{report.shape}.md").write_text(report.markdown(f"{datetime.now(UTC):%Y-%m-%d}"))
+    (folder / f"{report.shape}.json").write_text(report.json() + "\n")
+
+
+def main() -> None:
+    """Measure what the command line says."""
+    arguments = parser(__doc__)
+    arguments.add_argument("--shape", choices=(BUNDLED, *SHAPES), default=BUNDLED)
+    arguments.add_argument("--rows", type=int, default=2000, help="%(default)s")
+    arguments.add_argument("--rounds", type=int, default=6, help="of timing (%(default)s)")
+    arguments.add_argument("--output", type=Path, required=True, help="folder for the results")
+    add_work(arguments)
+    given = arguments.parse_args()
+    if given.rows < 1 or given.rounds < 1:
+        raise BadArguments("--rows and --rounds must be at least 1")
+    output = given.output.absolute()
+    use_store(given.work)
+    if missing := spark.problem(Spark("local")):
+        raise BadArguments(missing)
+    with logged.tracking_in(given.work.absolute() / "batch"):
+        report = measure(given.shape, given.rows, given.rounds)
+    write(report, output)
+
+
+if __name__ == "__main__":
+    run(main)
