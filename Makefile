@@ -9,7 +9,7 @@ TOOLS := uv run --quiet --no-project --python 3.11 --with-requirements requireme
 
 UPLOAD := .venv/upload
 
-.PHONY: run test test-long lint format lock benchmarks databricks databricks-spark export
+.PHONY: run test test-long test-spark lint format lock benchmarks databricks databricks-spark export
 
 run: .venv
 	mlflow run . --env-manager uv $(ARGS)
@@ -36,6 +36,10 @@ export: .venv
 # Before a change to benchmarks/ or steps/sweep lands: each from end to end, some minutes.
 test-long: .venv
 	$(TOOLS) pytest -m long
+
+# Before a change to steps/batch/ lands: its tests with PySpark, which needs Java 17.
+test-spark: .venv
+	$(subst requirements.txt,requirements-spark.txt,$(TOOLS)) pytest -n 0 tests/batch
 
 lint: .venv
 	$(TOOLS) sh -c "ruff format --check . && ruff check . && mypy"

@@ -9,6 +9,7 @@ meanwhile. Needs requirements-spark.txt. The model is the bundled one, or random
 each core. Starting Spark and loading the models is in no figure.
 """
 
+import itertools
 import json
 import os
 import tempfile
@@ -80,10 +81,8 @@ def measure(shape: str, rows: int, rounds: int) -> Report:
 def _partitions(rows: int) -> Iterator[Partition]:
     """Yield the bundled questions, over and over."""
     texts = [json.loads(line)["question"] for line in _QUESTIONS.read_text().splitlines()]
-    asked = (
-        Question([{"role": "user", "content": texts[number % len(texts)]}])
-        for number in range(rows)
-    )
+    over = itertools.islice(itertools.cycle(texts), rows)
+    asked = (Question([{"role": "user", "content": text}]) for text in over)
     for number, chunk in enumerate(parts.chunks(asked, Batch().partition_rows)):
         yield Partition(number, chunk)
 

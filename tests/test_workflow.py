@@ -219,10 +219,27 @@ def test_readme_serves_openai_clients(place: Workplace) -> None:
     assert "Tokyo" in (completion.choices[0].message.content or "")
 
 
+def test_readme_answers_a_file(place: Workplace) -> None:
+    """The command as it stands but for the output, asked of the registered model."""
+    [batch] = [command for command in COMMANDS if " -e batch " in command]
+    output = place.folder / "answers.jsonl"
+    command = batch.replace("mlflow run .", f"mlflow run {PROJECT}")
+
+    done = place.shell(command.replace("output=/tmp/answers.jsonl", f"output={output}"))
+
+    assert done.status == 0, done.errors
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert len(rows) == 195
+    assert sum(row["said"] == row["answer"] for row in rows) >= 175
+    assert {row["error"] for row in rows} == {None}
+
+
 RUN = [
     command
     for command in COMMANDS
-    if command.startswith(("mlflow run", "python")) and " -e serve " not in command
+    if command.startswith(("mlflow run", "python"))
+    and " -e serve " not in command
+    and " -e batch " not in command
 ]
 
 

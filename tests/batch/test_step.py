@@ -51,7 +51,8 @@ def test_the_run_tells_what_was_done(place: Place, chat: GenaiModel) -> None:
     [dataset] = run.inputs.dataset_inputs
     assert dataset.dataset.name == "in"
     assert '"num_rows": 6' in dataset.dataset.profile
-    assert [each.model_id for each in run.inputs.model_inputs] == [chat.model_id]
+    models = mlflow.MlflowClient().get_run(run.info.run_id).inputs.model_inputs
+    assert [each.model_id for each in models] == [chat.model_id]
     told = mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/batch.json")
     assert told["failed"] == {"no question and no messages": 1}
 
