@@ -28,6 +28,7 @@ def batch(step: Step) -> None:
     report.log_given(given, step.run.info.run_id)
     kept = Parts(given.output, given.key, given.source.rows, given.partition_rows)
     with store.lock(f"batch-{given.key}"):
+        output.refuse_existing(given.output)  # by one that was waited for
         begun = time.monotonic()
         missing = kept.begin()
         if missing:
