@@ -11,6 +11,9 @@ import pytest
 from pyarrow import parquet
 
 from steps.batch import spark
+from steps.batch.__main__ import batch
+from steps.common.schema.batch import Spark
+from steps.common.step import run
 from tests.batch.jobs import Place, lines, listening
 
 ADDED = ["answer", "prompt_tokens", "completion_tokens", "error"]
@@ -155,6 +158,19 @@ def test_all_that_is_wrong_is_told_at_once(
     assert (place.folder / "out.csv").read_text() == "mine"
 
 
+def test_files_that_are_not_given_are_asked_for(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new_run = {"experiment_id": place.experiment}
+
+    assert run("batch", batch, ["batch.input=null"], new_run=new_run) == 2
+
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "batch.input is missing" in shown
+    assert "batch.output is missing" in shown
+    assert shown.count("error:") == 1
+
+
 def test_types_that_parquet_cannot_join_are_refused(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -178,8 +194,6 @@ def test_bytes_have_no_place_in_a_text_file(
 
 
 def test_a_databricks_runtime_is_spark(monkeypatch: pytest.MonkeyPatch) -> None:
-    from steps.common.schema.batch import Spark
-
     monkeypatch.delenv("DATABRICKS_RUNTIME_VERSION", raising=False)
     assert not spark.wanted(Spark())
     assert spark.wanted(Spark("local[2]"))

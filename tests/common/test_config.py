@@ -220,7 +220,10 @@ def test_a_model_is_named_after_its_id_or_folder(tmp_path: Path) -> None:
     [
         (["target=cpu_int3"], "Did you mean cpu_int[48]?.*cpu_fp32, cpu_int4, cpu_int8, cuda_fp16"),
         (["generation.temprature=1"], "Did you mean generation.temperature?"),
-        (["modle=tiny_phi3"], "Did you mean model?.*one of evaluation, exporter, generation, log"),
+        (
+            ["modle=tiny_phi3"],
+            "Did you mean model?.*one of batch, evaluation, exporter, generation, log",
+        ),
         (["generation.temperature=warm"], "generation.temperature: Value 'warm'"),
         (["generation.temperature=3"], "generation.temperature=3.0: must be between 0 and 2"),
         (["generation.top_p=0"], "generation.top_p=0.0: must be above 0"),
