@@ -54,6 +54,7 @@ benchmarks: .venv
 	$(TOOLS) python -m benchmarks.speed --shape phi3_mini_8_layers --rounds 6 --output docs/speed
 	$(TOOLS) python -m benchmarks.quantization --output docs
 	$(TOOLS) python -m benchmarks.serving --output docs/serving
+	$(TOOLS) python -m benchmarks.sweep --output docs/sweeps
 
 # Without the folder of wheels: the pins must hold on every machine.
 lock: .venv

@@ -5,6 +5,7 @@ into the dataclasses of `schema` (so an unknown key or a wrong type cannot pass)
 types cannot say. All problems are gathered into one message.
 """
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
@@ -15,7 +16,7 @@ from typing import Any, cast, get_args, get_origin, get_type_hints
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from steps.common import overrides as command_line
@@ -123,7 +124,7 @@ def _refuse_below_null(overrides: Sequence[str]) -> None:
     """Raise BadArguments where a key is set of what the chosen files leave out."""
     given = [override.split("=", 1) for override in overrides]
     choices = [f"{key}={choice}" for key, choice in given if key in groups()]
-    chosen = compose("config", choices, return_hydra_config=True)
+    chosen = _composed(tuple(choices))
     problems = []
     for key, value in given:
         section = key if value.startswith("{") else key.rpartition(".")[0]
@@ -136,6 +137,12 @@ def _refuse_below_null(overrides: Sequence[str]) -> None:
             )
     if problems:
         raise BadArguments("\n".join(problems))
+
+
+@functools.cache
+def _composed(choices: tuple[str, ...]) -> DictConfig:
+    """Return what the chosen files make, and Hydra's own config; `initialize_config_dir` holds."""
+    return compose("config", list(choices), return_hydra_config=True)
 
 
 def groups() -> dict[str, list[str]]:

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
@@ -43,6 +43,12 @@ def read(overrides: Sequence[str]) -> list[Point]:
     Overrides with one value stay as they are written; of an interval both ends count. Raises
     HydraException for what is no override.
     """
+    return list(_read(tuple(overrides)))
+
+
+# The points keep their configs, which take a third of a second each.
+@cache
+def _read(overrides: tuple[str, ...]) -> tuple[Point, ...]:
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     choices = [list(_choices(o, text)) for o, text in zip(parsed, overrides, strict=True)]
     swept = [override.is_sweep_override() for override in parsed]
@@ -52,7 +58,7 @@ def read(overrides: Sequence[str]) -> list[Point]:
             c.split("=", 1) for c, is_swept in zip(chosen, swept, strict=True) if is_swept
         )
         points[chosen] = Point(several, chosen)
-    return list(points.values())
+    return tuple(points.values())
 
 
 def at(overrides: Sequence[str], values: Mapping[str, str]) -> Point:
