@@ -1,4 +1,4 @@
-"""The sweep benchmark, on few questions: `mlflow run` of the workflow and of 12 points, for real."""
+"""The sweep benchmark, on few questions: the workflow and a sweep of 12 points, run for real."""
 
 import json
 import subprocess
