@@ -11,13 +11,15 @@ from typing import Any, TypeVar
 
 import mlflow
 import pytest
-from filelock import FileLock
 
 from steps.common import config as configs
+from steps.common import store
 from steps.common.config import Config
-from steps.common.paths import PROJECT
-from steps.common.schema.target import ExporterName
+from steps.common.results import key_of
 from steps.convert.conversion import convert_model
+from steps.convert.result import OnnxModel
+from steps.fetch.__main__ import bring
+from steps.fetch.result import Weights
 from steps.log_genai.__main__ import log_genai
 from steps.log_genai.result import GenaiModel
 from steps.log_transformers.__main__ import log_transformers
@@ -75,18 +77,38 @@ class Reference:
 
 @dataclass(frozen=True)
 class AStep:
-    """The two things a step asks its surroundings for; all it needs lies in one folder."""
+    """The two things a step asks its surroundings for; what it needs lies in these folders."""
 
     config: Config
-    folder: Path
+    weights: Path
+    onnx: Path | None = None
 
     def ensure(self, kind: Callable[..., R]) -> R:
-        return kind(path=str(self.folder))
+        return kind(path=str(self.weights if kind is Weights else self.onnx))
+
+
+FP32 = ("target=cpu_fp32", "generation.max_new_tokens=48")
 
 
 @pytest.fixture(scope="session")
-def weights() -> Path:
-    return PROJECT / "bundled" / "tiny_phi3"
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store that all workers share."""
+    shared = tmp_path_factory.getbasetemp()
+    return (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / "flavors"
+
+
+def _in_store(home: Path, kind: str, key: str, build: Callable[[Path], None]) -> Path:
+    """An entry that the first worker to want it makes for all."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLMFLOW_HOME", str(home))
+        return store.get_or_build(kind, key, build)
+
+
+@pytest.fixture(scope="session")
+def weights(home: Path) -> Path:
+    config = configs.load(FP32)
+    key = key_of(Weights, config)
+    return _in_store(home, "weights", key, lambda folder: bring(config.model, folder))
 
 
 @pytest.fixture(scope="session")
@@ -98,20 +120,13 @@ def reference(weights: Path) -> Reference:
 
 
 @pytest.fixture(scope="session")
-def onnx(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that the first worker to want it makes for all."""
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    folder = shared / "onnx"
-    with FileLock(shared / "onnx.lock"):
-        if not folder.exists():
-            making = tmp_path_factory.mktemp("making") / "onnx"
-            making.mkdir()
-            target = configs.load(["target=cpu_fp32"]).target
-            convert_model(weights, making, target, ExporterName.optimum)
-            making.rename(folder)
-    return folder
+def onnx(home: Path, weights: Path) -> Path:
+    config = configs.load(FP32)
+
+    def convert(folder: Path) -> None:
+        convert_model(weights, folder, config.target, config.exporter.name)
+
+    return _in_store(home, "onnx", key_of(OnnxModel, config), convert)
 
 
 @pytest.fixture(scope="session")
@@ -124,25 +139,25 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     mlflow.set_tracking_uri(before)
 
 
-def _log(onnx: Path, experiment: str, *overrides: str) -> GenaiModel:
-    config = configs.load(["generation.max_new_tokens=48", *overrides])
+def _log(weights: Path, onnx: Path, experiment: str, *overrides: str) -> GenaiModel:
+    config = configs.load([*FP32, *overrides])
     with mlflow.start_run(experiment_id=experiment):
-        return log_genai(AStep(config, onnx))
+        return log_genai(AStep(config, weights, onnx))
 
 
 @pytest.fixture(scope="session")
-def chat(onnx: Path, experiment: str) -> GenaiModel:
-    return _log(onnx, experiment)
+def chat(weights: Path, onnx: Path, experiment: str) -> GenaiModel:
+    return _log(weights, onnx, experiment)
 
 
 @pytest.fixture(scope="session")
-def prompted(onnx: Path, experiment: str) -> GenaiModel:
-    return _log(onnx, experiment, "log_genai.interface=prompt")
+def prompted(weights: Path, onnx: Path, experiment: str) -> GenaiModel:
+    return _log(weights, onnx, experiment, "log_genai.interface=prompt")
 
 
 @pytest.fixture(scope="session")
 def pipeline(weights: Path, experiment: str) -> TransformersModel:
     """The transformers flavor of the same weights, with the same options."""
-    config = configs.load(["generation.max_new_tokens=48"])
+    config = configs.load(FP32)
     with mlflow.start_run(experiment_id=experiment):
         return log_transformers(AStep(config, weights))

@@ -55,6 +55,7 @@ def test_entry_points_take_the_groups_of_conf() -> None:
         "evaluate": {"model_uri"},
         "sweep": {"sweep"},
         "batch": {"model_uri", "input", "output"},
+        "verify": {"model_uri"},
     }
     for name, entry in project["entry_points"].items():
         if name == "test":

@@ -23,8 +23,13 @@ def read(key: str, address: str) -> Model:
     try:
         return Model.load(address)
     except (MlflowException, OSError) as error:
-        raise BadArguments(
-            f"{key}={address!r}: no model can be read there ({str(error).splitlines()[0]}); give "
-            "the address of a logged one, such as models:/NAME/VERSION, models:/NAME@ALIAS or "
-            "models:/m-..."
-        ) from error
+        raise unreadable(key, address, error) from error
+
+
+def unreadable(key: str, address: str, error: Exception) -> BadArguments:
+    """Return what to raise where no model can be read at the address that an option holds."""
+    reason = str(error).partition("\n")[0]
+    return BadArguments(
+        f"{key}={address!r}: no model can be read there ({reason}); give the address of a logged "
+        "one, such as models:/NAME/VERSION, models:/NAME@ALIAS or models:/m-..."
+    )

@@ -30,6 +30,7 @@ from steps.common.schema.registry import Registry
 from steps.common.schema.serving import Serve
 from steps.common.schema.sweep import Sweep
 from steps.common.schema.target import Exporter, ExporterName, Target
+from steps.common.schema.verification import Verify
 
 # Paths, relative to the project: what they point to can change under the same name.
 PATHS = frozenset({"model.path", "evaluation.data", "evaluation.examples"})
@@ -70,6 +71,7 @@ class Config:
     registry: Registry = field(default_factory=Registry)
     log_genai: LogGenai = field(default_factory=LogGenai)
     serve: Serve = field(default_factory=Serve)
+    verify: Verify = field(default_factory=Verify)
     sweep: Sweep = field(default_factory=Sweep)
     batch: Batch = field(default_factory=Batch)
     spark: Spark = field(default_factory=Spark)
@@ -77,7 +79,7 @@ class Config:
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with these values, one sentence each."""
         checked = (self.model, self.target, self.generation, self.evaluation, self.registry)
-        for section in (*checked, self.serve, self.sweep, self.batch, self.spark):
+        for section in (*checked, self.serve, self.verify, self.sweep, self.batch, self.spark):
             yield from section.problems()
         if self.exporter.name is ExporterName.builder and self.target.quantization is not None:
             yield from self.target.quantization.builder_problems()

@@ -17,3 +17,16 @@ def git_state() -> tuple[str, bool] | None:
         return repository.head.commit.hexsha, repository.is_dirty(untracked_files=True)
     except (git.GitError, ValueError):
         return None
+
+
+def content_at(commit: str, path: str) -> bytes | None:
+    """Return what a file of the project held at a commit, None where that is not known here."""
+    try:
+        import git  # as above
+    except ImportError:
+        return None
+    try:
+        content: bytes = git.Repo(PROJECT).commit(commit).tree[path].data_stream.read()
+    except (git.GitError, ValueError, KeyError):
+        return None
+    return content

@@ -11,7 +11,7 @@ import mlflow
 from steps.common import console, store
 from steps.common.schema.model import Model, Source
 from steps.common.step import Step, run_step
-from steps.fetch import files, folder, hub
+from steps.fetch import files, folder, hub, licence
 from steps.fetch.result import Weights
 
 
@@ -31,8 +31,11 @@ def bring(model: Model, building: Path) -> None:
     """Fill a folder with the model's files. Raises UserError where they are not to be had."""
     match model:
         case Model(source=Source.hub, id=str(model_id), revision=str(revision)):
-            name = f"model.id={model_id!r}"
-            hub.download(model_id, revision, building)
+            repository = hub.repository(model_id, revision)
+            name = repository.name
+            for caution in licence.cautions(model, repository):
+                console.warn(caution)
+            hub.download(repository, building)
         case _:
             name = f"model.path={model.path!r}"
             folder.copy(model.folder, building, name)

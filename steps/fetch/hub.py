@@ -7,11 +7,15 @@ from steps.common.hub import Repository
 from steps.fetch import files
 
 
-def download(model_id: str, revision: str, target: Path) -> None:
+def repository(model_id: str, revision: str) -> Repository:
+    """Return a model at a commit."""
+    instead = "take a model that is here (model=tiny_phi3)"
+    return Repository("model", model_id, revision, key="model", instead=instead)
+
+
+def download(model: Repository, target: Path) -> None:
     """Fill `target` with the files of a model at a commit, as `steps.common.hub` does it.
 
     Raises UserError, with nothing in `target`.
     """
-    instead = "take a model that is here (model=tiny_phi3)"
-    model = Repository("model", model_id, revision, key="model", instead=instead)
     hub.download(model, lambda names: files.choose(names, model.name), target)

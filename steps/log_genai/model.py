@@ -6,6 +6,8 @@ slmflow have logged, and each runs what it was logged with.
 
 import hashlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -33,4 +35,16 @@ def _load(package: Path) -> str:
     return name
 
 
-mlflow.models.set_model(import_module(f"{_load(_PACKAGE)}.pyfunc").GenaiPyfunc())
+@contextmanager
+def _nothing_compiled_kept() -> Iterator[None]:
+    """Leave the folder as it was logged: a model may be loaded where the server keeps it."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
+
+
+with _nothing_compiled_kept():
+    _PYFUNC = import_module(f"{_load(_PACKAGE)}.pyfunc")
+mlflow.models.set_model(_PYFUNC.GenaiPyfunc())

@@ -7,13 +7,18 @@ from mlflow.models import ModelSignature
 from mlflow.types.llm import CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA
 from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
 
+from steps.common import model_logging
 from steps.common.console import quiet
+from steps.common.model_provenance import Provenance
 from steps.common.pins import installed
 from steps.common.schema.generation import Generation, Interface
 from steps.log_genai.result import GenaiModel
 
 _CODE = Path(__file__).with_name("model.py")
 _RUNTIME = Path(__file__).with_name("runtime")
+ARTIFACTS = "artifacts"
+"""Where MLflow puts what it is given as `artifacts`, in the model."""
+
 _QUESTION = "What is the capital of France?"
 
 # MLflow drops whatever a signature does not have, and only warns. These are beyond `llm/v1/chat`:
@@ -51,7 +56,12 @@ _METADATA = {Interface.chat: {"task": "llm/v1/chat"}, Interface.prompt: None}
 
 
 def log(
-    folder: Path, model_name: str, interface: Interface, generation: Generation, runtime: str
+    folder: Path,
+    provenance: Provenance,
+    model_name: str,
+    interface: Interface,
+    generation: Generation,
+    runtime: str,
 ) -> GenaiModel:
     """Log the model in `folder` to the active run and return where it is.
 
@@ -59,8 +69,11 @@ def log(
     say; `runtime` is the package that runs the model where it is served.
     """
     with quiet():  # of no use: there is no licence at the hub, no pip to pin
-        info = mlflow.pyfunc.log_model(
+        info = model_logging.log(
+            mlflow.pyfunc,
+            provenance,
             name=GenaiModel.flavor,
+            flavor_name="pyfunc.ModelFromCode",
             python_model=str(_CODE),
             code_paths=[str(_RUNTIME)],
             artifacts={"model": str(folder)},

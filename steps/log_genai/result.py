@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from steps.common.results import LoggedModel
 from steps.convert.result import OnnxModel
+from steps.fetch.result import Weights
 
 
 @dataclass(frozen=True)
@@ -13,6 +14,6 @@ class GenaiModel(LoggedModel):
 
     flavor: ClassVar = "genai"
     step: ClassVar = "log_genai"
-    reads: ClassVar = ("generation", "log_genai", "model.name", "target")
-    consumes: ClassVar = (OnnxModel,)
+    reads: ClassVar = ("generation", "log_genai", "model.licence", "model.name", "target")
+    consumes: ClassVar = (OnnxModel, Weights)
     packages: ClassVar = ("mlflow", "onnxruntime-genai")

@@ -6,13 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import mlflow
 
+from steps.common import model_logging
 from steps.common.console import quiet
+from steps.common.model_provenance import Provenance
 from steps.common.pins import installed
 from steps.common.schema.generation import Generation
 from steps.log_transformers.result import TransformersModel
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCard
+
+CHECKPOINT = "model"
+"""Where MLflow puts a checkpoint in the model."""
 
 # What loads and runs the pipeline.
 _IMPORTED = ("mlflow", "numpy", "pandas", "torch", "transformers")
@@ -22,14 +27,16 @@ _EXAMPLE = {
 }
 
 
-def log(folder: Path, generation: Generation) -> TransformersModel:
+def log(folder: Path, provenance: Provenance, generation: Generation) -> TransformersModel:
     """Log the model in `folder`, a hub snapshot's layout, to the active run; say where it is.
 
     The folder is copied as it is, never loaded. `generation` holds for requests that do not say.
     """
     _keep_off_the_hub()
     with quiet():  # of no use: there is no licence at the hub, no pip to pin
-        info = mlflow.transformers.log_model(
+        info = model_logging.log(
+            mlflow.transformers,
+            provenance,
             name=TransformersModel.flavor,
             transformers_model=str(folder.absolute()),
             task="llm/v1/chat",

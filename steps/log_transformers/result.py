@@ -13,6 +13,6 @@ class TransformersModel(LoggedModel):
 
     flavor: ClassVar = "transformers"
     step: ClassVar = "log_transformers"
-    reads: ClassVar = ("generation",)
+    reads: ClassVar = ("generation", "model.licence")
     consumes: ClassVar = (Weights,)
     packages: ClassVar = ("mlflow", "torch", "transformers")

@@ -1,1 +1,1 @@
-from tests.flavors import chat, experiment, onnx, pipeline, reference, weights
+from tests.flavors import chat, experiment, home, onnx, pipeline, reference, weights

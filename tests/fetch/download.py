@@ -14,7 +14,9 @@ if __name__ == "__main__":
     model_id, revision = sys.argv[1:]
     try:
         store.get_or_build(
-            "weights", "key", lambda folder: hub.download(model_id, revision, folder)
+            "weights",
+            "key",
+            lambda folder: hub.download(hub.repository(model_id, revision), folder),
         )
     except UserError as fault:
         console.error(str(fault))

@@ -87,11 +87,11 @@ def test_the_model_is_code_with_an_example_and_exact_pins(chat: GenaiModel, onnx
     assert mlflow.get_logged_model(chat.model_id).name == "genai"
 
 
-def test_loading_copies_no_weights(chat: GenaiModel, pyfunc: PyFuncModel) -> None:
+def test_loading_copies_no_weights(chat: GenaiModel, pyfunc: PyFuncModel, onnx: Path) -> None:
     """The files that the runtime maps are those of the tracking server's own folder."""
     opened = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines()}
     weights = [path for path in opened if path.endswith("model.onnx.data")]
-    assert str(folder_of(chat) / "artifacts" / "onnx" / "model.onnx.data") in weights
+    assert str(folder_of(chat) / "artifacts" / onnx.name / "model.onnx.data") in weights
 
 
 def test_each_version_of_the_code_runs_as_it_was_logged(

@@ -14,21 +14,12 @@ from mlflow.types.llm import CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA
 from steps.common import config as configs
 from steps.common.paths import PROJECT
 from steps.common.schema.generation import Generation
-from steps.fetch.result import Weights
 from steps.log_transformers.__main__ import log_transformers
 from steps.log_transformers.pipeline import pipeline_options
+from tests.flavors import AStep
 
 WEIGHTS = PROJECT / "bundled" / "tiny_phi3"
 QUESTION = {"messages": [{"role": "user", "content": "What is the capital of France?"}]}
-
-
-class AStep:
-    """The two things a step asks its surroundings for."""
-
-    config = configs.load(["generation.max_new_tokens=40"])
-
-    def ensure(self, kind: type[Weights]) -> Weights:
-        return kind(path=str(WEIGHTS))
 
 
 @pytest.fixture
@@ -69,9 +60,11 @@ def expected_ids(limit: int) -> tuple[list[int], list[int], str]:
     return prompt, ids, tokenizer.decode(ids, skip_special_tokens=True).lstrip()
 
 
-def test_it_is_logged_and_answers_without_asking_anyone(tracking: str, lookups: list[Any]) -> None:
+def test_it_is_logged_and_answers_without_asking_anyone(
+    tracking: str, weights: Path, lookups: list[Any]
+) -> None:
     with mlflow.start_run():
-        logged = log_transformers(AStep())
+        logged = log_transformers(AStep(configs.load(["generation.max_new_tokens=40"]), weights))
     model = mlflow.pyfunc.load_model(logged.model_uri)
     for limit in (40, 3):
         prompt, ids, text = expected_ids(limit)

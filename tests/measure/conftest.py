@@ -1,1 +1,1 @@
-from tests.flavors import chat, experiment, onnx, pipeline, prompted, reference, weights
+from tests.flavors import chat, experiment, home, onnx, pipeline, prompted, reference, weights

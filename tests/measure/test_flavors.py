@@ -42,7 +42,7 @@ def test_with_a_seed_runs_repeat(weights: Path, onnx: Path, experiment: str) -> 
     config = configs.load(hot)
     questions = rows.read(config)[:3]
     with mlflow.start_run(experiment_id=experiment):
-        models = [log_transformers(AStep(config, weights)), log_genai(AStep(config, onnx))]
+        models = [log_transformers(AStep(config, weights)), log_genai(AStep(config, weights, onnx))]
     for model in models:
         first, again, other = (_said(model.model_uri, questions, seed) for seed in (7, 7, 8))
         assert first == again != other

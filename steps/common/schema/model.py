@@ -11,6 +11,7 @@ from omegaconf import MISSING
 from steps.common.paths import PROJECT
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_LICENCE = re.compile(r"[A-Za-z0-9][\w.+-]{0,63}", re.ASCII)
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
@@ -24,13 +25,19 @@ class Source(Enum):
 
 @dataclass
 class Model:
-    """A hub model (`id`, `revision`) or a folder (`path`, relative to the project)."""
+    """A hub model (`id`, `revision`) or a folder (`path`, relative to the project).
+
+    licence: an SPDX id, or the name that the hub has for another; null is unknown. gated: whether
+    its makers ask for consent before the hub hands it out.
+    """
 
     name: str = MISSING
     source: Source = MISSING
     id: str | None = None
     revision: str | None = None
     path: str | None = None
+    licence: str | None = None
+    gated: bool = False
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with these values, one sentence each."""
@@ -40,6 +47,11 @@ class Model:
             yield f"model.path is missing: a {self.source.value} model is a folder"
         elif not self.folder.is_dir():
             yield f"model.path={self.path!r}: there is no folder {self.folder}"
+        if self.licence is not None and not _LICENCE.fullmatch(self.licence):
+            yield (
+                f"model.licence={self.licence!r}: give an SPDX id such as Apache-2.0, "
+                "or the name that the hub has for it, such as llama3.2"
+            )
 
     @property
     def folder(self) -> Path:

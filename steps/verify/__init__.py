@@ -1,0 +1,1 @@
+"""Check a logged model against what was recorded of it."""

@@ -1,0 +1,53 @@
+"""Check a logged model against what it carries of where it comes from, offline; sign it if asked.
+
+mlflow run . -e verify --env-manager uv -P model_uri=models:/slmflow-tiny_phi3@candidate
+python -m steps.verify verify.model_uri=models:/slmflow-tiny_phi3@candidate
+"""
+
+import mlflow
+
+from steps.common import addresses, console
+from steps.common.errors import UserError
+from steps.common.paths import PROJECT
+from steps.common.step import Step, run_step
+from steps.verify import checks, model_folder, signatures
+from steps.verify.carried import Carried
+from steps.verify.findings import Finding, State
+
+
+def verify(step: Step) -> None:
+    """Check the model's files, origins and signature, tell what was found, sign what holds.
+
+    Raises UserError, with every file that differs, where anything does.
+    """
+    settings = step.config.verify
+    address = addresses.resolved(settings.model_uri, step.config.registry)
+    with model_folder.local("verify.model_uri", address) as folder:
+        with console.working(f"checking {address}"):
+            carried = Carried.read(folder, address)
+            found = checks.of(carried, address)
+        if settings.sign_with and not any(f.state is State.differs for f in found):
+            key, run_id = PROJECT / settings.sign_with, step.run.info.run_id
+            signature = signatures.sign(folder, key, carried.model_id, run_id)
+            console.say(f"signed: the signature is {signature}")
+        if settings.public_key:
+            given = PROJECT / settings.signature if settings.signature else None
+            found.append(
+                signatures.check(folder, PROJECT / settings.public_key, given, carried.model_id)
+            )
+    _tell(found, address)
+
+
+def _tell(found: list[Finding], address: str) -> None:
+    mlflow.log_dict({"checks": [finding.to_json() for finding in found]}, "verification.json")
+    for finding in found:
+        console.say(f"{finding.check:<10} {finding.state.value:<12} {finding.told}")
+    if differing := [finding for finding in found if finding.state is State.differs]:
+        told = "\n".join(f"{finding.check}: {finding.told}" for finding in differing)
+        raise UserError(
+            f"{address} is not what was logged. Do not use it, and log it anew:\n{told}"
+        )
+
+
+if __name__ == "__main__":
+    run_step("verify", verify)

@@ -1,0 +1,89 @@
+"""Signatures of a model's folder in the format of OpenSSF Model Signing, by a pair of keys.
+
+A model is not touched by its signature, which is an artifact of the run of `verify` that signed;
+a tag of the logged model names it. Other programs of OpenSSF Model Signing can check it as well.
+"""
+
+import tempfile
+from pathlib import Path
+
+import mlflow
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.models_artifact_repo import REGISTERED_MODEL_META_FILE_NAME
+from model_signing import hashing, signing, verifying
+
+from steps.common.errors import BadArguments
+from steps.verify.findings import Finding, State
+
+SIGNATURE = "slmflow.signature"
+"""The tag of a logged model that has the address of its newest signature."""
+
+_FILE = "model.sig"
+
+
+def sign(folder: Path, private_key: Path, model_id: str, run_id: str) -> str:
+    """Sign a model and return the address of the signature, an artifact of the active run.
+
+    Raises BadArguments where the key is none to sign with.
+    """
+    hashed = hashing.Config().set_ignored_paths(
+        paths=[REGISTERED_MODEL_META_FILE_NAME], ignore_git_paths=False
+    )
+    signer = signing.Config().set_hashing_config(hashed)
+    try:
+        signer.use_elliptic_key_signer(private_key=private_key)
+    except (ValueError, TypeError, AttributeError, UnsupportedAlgorithm) as error:
+        raise BadArguments(
+            f"verify.sign_with: {private_key} is no private key to sign with ({error}): give one "
+            "in PEM that is not encrypted, `openssl ecparam -name prime256v1 -genkey -noout`"
+        ) from error
+    with tempfile.TemporaryDirectory() as scratch:
+        signer.sign(folder, Path(scratch, _FILE))
+        mlflow.log_artifact(str(Path(scratch, _FILE)))
+    address = f"runs:/{run_id}/{_FILE}"
+    _note(model_id, address)
+    return address
+
+
+def check(folder: Path, public_key: Path, given: Path | None, model_id: str) -> Finding:
+    """Check a signature of a model, the given one or the newest that is noted.
+
+    Raises BadArguments where the key is none to check with.
+    """
+    verifier = verifying.Config()
+    try:
+        verifier.use_elliptic_key_verifier(public_key=public_key)
+    except (ValueError, TypeError, AttributeError, UnsupportedAlgorithm) as error:
+        raise BadArguments(
+            f"verify.public_key: {public_key} is no public key ({error}): give one of an elliptic "
+            "curve, in PEM, `openssl ec -in PRIVATE_KEY -pubout`"
+        ) from error
+    with tempfile.TemporaryDirectory() as scratch:
+        signature = given or _noted(model_id, Path(scratch))
+        if signature is None:
+            told = "no signature is noted of this model: sign it, or give verify.signature"
+            return Finding("signature", State.differs, told)
+        try:
+            verifier.verify(folder, signature)
+        except InvalidSignature:
+            return Finding("signature", State.differs, f"it was not made with {public_key.name}")
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, OSError) as error:
+            return Finding("signature", State.differs, str(error))
+    return Finding("signature", State.holds, f"made with the private key of {public_key.name}")
+
+
+def _note(model_id: str, address: str) -> None:
+    try:
+        MlflowClient().set_logged_model_tags(model_id, {SIGNATURE: address})
+    except MlflowException:
+        return  # this tracking server does not have the model: `verify.signature` then says where
+
+
+def _noted(model_id: str, scratch: Path) -> Path | None:
+    try:
+        address = mlflow.get_logged_model(model_id).tags[SIGNATURE]
+        return Path(mlflow.artifacts.download_artifacts(address, dst_path=str(scratch)))
+    except (MlflowException, KeyError, OSError):
+        return None

@@ -1,0 +1,1 @@
+from tests.flavors import home, weights

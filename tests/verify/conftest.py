@@ -1,0 +1,1 @@
+from tests.flavors import chat, experiment, home, onnx, pipeline, weights
