@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import mlflow
+import yaml
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.models_artifact_repo import REGISTERED_MODEL_META_FILE_NAME
@@ -17,9 +19,11 @@ from steps.verify.findings import Finding, State
 
 _LOGGED = re.compile(r"models:/(m-[0-9a-f]+)/?")
 
-# Notes that MLflow lays into a model after it was logged: which version a registered one is, and in
+# MLflow lays more into a model: when one reads it, which version it is registered as, and in
 # Databricks copies of the files that describe it.
 _VERSION_NOTE = REGISTERED_MODEL_META_FILE_NAME
+_NOTED = {"model_name", "model_version"}
+_NOTE_BYTES = 4096
 _COPIES = "metadata/"
 
 
@@ -53,8 +57,16 @@ def _notes_of_mlflow(carried: Carried) -> Iterator[str]:
     for path in carried.found.keys() - carried.recorded.keys():
         copied = path.removeprefix(_COPIES)
         is_copy = copied != path and carried.found[path] == carried.recorded.get(copied)
-        if path == _VERSION_NOTE or is_copy:
+        if is_copy or (path == _VERSION_NOTE and _notes_a_version(carried.folder / path)):
             yield path
+
+
+def _notes_a_version(file: Path) -> bool:
+    try:
+        noted = yaml.safe_load(file.read_bytes()[:_NOTE_BYTES])
+    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        return False
+    return isinstance(noted, dict) and noted.keys() == _NOTED
 
 
 def _logged(carried: Carried, provenance: Provenance, address: str) -> Finding:
