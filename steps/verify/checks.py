@@ -63,7 +63,9 @@ def _notes_of_mlflow(carried: Carried) -> Iterator[str]:
 
 def _notes_a_version(file: Path) -> bool:
     try:
-        noted = yaml.safe_load(file.read_bytes()[:_NOTE_BYTES])
+        if file.stat().st_size > _NOTE_BYTES:
+            return False
+        noted = yaml.safe_load(file.read_bytes())
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return False
     return isinstance(noted, dict) and noted.keys() == _NOTED

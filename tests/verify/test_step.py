@@ -280,7 +280,7 @@ def test_a_signature_holds_for_us_and_for_openssf_model_signing(
     signature = mlflow.artifacts.download_artifacts(address, dst_path=str(tmp_path))
     theirs = [sys.executable, "-m", "model_signing", "verify", "key", str(folder_of(chat))]
     done = subprocess.run(
-        [*theirs, "--signature", signature, "--public-key", str(public)],
+        [*theirs, "--signature", signature, "--public_key", str(public)],
         capture_output=True,
         text=True,
     )
