@@ -9,7 +9,7 @@ TOOLS := uv run --quiet --no-project --python 3.11 --with-requirements requireme
 
 UPLOAD := .venv/upload
 
-.PHONY: run test test-long test-spark lint format lock benchmarks databricks databricks-spark export
+.PHONY: run test test-long test-spark lint format lock audit licences benchmarks databricks databricks-spark export
 
 run: .venv
 	mlflow run . --env-manager uv $(ARGS)
@@ -60,6 +60,14 @@ benchmarks: .venv
 lock: .venv
 	grep -v '^-c ' requirements.txt | UV_FIND_LINKS= uv pip compile - --universal \
 		--python-version 3.11 --custom-compile-command "make lock" --output-file constraints.txt
+
+# Needs the network: it asks PyPI for the known vulnerabilities of every pin.
+audit: .venv
+	uv tool run --from pip-audit==2.10.1 pip-audit --requirement constraints.txt --no-deps --disable-pip
+
+# After `make lock`, where a package came or went or changed its licence.
+licences: .venv
+	$(TOOLS) python -m checks.licences
 
 # What `mlflow run` itself needs; the steps run in the environment it makes.
 .venv: constraints.txt

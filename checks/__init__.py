@@ -1,0 +1,1 @@
+"""Checks of what slmflow is made of."""
