@@ -13,6 +13,8 @@ _MISSING = {
     "model.revision=COMMIT": f"model.revision={'0' * 40}",
     "model.path=/folder/of/the/model": "model.path=bundled/tiny_phi3",
     "evaluation.dataset.revision=COMMIT": f"evaluation.dataset.revision={'0' * 40}",
+    "verify.sign_with=/my/key.pem": "verify.sign_with=README.md",
+    "verify.public_key=/my/key.pub.pem": "verify.public_key=README.md",
     "evaluation.examples=/my/examples.jsonl": "evaluation.examples=null",
     "evaluation.data=/my/questions.jsonl": "evaluation.data=bundled/capitals/evaluation.jsonl",
 }

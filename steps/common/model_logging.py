@@ -32,7 +32,7 @@ class _Flavor:
         for compiled in list(Path(path).rglob("__pycache__")):
             shutil.rmtree(compiled)
         logged = replace(
-            self._provenance, model_id=mlflow_model.model_id, run_id=mlflow_model.run_id
+            self._provenance, model_id=mlflow_model.model_id or "", run_id=mlflow_model.run_id
         )
         logged.write(Path(path))
         self.sums = sha256(Path(path) / FILES)

@@ -1,6 +1,7 @@
 """The typed config, composed from the real `conf/`."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -293,6 +294,20 @@ def test_of_an_unknown_key_those_of_its_section_are_named() -> None:
         "In generation the keys are generation.max_new_tokens, generation.temperature, "
         "generation.top_p."
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("model.licence='MIT; rm -rf'", "model.licence='MIT; rm -rf': give an SPDX id"),
+        ("verify.model_uri=''", "verify.model_uri is empty"),
+        ("verify.public_key=/no/key.pem", "verify.public_key='/no/key.pem': there is no file"),
+        ("verify.signature=README.md", "verify.signature: give verify.public_key too"),
+    ],
+)
+def test_what_a_model_is_checked_by_must_be_there(given: str, said: str) -> None:
+    with pytest.raises(BadArguments, match=re.escape(said)):
+        load([given])
 
 
 def test_all_problems_come_in_one_message() -> None:

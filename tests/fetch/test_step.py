@@ -62,6 +62,29 @@ def test_no_network_and_not_in_the_store(run: Run, tmp_path: Path) -> None:
     assert "is not in the store" in refusal(done, tmp_path)
 
 
+def test_a_licence_nobody_has_named_is_told_before_anything_comes(
+    run: Run, hub: Hub, tmp_path: Path
+) -> None:
+    hub.status = 503
+    done = run("-m", "steps.fetch", *FROM_HUB, HF_ENDPOINT=hub.url)
+    assert "answers with status 503" in refusal(done, tmp_path)
+    told = f"the licence of model.id='{MODEL}' is unknown: read {hub.url}/{MODEL} before"
+    assert done.stderr.index(told) < done.stderr.index("error:")
+    named = (*FROM_HUB, "model.licence=Apache-2.0")
+    assert "licence" not in run("-m", "steps.fetch", *named, HF_ENDPOINT=hub.url).stderr
+
+
+def test_a_model_that_is_gated_is_told_before_anything_comes(run: Run, hub: Hub) -> None:
+    done = run("-m", "steps.fetch", "model=llama32_1b", HF_ENDPOINT=NO_NETWORK)
+    page = f"{NO_NETWORK}/meta-llama/Llama-3.2-1B-Instruct"
+    told = (
+        f"is gated, under the licence llama3.2: its makers must have granted you access at {page}"
+    )
+    assert done.stderr.index(told) < done.stderr.index("error:")
+    assert "HF_TOKEN" in done.stderr
+    assert "is unknown" not in done.stderr
+
+
 def test_token_is_nowhere(run: Run, hub: Hub, tmp_path: Path) -> None:
     hub.gated = True
     done = run("-m", "steps.fetch", *FROM_HUB, HF_ENDPOINT=hub.url, HF_TOKEN=TOKEN)
