@@ -1,0 +1,48 @@
+"""A model whose files a server elsewhere has: they are fetched, and gone afterwards."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from steps.common import config as configs
+from steps.common import step
+from steps.log_genai.__main__ import log_genai
+from steps.verify.__main__ import verify
+from tests.flavors import FP32, AStep
+from tests.project import Workplace
+from tests.serving import served
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path, tracking: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Start a tracking server that hands out artifacts too; yield where it keeps them."""
+    folder = tmp_path / "artifacts"
+    command = f"mlflow server --backend-store-uri {tracking} --artifacts-destination {folder}"
+    with served(Workplace(tmp_path), f"{command} --host 127.0.0.1 --workers 1") as url:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+        mlflow.set_tracking_uri(url)
+        yield folder
+
+
+def test_what_a_server_has_is_checked_in_a_copy_that_does_not_stay(
+    artifacts: Path, weights: Path, onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with mlflow.start_run():
+        logged = log_genai(AStep(configs.load(FP32), weights, onnx))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    arguments = (f"verify.model_uri={logged.model_uri}",)
+
+    assert step.run("verify", verify, arguments) == 0
+    [altered] = artifacts.rglob("model.onnx")
+    altered.write_bytes(altered.read_bytes() + b"\0")
+    assert step.run("verify", verify, arguments) == 1
+
+    run = mlflow.search_runs(output_format="list", order_by=["attributes.start_time DESC"])[0]
+    path = f"artifacts/{onnx.name}/model.onnx"
+    assert f"changed: '{path}'" in run.data.tags["slmflow.error"]
+    assert list(scratch.iterdir()) == []
