@@ -8,6 +8,9 @@ from steps.common.tables import shown
 
 _ROLES = ("system", "user", "assistant")
 
+# Far more than the longest context holds: a row of this size is no question.
+_MOST_CHARACTERS = 2_000_000
+
 
 class Asked(Protocol):
     """Names of the columns that hold what is asked."""
@@ -38,6 +41,8 @@ def text_problems(name: str, value: Any) -> Iterator[str]:
     """Yield what is wrong with a text that a model is to take."""
     if not isinstance(value, str):
         yield f"{name} is not text but {shown(value)}"
+    elif len(value) > _MOST_CHARACTERS:
+        yield f"{name} has {len(value):,} characters, more than {_MOST_CHARACTERS:,}: cut it"
     elif not value.strip():
         yield f"{name} is blank"
     elif value.encode(errors="replace").decode() != value:

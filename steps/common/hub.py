@@ -7,7 +7,7 @@ settings, from the environment: HF_ENDPOINT, HF_TOKEN, proxies.
 import hashlib
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +38,11 @@ constants.HF_HUB_ENABLE_HF_TRANSFER = False
 constants.DOWNLOAD_CHUNK_SIZE = 256 * 1024
 
 
-Choose = Callable[[Collection[str]], list[str]]
-"""From the names of all files to those that are taken; raises UserError where they will not do."""
+Choose = Callable[[Mapping[str, int]], list[str]]
+"""From the names of all files, with their bytes, to the names of those that are taken.
+
+Raises UserError where they will not do.
+"""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,8 @@ def _list(repository: Repository, choose: Choose) -> list[RepoSibling]:
     if info.sha != repository.revision:  # a branch may bear the name of a commit
         raise UserError(_no_commit(repository))
     siblings = {sibling.rfilename: sibling for sibling in info.siblings or ()}
-    listed = [siblings[name] for name in choose(siblings.keys())]
+    sizes = {name: sibling.size or 0 for name, sibling in siblings.items()}
+    listed = [siblings[name] for name in choose(sizes)]
     size_mb = _bytes(listed) / 1e6
     console.say(f"{repository.id}: {len(listed)} files, {size_mb:,.1f} MB, from {_site()}")
     return listed

@@ -1,13 +1,14 @@
 """A data file of a hub dataset at a commit, kept in the store."""
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Mapping
 from pathlib import Path
 
 from steps.common import hub, store
 from steps.common.errors import UserError
 from steps.common.hub import Repository
 from steps.common.schema.evaluation import HubDataset
+from steps.common.tables import MOST_BYTES
 
 _INSTEAD = "take a file that is here (evaluation.data=FILE)"
 
@@ -20,11 +21,16 @@ def bring(dataset: HubDataset) -> Path:
     hub_id, revision, file = str(dataset.id), str(dataset.revision), str(dataset.file)
     repository = Repository("dataset", hub_id, revision, "evaluation.dataset", _INSTEAD)
 
-    def choose(names: Collection[str]) -> list[str]:
-        if file not in names:
+    def choose(sizes: Mapping[str, int]) -> list[str]:
+        if file not in sizes:
             raise UserError(
                 f"evaluation.dataset.file={file!r}: {repository.name} has no such file: "
                 f"copy a path from {repository.page}/tree/{revision}"
+            )
+        if sizes[file] > MOST_BYTES:
+            raise UserError(
+                f"evaluation.dataset.file={file!r} has {sizes[file] / 1e6:,.0f} MB, and no more "
+                f"than {MOST_BYTES / 1e6:.0f} MB of rows are read: choose a smaller file"
             )
         return [file]
 

@@ -22,6 +22,9 @@ _OVERRIDE = re.compile(r"[^-=][^=]*=")
 _QUOTED = re.compile(r"""(['"])(\\.|(?!\1)[^\\])*\1""", re.DOTALL)
 _KEY = re.compile(r"[a-z_]\w*(\.[a-z_]\w*)*", re.ASCII | re.IGNORECASE)
 
+# No key takes anything that is nested; Hydra's parser and OmegaConf recurse where a value is.
+_MOST_BRACKETS = 50
+
 
 def from_arguments(arguments: Sequence[str], texts: Container[str] = ()) -> list[str]:
     """Return the Hydra overrides that a step's arguments stand for.
@@ -134,14 +137,20 @@ def _override(key: str, value: str, *, is_text: bool) -> str:
         raise BadArguments(f"{key!r} is not a config key: use names such as generation.temperature")
     if "${" in value:
         raise BadArguments(f"{key}={value}: '${{' is not taken from the command line; write it out")
+    if value == "???":
+        raise BadArguments(f"{key}=???: Hydra takes '???' for a value that is missing; give one")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise BadArguments(f"{key}={value!r} is not UTF-8 text: give it in UTF-8")
     as_it_is = value == "null" or _QUOTED.fullmatch(value) if is_text else True
     return f"{key}={value if as_it_is and _parses(f'{key}={value}') else _quoted(value)}"
 
 
 def _parses(override: str) -> bool:
+    if sum(override.count(bracket) for bracket in "[{(") > _MOST_BRACKETS:
+        return False
     try:
         OverridesParser.create().parse_override(override)
-    except HydraException:
+    except (HydraException, ValueError):  # the latter for a number of thousands of digits
         return False
     return True
 

@@ -6,6 +6,7 @@ CSV is RFC 4180 with a header; a blank cell is one that is not given, as is null
 import csv
 import io
 import json
+import reprlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +17,15 @@ from steps.common.errors import UserError
 from steps.common.schema.evaluation import Columns
 
 csv.field_size_limit(2**31 - 1)  # a cell may hold a long conversation; the default is 128 KB
+
+# As CSV a file takes thirteen times its size in memory, and a few kilobytes of Parquet can be any
+# number of rows.
+MOST_BYTES = 256 * 10**6
+
+
+_SHORT = reprlib.Repr()  # of a long value it writes the part that is shown, and no more
+_SHORT.maxstring = _SHORT.maxother = 80
+_SHORT.maxlist = _SHORT.maxdict = 20
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,7 @@ def records(file: Path, lacks: Lacks, wanted: Sequence[str] | None = None) -> It
 
 def _text(file: Path) -> str:
     try:
+        _refuse_larger(file, file.stat().st_size)
         return file.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file} cannot be read as UTF-8 text: {error}") from error
@@ -126,11 +137,42 @@ def _parquet(file: Path, lacks: Lacks, wanted: Sequence[str] | None) -> Iterator
                 yield Record("columns", {}, problem)
                 return
             read = names if wanted is None else [name for name in wanted if name in names]
-            rows = (row for batch in opened.iter_batches(columns=read) for row in batch.to_pylist())
-            for number, row in enumerate(rows, start=1):
+            for number, row in enumerate(_parquet_rows(opened, file, read), start=1):
                 yield _record(f"row {number}", row)
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         raise UserError(f"{file} cannot be read as Parquet: {error}") from error
+
+
+def _parquet_rows(opened: Any, file: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of an opened ParquetFile, so few at a time as never take `MOST_BYTES`."""
+    groups = (opened.metadata.row_group(number) for number in range(opened.num_row_groups))
+    stored = sum(group.total_byte_size for group in groups)  # a text that repeats counts once
+    _refuse_larger(file, stored)
+    read = 0
+    rows_at_once = min(1024, max(1, MOST_BYTES // max(1, stored)))
+    for batch in opened.iter_batches(batch_size=rows_at_once, columns=columns):
+        for row in batch.to_pylist():
+            read += _size(row)
+            _refuse_larger(file, read)
+            yield row
+
+
+def _size(value: Any) -> int:
+    """Return about how many bytes a value takes that Parquet can hold."""
+    if isinstance(value, dict):
+        return sum(_size(each) for each in value.values())
+    if isinstance(value, list):
+        return sum(_size(each) for each in value)
+    return len(value) if isinstance(value, str | bytes) else 8
+
+
+def _refuse_larger(file: Path, size: int) -> None:
+    """Raise UserError for a file whose content has more bytes than are read."""
+    if size > MOST_BYTES:
+        raise UserError(
+            f"{file} holds more than {MOST_BYTES / 1e6:.0f} MB of rows: give fewer, as a file of "
+            "their own (evaluation.limit does not keep the others from being checked)"
+        )
 
 
 def _lacks(names: Sequence[str], columns: Columns) -> str | None:
@@ -151,6 +193,6 @@ def _lacks(names: Sequence[str], columns: Columns) -> str | None:
 
 
 def shown(value: object) -> str:
-    """Return a value as Python writes it, cut where it is long."""
-    text = repr(value)
+    """Return a value as Python writes it, cut where it is long or deep."""
+    text = _SHORT.repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

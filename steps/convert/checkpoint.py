@@ -21,7 +21,7 @@ _BYTES = {"F16": 2, "BF16": 2, "F32": 4}
 Shape = tuple[int, ...]
 
 
-class _Stored(NamedTuple):
+class Stored(NamedTuple):
     """Where a tensor lies and what it is; dtype in the words of safetensors."""
 
     file: Path
@@ -53,12 +53,12 @@ class Checkpoint(Mapping[str, torch.Tensor]):
         Raises UserError for files that are missing, damaged or outside the folder, and with all
         names in one message for tensors that are missing, of another shape, or no plain floats.
         """
-        stored = _with_base(_stored(folder), base)
+        found = _with_base(stored(folder), base)
         for group in tied:
-            if source := next((stored[name] for name in group if name in stored), None):
-                stored.update(dict.fromkeys(group, source))
-        _refuse_missing(folder, expected, stored)
-        self._stored = {name: stored[name] for name in expected}
+            if source := next((found[name] for name in group if name in found), None):
+                found.update(dict.fromkeys(group, source))
+        _refuse_missing(folder, expected, found)
+        self._stored = {name: found[name] for name in expected}
         _refuse_quantized(folder, self._stored)
         _refuse_misshapen(folder, expected, self._stored)
 
@@ -109,7 +109,7 @@ class Checkpoint(Mapping[str, torch.Tensor]):
         return whole
 
 
-def _pieces(stored: _Stored) -> list[Any]:
+def _pieces(stored: Stored) -> list[Any]:
     """Return the indices that cut a tensor into pieces of at most `PIECE_BYTES`, by its rows."""
     size = torch.Size(stored.shape).numel() * _BYTES[stored.dtype]
     if size <= PIECE_BYTES:
@@ -127,7 +127,7 @@ def _tied(model: Any) -> list[list[str]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _with_base(stored: Mapping[str, _Stored], base: str) -> dict[str, _Stored]:
+def _with_base(stored: Mapping[str, Stored], base: str) -> dict[str, Stored]:
     """Name tensors as the model does, where the file has them as its base model alone would.
 
     As in transformers: if no name of the file begins with the base model's, all get it.
@@ -137,8 +137,11 @@ def _with_base(stored: Mapping[str, _Stored], base: str) -> dict[str, _Stored]:
     return {f"{base}.{name}": tensor for name, tensor in stored.items()}
 
 
-def _stored(folder: Path) -> dict[str, _Stored]:
-    """Return what the headers of all files say, by the names they use."""
+def stored(folder: Path) -> dict[str, Stored]:
+    """Return what the headers of all files say, by the names they use.
+
+    Raises UserError for files that are missing, damaged or outside the folder.
+    """
     return {found.name: found for file in _files(folder) for found in _header(file)}
 
 
@@ -156,7 +159,7 @@ def _parts(index: Path) -> list[str]:
     try:
         weight_map = json.loads(index.read_bytes())["weight_map"]
         return sorted({str(part) for part in weight_map.values()})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{index} is not an index of weights with a weight_map: get the file anew"
         ) from error
@@ -176,12 +179,12 @@ def _part(folder: Path, part: str) -> Path:
     return folder / part
 
 
-def _header(file: Path) -> Iterator[_Stored]:
+def _header(file: Path) -> Iterator[Stored]:
     try:
         with safe_open(file, framework="pt") as opened:
             for name in opened.keys():  # noqa: SIM118 - the file is no mapping
                 tensor = opened.get_slice(name)
-                yield _Stored(file, name, tuple(tensor.get_shape()), tensor.get_dtype())
+                yield Stored(file, name, tuple(tensor.get_shape()), tensor.get_dtype())
     except (SafetensorError, OSError) as error:
         raise UserError(
             f"{file} is not a whole safetensors file ({error}): get it anew (in a git clone, with "
@@ -190,7 +193,7 @@ def _header(file: Path) -> Iterator[_Stored]:
 
 
 def _refuse_missing(
-    folder: Path, expected: Mapping[str, Shape], stored: Mapping[str, _Stored]
+    folder: Path, expected: Mapping[str, Shape], stored: Mapping[str, Stored]
 ) -> None:
     if missing := [name for name in expected if name not in stored]:
         raise UserError(
@@ -200,7 +203,7 @@ def _refuse_missing(
         )
 
 
-def _refuse_quantized(folder: Path, stored: Mapping[str, _Stored]) -> None:
+def _refuse_quantized(folder: Path, stored: Mapping[str, Stored]) -> None:
     if odd := [f"{name} ({s.dtype})" for name, s in stored.items() if s.dtype not in _BYTES]:
         raise UserError(
             f"the weights in {folder} are not all floats of 16 or 32 bits: {_some(odd)}. Choose "
@@ -209,7 +212,7 @@ def _refuse_quantized(folder: Path, stored: Mapping[str, _Stored]) -> None:
 
 
 def _refuse_misshapen(
-    folder: Path, expected: Mapping[str, Shape], stored: Mapping[str, _Stored]
+    folder: Path, expected: Mapping[str, Shape], stored: Mapping[str, Stored]
 ) -> None:
     misshapen = [
         f"{name} is {list(stored[name].shape)}, not {list(shape)}"

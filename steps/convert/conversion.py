@@ -14,7 +14,7 @@ from steps.common import console
 from steps.common.errors import UserError
 from steps.common.memory import give_back_freed, peak_rss_bytes
 from steps.common.schema.target import ExporterName, Precision, Target
-from steps.convert import builder, parity, reference, skeleton, variants
+from steps.convert import builder, parity, reference, sizes, skeleton, variants
 from steps.convert.checkpoint import Checkpoint
 from steps.convert.export import export
 from steps.convert.parity import Parity
@@ -75,6 +75,7 @@ def convert_model(weights: Path, folder: Path, target: Target, exporter: Exporte
     """
     start = time.perf_counter()
     give_back_freed()
+    sizes.check(weights)
     original = reference.load(weights)
     builder.check_known(weights)
     if exporter is ExporterName.optimum:

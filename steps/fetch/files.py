@@ -5,7 +5,7 @@ The list is of what is taken, so a pickle, a script or a file in a subfolder nev
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,9 @@ _SETTINGS = frozenset(
     }
 )
 _PAPERS = re.compile(r"(README|LICEN[CS]E|NOTICE|USE_POLICY)(\.(md|txt))?", re.IGNORECASE)
+# The largest tokenizers of the hub have some 30 MB, the largest index 10. What is parsed takes a
+# multiple of its size in memory.
+_MOST_MB_TOKENIZER, _MOST_MB_OTHER = 100, 32
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
 
@@ -45,6 +48,23 @@ def choose(names: Collection[str], model: str) -> list[str]:
     if lacks := list(_lacks(names, taken)):
         raise UserError("\n".join(f"{model} {lack}" for lack in lacks))
     return taken
+
+
+def refuse_oversized(sizes: Mapping[str, int], model: str) -> None:
+    """Raise UserError where a taken file that is no weights is larger than any that is real.
+
+    sizes: bytes, by name.
+    """
+    problems = []
+    for name, size in sizes.items():
+        most_mb = _MOST_MB_TOKENIZER if name in _TOKENIZERS else _MOST_MB_OTHER
+        if not name.endswith(".safetensors") and size > most_mb * 1e6:
+            problems.append(
+                f"{name} of {model} has {size / 1e6:,.0f} MB, where no model has more than "
+                f"{most_mb}: do not trust this model"
+            )
+    if problems:
+        raise UserError("\n".join(problems))
 
 
 def check(folder: Path, model: str) -> None:
@@ -113,7 +133,7 @@ def _check_weights(file: Path, model: str) -> None:
 def _read_object(file: Path, model: str) -> dict[str, Any]:
     try:
         content = json.loads(file.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file.name} of {model} is not JSON ({error}): get it anew") from error
     if not isinstance(content, dict):
         raise UserError(f"{file.name} of {model} is not a JSON object: get the file anew")

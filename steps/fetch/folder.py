@@ -17,8 +17,13 @@ def copy(source: Path, target: Path, model: str) -> None:
     try:
         names = files.choose([file.name for file in source.iterdir()], model)
         originals = [_inside(source, name, model) for name in names]
+        sizes = {
+            name: original.stat().st_size for name, original in zip(names, originals, strict=True)
+        }
+        files.refuse_oversized(sizes, model)
+        total = sum(sizes.values())
+        _require_room(total, target, model)
         with console.transferring() as progress:
-            total = sum(original.stat().st_size for original in originals)
             task = progress.add_task(source.name, total=total)
             for name, original in zip(names, originals, strict=True):
                 with original.open("rb") as read, (target / name).open("wb") as written:
@@ -28,6 +33,14 @@ def copy(source: Path, target: Path, model: str) -> None:
             f"{model} cannot be copied to the store: {error.strerror} ({error.filename}); see that "
             "the files may be read and that SLMFLOW_HOME is a folder with room"
         ) from error
+
+
+def _require_room(total: int, target: Path, model: str) -> None:
+    if total > (free := shutil.disk_usage(target).free):
+        raise UserError(
+            f"{model} has {total / 1e6:,.1f} MB, but the store has room for {free / 1e6:,.1f} MB: "
+            "set SLMFLOW_HOME to a folder with more"
+        )
 
 
 def _inside(folder: Path, name: str, model: str) -> Path:

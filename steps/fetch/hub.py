@@ -1,5 +1,6 @@
 """The files of a hub model."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from steps.common import hub
@@ -18,4 +19,10 @@ def download(model: Repository, target: Path) -> None:
 
     Raises UserError, with nothing in `target`.
     """
-    hub.download(model, lambda names: files.choose(names, model.name), target)
+
+    def choose(sizes: Mapping[str, int]) -> list[str]:
+        names = files.choose(sizes, model.name)
+        files.refuse_oversized({name: sizes[name] for name in names}, model.name)
+        return names
+
+    hub.download(model, choose, target)

@@ -1,13 +1,16 @@
 """A folder of weights to a logged MLflow model: the transformers pipeline under `llm/v1/chat`."""
 
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlflow
+from yaml import YAMLError
 
-from steps.common import model_logging
+from steps.common import console, model_logging
 from steps.common.console import quiet
+from steps.common.errors import UserError
 from steps.common.model_provenance import Provenance
 from steps.common.pins import installed
 from steps.common.schema.generation import Generation
@@ -31,8 +34,10 @@ def log(folder: Path, provenance: Provenance, generation: Generation) -> Transfo
     """Log the model in `folder`, a hub snapshot's layout, to the active run; say where it is.
 
     The folder is copied as it is, never loaded. `generation` holds for requests that do not say.
+    Raises UserError for a model that needs code of its own.
     """
     _keep_off_the_hub()
+    _refuse_code(folder)
     with quiet():  # of no use: there is no licence at the hub, no pip to pin
         info = model_logging.log(
             mlflow.transformers,
@@ -62,7 +67,34 @@ def _model_card(folder: Path) -> "ModelCard | None":
     from huggingface_hub import ModelCard
 
     readme = folder / "README.md"
-    return ModelCard.load(readme, ignore_metadata_errors=True) if readme.is_file() else None
+    if not readme.is_file():
+        return None
+    try:
+        return ModelCard.load(readme, ignore_metadata_errors=True)
+    except (ValueError, YAMLError, RecursionError) as error:
+        console.warn(
+            f"the model is logged without its card: the head of {readme} is not the YAML of one "
+            f"({type(error).__name__})"
+        )
+        return None
+
+
+def _refuse_code(folder: Path) -> None:
+    """Raise UserError for a class that is not transformers' own.
+
+    MLflow loads such a model with `trust_remote_code=True`: code of `auto_map` would run, also of
+    another repository, wherever the model is served.
+    """
+    import transformers
+
+    names = json.loads((folder / "config.json").read_bytes()).get("architectures")
+    name = names[0] if isinstance(names, list) and names else None
+    if not isinstance(name, str) or not hasattr(transformers, name):
+        raise UserError(
+            f"{folder / 'config.json'}: architectures={names!r} begins with no class of "
+            "transformers, so the model would need code of its makers, which is never run here: "
+            "choose a model that transformers knows"
+        )
 
 
 def pipeline_options(generation: Generation) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from steps.common.builtin_metrics import BUILT_IN
-from steps.common.paths import PROJECT
+from steps.common.paths import PROJECT, is_file
 from steps.common.schema.model import pin_problems
 
 # What evaluation data can be, by the suffix of its file.
@@ -132,7 +132,7 @@ class EvaluationData:
 
 
 def _data_file_problems(key: str, path: str) -> Iterator[str]:
-    if not (PROJECT / path).is_file():
+    if not is_file(PROJECT / path):
         yield f"{key}={path!r}: there is no file {PROJECT / path}"
     yield from _format_problems(key, path)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from omegaconf import MISSING
 
-from steps.common.paths import PROJECT
+from steps.common.paths import PROJECT, is_folder
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _LICENCE = re.compile(r"[A-Za-z0-9][\w.+-]{0,63}", re.ASCII)
@@ -45,7 +45,7 @@ class Model:
             yield from pin_problems("model", self.id, self.revision)
         elif not self.path:
             yield f"model.path is missing: a {self.source.value} model is a folder"
-        elif not self.folder.is_dir():
+        elif not is_folder(self.folder):
             yield f"model.path={self.path!r}: there is no folder {self.folder}"
         if self.licence is not None and not _LICENCE.fullmatch(self.licence):
             yield (
