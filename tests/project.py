@@ -20,6 +20,7 @@ class Workplace:
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)  # what all calls printed
 
     @property
     def client(self) -> MlflowClient:
@@ -63,6 +64,7 @@ class Workplace:
         done = subprocess.run(
             command, cwd=cwd or self.folder, env=self.environ(), capture_output=True, text=True
         )
+        self.said.extend((done.stdout, done.stderr))
         return Done(done.returncode, done.stdout, done.stderr)
 
 

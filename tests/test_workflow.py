@@ -2,7 +2,9 @@
 
 import json
 import os
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,11 +27,21 @@ from tests.serving import ask, served
 STEPS = (*("fetch", "convert", "log_transformers", "log_genai", "measure", "evaluate", "register"),)
 FEW_ROWS = ("-P", "evaluation.limit=12")
 
+# Each of its own, so that one that is found says where it came from.
+SECRETS = {
+    name: f"{name.lower().replace('_', '')}OfNobodyElse"
+    for name in (
+        *("HF_TOKEN", "DATABRICKS_TOKEN", "DATABRICKS_CLIENT_SECRET", "OPENAI_API_KEY"),
+        *("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"),
+        *("AWS_SECRET_ACCESS_KEY", "AZURE_STORAGE_ACCESS_KEY", "AZURE_CLIENT_SECRET"),
+    )
+}
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
     """A workplace where the workflow has run once, by the uv environment manager."""
-    place = Workplace(tmp_path_factory.mktemp("workflow"))
+    place = Workplace(tmp_path_factory.mktemp("workflow"), SECRETS)
     done = place.mlflow_run(*FEW_ROWS, manager="uv")
     assert done.status == 0, done.errors
     before = mlflow.get_tracking_uri()
@@ -271,6 +283,33 @@ def test_the_store_holds_whole_entries_only(place: Workplace) -> None:
     assert {path.name for path in home.iterdir()} == {"weights", "onnx", "building", "locks"}
     assert list((home / "building").iterdir()) == []
     assert all((entry / "manifest.json").exists() for entry in (home / "onnx").iterdir())
+
+
+def test_secrets_are_nowhere(place: Workplace) -> None:
+    """All that the calls before printed and left: runs, models, store, database, scratch."""
+    files = [file for file in place.folder.rglob("*") if file.is_file()]
+    names = {file.name for file in files}
+    assert {"mlflow.db", "comparison.json", "result.json", "MLmodel", "model.onnx.data"} <= names
+    found = _with(files, place.said, [value.encode() for value in SECRETS.values()])
+    assert found == []
+    # The search finds what is there.
+    assert {"MLmodel", "mlflow.db"} <= set(_with(files, place.said, [b"slmflow"]))
+    assert "what was printed" in _with(files, place.said, [b"slmflow"])
+
+
+def _with(files: list[Path], said: list[str], texts: list[bytes]) -> list[str]:
+    """Return the names of files with one of these texts, and whether what was printed has one."""
+    found = [file.name for file in files if _has(file.read_bytes(), texts)]
+    database = [file for file in files if file.name == "mlflow.db"]
+    for file in database:  # row by row, as the pages of the file may part a value
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as opened:
+            if _has("".join(opened.iterdump()).encode(), texts):
+                found.append(file.name)
+    return [*found, *(["what was printed"] if _has("".join(said).encode(), texts) else [])]
+
+
+def _has(content: bytes, texts: list[bytes]) -> bool:
+    return any(text in content for text in texts)
 
 
 def _below(place: Workplace, run_id: str) -> list[Run]:

@@ -27,12 +27,14 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from steps.common.redaction import redacted
+
 _console = Console(stderr=True, highlight=False)
 
 
 def say(text: str) -> None:
     """Print one line about what goes on."""
-    _console.print(escape(text), soft_wrap=True)
+    _console.print(escape(redacted(text)), soft_wrap=True)
 
 
 def step_line(step: str, state: str) -> None:
@@ -42,17 +44,19 @@ def step_line(step: str, state: str) -> None:
 
 def warn(text: str) -> None:
     """Print one line the user should not miss."""
-    _console.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
+    _console.print(f"[yellow]warning:[/] {escape(redacted(text))}", soft_wrap=True)
 
 
 def error(text: str) -> None:
     """Print the one message that says why a step ends."""
-    _console.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
+    _console.print(f"[bold red]error:[/] {escape(redacted(text))}", soft_wrap=True)
 
 
 def traceback() -> None:
     """Print the traceback of the exception being handled."""
-    _console.print_exception(suppress=["mlflow", "hydra"])
+    with _console.capture() as told:
+        _console.print_exception(suppress=["mlflow", "hydra"])
+    _console.file.write(redacted(told.get()))
 
 
 def working(text: str) -> AbstractContextManager[object]:

@@ -22,6 +22,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_PROJECT_ENTRY_
 from steps.common import console, results, store
 from steps.common.errors import UserError
 from steps.common.paths import PROJECT
+from steps.common.redaction import redacted
 from steps.common.results import Result, Stale
 
 STEP = "slmflow.step"
@@ -98,7 +99,7 @@ def load_result(kind: type[R], run_id: str) -> R:
 
 def tag_error(run_id: str, message: str) -> None:
     """Note on a run why it failed."""
-    MlflowClient().set_tag(run_id, ERROR, message[:_TAG_LENGTH])
+    MlflowClient().set_tag(run_id, ERROR, redacted(message)[:_TAG_LENGTH])
 
 
 def log_params(run: Run, params: dict[str, Any]) -> None:

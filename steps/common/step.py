@@ -24,6 +24,7 @@ from steps.common.config import Config
 from steps.common.errors import UserError
 from steps.common.paths import CONF
 from steps.common.provenance import git_state
+from steps.common.redaction import redacted
 from steps.common.results import Result
 
 R = TypeVar("R", bound=Result)
@@ -179,9 +180,16 @@ def _report(fault: BaseException, run_id: str | None) -> int:
 
 def _describe(step: Step) -> None:
     mlflow.set_tag(runs.STEP, step.name)
+    _hide_secrets(step.run)
     several = overrides.several(step.overrides)
     runs.log_params(step.run, configs.leaves(step.config, several))
     mlflow.log_dict(configs.plain(step.config, several), "config.yaml")
     if (state := git_state()) is not None:
         commit, dirty = state
         mlflow.set_tags({runs.GIT_COMMIT: commit, runs.GIT_DIRTY: str(dirty).lower()})
+
+
+def _hide_secrets(run: Run) -> None:
+    """Mend the tags that MLflow made: it notes the remote of a clone, with a token that is in it."""
+    mended = {name: redacted(value) for name, value in run.data.tags.items()}
+    mlflow.set_tags({n: value for n, value in mended.items() if value != run.data.tags[n]})

@@ -43,6 +43,29 @@ def _raise(fault: BaseException) -> Callable[[step.Step], Result | None]:
     return work
 
 
+def test_secrets_are_in_no_message_and_no_tag(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not where a library's message quotes one, and not where MLflow notes a clone's remote."""
+    monkeypatch.setenv("DATABRICKS_TOKEN", "dapiOfNobodyElse")
+    monkeypatch.setenv("SLMFLOW_DEBUG", "1")
+    remote = {"mlflow.gitRepoURL": "https://ci:wordToPass@example.org/a.git"}
+
+    status = step.run(
+        "fetch", _raise(RuntimeError("Bearer dapiOfNobodyElse")), [], new_run={"tags": remote}
+    )
+
+    run = _last_run()
+    assert status == 1
+    assert run.data.tags[runs.ERROR] == "RuntimeError: Bearer [hidden]"
+    assert run.data.tags["mlflow.gitRepoURL"] == "https://[hidden]@example.org/a.git"
+    said = "".join(capsys.readouterr())
+    assert "Traceback" in said
+    assert "Bearer [hidden]" in said
+    assert "dapiOfNobodyElse" not in said
+    assert b"dapiOfNobodyElse" not in Path("mlflow.db").read_bytes()
+
+
 def test_a_step_logs_its_config_and_its_result() -> None:
     status = step.run("fetch", lambda _: Made(7), ["--generation.temperature", "0.5"])
 

@@ -95,6 +95,41 @@ def test_token_is_nowhere(run: Run, hub: Hub, tmp_path: Path) -> None:
     assert not [file for file in files if TOKEN.encode() in file.read_bytes()]
 
 
+def test_token_is_in_no_traceback(run: Run, hub: Hub, tmp_path: Path) -> None:
+    """The whole traceback is shown, of the client's request and of the hub's 401."""
+    hub.accounts = set()
+    with_login = hub.url.replace("http://", "http://someone:wordToPass@")
+    for endpoint in (hub.url, with_login):
+        done = run(
+            *("-m", "steps.fetch", *FROM_HUB),
+            HF_ENDPOINT=endpoint,
+            HF_TOKEN=TOKEN,
+            SLMFLOW_DEBUG="1",
+        )
+        said = done.stdout + done.stderr
+        assert done.returncode == 1
+        assert "Traceback" in said
+        assert "HTTPError" in said
+        assert "does not accept the token" in said
+        files = [file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()]
+        for secret in (TOKEN, "wordToPass"):
+            assert secret not in said
+            assert not any(secret.encode() in content for content in files)
+
+
+def test_password_of_the_tracking_server_is_not_told(run: Run, tmp_path: Path) -> None:
+    uri = "http://someone:wordToPass@127.0.0.1:9"
+    done = run(
+        *("-m", "steps.fetch", "model=tiny_phi3"),
+        MLFLOW_TRACKING_URI=uri,
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES="0",
+        SLMFLOW_DEBUG="1",
+    )
+    assert done.returncode == 1
+    assert "the tracking server http://[hidden]@127.0.0.1:9 cannot be used" in done.stderr
+    assert "wordToPass" not in done.stdout + done.stderr
+
+
 def test_the_bundled_model(run: Run, tmp_path: Path) -> None:
     done = run("-m", "steps.fetch", "model=tiny_phi3", HF_ENDPOINT=NO_NETWORK)
     assert done.returncode == 0, done.stderr
