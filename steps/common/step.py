@@ -190,6 +190,6 @@ def _describe(step: Step) -> None:
 
 
 def _hide_secrets(run: Run) -> None:
-    """Mend the tags that MLflow made: it notes the remote of a clone, with a token that is in it."""
+    """Mend the tags that MLflow made: it notes the remote of a clone, with its token."""
     mended = {name: redacted(value) for name, value in run.data.tags.items()}
     mlflow.set_tags({n: value for n, value in mended.items() if value != run.data.tags[n]})
