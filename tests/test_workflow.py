@@ -32,7 +32,7 @@ SECRETS = {
     name: f"{name.lower().replace('_', '')}OfNobodyElse"
     for name in (
         *("HF_TOKEN", "DATABRICKS_TOKEN", "DATABRICKS_CLIENT_SECRET", "OPENAI_API_KEY"),
-        *("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"),
+        *("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD"),
         *("AWS_SECRET_ACCESS_KEY", "AZURE_STORAGE_ACCESS_KEY", "AZURE_CLIENT_SECRET"),
     )
 }
@@ -290,8 +290,8 @@ def test_secrets_are_nowhere(place: Workplace) -> None:
     files = [file for file in place.folder.rglob("*") if file.is_file()]
     names = {file.name for file in files}
     assert {"mlflow.db", "comparison.json", "result.json", "MLmodel", "model.onnx.data"} <= names
-    found = _with(files, place.said, [value.encode() for value in SECRETS.values()])
-    assert found == []
+    found = {name: _with(files, place.said, [SECRETS[name].encode()]) for name in SECRETS}
+    assert {name: where for name, where in found.items() if where} == {}
     # The search finds what is there.
     assert {"MLmodel", "mlflow.db"} <= set(_with(files, place.said, [b"slmflow"]))
     assert "what was printed" in _with(files, place.said, [b"slmflow"])

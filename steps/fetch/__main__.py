@@ -11,7 +11,7 @@ import mlflow
 from steps.common import console, store
 from steps.common.schema.model import Model, Source
 from steps.common.step import Step, run_step
-from steps.fetch import files, folder, hub, licence
+from steps.fetch import files, folder, hub, licence, template
 from steps.fetch.result import Weights
 
 
@@ -40,6 +40,7 @@ def bring(model: Model, building: Path) -> None:
             name = f"model.path={model.path!r}"
             folder.copy(model.folder, building, name)
     files.check(building, name)
+    template.check(building, name)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,9 @@ def refuse_oversized(sizes: Mapping[str, int], model: str) -> None:
 def check(folder: Path, model: str) -> None:
     """Raise UserError unless a folder of taken files holds all its weights, each file readable."""
     _read_object(folder / CONFIG, model)
+    for settings in sorted(_SETTINGS):
+        if settings.endswith(".json") and (folder / settings).exists():
+            _read_object(folder / settings, model)
     if (folder / INDEX).exists():
         _check_index(folder, model)
     for file in sorted(folder.glob("*.safetensors")):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlflow
-from yaml import YAMLError
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from steps.common import console, model_logging
 from steps.common.console import quiet
@@ -70,7 +70,8 @@ def _model_card(folder: Path) -> "ModelCard | None":
     if not readme.is_file():
         return None
     try:
-        return ModelCard.load(readme, ignore_metadata_errors=True)
+        card: ModelCard = ModelCard.load(readme, ignore_metadata_errors=True)
+        return card
     except (ValueError, YAMLError, RecursionError) as error:
         console.warn(
             f"the model is logged without its card: the head of {readme} is not the YAML of one "

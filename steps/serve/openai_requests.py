@@ -13,6 +13,10 @@ _ABOUT_THE_CALLER = ("user", "metadata", "safety_identifier", "prompt_cache_key"
 # What only /v1/completions has, with the values that ask nothing.
 _COMPLETION_NEUTRAL = {"best_of": (1,), "echo": (False,), "suffix": ("",)}
 
+# No conversation is nested, and few schemas are so deep. What is far deeper ends a recursion, here,
+# in the model's process or in the runtime's own code.
+_MOST_DEPTH = 64
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -40,6 +44,8 @@ def parse(body: bytes) -> dict[str, Any]:
         given = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise Refusal(f"the body is not JSON: {error}") from error
+    if _depth_above(_MOST_DEPTH, given):
+        raise Refusal(f"the body is nested more than {_MOST_DEPTH} deep: send it flatter")
     try:
         json.dumps(given, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
@@ -47,6 +53,22 @@ def parse(body: bytes) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise Refusal("the body is not a JSON object")
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _depth_above(most: int, value: Any) -> bool:
+    """Return whether lists and objects are nested deeper than this; it takes no stack."""
+    level = [value]
+    for _ in range(most + 1):
+        nested: list[Any] = []
+        for each in level:
+            if isinstance(each, dict):
+                nested.extend(each.values())
+            elif isinstance(each, list):
+                nested.extend(each)
+        if not nested:
+            return False
+        level = nested
+    return True
 
 
 def chat(body: bytes) -> Asked:

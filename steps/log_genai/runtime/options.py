@@ -31,6 +31,9 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "top_logprobs": (0,),
     "custom_inputs": ({},),
 }
+# All are looked for after each token; OpenAI takes four.
+_MOST_STOPS = 64
+
 NAMES = (*_NUMBERS, "stop", "response_format")
 
 
@@ -100,6 +103,8 @@ def _stop(value: Any) -> tuple[str, ...]:
     stop = [value] if isinstance(value, str) else value
     if not isinstance(stop, list) or not all(isinstance(text, str) and text for text in stop):
         refuse(f"stop={value!r}: must be a text or a list of texts, none of them empty")
+    if len(stop) > _MOST_STOPS:
+        refuse(f"stop has {len(stop)} texts: give at most {_MOST_STOPS}")
     return tuple(stop)
 
 
