@@ -112,7 +112,7 @@ def test_weights_that_are_no_safetensors(tmp_path: Path, content: bytes) -> None
         files.check(models.lay(tmp_path, model), MODEL)
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b'{"a":' + b"[" * 100_000])
 def test_config_that_cannot_be_read(tmp_path: Path, content: bytes) -> None:
     model = models.whole() | {"config.json": content}
     with pytest.raises(UserError, match=r"config.json of .* is not "):
@@ -124,3 +124,15 @@ def test_index_without_a_weight_map(tmp_path: Path, content: bytes) -> None:
     model = models.in_parts() | {files.INDEX: content}
     with pytest.raises(UserError, match="has no weight_map"):
         files.check(models.lay(tmp_path, model), MODEL)
+
+
+def test_files_larger_than_any_model_has() -> None:
+    sizes = {"tokenizer.json": 10**9, "config.json": 10**8, "model.safetensors": 10**12}
+    with pytest.raises(UserError) as fault:
+        files.refuse_oversized(sizes, MODEL)
+    assert str(fault.value).splitlines() == [
+        f"tokenizer.json of {MODEL} has 1,000 MB, where no model has more than 100: do not trust "
+        "this model",
+        f"config.json of {MODEL} has 100 MB, where no model has more than 32: do not trust "
+        "this model",
+    ]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from steps.common.errors import UserError
-from steps.fetch import folder
+from steps.fetch import folder, template
 from tests.fetch import models
 
 MODEL = "model.path='/m'"
@@ -61,3 +61,27 @@ def test_folder_in_the_place_of_a_file_is_refused(source: Path, target: Path) ->
 def test_target_that_cannot_be_written(source: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot be copied to the store: No such file"):
         folder.copy(source, tmp_path / "missing", MODEL)
+
+
+def test_weights_of_a_petabyte(source: Path, target: Path) -> None:
+    with (source / "model.safetensors").open("r+b") as stream:
+        stream.truncate(2**43)  # of holes; file systems take no more
+    with pytest.raises(UserError, match=r"has 8,796,093.* MB, but the store has room for"):
+        folder.copy(source, target, MODEL)
+    assert not list(target.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}", "turns"),
+        ("{{ 'a' * 10 ** 12 }}", "of size 1e"),
+        ("{{ cycler.__init__.__globals__ }}", "is unsafe"),
+        ("{% if true %}" * 3000, "cannot be read"),
+    ],
+    ids=["loops", "size", "system", "nested"],
+)
+def test_a_template_that_means_harm(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "chat_template.jinja").write_text(text)
+    with pytest.raises(UserError, match=said):
+        template.check(tmp_path, MODEL)

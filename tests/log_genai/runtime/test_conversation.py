@@ -82,6 +82,28 @@ def test_of_several_templates_the_default_is_taken(weights: Path, tmp_path: Path
         ("{{ messages.append(1) }}", "does not take these messages"),
         ("{{ ''.__class__.__mro__ }}", "does not take these messages"),
         ("{% for i in range(10 ** 9) %}{% endfor %}", "does not take these messages"),
+        (
+            "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}",
+            "more than 200,000 turns",
+        ),
+        (
+            "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}"
+            "{{ f(60) }}",
+            "more than 200,000 turns",
+        ),
+        ("{{ 'a' * 10 ** 9 }}", "of size"),
+        ("{{ 'a'.center(10 ** 9) }}{{ 'a' | center(10 ** 9) }}", "of size"),
+        (
+            "{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}"
+            "{% endfor %}{{ n.x }}",
+            "of size",
+        ),
+        (
+            "{% set b = 'a' * 10 ** 6 %}{% for i in range(9999) %}{{ b }}{% endfor %}",
+            "of size",
+        ),
+        ("{% set b = 'a' * 10 ** 6 %}{{ b.replace('a', b) }}", "of size"),
+        ("{{ range(99999) | map('center', 100000) | list | length }}", "of size"),
     ],
 )
 def test_what_a_template_refuses_or_must_not_do(
