@@ -9,7 +9,7 @@ TOOLS := uv run --quiet --no-project --python 3.11 --with-requirements requireme
 
 UPLOAD := .venv/upload
 
-.PHONY: run test test-long test-spark lint format lock audit licences benchmarks databricks databricks-spark export
+.PHONY: run test test-long test-spark fuzz lint format lock audit licences benchmarks databricks databricks-spark export
 
 run: .venv
 	mlflow run . --env-manager uv $(ARGS)
@@ -40,6 +40,12 @@ test-long: .venv
 # Before a change to steps/batch/ lands: its tests with PySpark, which needs Java 17.
 test-spark: .venv
 	$(subst requirements.txt,requirements-spark.txt,$(TOOLS)) pytest -n 0 tests/batch
+
+# Ten minutes at the least; what it finds it prints as bytes, and stops.
+FUZZED := arguments jsonl csv index safetensors request completion template
+fuzz: .venv
+	$(foreach target,$(FUZZED),$(TOOLS:--=) --with-requirements requirements-fuzz.txt -- \
+		python -m fuzz.run $(target) -max_total_time=75 &&) true
 
 lint: .venv
 	$(TOOLS) sh -c "ruff format --check . && ruff check . && mypy"
