@@ -12,8 +12,10 @@ from mlflow.models import ModelSignature
 from mlflow.types.llm import CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA
 
 from steps.common import config as configs
+from steps.common.errors import UserError
 from steps.common.paths import PROJECT
 from steps.common.schema.generation import Generation
+from steps.log_transformers import pipeline
 from steps.log_transformers.__main__ import log_transformers
 from steps.log_transformers.pipeline import pipeline_options
 from tests.flavors import AStep
@@ -102,3 +104,22 @@ def test_the_options_are_those_of_the_pipeline() -> None:
         "temperature": 0.7,
         "top_p": 0.9,
     }
+
+
+@pytest.mark.parametrize(
+    "head", ["[" * 20_000, "a: 2001-99-99", "- a", "a: !!python/object/apply:os.system ['id']"]
+)
+def test_a_card_that_cannot_be_read_is_left_out(
+    tmp_path: Path, head: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "README.md").write_text(f"---\n{head}\n---\nA model\n")
+    assert pipeline._model_card(tmp_path) is None
+    assert "logged without its card" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("names", [["EvilForCausalLM"], [], "Phi3ForCausalLM", [1]])
+def test_a_model_that_needs_code_of_its_own_is_refused(tmp_path: Path, names: object) -> None:
+    config = {"architectures": names, "auto_map": {"AutoConfig": "evil/code--configuration.Evil"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="code of its makers, which is never run"):
+        pipeline.log(tmp_path, Generation(8, 0.0, 1.0))

@@ -94,11 +94,11 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         template = super()._parse(source, name, filename)
         for counted in (nodes.For, nodes.Macro, nodes.CallBlock):
             for node in template.find_all(counted):
-                node.body.insert(0, nodes.Output([_method("turn", [])]))
+                node.body.insert(0, nodes.Output([_method("turn", [])]))  # type: ignore[attr-defined]
         _Concatenations().visit(template)
         template.set_environment(self)
-        for node in template.find_all((nodes.Output, nodes.Call)):
-            node.set_lineno(node.lineno or 1)
+        for made in template.find_all((nodes.Output, nodes.Call)):
+            made.set_lineno(made.lineno or 1)
         return template
 
     @staticmethod
