@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlflow
-from yaml import YAMLError  # type: ignore[import-untyped]
+from yaml import YAMLError
 
 from steps.common import console, model_logging
 from steps.common.console import quiet
