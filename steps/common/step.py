@@ -19,7 +19,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import SQLAlchemyError
 
 from steps.common import config as configs
-from steps.common import console, overrides, results, runs
+from steps.common import child, console, leftovers, overrides, results, runs, scratch, store
 from steps.common.config import Config
 from steps.common.errors import UserError
 from steps.common.paths import CONF
@@ -101,7 +101,11 @@ def run_step(name: str, work: Callable[[Step], Result | None], read: Read = read
         sys.exit(_ask_hydra(sys.argv[1:]))
     # A step that is cancelled ends as one that is interrupted by the keyboard: its run is KILLED.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(run(name, work, sys.argv[1:], read))
+    if "MLFLOW_RUN_ID" in os.environ:
+        child.end_with_parent()
+    with scratch.own():
+        status = run(name, work, sys.argv[1:], read)
+    sys.exit(status)
 
 
 def run(
@@ -121,18 +125,25 @@ def run(
         given, config = read(overrides.from_arguments(arguments, configs.TEXTS))
     except UserError as fault:
         return _report(fault, os.environ.get("MLFLOW_RUN_ID"))
-    try:
-        run_name = None if "MLFLOW_RUN_ID" in os.environ else name
-        run = mlflow.start_run(**{"run_name": run_name, **(new_run or {})})
-    except (MlflowException, SQLAlchemyError) as error:
-        unusable = UserError(
-            f"the tracking server {mlflow.get_tracking_uri()} cannot be used: "
-            f"{str(error).splitlines()[0]}. Set MLFLOW_TRACKING_URI to one that can"
-        )
-        return _report(unusable, None)
-    status = _work(work, Step(name, config, tuple(given), run, launch))
-    mlflow.end_run(_RUN_STATUS.get(status, "FAILED"))
+    with leftovers.owning() as tag:
+        try:
+            run = _start_run(name, tag, new_run or {})
+        except (MlflowException, SQLAlchemyError) as error:
+            unusable = UserError(
+                f"the tracking server {mlflow.get_tracking_uri()} cannot be used: "
+                f"{str(error).splitlines()[0]}. Set MLFLOW_TRACKING_URI to one that can"
+            )
+            return _report(unusable, None)
+        status = _work(work, Step(name, config, tuple(given), run, launch))
+        mlflow.end_run(_RUN_STATUS.get(status, "FAILED"))
     return status
+
+
+def _start_run(name: str, tag: Mapping[str, str], new_run: Mapping[str, Any]) -> Run:
+    """Start the run that this process was launched in, or a new one."""
+    tags = {**(new_run.get("tags") or {}), **tag}
+    run_name = None if "MLFLOW_RUN_ID" in os.environ else name
+    return mlflow.start_run(**{"run_name": run_name, **new_run, "tags": tags})
 
 
 def _ask_hydra(arguments: Sequence[str]) -> int:
@@ -149,6 +160,10 @@ def _ask_hydra(arguments: Sequence[str]) -> int:
 
 def _work(work: Callable[[Step], Result | None], step: Step) -> int:
     try:
+        if leftovers.is_orphan(step.run):
+            raise KeyboardInterrupt
+        leftovers.end_dead(step.run)
+        store.clear_building()
         _describe(step)
         if (result := work(step)) is not None:
             mlflow.set_tag(runs.KEY, step.key(type(result)))

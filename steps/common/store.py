@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +21,7 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock, Timeout
 
-from steps.common import console, databricks
+from steps.common import console, databricks, locks
 from steps.common.errors import UserError
 
 MANIFEST = "manifest.json"
@@ -59,7 +58,7 @@ def get_or_build(kind: str, key: str, build: Callable[[Path], None]) -> Path:
             except Broken as broken:
                 console.warn(f"{broken}; making it anew")
                 shutil.rmtree(entry)
-        with _building(kind) as folder:
+        with _building(kind, key) as folder:
             build(folder)
             _write_manifest(folder)
             _put_in_place(folder, entry)
@@ -154,9 +153,19 @@ def lock(name: str) -> Iterator[None]:
         held.release()
 
 
+def clear_building() -> None:
+    """Remove what processes were making that are no more: nobody holds the entry's lock."""
+    for left in (workbench() / "building").glob("*"):
+        with locks.taken_over(lock_file(left.name)) as is_free:
+            if is_free:
+                shutil.rmtree(left, ignore_errors=True)
+
+
 @contextmanager
-def _building(kind: str) -> Iterator[Path]:
-    folder = workbench() / "building" / f"{kind}-{uuid.uuid4().hex}"
+def _building(kind: str, key: str) -> Iterator[Path]:
+    """Yield an empty folder for an entry whose lock is held: what is in it is of a dead process."""
+    folder = workbench() / "building" / f"{kind}-{key}"
+    shutil.rmtree(folder, ignore_errors=True)
     _make_folder(folder)
     try:
         yield folder

@@ -12,7 +12,7 @@ from steps.common import runs, step
 from steps.evaluate.figures import COLUMNS
 from steps.register.__main__ import register
 from steps.sweep.__main__ import sweep
-from steps.sweep.leftovers import LOCK
+from steps.common.leftovers import LOCK
 from steps.sweep.place import POINT
 from steps.sweep.reading import read
 from steps.sweep.report import BEST, FRONT

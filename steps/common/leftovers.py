@@ -1,0 +1,107 @@
+"""What processes leave behind that are ended from outside, by kill -9 say: runs still RUNNING.
+
+While a step's process works at a run it holds a lock, which the system frees when the process ends
+in any way. The run's tag says which lock: whoever can take it knows that nobody works there.
+"""
+
+import platform
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelStatus, Run
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from steps.common import console, locks, runs, store
+from steps.common.errors import UserError
+
+LOCK = "slmflow.lock"
+"""Tag of a run: the machine and the file of its process's lock."""
+
+
+@contextmanager
+def owning() -> Iterator[dict[str, str]]:
+    """Hold a lock of one's own; yield the tag of the run that is worked at meanwhile.
+
+    There is no tag where the store cannot be written: a step that needs none runs all the same.
+    """
+    with ExitStack() as stack:
+        tag = {}
+        with suppress(UserError, OSError):
+            file = store.lock_file(f"run-{uuid.uuid4().hex}")
+            stack.enter_context(locks.held(file))
+            tag = {LOCK: f"{platform.node()}:{file}"}
+        yield tag
+
+
+def end_dead(own: Run) -> None:
+    """Mark as KILLED the runs of `own`'s experiment whose process on this machine is no more."""
+    for run in running(own.info.experiment_id):
+        if run.info.run_id != own.info.run_id and (owner := _owner(run)) is not None:
+            with _freed(owner.data.tags[LOCK]) as is_dead:
+                if is_dead and _still_running(run):
+                    end(run)
+                    console.say(f"run {run.info.run_id}, whose process was ended, is KILLED now")
+
+
+def is_orphan(run: Run) -> bool:
+    """Return whether the process that launched a run's step, at a run above, is no more."""
+    above = next((each for each in list(lineage(run))[1:] if LOCK in each.data.tags), None)
+    if above is None:
+        return False
+    with _freed(above.data.tags[LOCK]) as is_dead:
+        return is_dead
+
+
+def end(run: Run) -> None:
+    """Mark a run as KILLED, and the models that it was still logging as FAILED."""
+    client = MlflowClient()
+    runs.tag_error(run.info.run_id, "ended from outside")
+    logged = client.search_logged_models(
+        [run.info.experiment_id], filter_string=f"source_run_id = '{run.info.run_id}'"
+    )
+    for model in logged:
+        if model.status == LoggedModelStatus.PENDING:
+            client.finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
+    client.set_terminated(run.info.run_id, "KILLED")
+
+
+def lineage(run: Run) -> Iterator[Run]:
+    """Yield a run, its parent, the parent's parent and so on, as far as they are there."""
+    yield run
+    with suppress(MlflowException):
+        while parent := run.data.tags.get(MLFLOW_PARENT_RUN_ID):
+            run = MlflowClient().get_run(parent)
+            yield run
+
+
+def running(experiment_id: str) -> list[Run]:
+    """Return the runs of an experiment that are RUNNING."""
+    query = "attributes.status = 'RUNNING'"
+    return list(MlflowClient().search_runs([experiment_id], query, max_results=50_000))
+
+
+def _owner(run: Run) -> Run | None:
+    """Return the run whose process works at this one: itself, or the one that launches its step."""
+    return next((each for each in lineage(run) if LOCK in each.data.tags), None)
+
+
+def _still_running(run: Run) -> bool:
+    """Return whether a run had not ended by itself before its lock was taken."""
+    return bool(MlflowClient().get_run(run.info.run_id).info.status == "RUNNING")
+
+
+@contextmanager
+def _freed(tag: str) -> Iterator[bool]:
+    """Yield whether the lock that a tag names is one of this machine that nobody holds."""
+    machine, _, file = tag.partition(":")
+    if machine != platform.node():
+        yield False
+    elif not Path(file).exists():
+        yield True
+    else:
+        with locks.taken_over(Path(file)) as is_free:
+            yield is_free
