@@ -45,6 +45,7 @@ def end_dead(own: Run) -> None:
                 if is_dead and _still_running(run):
                     end(run)
                     console.say(f"run {run.info.run_id}, whose process was ended, is KILLED now")
+    locks.clear(store.home() / "locks", "run-*.lock")
 
 
 def is_orphan(run: Run) -> bool:

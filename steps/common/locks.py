@@ -31,3 +31,11 @@ def taken_over(file: Path) -> Iterator[bool]:
         yield True
     finally:
         lock.release()
+
+
+def clear(folder: Path, pattern: str) -> None:
+    """Remove the lock files that nobody holds: those of `held`, whose processes are no more."""
+    for file in folder.glob(pattern):
+        with taken_over(file) as is_free, suppress(OSError):
+            if is_free:
+                file.unlink()

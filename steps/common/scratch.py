@@ -41,11 +41,10 @@ def own() -> Iterator[None]:
 
 def _remove_dead(base: Path) -> None:
     for left in base.glob(f"{_prefix()}*"):
-        lock = _lock(left.name.removeprefix(_prefix()))
-        with locks.taken_over(lock) as is_free:
+        with locks.taken_over(_lock(left.name.removeprefix(_prefix()))) as is_free:
             if is_free:
                 shutil.rmtree(left, ignore_errors=True)
-                lock.unlink(missing_ok=True)
+    locks.clear(store.home() / "locks", "scratch-*.lock")
 
 
 def _lock(name: str) -> Path:

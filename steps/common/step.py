@@ -18,8 +18,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import SQLAlchemyError
 
-from steps.common import config as configs
 from steps.common import child, console, leftovers, overrides, results, runs, scratch, store
+from steps.common import config as configs
 from steps.common.config import Config
 from steps.common.errors import UserError
 from steps.common.paths import CONF

@@ -68,6 +68,7 @@ def _failure(graph: str, reason: str) -> str:
 
 
 def _main() -> None:
+    child.end_with_parent()
     job = json.loads(Path(sys.argv[1]).read_text())
     runtime = Runtime(Path(job["folder"]), job["graph"])
     for number, call in enumerate(job["calls"]):

@@ -21,7 +21,7 @@ import mlflow
 from mlflow.pyfunc import PyFuncModel
 
 from steps.common.asking import Reply, ask, inputs, interface
-from steps.common.child import take_stdout
+from steps.common.child import end_with_parent, take_stdout
 from steps.common.errors import UserError
 from steps.common.memory import peak_rss_bytes
 from steps.common.rows import Row
@@ -115,6 +115,7 @@ def _serve(job: dict[str, Any], send: Send) -> None:
 
 
 def _main() -> None:
+    end_with_parent()
     stream = take_stdout()
     try:
         _serve(

@@ -9,10 +9,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from steps.common import runs, step
+from steps.common.leftovers import LOCK
 from steps.evaluate.figures import COLUMNS
 from steps.register.__main__ import register
 from steps.sweep.__main__ import sweep
-from steps.common.leftovers import LOCK
 from steps.sweep.place import POINT
 from steps.sweep.reading import read
 from steps.sweep.report import BEST, FRONT
