@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,18 @@ def told(place: Place, step: str) -> Any:
     return _READ[step](place, result)
 
 
-def faults(place: Place) -> Iterator[str]:
-    """Yield what a dead process has left behind, or what is half-made."""
+def faults(place: Place, usual: Collection[Path]) -> Iterator[str]:
+    """Yield what a dead process has left behind, or what is half-made.
+
+    usual: what runs that nobody ended leave in the temporary files, such as torch's cache.
+    """
     for run in place.client.search_runs(["0"], "attributes.status = 'RUNNING'"):
         yield f"run {run.info.run_id} is RUNNING"
     for model in place.client.search_logged_models(["0"]):
         if model.status == LoggedModelStatus.PENDING:
             yield f"model {model.model_id} is PENDING"
-    yield from (f"{file} is left in the temporary files" for file in place.temp.iterdir())
+    for file in {*place.temp.iterdir()} - {*usual}:
+        yield f"{file} is left in the temporary files"
     for folder in ("building", "downloads"):
         yield from (f"{file} is left" for file in (place.home / folder).glob("*"))
     for lock in (place.home / "locks").iterdir():

@@ -52,11 +52,17 @@ class Place:
 
     def newest(self, step: str) -> Run:
         """Return the newest finished run of a step. Raises UserError where there is none."""
-        query = f"tags.`{runs.STEP}` = '{step}' and attributes.status = 'FINISHED'"
-        found = self.client.search_runs(["0"], query, order_by=["start_time DESC"], max_results=1)
-        if not found:
+        if not (found := self._finished(step)):
             raise UserError(f"{step} has no finished run")
         return found[0]
+
+    def has(self, step: str) -> bool:
+        """Return whether a step has a finished run."""
+        return bool(self._finished(step))
+
+    def _finished(self, step: str) -> list[Run]:
+        query = f"tags.`{runs.STEP}` = '{step}' and attributes.status = 'FINISHED'"
+        return list(self.client.search_runs(["0"], query, order_by=["start_time DESC"]))
 
 
 class Process:

@@ -14,6 +14,10 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 databricks.settle_in(os.environ)
 
+# A tracking server that is away gets half a minute to come back; MLflow's own seven tries are more
+# than four.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
+
 
 def _show_uncaught(
     kind: type[BaseException], fault: BaseException, trace: TracebackType | None

@@ -19,7 +19,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import ExecutionException, MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_PROJECT_ENTRY_POINT
 
-from steps.common import console, results, store
+from steps.common import console, results, store, tracking
 from steps.common.errors import UserError
 from steps.common.paths import PROJECT
 from steps.common.redaction import redacted
@@ -85,7 +85,7 @@ def launch(step: str, overrides: Sequence[str], parent: Run) -> str:
                 run_name=step,
             )
         except ExecutionException as failure:
-            raise failure_of(step, _last_child(step, parent)) from failure
+            raise _told_by_server(step, parent) from failure
         except KeyboardInterrupt:
             _mark_killed(_last_child(step, parent))
             raise
@@ -117,6 +117,16 @@ def _finished(kind: type[Result], key: str, experiment_id: str) -> list[Run]:
             order_by=["attributes.start_time DESC"],
         )
     )
+
+
+def _told_by_server(step: str, parent: Run) -> UserError:
+    """Return why a step failed; where the server cannot be asked, the step itself has said it."""
+    try:
+        return failure_of(step, _last_child(step, parent))
+    except MlflowException as error:
+        if (fault := tracking.explained(error)) is None:
+            raise
+        return UserError(f"step {step} failed: {fault}", shown=True)
 
 
 def failure_of(step: str, child: Run | None) -> UserError:

@@ -18,13 +18,24 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import SQLAlchemyError
 
-from steps.common import child, console, leftovers, overrides, results, runs, scratch, store
+from steps.common import (
+    child,
+    console,
+    leftovers,
+    overrides,
+    results,
+    runs,
+    scratch,
+    store,
+    tracking,
+)
 from steps.common import config as configs
 from steps.common.config import Config
 from steps.common.errors import UserError
 from steps.common.paths import CONF
 from steps.common.provenance import git_state
 from steps.common.redaction import redacted
+from steps.common.reporting import INTERRUPTED, report
 from steps.common.results import Result
 
 R = TypeVar("R", bound=Result)
@@ -32,7 +43,6 @@ R = TypeVar("R", bound=Result)
 Read = Callable[[Sequence[str]], tuple[Sequence[str], Config]]
 """What makes of overrides those that the step goes by, and its config. Raises BadArguments."""
 
-INTERRUPTED = 130
 _RUN_STATUS = {0: "FINISHED", INTERRUPTED: "KILLED"}
 
 
@@ -124,19 +134,13 @@ def run(
     try:
         given, config = read(overrides.from_arguments(arguments, configs.TEXTS))
     except UserError as fault:
-        return _report(fault, os.environ.get("MLFLOW_RUN_ID"))
+        return report(fault, os.environ.get("MLFLOW_RUN_ID"))
     with leftovers.owning() as tag:
         try:
             run = _start_run(name, tag, new_run or {})
         except (MlflowException, SQLAlchemyError) as error:
-            unusable = UserError(
-                f"the tracking server {mlflow.get_tracking_uri()} cannot be used: "
-                f"{str(error).splitlines()[0]}. Set MLFLOW_TRACKING_URI to one that can"
-            )
-            return _report(unusable, None)
-        status = _work(work, Step(name, config, tuple(given), run, launch))
-        mlflow.end_run(_RUN_STATUS.get(status, "FAILED"))
-    return status
+            return report(tracking.unusable(error), None)
+        return _end_run(_work(work, Step(name, config, tuple(given), run, launch)))
 
 
 def _start_run(name: str, tag: Mapping[str, str], new_run: Mapping[str, Any]) -> Run:
@@ -146,13 +150,22 @@ def _start_run(name: str, tag: Mapping[str, str], new_run: Mapping[str, Any]) ->
     return mlflow.start_run(**{"run_name": run_name, **new_run, "tags": tags})
 
 
+def _end_run(status: int) -> int:
+    """Tell the tracking server how the run ended; return the exit status."""
+    try:
+        mlflow.end_run(_RUN_STATUS.get(status, "FAILED"))
+    except (MlflowException, SQLAlchemyError) as error:
+        return status or report(tracking.unusable(error), None)
+    return status
+
+
 def _ask_hydra(arguments: Sequence[str]) -> int:
     """Have Hydra answer its own flags, of the config that a run has; return the exit status."""
     flags, given = overrides.parted(arguments)
     try:
         taken = configs.for_hydra(overrides.from_arguments(given, configs.TEXTS))
     except UserError as fault:
-        return _report(fault, None)
+        return report(fault, None)
     sys.argv[1:] = [*flags, *taken]
     hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(lambda _: None)()
     return 0
@@ -169,28 +182,8 @@ def _work(work: Callable[[Step], Result | None], step: Step) -> int:
             mlflow.set_tag(runs.KEY, step.key(type(result)))
             mlflow.log_dict(result.to_json(), results.FILE)
     except (Exception, KeyboardInterrupt) as fault:
-        return _report(fault, step.run.info.run_id)
+        return report(tracking.explained(fault) or fault, step.run.info.run_id)
     return 0
-
-
-def _report(fault: BaseException, run_id: str | None) -> int:
-    """Tell the user and the run why the step ends; return the exit status."""
-    if isinstance(fault, KeyboardInterrupt):
-        # A second signal, such as MLflow's to the step it cancels, must not end the telling.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    expected = isinstance(fault, UserError | KeyboardInterrupt)
-    message = "interrupted" if isinstance(fault, KeyboardInterrupt) else str(fault)
-    if not expected or os.environ.get("SLMFLOW_DEBUG") == "1":
-        console.traceback()
-        message = message if expected else f"{type(fault).__name__}: {message}"
-    if not (isinstance(fault, UserError) and fault.shown):
-        console.error(message)
-    if run_id is not None:
-        runs.tag_error(run_id, message)
-    if isinstance(fault, UserError):
-        return fault.exit_code
-    return INTERRUPTED if isinstance(fault, KeyboardInterrupt) else 1
 
 
 def _describe(step: Step) -> None:

@@ -14,6 +14,7 @@ from mlflow.entities import Run
 
 from steps.common import runs
 from steps.common import step as steps
+from steps.common.reporting import INTERRUPTED
 from steps.common.results import Result
 from steps.common.step import Read, Step
 from steps.log_genai.__main__ import log_genai
@@ -39,7 +40,7 @@ class Called:
 
     def raise_if_interrupted(self) -> None:
         """Raise KeyboardInterrupt where the step was interrupted."""
-        if self.status == steps.INTERRUPTED:
+        if self.status == INTERRUPTED:
             raise KeyboardInterrupt
 
 

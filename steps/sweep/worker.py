@@ -17,8 +17,8 @@ from mlflow import MlflowClient
 from omegaconf import DictConfig
 
 from steps.common import child, results, runs
-from steps.common import step as steps
 from steps.common.errors import UserError
+from steps.common.reporting import INTERRUPTED
 from steps.common.step import Step
 from steps.evaluate.__main__ import evaluate
 from steps.evaluate.result import Evaluation
@@ -44,7 +44,7 @@ def job(
         work(batch, place, front)
     except KeyboardInterrupt:
         if os.getppid() != parent.pid:  # nobody is left to end a worker of a killed sweep
-            os._exit(steps.INTERRUPTED)
+            os._exit(INTERRUPTED)
         raise
 
 

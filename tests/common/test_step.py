@@ -15,6 +15,7 @@ from mlflow.entities import Run
 
 from steps.common import provenance, runs, step
 from steps.common.errors import UserError
+from steps.common.reporting import INTERRUPTED
 from steps.common.results import Result
 
 pytestmark = pytest.mark.usefixtures("tracking")
@@ -86,7 +87,7 @@ def test_a_step_logs_its_config_and_its_result() -> None:
     ("fault", "status", "state", "said"),
     [
         (UserError("the disk is full"), 1, "FAILED", "the disk is full"),
-        (KeyboardInterrupt(), step.INTERRUPTED, "KILLED", "interrupted"),
+        (KeyboardInterrupt(), INTERRUPTED, "KILLED", "interrupted"),
         (ZeroDivisionError("a bug"), 1, "FAILED", "ZeroDivisionError: a bug"),
     ],
 )
@@ -179,7 +180,7 @@ def test_a_step_that_is_cancelled_is_killed() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     try:
-        assert step.run("fetch", work, []) == step.INTERRUPTED
+        assert step.run("fetch", work, []) == INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

@@ -54,6 +54,30 @@ def test_a_failed_build_leaves_nothing(home: Path) -> None:
     assert list((home / "building").iterdir()) == []
 
 
+def test_what_a_dead_process_was_building_is_removed(home: Path) -> None:
+    for name in (f"onnx-{KEY}", f"weights-{KEY}"):
+        _write_half(home / "building" / name)
+
+    with store.lock(f"weights-{KEY}"):  # another process, at work
+        store.clear_building()
+
+    assert [left.name for left in (home / "building").iterdir()] == [f"weights-{KEY}"]
+
+
+def test_what_a_dead_process_was_building_gets_into_no_entry(home: Path) -> None:
+    _write_half(home / "building" / f"onnx-{KEY}")
+
+    entry = store.get_or_build("onnx", KEY, _write)
+
+    assert set(store.manifest(entry)) == {"a.bin", "sub/b.txt"}
+    assert list((home / "building").iterdir()) == []
+
+
+def _write_half(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "half.bin").write_bytes(b"x")
+
+
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "add", "manifest"])
 def test_damage_is_found_said_and_mended(damage: str, capsys: pytest.CaptureFixture[str]) -> None:
     entry = store.get_or_build("onnx", KEY, _write)

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from steps.common import runs
-from steps.common.step import INTERRUPTED
+from steps.common.reporting import INTERRUPTED
 from steps.sweep.place import POINT
 from tests.project import Workplace
 from tests.register.evaluated import evaluate

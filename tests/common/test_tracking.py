@@ -1,0 +1,140 @@
+"""A step whose tracking server fails: one message, soon, and what was made is there afterwards."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+
+from steps.common import step, tracking
+
+NOBODY_LISTENS = "http://someone:secret@127.0.0.1:9"
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(tracking.RETRIES, "0")
+
+
+@contextmanager
+def answering(status: int) -> Iterator[str]:
+    """Yield the address of a server that answers everything with a status."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(status)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _refusal(work: Callable[[step.Step], None], capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the one message of a step that fails by its tracking server."""
+    assert step.run("fetch", work, []) == 1
+    said = capsys.readouterr().err
+    assert said.count("error:") == 1
+    assert "Traceback" not in said
+    assert "secret" not in said
+    return said[said.index("error:") :]
+
+
+def _never(_: step.Step) -> None:
+    raise AssertionError("worked although there is no run")
+
+
+def test_a_server_that_is_down(
+    tracking_at: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    tracking_at(NOBODY_LISTENS)
+    message = _refusal(_never, capsys)
+    assert "http://127.0.0.1:9 does not answer ([Errno 111] Connection refused)" in message
+    assert "run the same command again" in message
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (401, "refuses (error code 401): set MLFLOW_TRACKING_TOKEN"),
+        (403, "refuses (error code 403): set MLFLOW_TRACKING_TOKEN"),
+        (429, "does not answer (too many 429 error responses)"),
+        (503, "does not answer (too many 503 error responses)"),
+    ],
+)
+def test_a_server_that_refuses(
+    status: int,
+    said: str,
+    tracking_at: Callable[[str], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with answering(status) as url:
+        tracking_at(url)
+        message = _refusal(_never, capsys)
+        assert f"{url} {said}" in message
+
+
+@pytest.mark.usefixtures("tracking")
+def test_a_server_that_goes_away_midway(
+    tracking_at: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(_: step.Step) -> None:
+        tracking_at(NOBODY_LISTENS)
+        mlflow.log_metric("seconds", 1.0)
+
+    assert "does not answer" in _refusal(work, capsys)
+
+
+@pytest.mark.usefixtures("tracking")
+def test_another_fault_of_mlflow_is_not_the_servers(capsys: pytest.CaptureFixture[str]) -> None:
+    def work(_: step.Step) -> None:
+        MlflowClient().get_run("f" * 32)
+
+    assert step.run("fetch", work, []) == 1
+    assert "error: MlflowException" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("tracking")
+def test_a_database_that_is_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def work(_: step.Step) -> None:
+        (tmp_path / "mlflow.db").unlink()
+        (tmp_path / "mlflow.db").mkdir()
+        mlflow.log_metric("seconds", 1.0)
+
+    message = _refusal(work, capsys)
+    assert f"the tracking database sqlite:///{tmp_path}/mlflow.db cannot be used (" in message
+
+
+def test_the_bound_is_half_a_minute() -> None:
+    """Four more tries, after 0 or 2, 4, 8 and 16 seconds, and what a user sets comes first."""
+    line = "import os, steps; print(os.environ['MLFLOW_HTTP_REQUEST_MAX_RETRIES'])"
+    for given, tries in (({}, "4"), ({tracking.RETRIES: "9"}, "9")):
+        done = subprocess.run(
+            [sys.executable, "-c", line], env=given, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == tries
+
+
+@pytest.fixture
+def tracking_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str], None]]:
+    before = mlflow.get_tracking_uri()
+    monkeypatch.setenv("SLMFLOW_HOME", str(tmp_path / "home"))
+    yield mlflow.set_tracking_uri
+    mlflow.set_tracking_uri(before)
