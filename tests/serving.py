@@ -20,7 +20,7 @@ def served(place: Workplace, command: str, port: Sequence[str] | None = None) ->
     The server and its workers end with the block.
     """
     with subprocess.Popen(
-        [*command.split(), *(("--port", str(_free_port())) if port is None else port)],
+        [*command.split(), *(("--port", str(free_port())) if port is None else port)],
         env=place.environ(),
         cwd=place.folder,
         stderr=subprocess.PIPE,
@@ -33,7 +33,7 @@ def served(place: Workplace, command: str, port: Sequence[str] | None = None) ->
             os.killpg(server.pid, signal.SIGTERM)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """Return one for MLflow's server: it takes 0 for none given, and then always the same."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))

@@ -24,7 +24,9 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import RepoSibling
+from huggingface_hub.utils import get_session
 from huggingface_hub.utils.sha import git_hash
+from urllib3.util import Retry
 
 from steps.common import console, store
 from steps.common.errors import UserError
@@ -36,6 +38,17 @@ constants.HF_HUB_ENABLE_HF_TRANSFER = False
 
 # A cut loses the chunk under way; the client's own 10 MB are minutes on a slow line.
 constants.DOWNLOAD_CHUNK_SIZE = 256 * 1024
+
+# What passes is waited for: 0, 2 and 4 seconds, or as long as the hub asks for, at most a minute.
+# Who does not listen at all most likely never does: that is said at once.
+_RETRIES = Retry(
+    total=3,
+    connect=0,
+    status_forcelist=(429, 500, 502, 503, 504),
+    backoff_factor=1,
+    retry_after_max=60,
+    raise_on_status=False,
+)
 
 
 Choose = Callable[[Mapping[str, int]], list[str]]
@@ -75,6 +88,8 @@ def download(repository: Repository, choose: Choose, target: Path) -> None:
     What has arrived is kept in `downloads/` of the store until all is whole: a later call, of
     whatever process, goes on from there. Raises UserError, with nothing in `target`.
     """
+    for adapter in get_session().adapters.values():
+        adapter.max_retries = _RETRIES
     with _explained(repository):
         listed = _list(repository, choose)
         partial = _partial(repository, listed)
@@ -169,7 +184,8 @@ def _explained(repository: Repository) -> Iterator[None]:
     """Turn what the client raises into UserError."""
     try:
         yield
-    except (OSError, HFValidationError, UnicodeEncodeError) as error:
+    # The client follows a redirect to its own site by a call of itself, without a bound.
+    except (OSError, HFValidationError, UnicodeEncodeError, RecursionError) as error:
         # The client says "not here" where it could not ask; the cause says why.
         cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else error
         raise UserError(_explanation(cause, repository)) from error
@@ -210,6 +226,16 @@ def _explanation(error: BaseException | None, repository: Repository) -> str:
             return (
                 f"{name} at {repository.revision} is not in the store, and HF_HUB_OFFLINE forbids "
                 f"to ask the hub: unset it, or {repository.instead}"
+            )
+        case RecursionError() | requests.TooManyRedirects():
+            return (
+                f"{name}: {site} sends from one address to the next without an end: a proxy or "
+                "mirror in between is at fault; see that HF_ENDPOINT is right"
+            )
+        case requests.HTTPError(response=requests.Response(status_code=429)):
+            return (
+                f"{name}: {site} answers no more for now (status 429, too many requests): wait "
+                "some minutes and run the same command again; with HF_TOKEN more is allowed"
             )
         case requests.HTTPError(response=requests.Response(status_code=status)):
             return (

@@ -1,10 +1,12 @@
 """A step whose tracking server fails: one message, soon, and what was made is there afterwards."""
 
+import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,9 @@ import pytest
 from mlflow import MlflowClient
 
 from steps.common import step, tracking
+from tests.project import Workplace
+from tests.serving import address as listening
+from tests.serving import free_port
 
 NOBODY_LISTENS = "http://someone:secret@127.0.0.1:9"
 
@@ -130,6 +135,64 @@ def test_the_bound_is_half_a_minute() -> None:
             [sys.executable, "-c", line], env=given, capture_output=True, text=True, check=True
         )
         assert done.stdout.strip() == tries
+
+
+@pytest.mark.long
+def test_what_was_converted_is_there_when_the_server_is_back(tmp_path: Path) -> None:
+    """A real server, killed while the step `convert` builds."""
+    address = f"http://127.0.0.1:{free_port()}"
+    place = Workplace(tmp_path, {"MLFLOW_TRACKING_URI": address, tracking.RETRIES: "1"})
+
+    with tracking_server(place, address):
+        convert = subprocess.Popen(
+            [sys.executable, "-m", "steps.convert"],
+            cwd=tmp_path,
+            env=place.environ(),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        building = tmp_path / "home" / "building"
+        while not any(building.glob("onnx-*/*")):
+            with suppress(subprocess.TimeoutExpired):
+                raise AssertionError(convert.wait(0.1))
+    _, said = convert.communicate()
+    assert convert.returncode == 1
+    assert said.count("error:") == 1, said
+    assert f"the tracking server {address} does not answer" in said
+    assert "Traceback" not in said
+    [entry] = (tmp_path / "home" / "onnx").iterdir()
+    made = (entry / "manifest.json").stat().st_mtime_ns
+
+    with tracking_server(place, address):
+        done = place.step("convert")
+        runs = mlflow.MlflowClient(address).search_runs(["0"])
+    assert done.status == 0, done.errors
+    assert (entry / "manifest.json").stat().st_mtime_ns == made
+    assert sorted(run.info.status for run in runs) == ["FINISHED", "FINISHED", "KILLED"]
+
+
+@contextmanager
+def tracking_server(place: Workplace, address: str) -> Iterator[None]:
+    """Serve a database of the place while the block runs, and then end as kill -9 ends it."""
+    port = address.rpartition(":")[2]
+    database = f"sqlite:///{place.folder}/server.db"
+    with subprocess.Popen(
+        [
+            *(sys.executable, "-m", "mlflow", "server", "--port", port, "--workers", "1"),
+            *("--backend-store-uri", database),
+            *("--artifacts-destination", str(place.folder / "kept")),
+        ],
+        cwd=place.folder,
+        env=place.environ(),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as server:
+        try:
+            listening(server)
+            yield
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ as the hub does it. The attributes of `Hub` are the switches of the tests.
 import hashlib
 import json
 import re
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +22,8 @@ TOKEN = "hf_aTokenNobodyMayRead"  # noqa: S105
 _INFO = re.compile(
     r"/api/(models|datasets)/(?P<id>[^/]+/[^/]+)/revision/(?P<revision>[^/?]+)(\?.*)?"
 )
-_FILE = re.compile(r"/(datasets/)?(?P<id>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)")
-_CDN = re.compile(r"/cdn/(?P<name>.+)")
+FILE = re.compile(r"/(datasets/)?(?P<id>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)")
+CDN = re.compile(r"/cdn/(?P<name>.+)")
 
 
 class Hub(ThreadingHTTPServer):
@@ -39,6 +41,11 @@ class Hub(ThreadingHTTPServer):
         self.readers: set[str] = set()  # tokens whose account was granted access
         self.accounts: set[str] | None = None  # tokens that are valid at all; None: every one
         self.status: int | None = None  # answers everything with this
+        self.next: list[int] = []  # answers the next requests with these; 0: resets the line
+        self.stalls: set[str] = set()  # files of which the line goes silent once, half-way
+        self.circles: re.Pattern[str] | None = None  # paths that are redirected to themselves
+        self.etags: dict[str, str] = {}  # ETags that are not the file's
+        self.closing = threading.Event()
         self.commit = REVISION
         self.requests: list[tuple[str, str, str | None]] = []  # method, path, Range
         self.cdn_saw_token = False
@@ -57,7 +64,7 @@ class Hub(ThreadingHTTPServer):
 
     def downloaded(self) -> set[str]:
         """Return the names of the files that were asked for."""
-        matches = (_FILE.fullmatch(path) for _, path, _ in self.requests)
+        matches = (FILE.fullmatch(path) for _, path, _ in self.requests)
         return {match["name"] for match in matches if match}
 
 
@@ -70,6 +77,7 @@ def serving(files: dict[str, bytes]) -> Iterator[Hub]:
     try:
         yield hub
     finally:
+        hub.closing.set()
         hub.shutdown()
         hub.server_close()
         thread.join()
@@ -96,14 +104,18 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         hub = self.server
         hub.requests.append((self.command, self.path, self.headers.get("Range")))
-        if hub.status:
+        if hub.next and (status := hub.next.pop(0)) != 200:
+            self._refuse(status) if status else self._reset()
+        elif hub.status:
             self._refuse(hub.status)
-        elif match := _CDN.fullmatch(self.path):
+        elif hub.circles and hub.circles.fullmatch(self.path):
+            self._send(302, b"", {"Location": self.path})
+        elif match := CDN.fullmatch(self.path):
             hub.cdn_saw_token |= self._token is not None
             self._send_bytes(match["name"], {})
         elif self._token and hub.accounts is not None and self._token not in hub.accounts:
             self._refuse(401, message="Invalid credentials in Authorization header")
-        elif match := _INFO.fullmatch(self.path) or _FILE.fullmatch(self.path):
+        elif match := _INFO.fullmatch(self.path) or FILE.fullmatch(self.path):
             self._answer_about(match.groupdict())
         else:
             self._refuse(404)
@@ -141,13 +153,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_file(self, name: str) -> None:
         content = self.server.files[name]
-        headers = {"X-Repo-Commit": REVISION, "ETag": f'"{_git_id(content)}"'}
+        etag = self.server.etags.get(
+            name, _sha256(content) if _is_large(name) else _git_id(content)
+        )
+        headers = {"X-Repo-Commit": REVISION, "ETag": f'"{etag}"'}
         if not _is_large(name):
             self._send_bytes(name, headers)
             return
         headers |= {
             "Location": f"http://localhost:{self.server.server_port}{_cdn(name)}",
-            "X-Linked-Etag": f'"{_sha256(content)}"',
+            "X-Linked-Etag": f'"{etag}"',
             "X-Linked-Size": str(len(content)),
         }
         self._send(302, b"", headers)
@@ -162,10 +177,31 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        self._send(206 if start else 200, content[start:], headers, hub.cut_after.pop(name, None))
+        if self.command == "GET" and name in hub.stalls:
+            hub.stalls.remove(name)
+            self._stall(content, headers)
+        else:
+            cut_after = hub.cut_after.pop(name, None)
+            self._send(206 if start else 200, content[start:], headers, cut_after)
+
+    def _stall(self, content: bytes, headers: dict[str, str]) -> None:
+        """Send the first half, and then nothing while the hub is there."""
+        self._send(200, content, headers, len(content) // 2)
+        self.wfile.flush()
+        self.server.closing.wait()
+
+    def _reset(self) -> None:
+        """End the connection as a router does that has lost it: without an answer."""
+        linger = struct.pack("ii", 1, 0)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.close_connection = True
+        self.connection.close()
 
     def _refuse(self, status: int, code: str = "", message: str = "") -> None:
-        self._send(status, b"", {"X-Error-Code": code, "X-Error-Message": message})
+        headers = {"X-Error-Code": code, "X-Error-Message": message}
+        if status in (429, 503):
+            headers["Retry-After"] = "1"
+        self._send(status, b"", headers)
 
     def _send(
         self,

@@ -1,5 +1,6 @@
 """Downloads from a hub on loopback with the real client, each in a process of its own."""
 
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from steps.common import store
 from tests.fetch import models
 from tests.fetch.conftest import Run
-from tests.fetch.hub_server import MODEL, REVISION, TOKEN, Hub
+from tests.fetch.hub_server import CDN, FILE, MODEL, REVISION, TOKEN, Hub
 
 CHUNK = 256 * 1024
 
@@ -153,6 +154,68 @@ def test_offline_mode(download: Download, home: Path) -> None:
 def test_hub_out_of_order(download: Download, hub: Hub, home: Path) -> None:
     hub.status = 503
     assert "answers with status 503: try again later" in refusal(download(), home)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [[429, 200], [500, 200], [0, 200], [200, 0, 200, 500], [200, 200, 429, 503]],
+    ids=["429 with Retry-After", "500", "reset", "reset and 500 at a file", "429 and 503"],
+)
+def test_what_passes_is_waited_for(
+    download: Download, hub: Hub, home: Path, answers: list[int]
+) -> None:
+    hub.next = list(answers)
+    done = download()
+    assert done.returncode == 0, done.stderr
+    assert not hub.next
+    assert set(store.manifest(home / "weights" / "key")) == models.TAKEN
+
+
+def test_hub_that_asks_to_wait_for_good(download: Download, hub: Hub, home: Path) -> None:
+    hub.status = 429
+    assert "answers no more for now (status 429" in refusal(download(), home)
+    assert len(hub.requests) == 4
+
+
+def test_line_that_goes_silent_is_taken_up_again(download: Download, hub: Hub, home: Path) -> None:
+    hub.stalls = {"model.safetensors"}
+    done = download(HF_HUB_DOWNLOAD_TIMEOUT="1")
+    assert done.returncode == 0, done.stderr
+    first, second = hub.ranges("model.safetensors")
+    assert first is None
+    assert second is not None
+    entry = home / "weights" / "key"
+    assert (entry / "model.safetensors").read_bytes() == hub.files["model.safetensors"]
+
+
+@pytest.mark.parametrize("circles", [FILE, CDN], ids=["on the hub", "behind it"])
+def test_redirects_in_a_circle(
+    download: Download, hub: Hub, home: Path, circles: re.Pattern[str]
+) -> None:
+    hub.circles = circles
+    assert "from one address to the next without an end" in refusal(download(), home)
+
+
+def test_etag_of_another_file(download: Download, hub: Hub, home: Path) -> None:
+    """What counts is the content: it is held to the commit's listing."""
+    hub.etags = {"model.safetensors": "0" * 64, "config.json": "1" * 40}
+    done = download()
+    assert done.returncode == 0, done.stderr
+    entry = home / "weights" / "key"
+    assert all((entry / name).read_bytes() == hub.files[name] for name in models.TAKEN)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize("change", ["truncated", "padded"])
+def test_body_of_another_length(
+    download: Download, hub: Hub, home: Path, name: str, change: str
+) -> None:
+    whole = hub.files[name]
+    hub.sent_instead[name] = whole[: len(whole) // 2] if change == "truncated" else whole + b" "
+    said = refusal(download(), home)
+    assert "is not what it lists" in said or f"{name} of model.id='{MODEL}' came with" in said
+    del hub.sent_instead[name]
+    assert download().returncode == 0
 
 
 def test_model_that_has_only_pickles(download: Download, hub: Hub, home: Path) -> None:
