@@ -9,7 +9,7 @@ TOOLS := uv run --quiet --no-project --python 3.11 --with-requirements requireme
 
 UPLOAD := .venv/upload
 
-.PHONY: run test test-long test-spark fuzz lint format lock audit licences benchmarks databricks databricks-spark export
+.PHONY: run test test-long test-spark fuzz kill-storm lint format lock audit licences benchmarks databricks databricks-spark export
 
 run: .venv
 	mlflow run . --env-manager uv $(ARGS)
@@ -46,6 +46,10 @@ FUZZED := arguments jsonl csv index safetensors request completion template
 fuzz: .venv
 	$(foreach target,$(FUZZED),$(TOOLS:--=) --with-requirements requirements-fuzz.txt -- \
 		python -m fuzz.run $(target) -max_total_time=75 &&) true
+
+# Kills every step at random moments; about half an hour.
+kill-storm: .venv
+	$(TOOLS) python -m benchmarks.kill_storm --kills 50 --output docs/killed $(ARGS)
 
 lint: .venv
 	$(TOOLS) sh -c "ruff format --check . && ruff check . && mypy"

@@ -10,6 +10,7 @@ temporary folder, since a Volume knows no rename, no lock and no writing but fro
 entry is copied, its manifest last: without that it is not whole.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -25,6 +26,8 @@ from steps.common import console, databricks, locks
 from steps.common.errors import UserError
 
 MANIFEST = "manifest.json"
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 class Broken(Exception):
@@ -57,8 +60,9 @@ def get_or_build(kind: str, key: str, build: Callable[[Path], None]) -> Path:
                 return entry
             except Broken as broken:
                 console.warn(f"{broken}; making it anew")
+        with _room(), _building(kind, key) as folder:
+            if entry.exists():
                 shutil.rmtree(entry)
-        with _building(kind, key) as folder:
             build(folder)
             _write_manifest(folder)
             _put_in_place(folder, entry)
@@ -142,11 +146,12 @@ def lock_file(name: str) -> Path:
 def lock(name: str) -> Iterator[None]:
     """Hold a lock that one process has at a time; say so if another has it, and wait."""
     held = FileLock(lock_file(name))
-    try:
-        held.acquire(blocking=False)
-    except Timeout:
-        console.say(f"waiting for another process that makes {name.split('-')[0]}")
-        held.acquire()
+    with _writable():
+        try:
+            held.acquire(blocking=False)
+        except Timeout:
+            console.say(f"waiting for another process that makes {name.split('-')[0]}")
+            held.acquire()
     try:
         yield
     finally:
@@ -174,10 +179,37 @@ def _building(kind: str, key: str) -> Iterator[Path]:
 
 
 def _make_folder(folder: Path) -> None:
-    try:
+    with _writable():
         folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def _writable() -> Iterator[None]:
+    """Raise UserError for what hinders the block, which does nothing but write to the store."""
+    try:
+        yield
     except OSError as error:
-        raise UserError(
-            f"the store {home()} cannot be written ({error.strerror}): "
-            "set SLMFLOW_HOME to a folder with room that you may write to"
-        ) from error
+        raise _unwritable(error) from error
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """Raise UserError where the block, which reads elsewhere too, finds no room in the store."""
+    try:
+        yield
+    except OSError as error:
+        # NumPy tells in its own words that a disk is full.
+        if error.errno in _NO_ROOM or str(error).endswith(" written"):
+            raise _unwritable(error) from error
+        if not (home() / "building").exists():
+            raise UserError(
+                f"the store {home()} was removed while it was written: run the same command again"
+            ) from error
+        raise
+
+
+def _unwritable(error: OSError) -> UserError:
+    return UserError(
+        f"the store {home()} cannot be written ({error.strerror or error}): "
+        "set SLMFLOW_HOME to a folder with room that you may write to"
+    )

@@ -30,7 +30,8 @@ def copy(source: Path, target: Path, model: str) -> None:
                     shutil.copyfileobj(progress.wrap_file(read, task_id=task), written)
     except OSError as error:
         raise UserError(
-            f"{model} cannot be copied to the store: {error.strerror} ({error.filename}); see that "
+            f"{model} cannot be copied to the store: {error.strerror} "
+            f"({error.filename or target}); see that "
             "the files may be read and that SLMFLOW_HOME is a folder with room"
         ) from error
 

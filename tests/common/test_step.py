@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,6 +171,21 @@ def test_a_finished_run_with_the_same_key_is_reused(
     assert found == [Made(7)]
     assert _last_run().data.tags[runs.REUSED_FROM] == f"fetch:{first}"
     assert "reused" in capsys.readouterr().err
+
+
+def test_a_clock_that_is_set_back_hinders_no_reuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What begins a year before the run that made the result finds it, and ends well."""
+    step.run("fetch", lambda _: Made(7), [])
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() - 365 * 86400)
+
+    def work(running: step.Step) -> None:
+        assert running.ensure(Made) == Made(7)
+
+    assert step.run("convert", work, []) == 0
+    convert, fetch = sorted(MlflowClient().search_runs(["0"]), key=lambda run: run.info.start_time)
+    assert convert.data.tags[runs.STEP] == "convert"
+    assert convert.info.status == fetch.info.status == "FINISHED"
 
 
 def test_a_step_that_is_cancelled_is_killed() -> None:
