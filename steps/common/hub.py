@@ -24,8 +24,9 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import RepoSibling
-from huggingface_hub.utils import get_session
+from huggingface_hub.utils._http import get_session
 from huggingface_hub.utils.sha import git_hash
+from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from steps.common import console, store
@@ -89,7 +90,8 @@ def download(repository: Repository, choose: Choose, target: Path) -> None:
     whatever process, goes on from there. Raises UserError, with nothing in `target`.
     """
     for adapter in get_session().adapters.values():
-        adapter.max_retries = _RETRIES
+        if isinstance(adapter, HTTPAdapter):
+            adapter.max_retries = _RETRIES
     with _explained(repository):
         listed = _list(repository, choose)
         partial = _partial(repository, listed)
