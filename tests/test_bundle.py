@@ -228,7 +228,7 @@ def _inner(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ([], "error: '' is no step. Give one of convert,"),
+        ([], "error: '' is no step. Give one of batch, convert,"),
         (["SLMFLOW_HOME=/tmp", "fetc"], "error: 'fetc' is no step. Did you mean fetch?"),
         (["fetch model='tiny"], "cannot be read (No closing quotation): quote it anew"),
         (["fetch", "model=tiny_phi4"], "error: model=tiny_phi4: unknown. Did you mean tiny_phi3?"),

@@ -78,7 +78,7 @@ def test_weights_for_which_there_is_no_room(on_small_disk: Call) -> None:
 
     assert done.status == 1
     [message] = done.messages
-    assert "cannot be copied to the store: No space left on device" in message
+    assert "7.5 MB, but the store has room for 1.0 MB: set SLMFLOW_HOME" in message
     assert "None" not in message
 
 

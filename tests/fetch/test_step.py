@@ -126,7 +126,7 @@ def test_password_of_the_tracking_server_is_not_told(run: Run, tmp_path: Path) -
         SLMFLOW_DEBUG="1",
     )
     assert done.returncode == 1
-    assert "the tracking server http://[hidden]@127.0.0.1:9 cannot be used" in done.stderr
+    assert "the tracking server http://127.0.0.1:9 does not answer" in done.stderr
     assert "wordToPass" not in done.stdout + done.stderr
 
 

@@ -13,11 +13,14 @@ from mlflow.types.llm import CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA
 
 from steps.common import config as configs
 from steps.common.errors import UserError
+from steps.common.model_provenance import Provenance, Source
 from steps.common.paths import PROJECT
 from steps.common.schema.generation import Generation
+from steps.fetch.result import Weights
 from steps.log_transformers import pipeline
 from steps.log_transformers.__main__ import log_transformers
 from steps.log_transformers.pipeline import pipeline_options
+from steps.log_transformers.result import TransformersModel
 from tests.flavors import AStep
 
 WEIGHTS = PROJECT / "bundled" / "tiny_phi3"
@@ -118,8 +121,12 @@ def test_a_card_that_cannot_be_read_is_left_out(
 
 
 @pytest.mark.parametrize("names", [["EvilForCausalLM"], [], "Phi3ForCausalLM", [1]])
-def test_a_model_that_needs_code_of_its_own_is_refused(tmp_path: Path, names: object) -> None:
+def test_a_model_that_needs_code_of_its_own_is_refused(
+    tmp_path: Path, weights: Weights, names: object
+) -> None:
     config = {"architectures": names, "auto_map": {"AutoConfig": "evil/code--configuration.Evil"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
+    source = Source.of(weights, folder=pipeline.CHECKPOINT)
+    provenance = Provenance.of(TransformersModel, configs.load([]), source)
     with pytest.raises(UserError, match="code of its makers, which is never run"):
-        pipeline.log(tmp_path, Generation(8, 0.0, 1.0))
+        pipeline.log(tmp_path, provenance, Generation(8, 0.0, 1.0))
