@@ -122,11 +122,11 @@ def test_a_card_that_cannot_be_read_is_left_out(
 
 @pytest.mark.parametrize("names", [["EvilForCausalLM"], [], "Phi3ForCausalLM", [1]])
 def test_a_model_that_needs_code_of_its_own_is_refused(
-    tmp_path: Path, weights: Weights, names: object
+    tmp_path: Path, weights: Path, names: object
 ) -> None:
     config = {"architectures": names, "auto_map": {"AutoConfig": "evil/code--configuration.Evil"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    source = Source.of(weights, folder=pipeline.CHECKPOINT)
+    source = Source.of(Weights(str(weights)), folder=pipeline.CHECKPOINT)
     provenance = Provenance.of(TransformersModel, configs.load([]), source)
     with pytest.raises(UserError, match="code of its makers, which is never run"):
         pipeline.log(tmp_path, provenance, Generation(8, 0.0, 1.0))
