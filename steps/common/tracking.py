@@ -88,6 +88,11 @@ def _told(error: BaseException) -> str | None:
             return _refusal(str(error))
         case requests.HTTPError(response=requests.Response(status_code=401 | 403)):
             return _refusal(str(error))
+        case OperationalError(orig=reason) if "already exists" in str(reason):
+            return (
+                f"the tracking database {address()} is half-made ({reason}): MLflow was ended "
+                "while it made or upgraded it. Move it away if it is new, else put back a copy"
+            )
         case OperationalError(orig=reason):
             return (
                 f"the tracking database {address()} cannot be used ({reason}): see that it is "

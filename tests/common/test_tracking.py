@@ -2,11 +2,12 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,19 @@ def test_a_database_that_is_gone(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
     message = _refusal(work, capsys)
     assert f"the tracking database sqlite:///{tmp_path}/mlflow.db cannot be used (" in message
+
+
+def test_a_database_that_is_half_made(
+    tracking_at: Callable[[str], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As MLflow leaves it that is killed while it makes it: a table is there, no version is."""
+    with closing(sqlite3.connect(tmp_path / "half.db")) as database:
+        database.execute("CREATE TABLE logged_models (model_id TEXT)")
+    tracking_at(f"sqlite:///{tmp_path}/half.db")
+
+    message = _refusal(_never, capsys)
+    assert "half.db is half-made (table logged_models already exists)" in message
+    assert "Move it away if it is new" in message
 
 
 def test_the_bound_is_half_a_minute() -> None:
