@@ -33,8 +33,9 @@ TOP = {
     *(".ci", "LICENSE", "MLproject", "Makefile", "README.md", ".gitignore", "pyproject.toml"),
     *("conda.yaml", "python_env.yaml", "requirements.txt", "constraints.txt"),
     *("requirements-ray.txt", "requirements-submitit.txt", "databricks.yml"),
-    "requirements-spark.txt",
-    *("benchmarks", "bundled", "checks", "conf", "databricks", "deploy", "docs", "steps", "tests"),
+    *("requirements-spark.txt", "requirements-fuzz.txt"),
+    *("benchmarks", "bundled", "checks", "conf", "databricks", "deploy", "docs", "fuzz"),
+    *("steps", "tests"),
 }
 SUFFIXES = {
     *("", ".py", ".md", ".txt", ".toml", ".yaml", ".yml", ".json", ".jsonl", ".png", ".jinja"),
