@@ -37,11 +37,15 @@ def _credentials() -> dict[str, str]:
 
 
 def end_with_parent() -> None:
-    """Have the system interrupt this process when its parent ends, in whichever way: on Linux."""
+    """Have the system interrupt this process when its parent ends, in whichever way: on Linux.
+
+    By SIGTERM, taken as the keyboard's: what a script starts in the background ignores SIGINT.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if sys.platform == "linux":
         set_death_signal = 1  # PR_SET_PDEATHSIG of prctl.h
         with contextlib.suppress(AttributeError):  # another C library
-            ctypes.CDLL(None).prctl(set_death_signal, signal.SIGINT)
+            ctypes.CDLL(None).prctl(set_death_signal, signal.SIGTERM)
 
 
 def take_stdout() -> TextIO:

@@ -1,6 +1,7 @@
 """Runs of processes that were killed, by real processes on a real tracking store."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -89,11 +90,17 @@ def test_what_a_killed_step_leaves_is_cleared_by_the_next(place: Workplace) -> N
     ] == []
 
 
-def test_a_step_ends_with_the_process_that_launched_it(place: Workplace) -> None:
-    """Of a workflow that is killed no step goes on in the dark."""
+@pytest.mark.parametrize("interrupts", [signal.SIG_DFL, signal.SIG_IGN])
+def test_a_step_ends_with_the_process_that_launched_it(
+    place: Workplace, interrupts: signal.Handlers
+) -> None:
+    """Of a workflow that is killed no step goes on in the dark, in the background neither."""
     client = MlflowClient()
     run_id = client.create_run("0").info.run_id
-    starts = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    starts = (
+        f"import signal, subprocess, sys; signal.signal(signal.SIGINT, {int(interrupts)});"
+        "subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", starts, AT_WORK],
         env=place.environ() | {"MLFLOW_RUN_ID": run_id},
