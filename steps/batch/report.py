@@ -14,11 +14,10 @@ from mlflow.entities import LoggedModelInput
 from steps.batch.answers import Answered
 from steps.batch.job import Job
 from steps.common import console
+from steps.common.rows import DIGEST_CHARACTERS
 
 OUTPUT = "slmflow.output"
 
-# MLflow's database has room for so many characters of a digest.
-_DIGEST = 36
 _MOST_REASONS = 20
 
 
@@ -50,7 +49,7 @@ class _Rows(MetaDataset):
 
     def __init__(self, job: Job) -> None:
         source = resolve_dataset_source(str(job.source.file))
-        super().__init__(source, name=job.source.file.stem, digest=job.digest[:_DIGEST])
+        super().__init__(source, name=job.source.file.stem, digest=job.digest[:DIGEST_CHARACTERS])
         self._count = job.source.rows
 
     @property

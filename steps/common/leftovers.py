@@ -82,7 +82,7 @@ def lineage(run: Run) -> Iterator[Run]:
 def running(experiment_id: str) -> list[Run]:
     """Return the runs of an experiment that are RUNNING."""
     query = "attributes.status = 'RUNNING'"
-    return list(MlflowClient().search_runs([experiment_id], query, max_results=50_000))
+    return list(MlflowClient().search_runs([experiment_id], query, max_results=runs.MOST))
 
 
 def _owner(run: Run) -> Run | None:

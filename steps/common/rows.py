@@ -24,6 +24,9 @@ from steps.common.schema.generation import Interface
 
 Message = dict[str, str]
 
+DIGEST_CHARACTERS = 36
+"""What MLflow's database has room for."""
+
 _MOST_LISTED = 100
 
 
@@ -70,17 +73,16 @@ def read(config: Config) -> list[Row]:
 
 
 def digest(rows: Sequence[Row]) -> str:
-    """Return the first 36 hexadecimal digits of the sha256 of all rows, as canonical JSON.
+    """Return the first hexadecimal digits of the sha256 of all rows, as canonical JSON.
 
-    36 characters are what MLflow's database has room for. Its own digest of a frame would be over
-    at most 10,000 rows, and in 8 digits.
+    MLflow's own digest of a frame would be over at most 10,000 rows, and in 8 digits.
     """
     asked = [
         {name: value for name, value in dataclasses.asdict(row).items() if value is not None}
         for row in rows
     ]
     content = json.dumps(asked, sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:36]
+    return hashlib.sha256(content.encode()).hexdigest()[:DIGEST_CHARACTERS]
 
 
 def _source(data: EvaluationData) -> tuple[Path, str]:

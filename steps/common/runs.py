@@ -35,6 +35,9 @@ GIT_DIRTY = "slmflow.git_dirty"
 # The tracking server keeps at most this many characters of a tag.
 _TAG_LENGTH = 5000
 
+MOST = 50_000
+"""How many runs a tracking server gives at once."""
+
 R = TypeVar("R", bound=Result)
 
 Launch = Callable[[str, Sequence[str], Run], str]

@@ -61,18 +61,13 @@ def unusable(error: BaseException) -> UserError:
     """Return why no run can be begun on the tracking server."""
     return explained(error) or UserError(
         f"the tracking server {address()} cannot be used: "
-        f"{without_password(str(error).splitlines()[0])}. Set MLFLOW_TRACKING_URI to one that can"
+        f"{str(error).splitlines()[0]}. Set MLFLOW_TRACKING_URI to one that can"
     )
 
 
 def address() -> str:
     """Return where the tracking server is, without the user and password that may be in it."""
-    return without_password(mlflow.get_tracking_uri())
-
-
-def without_password(text: str) -> str:
-    """Return a text whose addresses have no user and password."""
-    return re.sub(r"//[^/@\s]*@", "//", text)
+    return re.sub(r"//[^/@\s]*@", "//", mlflow.get_tracking_uri())
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -126,4 +121,4 @@ def _again() -> str:
 
 def _short(said: str) -> str:
     reasons = [match.group().strip() for match in _REASON.finditer(said)]
-    return reasons[-1] if reasons else without_password(said.splitlines()[0])[:200]
+    return reasons[-1] if reasons else said.splitlines()[0][:200]

@@ -15,7 +15,6 @@ from steps.sweep.place import POINT, PRUNED, Place
 from steps.sweep.points import Point
 from steps.sweep.pruning import Pruned
 
-_MOST = 50_000  # that the tracking server gives at once
 _BEST_CASE = "best_case."
 
 
@@ -100,7 +99,7 @@ def children(place: Place) -> list[Run]:
         MlflowClient(place.tracking_uri).search_runs(
             [place.experiment_id],
             f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{place.run_id}'",
-            max_results=_MOST,
+            max_results=runs.MOST,
             order_by=["attributes.start_time DESC"],
         )
     )

@@ -5,6 +5,8 @@ a tag of the logged model names it. Other programs of OpenSSF Model Signing can 
 """
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
@@ -32,13 +34,11 @@ def sign(folder: Path, private_key: Path, model_id: str, run_id: str) -> str:
         paths=[REGISTERED_MODEL_META_FILE_NAME], ignore_git_paths=False
     )
     signer = signing.Config().set_hashing_config(hashed)
-    try:
+    with _usable(
+        f"verify.sign_with: {private_key} is no private key to sign with",
+        "give one in PEM that is not encrypted, `openssl ecparam -name prime256v1 -genkey -noout`",
+    ):
         signer.use_elliptic_key_signer(private_key=private_key)
-    except (ValueError, TypeError, AttributeError, UnsupportedAlgorithm) as error:
-        raise BadArguments(
-            f"verify.sign_with: {private_key} is no private key to sign with ({error}): give one "
-            "in PEM that is not encrypted, `openssl ecparam -name prime256v1 -genkey -noout`"
-        ) from error
     with tempfile.TemporaryDirectory() as scratch:
         signer.sign(folder, Path(scratch, _FILE))
         mlflow.log_artifact(str(Path(scratch, _FILE)))
@@ -53,13 +53,11 @@ def check(folder: Path, public_key: Path, given: Path | None, model_id: str) -> 
     Raises BadArguments where the key is none to check with.
     """
     verifier = verifying.Config()
-    try:
+    with _usable(
+        f"verify.public_key: {public_key} is no public key",
+        "give one of an elliptic curve, in PEM, `openssl ec -in PRIVATE_KEY -pubout`",
+    ):
         verifier.use_elliptic_key_verifier(public_key=public_key)
-    except (ValueError, TypeError, AttributeError, UnsupportedAlgorithm) as error:
-        raise BadArguments(
-            f"verify.public_key: {public_key} is no public key ({error}): give one of an elliptic "
-            "curve, in PEM, `openssl ec -in PRIVATE_KEY -pubout`"
-        ) from error
     with tempfile.TemporaryDirectory() as scratch:
         signature = given or _noted(model_id, Path(scratch))
         if signature is None:
@@ -72,6 +70,15 @@ def check(folder: Path, public_key: Path, given: Path | None, model_id: str) -> 
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, OSError) as error:
             return Finding("signature", State.differs, str(error))
     return Finding("signature", State.holds, f"made with the private key of {public_key.name}")
+
+
+@contextmanager
+def _usable(problem: str, remedy: str) -> Iterator[None]:
+    """Raise BadArguments where the block cannot read a key."""
+    try:
+        yield
+    except (ValueError, TypeError, AttributeError, UnsupportedAlgorithm) as error:
+        raise BadArguments(f"{problem} ({error}): {remedy}") from error
 
 
 def _note(model_id: str, address: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import MISSING
 
-from steps.common.paths import PROJECT
+from steps.common.paths import PROJECT, is_file
 from steps.common.schema.evaluation import FORMATS
 
 
@@ -63,7 +63,7 @@ class Batch:
                 yield (
                     f"batch.{key}={path!r}: must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
                 )
-        if self.input is not None and not (PROJECT / self.input).is_file():
+        if self.input is not None and not is_file(PROJECT / self.input):
             yield f"batch.input={self.input!r}: there is no file {PROJECT / self.input}"
         yield from self.columns.problems()
         if self.partition_rows < 1:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from steps.common.paths import PROJECT
+from steps.common.paths import PROJECT, is_file
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Verify:
         if not self.model_uri:
             yield "verify.model_uri is empty: give models:/NAME@ALIAS, or registered"
         for key in ("sign_with", "public_key", "signature"):
-            if (value := getattr(self, key)) is not None and not (PROJECT / value).is_file():
+            if (value := getattr(self, key)) is not None and not is_file(PROJECT / value):
                 yield f"verify.{key}={value!r}: there is no file {PROJECT / value}"
         if self.signature is not None and self.public_key is None:
             yield "verify.signature: give verify.public_key too, the key it is to hold against"
