@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import platformdirs
@@ -67,6 +67,17 @@ def get_or_build(kind: str, key: str, build: Callable[[Path], None]) -> Path:
             _write_manifest(folder)
             _put_in_place(folder, entry)
     return entry
+
+
+def remove(kind: str, key: str) -> None:
+    """Remove an entry, and the folder of its kind where that was the last.
+
+    Raises UserError where the store cannot be written.
+    """
+    with lock(f"{kind}-{key}"):
+        shutil.rmtree(home() / kind / key, ignore_errors=True)
+    with suppress(OSError):
+        (home() / kind).rmdir()
 
 
 def verify(entry: Path) -> None:

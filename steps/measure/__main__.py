@@ -8,7 +8,7 @@ from steps.common import providers, rows
 from steps.common.step import Step, run_step
 from steps.log_genai.result import GenaiModel
 from steps.log_transformers.result import TransformersModel
-from steps.measure import turns
+from steps.measure import turns, unlogged
 from steps.measure.models import MeasuredModel
 from steps.measure.result import Measurements
 
@@ -16,8 +16,11 @@ from steps.measure.result import Measurements
 def measure(step: Step) -> Measurements:
     """Make sure of the models, ask them every row, and log what comes of it."""
     questions = rows.read(step.config)
-    measured = turns.measure(_models(step), questions, step.config.evaluation.seed)
-    return Measurements.log(step.run, measured)
+    models, key = _models(step), step.key(Measurements)
+    measured = unlogged.found(key, models)
+    if measured is None:
+        measured = turns.measure(models, questions, step.config.evaluation.seed)
+    return Measurements.log(step.run, key, measured)
 
 
 def _models(step: Step) -> list[MeasuredModel]:

@@ -1,5 +1,7 @@
 """What measuring one model gives."""
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -58,3 +60,13 @@ class Measurement:
                 "choices": choices and tuple(each and tuple(each) for each in choices),
             }
         )
+
+
+def to_json(measured: Sequence[Measurement]) -> dict[str, Any]:
+    """Return what was measured of each model as a JSON object."""
+    return {"models": [dataclasses.asdict(each) for each in measured]}
+
+
+def from_json(told: dict[str, Any]) -> tuple[Measurement, ...]:
+    """Return what `to_json` made this object of."""
+    return tuple(Measurement.from_json(each) for each in told["models"])

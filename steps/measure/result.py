@@ -1,6 +1,5 @@
 """What measure hands on."""
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -13,7 +12,8 @@ from steps.common import machine
 from steps.common.results import Result, Stale
 from steps.log_genai.result import GenaiModel
 from steps.log_transformers.result import TransformersModel
-from steps.measure.measurement import Measurement
+from steps.measure import unlogged
+from steps.measure.measurement import Measurement, from_json, to_json
 
 PACKAGES = ("mlflow", "onnxruntime", "onnxruntime-genai", "torch", "transformers")
 """What shapes an answer, or how long it takes."""
@@ -41,11 +41,16 @@ class Measurements(Result):
     machine: dict[str, str]
 
     @classmethod
-    def log(cls, run: Run, measured: Sequence[Measurement]) -> Self:
-        """Log the measurement of each model, the reference first, and the machine to a run."""
+    def log(cls, run: Run, key: str, measured: Sequence[Measurement]) -> Self:
+        """Log the measurement of each model, the reference first, and the machine to a run.
+
+        key: of measuring it. Until all is logged it is kept in the store.
+        """
+        unlogged.keep(key, measured)
         made_on = machine.facts(PACKAGES)
         mlflow.log_params({f"machine.{name}": told for name, told in made_on.items()})
-        mlflow.log_dict({"models": [dataclasses.asdict(each) for each in measured]}, FILE)
+        mlflow.log_dict(to_json(measured), FILE)
+        unlogged.drop(key)
         return cls(run.info.run_id, made_on)
 
     def check(self) -> None:
@@ -57,5 +62,4 @@ class Measurements(Result):
 
     def load(self) -> tuple[Measurement, ...]:
         """Return the measurement of each model, the reference first."""
-        told = mlflow.artifacts.load_dict(f"runs:/{self.run_id}/{FILE}")
-        return tuple(Measurement.from_json(each) for each in told["models"])
+        return from_json(mlflow.artifacts.load_dict(f"runs:/{self.run_id}/{FILE}"))

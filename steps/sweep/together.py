@@ -19,7 +19,7 @@ from steps.evaluate.result import Evaluation
 from steps.fetch.result import Weights
 from steps.log_genai.result import GenaiModel
 from steps.log_transformers.result import TransformersModel
-from steps.measure import turns
+from steps.measure import turns, unlogged
 from steps.measure.measurement import Answer, Measurement
 from steps.measure.models import MeasuredModel
 from steps.measure.result import Measurements
@@ -44,7 +44,7 @@ def measure(
     front: which a point is given up for that cannot reach it; then also one alone is measured.
     faults: takes what hinders a point.
     """
-    by_key = {results.key_of(Measurements, point.config): point for point in points}
+    by_key = {_key(point): point for point in points}
     with ExitStack() as locks:
         for key in sorted(by_key):
             locks.enter_context(runs.lock(Measurements, key))
@@ -82,9 +82,12 @@ def _measure(step: Step, points: Sequence[Point], front: Front | None, faults: F
             reference, model = _models(step, point)
         except UserError as fault:
             faults[point.name] = fault
+            continue
+        if kept := unlogged.found(_key(point), [reference, model]):
+            _log(step, point, kept)
         else:
             converted[model] = point
-    if reference is None:
+    if reference is None or not converted:
         return
     for models in _fitting(reference, list(converted)):
         try:
@@ -92,8 +95,13 @@ def _measure(step: Step, points: Sequence[Point], front: Front | None, faults: F
         except Pruned as pruned:
             faults |= dict.fromkeys((converted[model].name for model in models), pruned)
             continue
-        for model, measured in zip(models, told[1:], strict=True):
-            _keep(step, converted[model], [told[0], measured])
+        of_points = [
+            (converted[m], [told[0], each]) for m, each in zip(models, told[1:], strict=True)
+        ]
+        for point, measured in of_points:
+            unlogged.keep(_key(point), measured)
+        for point, measured in of_points:
+            _log(step, point, measured)
 
 
 def _asked(
@@ -132,17 +140,21 @@ def _fitting(
     yield group
 
 
-def _keep(step: Step, point: Point, measured: Sequence[Measurement]) -> None:
-    """Keep what was measured as the point's own run of `measure` would."""
-    kept = call(
+def _log(step: Step, point: Point, measured: Sequence[Measurement]) -> None:
+    """Log what was measured as the point's own run of `measure` would."""
+    logged = call(
         Measurements.step,
-        lambda own: Measurements.log(own.run, measured),
+        lambda own: Measurements.log(own.run, _key(point), measured),
         point.overrides,
         Place.below(step.run),
         run_name=point.name,
         read=lambda given: (given, point.config),
     )
-    kept.raise_if_interrupted()
+    logged.raise_if_interrupted()
+
+
+def _key(point: Point) -> str:
+    return results.key_of(Measurements, point.config)
 
 
 def _joined(points: Sequence[Point]) -> list[str]:
