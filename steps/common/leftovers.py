@@ -5,6 +5,7 @@ in any way. The run's tag says which lock: whoever can take it knows that nobody
 """
 
 import platform
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -13,13 +14,20 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelStatus, Run
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_PARENT_RUN_ID,
+    MLFLOW_PROJECT_BACKEND,
+    MLFLOW_PROJECT_ENTRY_POINT,
+    MLFLOW_SOURCE_NAME,
+)
 
 from steps.common import console, locks, runs, store
 from steps.common.errors import UserError
 
 LOCK = "slmflow.lock"
 """Tag of a run: the machine and the file of its process's lock."""
+
+_LONGEST_START_S = 24 * 60 * 60
 
 
 @contextmanager
@@ -38,9 +46,18 @@ def owning() -> Iterator[dict[str, str]]:
 
 
 def end_dead(own: Run) -> None:
-    """Mark as KILLED the runs of `own`'s experiment whose process on this machine is no more."""
+    """Mark as KILLED the runs of `own`'s experiment whose process on this machine is no more.
+
+    And those of its project that no step has begun for a day: MLflow was ended while it made the
+    environment, say.
+    """
     for run in running(own.info.experiment_id):
-        if run.info.run_id != own.info.run_id and (owner := _owner(run)) is not None:
+        if run.info.run_id == own.info.run_id:
+            continue
+        if (owner := _owner(run)) is None:
+            if _never_began(run, own):
+                end(run)
+        else:
             with _freed(owner.data.tags[LOCK]) as is_dead:
                 if is_dead and _still_running(run):
                     end(run)
@@ -88,6 +105,17 @@ def running(experiment_id: str) -> list[Run]:
 def _owner(run: Run) -> Run | None:
     """Return the run whose process works at this one: itself, or the one that launches its step."""
     return next((each for each in lineage(run) if LOCK in each.data.tags), None)
+
+
+def _never_began(run: Run, own: Run) -> bool:
+    """Return whether `mlflow run` made a run of `own`'s project a day ago, and no step began it."""
+    tags, project = run.data.tags, own.data.tags.get(MLFLOW_SOURCE_NAME)
+    return (
+        MLFLOW_PROJECT_ENTRY_POINT in tags
+        and tags.get(MLFLOW_SOURCE_NAME) == project
+        and tags.keys().isdisjoint((runs.STEP, MLFLOW_PROJECT_BACKEND))
+        and time.time() - run.info.start_time / 1e3 > _LONGEST_START_S
+    )
 
 
 def _still_running(run: Run) -> bool:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,11 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelStatus
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_PROJECT_BACKEND,
+    MLFLOW_PROJECT_ENTRY_POINT,
+    MLFLOW_SOURCE_NAME,
+)
 
 from steps.common import leftovers, runs, step, store
 from steps.common.reporting import INTERRUPTED
@@ -134,6 +140,29 @@ def test_runs_that_are_not_slmflows_are_left_alone(place: Workplace) -> None:
     assert step.run("fetch", _nothing, []) == 0
 
     assert MlflowClient().get_run(run_id).info.status == "RUNNING"
+
+
+@pytest.mark.parametrize(
+    ("hours", "other", "status"),
+    [
+        (25, {}, "KILLED"),
+        (23, {}, "RUNNING"),
+        (25, {MLFLOW_SOURCE_NAME: "file:///another"}, "RUNNING"),
+        (25, {MLFLOW_PROJECT_BACKEND: "databricks"}, "RUNNING"),
+    ],
+)
+def test_runs_that_no_step_has_begun_for_a_day(
+    place: Workplace, hours: int, other: dict[str, str], status: str
+) -> None:
+    assert place
+    client, project = MlflowClient(), {MLFLOW_SOURCE_NAME: "file:///here"}
+    begun = int((time.time() - hours * 3600) * 1e3)
+    tags = {**project, MLFLOW_PROJECT_ENTRY_POINT: "main", **other}
+    run_id = client.create_run("0", start_time=begun, tags=tags).info.run_id
+
+    assert step.run("fetch", _nothing, [], new_run={"tags": project}) == 0
+
+    assert client.get_run(run_id).info.status == status
 
 
 def test_a_store_that_cannot_be_written_hinders_no_step_that_needs_none(
