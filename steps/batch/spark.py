@@ -6,7 +6,6 @@ process keeps each when it is done. The workers need the model's packages, and n
 
 import hashlib
 import importlib
-import importlib.util
 import os
 import re
 import signal
@@ -16,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ def wanted(settings: Spark) -> bool:
 
 def problem(settings: Spark) -> str | None:
     """Return why Spark cannot be used, as far as that can be told without starting it."""
-    if not wanted(settings) or importlib.util.find_spec("pyspark") is not None:
+    if not wanted(settings) or find_spec("pyspark") is not None:
         return None
     return (
         f"spark.master={settings.master}: PySpark is not installed; run "

@@ -75,9 +75,9 @@ def convert_model(weights: Path, folder: Path, target: Target, exporter: Exporte
     """
     start = time.perf_counter()
     give_back_freed()
+    builder.check_known(weights)
     sizes.check(weights)
     original = reference.load(weights)
-    builder.check_known(weights)
     if exporter is ExporterName.optimum:
         skeleton.check_exportable(weights, original.model.config)
     checkpoint = Checkpoint.of(weights, original.model)

@@ -143,7 +143,7 @@ def test_a_bad_file_is_refused(
 def test_all_that_is_wrong_is_told_at_once(
     place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spark.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(spark, "find_spec", lambda _: None)
     (place.folder / "in.csv").write_text("a\n1\n")
     (place.folder / "out.csv").write_text("mine")
 

@@ -62,7 +62,10 @@ def test_the_spark_job_has_the_entry_points_and_keys_of_the_project() -> None:
 def test_the_commands_of_the_page_submit_what_can_run(command: str) -> None:
     """Their targets exist, and what they hand to the project is in order."""
     dry = subprocess.run(
-        ["bash", "-c", f"{command} --dry-run"], cwd=PROJECT, capture_output=True, text=True
+        ["bash", "-c", f"{command} --dry-run --no-print-directory"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
     )
     submitted = shlex.split(dry.stdout.replace("\\\n", "").splitlines()[-1])
 
