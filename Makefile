@@ -9,7 +9,7 @@ TOOLS := uv run --quiet --no-project --python 3.11 --with-requirements requireme
 
 UPLOAD := .venv/upload
 
-.PHONY: run test test-long test-spark fuzz kill-storm lint format lock audit licences benchmarks databricks databricks-spark export
+.PHONY: run test test-long test-spark test-launchers fuzz kill-storm lint format lock audit licences benchmarks databricks databricks-spark export
 
 run: .venv
 	mlflow run . --env-manager uv $(ARGS)
@@ -40,6 +40,11 @@ test-long: .venv
 # Before a change to steps/batch/ lands: its tests with PySpark, which needs Java 17.
 test-spark: .venv
 	$(subst requirements.txt,requirements-spark.txt,$(TOOLS)) pytest -n 0 tests/batch
+
+# Before a change to the launchers of steps/sweep lands: their tests with Ray and submitit.
+test-launchers: .venv
+	$(subst requirements.txt,requirements-ray.txt,$(TOOLS:--=)) --with-requirements \
+		requirements-submitit.txt -- pytest -n 0 -m long tests/sweep
 
 # Ten minutes at the least; what it finds it prints as bytes, and stops.
 FUZZED := arguments jsonl csv index safetensors request completion template

@@ -1,6 +1,5 @@
 """A sweep on a real Ray cluster of two machines' worth, with a tracking server that they share."""
 
-import json
 import os
 import signal
 import tempfile
@@ -8,32 +7,22 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-import mlflow
 import pytest
 from mlflow import MlflowClient
 
 from steps.common import runs
 from steps.common.errors import UserError
-from steps.common.paths import PROJECT
 from steps.sweep import ray_tasks
 from steps.sweep.place import POINT
 from steps.sweep.report import BEST
 from tests.project import Workplace
 from tests.serving import served
+from tests.sweep import pids
 
 pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif(find_spec("ray") is None, reason="requirements-ray.txt is not installed"),
 ]
-
-# A metric whose figure tells which process scored.
-PID = """
-import os
-
-
-def pid(answer: str, expected: str) -> float:
-    return os.getpid()
-"""
 
 
 @pytest.fixture
@@ -65,22 +54,14 @@ def server(tmp_path: Path) -> Iterator[str]:
 def test_points_are_worked_on_by_processes_of_the_cluster(
     cluster: str, server: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "where.py").write_text(PID)
-    place = Workplace(
-        tmp_path,
-        {
-            "MLFLOW_TRACKING_URI": server,
-            "RAY_ADDRESS": cluster,
-            "PYTHONPATH": f"{PROJECT}{os.pathsep}{tmp_path}",
-        },
-    )
+    place = pids.workplace(tmp_path, server, RAY_ADDRESS=cluster)
     limits = ("2", "4")
 
     done = place.step(
         "sweep",
         f"generation.max_new_tokens={','.join(limits)}",
         "evaluation.limit=3",
-        "evaluation.metrics=[where:pid]",
+        pids.METRIC,
         "sweep.launcher=ray",
     )
 
@@ -100,12 +81,12 @@ def test_points_are_worked_on_by_processes_of_the_cluster(
     }
     [sweep] = found["sweep"]
     assert sweep.data.tags[BEST] in {run.info.run_id for run in found["evaluate"]}
-    table = _table(sweep.info.run_id, server)
+    table = pids.table(sweep.info.run_id, server)
     assert [row["generation.max_new_tokens"] for row in table[::2]] == [2, 4]
     assert {row["flavor"] for row in table} == {"transformers", "genai"}
-    pids = {row["pid"] for row in table}
-    assert len(pids) == 2
-    assert os.getpid() not in pids
+    told = {row["pid"] for row in table}
+    assert len(told) == 2
+    assert os.getpid() not in told
 
 
 @pytest.mark.parametrize(
@@ -127,12 +108,3 @@ def test_what_ray_cannot_use_is_told(
         ray_tasks.connected(workers=1)
 
     assert signal.getsignal(signal.SIGTERM) is before
-
-
-def _table(run_id: str, server: str) -> list[dict[str, object]]:
-    """Return the rows of a run's `comparison.json`, by column."""
-    file = mlflow.artifacts.download_artifacts(
-        run_id=run_id, artifact_path="comparison.json", tracking_uri=server
-    )
-    table = json.loads(Path(file).read_text())
-    return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]

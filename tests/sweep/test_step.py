@@ -159,6 +159,7 @@ def test_points_that_mean_the_same_are_measured_once() -> None:
     assert [json.dumps(p.data.metrics.get("genai.exact_match")) for p in points] == ["0.5", "0.5"]
 
 
+@pytest.mark.long
 def test_workers_of_joblib_do_the_same(three: list[str]) -> None:
     status, run, points = _run(
         f"generation.max_new_tokens={','.join(three)}", "sweep.launcher=joblib"
