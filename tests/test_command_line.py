@@ -69,10 +69,15 @@ def test_by_hand_bad_arguments_end_with_status_2(place: Workplace) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("-P", "target=cpu_int3"), "target=cpu_int3: unknown. Did you mean"),
-        (("-P", "generation.temprature=1"), "Did you mean generation.temperature?"),
         (("-P", "model=$(touch pwned); touch pwned"), "unknown"),
-        (("-P", "model=local", "-P", "model.path=/no; touch pwned"), "there is no folder"),
+        *(
+            pytest.param(*each, marks=pytest.mark.long)
+            for each in (
+                (("-P", "generation.temprature=1"), "Did you mean generation.temperature?"),
+                (("-P", "target=cpu_int3"), "target=cpu_int3: unknown. Did you mean"),
+                (("-P", "model=local", "-P", "model.path=/no; touch pwned"), "there is no folder"),
+            )
+        ),
     ],
 )
 def test_through_mlflow_the_run_is_failed_and_says_why(

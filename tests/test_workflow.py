@@ -246,8 +246,14 @@ def test_readme_answers_a_file(place: Workplace) -> None:
     assert {row["error"] for row in rows} == {None}
 
 
+# A minute or more: other models are logged and measured, or another target converted.
+LONG = ("-P target=cpu_int8 ", "-e sweep", "target=cuda_int4", "steps.convert")
+
 RUN = [
-    command
+    pytest.param(
+        command,
+        marks=pytest.mark.long if any(each in command for each in LONG) else (),
+    )
     for command in COMMANDS
     if command.startswith(("mlflow run", "python"))
     and " -e serve " not in command

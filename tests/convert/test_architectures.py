@@ -3,7 +3,7 @@
 import functools
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from _pytest.mark import ParameterSet
 from transformers import (
     BloomConfig,
     DynamicCache,
@@ -34,6 +35,13 @@ from tests.convert.architectures import BUNDLED, FUSED, SIZES, UNFUSED, WRONG
 # Shorter and longer than the sliding windows; the answers cross them.
 LENGTHS = (5, 40)
 TOKENS = 64
+
+# Those of `conf/model`, and one that stays as exported; the others by `make test-long`.
+_SOONER = ("phi3", "phi3_longrope", "phi4_mini", "llama", "qwen2", "olmo")
+
+
+def sooner(names: Iterable[str]) -> list[ParameterSet]:
+    return [pytest.param(name, marks=() if name in _SOONER else pytest.mark.long) for name in names]
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,7 @@ def _initializers(folder: Path) -> dict[str, onnx.TensorProto]:
     return {tensor.name: tensor for tensor in model.graph.initializer}
 
 
-@pytest.mark.parametrize("name", FUSED)
+@pytest.mark.parametrize("name", sooner(FUSED))
 def test_every_attention_and_norm_is_fused(name: str, converted: Callable[..., Converted]) -> None:
     passes = {matched.name: matched for matched in converted(name).record.passes}
 
@@ -88,7 +96,7 @@ def test_every_attention_and_norm_is_fused(name: str, converted: Callable[..., C
     assert not [matched.reason for matched in passes.values() if matched.reason]
 
 
-@pytest.mark.parametrize("name", [*FUSED, *UNFUSED])
+@pytest.mark.parametrize("name", sooner([*FUSED, *UNFUSED]))
 def test_logits_are_those_of_transformers(name: str, converted: Callable[..., Converted]) -> None:
     model = converted(name)
     rows = [architectures.prompt(length) for length in (*LENGTHS, 23, 100)]
@@ -105,7 +113,7 @@ def test_logits_are_those_of_transformers(name: str, converted: Callable[..., Co
         assert np.ptp(right) > 1  # or the tolerance would hide another computation
 
 
-@pytest.mark.parametrize("name", [*FUSED, *UNFUSED])
+@pytest.mark.parametrize("name", sooner([*FUSED, *UNFUSED]))
 def test_greedy_answers_are_those_of_transformers(
     name: str, converted: Callable[..., Converted]
 ) -> None:
@@ -122,11 +130,16 @@ def test_greedy_answers_are_those_of_transformers(
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("granite", "GraniteAttention is not known"),
         ("olmo", "OlmoAttention is not known"),
-        ("phi", "PhiAttention is not known"),
-        ("llama_dynamic", "model.rotary_emb of type dynamic is not known"),
-        ("llama_odd_heads", "the kernel rotates heads of 16, 32, 48, ..., not of 24"),
+        *(
+            pytest.param(*each, marks=pytest.mark.long)
+            for each in (
+                ("granite", "GraniteAttention is not known"),
+                ("phi", "PhiAttention is not known"),
+                ("llama_dynamic", "model.rotary_emb of type dynamic is not known"),
+                ("llama_odd_heads", "the kernel rotates heads of 16, 32, 48, ..., not of 24"),
+            )
+        ),
     ],
 )
 def test_what_stays_as_exported_is_said(
@@ -243,7 +256,7 @@ def test_longrope_that_is_not_fused_is_refused(tmp_path: Path) -> None:
         _convert(architectures.save(config, tmp_path / "weights"))
 
 
-@pytest.mark.parametrize("name", ["llama", "phi4_mini", "gemma"])
+@pytest.mark.parametrize("name", sooner(["llama", "phi4_mini", "gemma"]))
 def test_a_tied_embedding_is_quantized_once(name: str, converted: Callable[..., Converted]) -> None:
     """That it converts at all is the proof: it compares exactly."""
     folder = converted(name, "cpu_int4").folder
@@ -266,7 +279,11 @@ def test_a_tied_embedding_is_quantized_once(name: str, converted: Callable[..., 
 
 @pytest.mark.parametrize(
     ("name", "target"),
-    [("qwen2", "cpu_int4"), ("gemma3", "cuda_fp16"), ("qwen2", "cuda_fp16")],
+    [
+        ("qwen2", "cpu_int4"),
+        ("qwen2", "cuda_fp16"),
+        pytest.param("gemma3", "cuda_fp16", marks=pytest.mark.long),
+    ],
 )
 def test_other_targets_are_proven(
     name: str, target: str, converted: Callable[..., Converted]
@@ -308,10 +325,9 @@ def test_an_architecture_the_runtime_does_not_know_is_refused_first(
 
 
 def test_what_optimum_does_not_know_is_refused_first(tmp_path: Path) -> None:
-    """The runtime knows LFM2, by its own builder's graph only."""
+    """The runtime knows LFM2, by its own builder's graph only; these are no weights of it."""
     weights = tmp_path / "weights"
     shutil.copytree(BUNDLED, weights)
-    (weights / "model.safetensors").write_bytes(b"")
     fields = json.loads((weights / "config.json").read_text())
     fields |= {"architectures": ["Lfm2ForCausalLM"], "model_type": "lfm2"}
     (weights / "config.json").write_text(json.dumps(fields))

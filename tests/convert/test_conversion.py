@@ -150,9 +150,14 @@ def test_parity_figures_are_those_of_torch(tmp_path: Path) -> None:
     "options",
     [
         ["target=cpu_int4"],
-        ["target=cpu_int8"],
-        ["target=cpu_int4", "target.quantization.symmetric=false"],
-        ["target=cpu_int4", "target.quantization.block_size=64"],
+        *(
+            pytest.param(options, marks=pytest.mark.long)
+            for options in (
+                ["target=cpu_int8"],
+                ["target=cpu_int4", "target.quantization.symmetric=false"],
+                ["target=cpu_int4", "target.quantization.block_size=64"],
+            )
+        ),
     ],
 )
 def test_streamed_bytes_are_those_of_the_whole_model_in_memory(

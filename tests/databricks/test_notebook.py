@@ -45,6 +45,7 @@ def _run(space: Workspace, run_id: str) -> Run:
     return client(space).get_run(run_id)
 
 
+@pytest.mark.long
 def test_the_notebooks_run_is_the_parent_and_goes_on(space: Workspace) -> None:
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true"}  # the cell's own MLflow notes it in the home
     done = _call(space.new_driver(), "-c", CELL, str(PROJECT), EXPERIMENT, **quiet)

@@ -57,7 +57,10 @@ class Road:
         return "slmflow/" if self.target == "databricks-spark" else ""
 
 
-@pytest.fixture(scope="module", params=ROADS)
+@pytest.fixture(
+    scope="module",
+    params=["databricks", pytest.param("databricks-spark", marks=pytest.mark.long)],
+)
 def road(request: pytest.FixtureRequest, checkout: Checkout, space: Workspace) -> Road:
     target = request.param
     arguments = ("-e", "fetch", *ROADS[target], "-P", f"evaluation.system={TEXT}")
@@ -149,6 +152,7 @@ def test_nothing_is_written_but_to_scratch_and_the_upload(road: Road) -> None:
     assert unpacked == set(contents(road.archive))
 
 
+@pytest.mark.long
 def test_a_fault_fails_the_job_and_says_why(checkout: Checkout, space: Workspace) -> None:
     """Here: the registry of a workspace is Unity Catalog, whose names have three parts."""
     job = checkout.submit("databricks-spark", *ROADS["databricks-spark"])

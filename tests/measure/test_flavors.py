@@ -19,6 +19,7 @@ from steps.measure.worker import Asked
 from tests.flavors import AStep
 
 
+@pytest.mark.long
 def test_greedy_answers_at_fp32_are_the_same_on_the_whole_bundled_set(
     pipeline: TransformersModel, chat: GenaiModel
 ) -> None:
