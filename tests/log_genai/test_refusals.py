@@ -10,10 +10,14 @@ from mlflow.pyfunc import PyFuncModel
 from steps.log_genai.runtime.pyfunc import GenaiPyfunc
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
-SCHEMA_OF_NO_TYPE = {
-    "type": "json_schema",
-    "json_schema": {"name": "it", "schema": {"type": "no such type"}},
-}
+
+
+def held_to(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the option that holds an answer to a schema."""
+    return {"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}}
+
+
+MANY = {"type": "array", "items": {"type": "string"}}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"properties": {}}}}
 
 
@@ -44,7 +48,10 @@ def refusal(model: PyFuncModel, **request: Any) -> str:
         ({"repetition_penalty": 0.0}, "repetition_penalty=0.0: must be above 0"),
         ({"seed": -1}, "seed=-1: must be a whole number from 0"),
         ({"response_format": {"type": "xml"}}, "response_format={'type': 'xml'}: must be"),
-        ({"response_format": SCHEMA_OF_NO_TYPE}, "the runtime cannot follow this schema"),
+        (held_to({"type": "no such type"}), "the runtime cannot follow this schema"),
+        (held_to({"$ref": "file:///etc/passwd"}), "the runtime cannot follow this schema"),
+        (held_to({**MANY, "maxItems": 10**9}), "maxItems=1000000000: give at most 10,000"),
+        (held_to({"anyOf": [{**MANY, "minItems": 10**6}]}), "minItems=1000000: give at most"),
         ({"temperature": 2.5}, "temperature=2.5: must be between 0 (greedy) and 2"),
         ({"temperature": -0.1}, "temperature=-0.1: must be"),
         ({"top_p": 0.0}, "top_p=0.0: must be above 0 and at most 1"),

@@ -34,6 +34,9 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 # All are looked for after each token; OpenAI takes four.
 _MOST_STOPS = 64
 
+# The runtime writes a rule for each item that a list of a schema may have: a million are gigabytes.
+_MOST_ITEMS = 10_000
+
 NAMES = (*_NUMBERS, "stop", "response_format")
 
 
@@ -122,4 +125,19 @@ def _schema(value: Any) -> str | None:
             f"response_format={value!r}: must be {{'type': 'text'}}, {{'type': 'json_object'}} or "
             "{'type': 'json_schema', 'json_schema': {'schema': {...}}}"
         )
+    _refuse_endless(schema)
     return json.dumps(schema)
+
+
+def _refuse_endless(schema: Mapping[str, Any]) -> None:
+    nested: list[Any] = [schema]
+    while nested:
+        each = nested.pop()
+        if isinstance(each, list):
+            nested.extend(each)
+        elif isinstance(each, Mapping):
+            nested.extend(each.values())
+            for key in ("minItems", "maxItems"):
+                if isinstance(number := each.get(key), int | float) and number > _MOST_ITEMS:
+                    most = f"give at most {_MOST_ITEMS:,}, or leave it out"
+                    refuse(f"response_format: {key}={number}: {most}")
