@@ -13,7 +13,7 @@ from benchmarks.killing import Place
 from steps.common import results, store
 
 # Times and figures that differ from run to run, and the sums of files that have some.
-_OTHERWISE = ("MLmodel", "conversion.json", store.MANIFEST)
+_OTHERWISE = ("MLmodel", "conversion.json", store.MANIFEST, "provenance.json", "files.json")
 _QUALITY = ("flavor", "n", "exact_match", "token_f1", "rouge_l", "bleu", "agreement")
 
 
