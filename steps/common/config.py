@@ -158,12 +158,13 @@ def plain(config: Config, several: Mapping[str, str] = MappingProxyType({})) -> 
 
     several: keys of a sweep, each with its values as text, which stands in place of a value.
     """
-    nested = OmegaConf.create(
-        OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
-    )
-    for key, text in several.items():
-        OmegaConf.update(nested, key, text, merge=False)
-    return cast(dict[str, Any], OmegaConf.to_container(nested))
+    nested = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
+    if several:
+        untyped = OmegaConf.create(nested)
+        for key, text in several.items():
+            OmegaConf.update(untyped, key, text, merge=False)
+        nested = OmegaConf.to_container(untyped)
+    return cast(dict[str, Any], nested)
 
 
 def leaves(config: Config, several: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -101,14 +102,19 @@ def key_of(kind: type[Result], config: Config) -> str:
     to, a model's address by the model, a user's function by its module's source too), the keys of
     what it consumes and the versions of the packages that shape it.
     """
+    return _key(kind, leaves(config))
+
+
+def _key(kind: type[Result], values: Mapping[str, Any]) -> str:
+    """Return the key of `kind` under a config's values by their names."""
     parts = {
         "source": source_digest(kind.step),
         "config": {
             name: _counted(name, value)
-            for name, value in leaves(config).items()
+            for name, value in values.items()
             if any(name == part or name.startswith(f"{part}.") for part in kind.reads)
         },
-        "consumes": {other.step: key_of(other, config) for other in kind.consumes},
+        "consumes": {other.step: _key(other, values) for other in kind.consumes},
         "packages": {package: metadata.version(package) for package in kind.packages},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
