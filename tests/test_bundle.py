@@ -266,6 +266,7 @@ def _run_job(workspace: Workspace, name: str, keys: set[str], **given: str) -> N
                 assert done.status == 0, done.errors
 
 
+@pytest.mark.long
 def test_a_task_takes_the_result_of_the_one_before(workspace: Workspace) -> None:
     _run_job(workspace, "workflow", {"fetch", "log_transformers"})
 

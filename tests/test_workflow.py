@@ -157,6 +157,7 @@ def test_the_measurement_states_the_machine(place: Workplace) -> None:
     assert {"machine.cpu", "machine.memory", "machine.system"} <= set(params)
 
 
+@pytest.mark.long
 def test_a_sweep_measures_points_side_by_side(place: Workplace) -> None:
     new = ("-P", "evaluation.seed=1")
     points = ("-P", "log_genai.interface=chat,prompt")

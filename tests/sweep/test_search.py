@@ -33,7 +33,7 @@ def test_both_ends_of_an_interval_are_checked_before_any_run() -> None:
 
 
 @pytest.mark.usefixtures("place")
-@pytest.mark.parametrize("goal", ["best", "front"])
+@pytest.mark.parametrize("goal", [pytest.param("best", marks=pytest.mark.long), "front"])
 def test_a_search_asks_for_each_point_once_and_finds_what_is_best(goal: str) -> None:
     pairs = [(1.0, 50.0), (0.9, 10.0), (0.9, 12.0)]
     made = [evaluate(exact_match=match, latency_ms_p50=ms)[0] for match, ms in pairs]

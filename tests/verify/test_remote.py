@@ -27,6 +27,7 @@ def artifacts(tmp_path: Path, tracking: str, monkeypatch: pytest.MonkeyPatch) ->
         yield folder
 
 
+@pytest.mark.long
 def test_what_a_server_has_is_checked_in_a_copy_that_does_not_stay(
     artifacts: Path, weights: Path, onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
