@@ -29,10 +29,12 @@ def read(given: Sequence[str]) -> tuple[Sequence[str], Config]:
     Raises BadArguments, with every problem of every point in one message.
     """
     sweep = configs.load([each for each in given if each.startswith(("sweep=", "sweep."))]).sweep
-    named = {each.partition("=")[0] for each in given}
-    preset = [f"{key}={values}" for key, values in sweep.over.items() if key not in named]
-    overrides = [*given, *preset]
     try:
+        swept = several(given)
+        preset = {key: values for key, values in sweep.over.items() if key not in swept}
+        # `mlflow run` gives every group one value: those of the preset stand in its place.
+        kept = [each for each in given if each.partition("=")[0] not in preset]
+        overrides = [*kept, *(f"{key}={values}" for key, values in preset.items())]
         several(overrides)
     except HydraException as error:
         raise BadArguments(str(error).splitlines()[0]) from error

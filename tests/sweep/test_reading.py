@@ -4,6 +4,7 @@ import re
 from importlib.util import find_spec
 
 import pytest
+import yaml
 
 from steps.common import config as configs
 from steps.common.errors import BadArguments
@@ -20,6 +21,17 @@ def test_every_preset_can_be_swept(preset: str) -> None:
     overrides, config = read([f"sweep={preset}"])
 
     assert config.sweep.over
+    assert len(points.read(overrides)) >= 3
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_can_be_swept_by_mlflow_run(preset: str) -> None:
+    """It gives each parameter of the entry point, also where the user does not."""
+    entry = yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points"]["sweep"]
+    given = {name: each["default"] for name, each in entry["parameters"].items()}
+
+    overrides, _ = read([f"{name}={value}" for name, value in (given | {"sweep": preset}).items()])
+
     assert len(points.read(overrides)) >= 3
 
 

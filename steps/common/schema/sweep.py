@@ -33,7 +33,7 @@ class Search(Enum):
 class Sweep:
     """A sweep: points, what is best of them, and who works on them.
 
-    over: values by key, as Hydra writes several, where the command line gives none. objective:
+    over: values by key, as Hydra writes several, unless the command line gives several. objective:
     goals, the first one first, e.g. `max exact_match, min latency_ms_p50`; front: two goals, whose
     non-dominated points are told. constraints: limits, e.g. `peak_rss_mb<2000`, that the best point
     keeps. Their names `sweep` checks. workers: points at once. trials: how many points a search
