@@ -44,6 +44,11 @@ def _tell(found: list[Finding], address: str) -> None:
         console.say(f"{finding.check:<10} {finding.state.value:<12} {finding.told}")
     if differing := [finding for finding in found if finding.state is State.differs]:
         told = "\n".join(f"{finding.check}: {finding.told}" for finding in differing)
+        if all(finding.check == "signature" for finding in differing):
+            raise UserError(
+                f"the signature of {address} does not hold. See that verify.public_key is its "
+                f"signer's; if it is, do not use the model:\n{told}"
+            )
         raise UserError(
             f"{address} is not what was logged. Do not use it, and log it anew:\n{told}"
         )
