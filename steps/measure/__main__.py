@@ -20,6 +20,7 @@ def measure(step: Step) -> Measurements:
     measured = unlogged.found(key, models)
     if measured is None:
         measured = turns.measure(models, questions, step.config.evaluation.seed)
+        unlogged.keep(key, measured)
     return Measurements.log(step.run, key, measured)
 
 

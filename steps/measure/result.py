@@ -44,9 +44,8 @@ class Measurements(Result):
     def log(cls, run: Run, key: str, measured: Sequence[Measurement]) -> Self:
         """Log the measurement of each model, the reference first, and the machine to a run.
 
-        key: of measuring it. Until all is logged it is kept in the store.
+        key: of measuring it, under which `unlogged` need not keep it any longer.
         """
-        unlogged.keep(key, measured)
         made_on = machine.facts(PACKAGES)
         mlflow.log_params({f"machine.{name}": told for name, told in made_on.items()})
         mlflow.log_dict(to_json(measured), FILE)

@@ -6,7 +6,7 @@ below it. What is not measured here, for whatever reason, its point measures alo
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
 import psutil
@@ -44,21 +44,22 @@ def measure(
     front: which a point is given up for that cannot reach it; then also one alone is measured.
     faults: takes what hinders a point.
     """
-    by_key = {_key(point): point for point in points}
+    by_key = {results.key_of(Measurements, point.config): point for point in points}
     with ExitStack() as locks:
         for key in sorted(by_key):
             locks.enter_context(runs.lock(Measurements, key))
-        missing = [point for key, point in by_key.items() if _is_missing(key, point, place)]
+        missing = {key: each for key, each in by_key.items() if _is_missing(key, each, place)}
         if len(missing) < (2 if front is None else 1):
             return None
+        first, *_ = of_run = list(missing.values())
         return call(
             Measurements.step,
             lambda step: _measure(step, missing, front, faults),
-            _joined(missing),
+            _joined(of_run),
             place,
             run_name=f"{len(missing)} side by side with the reference",
             tags={SIDE_BY_SIDE: str(len(missing))},
-            read=lambda given: (given, missing[0].config),
+            read=lambda given: (given, first.config),
         )
 
 
@@ -74,34 +75,33 @@ def _is_missing(key: str, point: Point, place: Place) -> bool:
     return runs.find(Evaluation, evaluation, place.experiment_id) is None
 
 
-def _measure(step: Step, points: Sequence[Point], front: Front | None, faults: Faults) -> None:
+def _measure(step: Step, points: Mapping[str, Point], front: Front | None, faults: Faults) -> None:
+    """Measure the models of points, which are by their keys of measuring them."""
     reference: MeasuredModel | None = None
-    converted: dict[MeasuredModel, Point] = {}
-    for point in points:
+    converted: dict[MeasuredModel, str] = {}
+    for key, point in points.items():
         try:
             reference, model = _models(step, point)
         except UserError as fault:
             faults[point.name] = fault
             continue
-        if kept := unlogged.found(_key(point), [reference, model]):
-            _log(step, point, kept)
+        if kept := unlogged.found(key, [reference, model]):
+            _log(step, key, point, kept)
         else:
-            converted[model] = point
+            converted[model] = key
     if reference is None or not converted:
         return
     for models in _fitting(reference, list(converted)):
         try:
             told = _asked(step, [reference, *models], front)
         except Pruned as pruned:
-            faults |= dict.fromkeys((converted[model].name for model in models), pruned)
+            faults |= dict.fromkeys((points[converted[m]].name for m in models), pruned)
             continue
-        of_points = [
-            (converted[m], [told[0], each]) for m, each in zip(models, told[1:], strict=True)
-        ]
-        for point, measured in of_points:
-            unlogged.keep(_key(point), measured)
-        for point, measured in of_points:
-            _log(step, point, measured)
+        reached = {converted[m]: [told[0], each] for m, each in zip(models, told[1:], strict=True)}
+        for key, measured in reached.items():
+            unlogged.keep(key, measured)
+        for key, measured in reached.items():
+            _log(step, key, points[key], measured)
 
 
 def _asked(
@@ -140,21 +140,17 @@ def _fitting(
     yield group
 
 
-def _log(step: Step, point: Point, measured: Sequence[Measurement]) -> None:
+def _log(step: Step, key: str, point: Point, measured: Sequence[Measurement]) -> None:
     """Log what was measured as the point's own run of `measure` would."""
     logged = call(
         Measurements.step,
-        lambda own: Measurements.log(own.run, _key(point), measured),
+        lambda own: Measurements.log(own.run, key, measured),
         point.overrides,
         Place.below(step.run),
         run_name=point.name,
         read=lambda given: (given, point.config),
     )
     logged.raise_if_interrupted()
-
-
-def _key(point: Point) -> str:
-    return results.key_of(Measurements, point.config)
 
 
 def _joined(points: Sequence[Point]) -> list[str]:
