@@ -27,11 +27,12 @@ databricks-spark: export
 	mlflow run $(UPLOAD) -b databricks --backend-config databricks/spark_cluster.json $(ARGS)
 
 # The client uploads a project's whole folder, .git and .venv too: it gets one that holds what git
-# tracks, as it is now.
+# tracks, as it is now, and the commit.
 export: .venv
 	rm -rf $(UPLOAD)
 	mkdir -p $(UPLOAD)/slmflow
 	git archive $$(git stash create | grep . || echo HEAD) | tar -x -C $(UPLOAD)/slmflow
+	git describe --always --abbrev=40 --exclude='*' --dirty > $(UPLOAD)/slmflow/COMMIT
 
 # Before a change to benchmarks/ or steps/sweep lands: each from end to end, some minutes.
 test-long: .venv

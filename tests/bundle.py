@@ -20,6 +20,7 @@ from tests.project import Done, Workplace
 
 TEXT = (PROJECT / "databricks.yml").read_text()
 EXPERIMENT_ID = "resources.experiments.slmflow.id"
+COMMIT = "8" * 40
 
 # What Databricks' kernel does with the file of a `spark_python_task`: there is no `__file__`, and
 # an exit, whatever its status, ends the task as one that failed.
@@ -42,6 +43,7 @@ def deployed(target: str, known: Mapping[str, str] = MappingProxyType({})) -> di
     bundle: dict[str, Any] = yaml.safe_load(TEXT)
     values = {"bundle.name": bundle["bundle"]["name"], "bundle.target": target}
     values |= {"workspace.current_user.userName": "someone@example.com", EXPERIMENT_ID: "1"}
+    values["bundle.git.commit"] = COMMIT
     variables = {name: each.get("default") for name, each in bundle["variables"].items()}
     variables |= bundle["targets"][target]["variables"]
     values |= {f"var.{name}": value for name, value in variables.items()}

@@ -27,7 +27,7 @@ from steps.register import refusals
 from steps.register.result import ModelVersion
 from steps.sweep import points
 from steps.sweep.reading import read
-from tests.bundle import TEXT, Workspace, calls, deployed, tasks
+from tests.bundle import COMMIT, TEXT, Workspace, calls, deployed, tasks
 
 BUNDLE: dict[str, Any] = yaml.safe_load(TEXT)
 JOBS = BUNDLE["resources"]["jobs"]
@@ -196,6 +196,7 @@ def test_every_task_logs_to_the_workspace_and_registers_in_unity_catalog() -> No
                     "MLFLOW_REGISTRY_URI": "databricks-uc",
                     "MLFLOW_EXPERIMENT_ID": "1",
                     "SLMFLOW_HOME": "/Volumes/main/slmflow/slmflow",
+                    "SLMFLOW_GIT_COMMIT": COMMIT,
                 }
 
 
@@ -274,6 +275,7 @@ def test_a_task_takes_the_result_of_the_one_before(workspace: Workspace) -> None
 
     assert [run.data.tags[runs.STEP] for run in (fetched, logged)] == ["fetch", "log_transformers"]
     assert logged.data.tags[runs.REUSED_FROM] == f"fetch:{fetched.info.run_id}"
+    assert logged.data.tags[runs.GIT_COMMIT] == COMMIT
     weights = mlflow.artifacts.load_dict(f"runs:/{fetched.info.run_id}/result.json")
     assert Path(weights["path"]).is_relative_to(workspace.place.folder / "volume")
     assert {path.name for path in workspace.place.folder.iterdir()} == {

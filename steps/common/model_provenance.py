@@ -52,9 +52,9 @@ class Provenance:
     """Where a model comes from.
 
     step: what logged it; model: source, id and revision at the hub, licence; keys: of its
-    step and all before it, by step; git_commit: 40 hexadecimal digits, None outside a repository;
-    git_dirty: whether the working tree differed from it; model_id and run_id: of the MLflow model
-    that carries it and the run that logged it.
+    step and all before it, by step; git_commit: 40 hexadecimal digits; git_dirty: whether the
+    working tree differed from it; both None where that was not known; model_id and run_id: of the
+    MLflow model that carries it and the run that logged it.
     """
 
     step: str

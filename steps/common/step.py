@@ -194,7 +194,9 @@ def _describe(step: Step) -> None:
     mlflow.log_dict(configs.plain(step.config, several), "config.yaml")
     if (state := git_state()) is not None:
         commit, dirty = state
-        mlflow.set_tags({runs.GIT_COMMIT: commit, runs.GIT_DIRTY: str(dirty).lower()})
+        mlflow.set_tag(runs.GIT_COMMIT, commit)
+        if dirty is not None:
+            mlflow.set_tag(runs.GIT_DIRTY, str(dirty).lower())
 
 
 def _hide_secrets(run: Run) -> None:

@@ -134,14 +134,14 @@ def _lock(carried: Carried, provenance: Provenance) -> Finding:
     """Check the lock file against that of the commit."""
     commit = provenance.git_commit
     if commit is None:
-        return Finding("lock", State.unchecked, "it was logged outside a git repository")
+        return Finding("lock", State.unchecked, "its commit was not known when it was logged")
     if (expected := content_at(commit, LOCK_FILE.name)) is None:
         return Finding("lock", State.unchecked, f"there is no commit {commit} here")
     lock = carried.folder / LOCK
     if lock.is_file() and lock.read_bytes() == expected:
         return Finding("lock", State.holds, f"{LOCK} is that of commit {commit}")
-    if provenance.git_dirty:
-        told = f"{LOCK} is not that of commit {commit}, but the working tree had changes"
+    if provenance.git_dirty is not False:
+        told = f"{LOCK} is not that of commit {commit}, but the working tree may have had changes"
         return Finding("lock", State.unchecked, told)
     return Finding("lock", State.differs, f"{LOCK!r} is not that of commit {commit}")
 

@@ -14,7 +14,7 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from steps.common import provenance, runs, step
+from steps.common import runs, step
 from steps.common.errors import UserError
 from steps.common.reporting import INTERRUPTED
 from steps.common.results import Result
@@ -201,12 +201,6 @@ def test_a_step_that_is_cancelled_is_killed() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     assert _last_run().info.status == "KILLED"
-
-
-def test_without_git_there_is_nothing_to_tag(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provenance, "PROJECT", Path("/"))
-
-    assert provenance.git_state() is None
 
 
 def test_only_a_step_nests_a_step() -> None:

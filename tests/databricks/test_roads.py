@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from steps.common import runs
 from steps.common.paths import PROJECT
 from steps.common.pins import installed
 from tests.databricks.submitting import (
@@ -77,14 +78,15 @@ def test_the_upload_is_what_git_tracks_and_nothing_else(road: Road, checkout: Ch
     files = set(contents(road.archive))
     tracked = {road.prefix + name for name in checkout.git("ls-files").splitlines()}
 
-    assert files - tracked == ({"MLproject", "job.py"} if road.prefix else set())
+    added = {"MLproject", "job.py"} if road.prefix else set()
+    assert files - tracked == {f"{road.prefix}COMMIT", *added}
     assert tracked <= files
 
 
 def test_what_git_tracks_belongs_into_an_upload(road: Road) -> None:
     files = [Path(name.removeprefix(road.prefix)) for name in contents(road.archive)]
 
-    assert {file.parts[0] for file in files} - {"job.py"} <= TOP
+    assert {file.parts[0] for file in files} - {"job.py", "COMMIT"} <= TOP
     assert {file.suffix for file in files if file.name != ".gitignore"} <= SUFFIXES
     weights = [file for file in files if file.suffix == ".safetensors"]
     assert weights == [Path("bundled/tiny_phi3/model.safetensors")]
@@ -117,13 +119,17 @@ def test_what_is_changed_and_not_committed_is_uploaded(road: Road) -> None:
     assert readme.read_text().endswith(CHANGED)
 
 
-def test_the_job_ends_well_and_so_does_its_run(road: Road, space: Workspace) -> None:
+def test_the_job_ends_well_and_so_does_its_run(
+    road: Road, space: Workspace, checkout: Checkout
+) -> None:
     assert road.job.wait() == "SUCCESS", road.job.log[-3000:]
     run = run_of(road.job, space)
 
     assert run.info.status == "FINISHED"
-    assert run.data.tags["slmflow.step"] == "fetch"
+    assert run.data.tags[runs.STEP] == "fetch"
     assert run.data.params["model.name"] == "tiny_phi3"
+    assert run.data.tags[runs.GIT_COMMIT] == checkout.git("rev-parse", "HEAD").strip()
+    assert run.data.tags[runs.GIT_DIRTY] == "true"
 
 
 def test_a_value_arrives_as_it_was_typed(road: Road, space: Workspace) -> None:
