@@ -28,30 +28,36 @@ def verify(step: Step) -> None:
             found = checks.of(carried, address)
         if settings.sign_with and not any(f.state is State.differs for f in found):
             key, run_id = PROJECT / settings.sign_with, step.run.info.run_id
-            signature = signatures.sign(folder, key, carried.model_id, run_id)
-            console.say(f"signed: the signature is {signature}")
+            found.append(signatures.sign(folder, key, carried.model_id, run_id))
         if settings.public_key:
             given = PROJECT / settings.signature if settings.signature else None
             found.append(
                 signatures.check(folder, PROJECT / settings.public_key, given, carried.model_id)
             )
-    _tell(found, address)
-
-
-def _tell(found: list[Finding], address: str) -> None:
+        elif not settings.sign_with:
+            found.append(signatures.unchecked(carried.model_id))
     mlflow.log_dict({"checks": [finding.to_json() for finding in found]}, "verification.json")
     for finding in found:
         console.say(f"{finding.check:<10} {finding.state.value:<12} {finding.told}")
     if differing := [finding for finding in found if finding.state is State.differs]:
-        told = "\n".join(f"{finding.check}: {finding.told}" for finding in differing)
-        if all(finding.check == "signature" for finding in differing):
-            raise UserError(
-                f"the signature of {address} does not hold. See that verify.public_key is its "
-                f"signer's; if it is, do not use the model:\n{told}"
-            )
-        raise UserError(
-            f"{address} is not what was logged. Do not use it, and log it anew:\n{told}"
+        raise UserError(_refusal(differing, address, carried))
+
+
+def _refusal(differing: list[Finding], address: str, carried: Carried) -> str:
+    told = "\n".join(f"{finding.check}: {finding.told}" for finding in differing)
+    if all(finding.check == "signature" for finding in differing):
+        return (
+            f"the signature of {address} does not hold. See that verify.public_key is its "
+            f"signer's; if it is, do not use the model:\n{told}"
         )
+    refused = f"{address} is not what was logged. Do not use it:\n{told}"
+    if carried.provenance is None:
+        return refused
+    return (
+        f"{refused}\nTo log it anew, delete {carried.model_id} (in the UI, or by "
+        "MlflowClient().delete_logged_model), else it is found and reused; then run "
+        f"{carried.provenance.step} with the params of run {carried.provenance.run_id}"
+    )
 
 
 if __name__ == "__main__":

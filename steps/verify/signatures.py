@@ -4,6 +4,7 @@ A model is not touched by its signature, which is an artifact of the run of `ver
 a tag of the logged model names it. Other programs of OpenSSF Model Signing can check it as well.
 """
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,9 +25,12 @@ SIGNATURE = "slmflow.signature"
 
 _FILE = "model.sig"
 
+# In the messages of OpenSSF Model Signing, which name the file before.
+_SUMS = re.compile(r": Expected 'Digest\(.*?\)', Actual 'Digest\(.*?\)'(?=[\"'\]])")
 
-def sign(folder: Path, private_key: Path, model_id: str, run_id: str) -> str:
-    """Sign a model and return the address of the signature, an artifact of the active run.
+
+def sign(folder: Path, private_key: Path, model_id: str, run_id: str) -> Finding:
+    """Sign a model; the signature is an artifact of the active run.
 
     Raises BadArguments where the key is none to sign with.
     """
@@ -44,7 +48,7 @@ def sign(folder: Path, private_key: Path, model_id: str, run_id: str) -> str:
         mlflow.log_artifact(str(Path(scratch, _FILE)))
     address = f"runs:/{run_id}/{_FILE}"
     _note(model_id, address)
-    return address
+    return Finding("signature", State.holds, f"made now with {private_key.name}: {address}")
 
 
 def check(folder: Path, public_key: Path, given: Path | None, model_id: str) -> Finding:
@@ -68,8 +72,15 @@ def check(folder: Path, public_key: Path, given: Path | None, model_id: str) -> 
         except InvalidSignature:
             return Finding("signature", State.differs, f"it was not made with {public_key.name}")
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, OSError) as error:
-            return Finding("signature", State.differs, str(error))
+            return Finding("signature", State.differs, _SUMS.sub("", str(error)))
     return Finding("signature", State.holds, f"made with the private key of {public_key.name}")
+
+
+def unchecked(model_id: str) -> Finding:
+    """Return whether there is a signature that a public key could check."""
+    address = _address(model_id)
+    told = f"it is {address}: give verify.public_key" if address else "none is noted of this model"
+    return Finding("signature", State.unchecked, told)
 
 
 @contextmanager
@@ -89,8 +100,17 @@ def _note(model_id: str, address: str) -> None:
 
 
 def _noted(model_id: str, scratch: Path) -> Path | None:
-    try:
-        address = mlflow.get_logged_model(model_id).tags[SIGNATURE]
-        return Path(mlflow.artifacts.download_artifacts(address, dst_path=str(scratch)))
-    except (MlflowException, KeyError, OSError):
+    if (address := _address(model_id)) is None:
         return None
+    try:
+        return Path(mlflow.artifacts.download_artifacts(address, dst_path=str(scratch)))
+    except (MlflowException, OSError):
+        return None
+
+
+def _address(model_id: str) -> str | None:
+    try:
+        address: str | None = mlflow.get_logged_model(model_id).tags.get(SIGNATURE)
+    except MlflowException:
+        return None
+    return address

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import mlflow
 import pytest
+from mlflow import MlflowClient
 
 from steps.common import results
 from steps.common.config import load
@@ -16,6 +18,7 @@ from steps.log_genai.result import GenaiModel
 from steps.log_transformers.result import TransformersModel
 from steps.measure.result import Measurements
 from steps.register.result import ModelVersion
+from tests.measure.logged import log
 
 MODELS = (TransformersModel, GenaiModel)
 MEASURED = (Measurements, Evaluation, ModelVersion)
@@ -103,3 +106,16 @@ def test_a_result_survives_json() -> None:
     made = Numbers("a", 3)
 
     assert Numbers.from_json(made.to_json()) == made
+
+
+@pytest.mark.usefixtures("tracking")
+def test_a_model_that_was_deleted_is_made_anew() -> None:
+    """Its files are still there: it is what `verify` says to do with one that was altered."""
+    with mlflow.start_run():
+        model = log(GenaiModel, "chat_model.py")
+    model.check()
+
+    MlflowClient().delete_logged_model(model.model_id)
+
+    with pytest.raises(results.Stale, match="is not there any more"):
+        model.check()

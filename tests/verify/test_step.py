@@ -71,14 +71,22 @@ def pair(folder: Path, name: str) -> tuple[Path, Path]:
     return private, public
 
 
+def findings(experiment: str) -> list[dict[str, str]]:
+    """Return what the last run of verify found."""
+    kept = mlflow.artifacts.load_dict(f"runs:/{last_run(experiment)}/verification.json")
+    found: list[dict[str, str]] = kept["checks"]
+    return found
+
+
 def states(experiment: str) -> dict[str, list[State]]:
-    """Return what the last run of verify found, by check."""
     found: dict[str, list[State]] = {}
-    for each in mlflow.artifacts.load_dict(f"runs:/{last_run(experiment)}/verification.json")[
-        "checks"
-    ]:
+    for each in findings(experiment):
         found.setdefault(each["check"], []).append(State(each["state"]))
     return found
+
+
+def told(experiment: str, check: str) -> str:
+    return " ".join(each["told"] for each in findings(experiment) if each["check"] == check)
 
 
 def last_run(experiment: str) -> str:
@@ -109,7 +117,8 @@ def test_what_was_logged_holds_also_after_it_was_loaded_where_it_lies(
     assert verify_at(model.model_uri) == 0
 
     found = states(experiment)
-    assert set(found) == {"files", "sums", "run", "contents", "store", "lock"}
+    assert set(found) == {"files", "sums", "run", "contents", "store", "lock", "signature"}
+    assert found["signature"] == [State.unchecked]
     held = [state for check in ("files", "sums", "contents", "store") for state in found[check]]
     assert set(held) == {State.holds}
     assert len(found["store"]) == (2 if flavor == "chat" else 1)
@@ -151,7 +160,7 @@ def test_one_changed_bit_of_any_file_is_named(
 
 
 def test_what_is_missing_added_and_linked_is_named_at_once(
-    copied: Path, experiment: str, verify_at: Verify, tmp_path: Path
+    chat: GenaiModel, copied: Path, experiment: str, verify_at: Verify, tmp_path: Path
 ) -> None:
     (copied / "conda.yaml").unlink()
     (copied / "code" / "runtime" / "__pycache__").mkdir()
@@ -162,11 +171,12 @@ def test_what_is_missing_added_and_linked_is_named_at_once(
 
     assert verify_at(str(copied)) == 1
 
-    told = error(experiment)
-    assert "missing: 'conda.yaml'" in told
-    assert "added: 'code/runtime/__pycache__/text.cpython-311.pyc'" in told
-    assert "changed: 'MLmodel'" in told
-    assert "added: 'more'" in told
+    refusal = error(experiment)
+    assert "missing: 'conda.yaml'" in refusal
+    assert "added: 'code/runtime/__pycache__/text.cpython-311.pyc'" in refusal
+    assert "changed: 'MLmodel'" in refusal
+    assert "added: 'more'" in refusal
+    assert f"To log it anew, delete {chat.model_id}" in refusal
 
 
 def test_sums_that_were_altered_with_the_file_are_not_those_of_the_server(
@@ -274,6 +284,8 @@ def test_a_signature_holds_for_us_and_for_openssf_model_signing(
     assert verify_at(chat.model_uri, f"verify.sign_with={private}") == 0
     address = mlflow.get_logged_model(chat.model_id).tags[SIGNATURE]
     assert address == f"runs:/{last_run(experiment)}/model.sig"
+    assert verify_at(chat.model_uri) == 0
+    assert f"it is {address}" in told(experiment, "signature")
 
     assert verify_at(chat.model_uri, f"verify.public_key={public}") == 0
     assert states(experiment)["signature"] == [State.holds]
@@ -313,7 +325,8 @@ def test_a_signature_names_what_was_altered_with_its_sums(
 
     assert states(experiment)["files"] == [State.holds]
     assert states(experiment)["sums"] == [State.unchecked]
-    assert "Hash mismatch for 'requirements.txt'" in error(experiment)
+    changed = f"[\"Hash mismatch for '{FILES}'\", \"Hash mismatch for 'requirements.txt'\"]"
+    assert f"signature: Signature mismatch: {changed}" in error(experiment)
 
 
 def test_only_the_key_of_the_signer_holds(
