@@ -110,12 +110,18 @@ def _csv(text: str, lacks: Lacks) -> Iterator[Record]:
             if header:
                 yield _cells(place, header, cells)
             elif problem := lacks(cells):
-                yield Record(place, {}, problem)
+                yield Record(place, {}, _other_separator(cells) or problem)
                 return
             else:
                 header = cells
     except csv.Error as error:
         yield Record(f"line {begins}", {}, f"not CSV from here on ({error})")
+
+
+def _other_separator(header: Sequence[str]) -> str | None:
+    """Return what is wrong with the header of a file that other programs call CSV, or None."""
+    found = [separator for separator in ";\t|" if len(header) == 1 and separator in header[0]]
+    return f"{found[0]!r} is between its columns: separate them by commas" if found else None
 
 
 def _cells(place: str, header: Sequence[str], cells: Sequence[str]) -> Record:

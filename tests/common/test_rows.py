@@ -174,6 +174,13 @@ def test_a_long_cell_is_read(tmp_path: Path) -> None:
     assert len(read(file)[0].question) == 200_000
 
 
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_a_csv_with_another_separator(tmp_path: Path, separator: str) -> None:
+    file = write(tmp_path, f"question{separator}answer\na?{separator}A\n", "rows.csv")
+    told = f"{separator!r} is between its columns: separate them by commas"
+    assert problems(file) == [f"line 1: {told}"]
+
+
 @pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
 @pytest.mark.parametrize(
     ("columns", "said"),
