@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from mlflow.models import Model
 from mlflow.models.model import ModelInfo
 
+from steps.common import console
 from steps.common.model_provenance import FILES, Provenance
 from steps.common.store import sha256
 
@@ -50,4 +51,5 @@ def log(flavor: ModuleType, provenance: Provenance, **options: Any) -> ModelInfo
         artifact_path=None, flavor=saving, validate_serving_input=False, **options
     )
     MlflowClient().set_logged_model_tags(info.model_id, {SUMS: saving.sums})
+    console.say(f"logged as {info.model_uri}")
     return info
