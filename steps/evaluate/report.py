@@ -13,8 +13,6 @@ from steps.evaluate.origin import Origin
 from steps.evaluate.regressions import Regression, RowByRow
 from steps.evaluate.result import Evaluation
 
-FILES = ("comparison.md", "comparison.html", "comparison.png")
-
 _NOTES = """\
 `-`: not measured. In brackets: 95 % confidence interval, by bootstrap over the rows; of a share
 that is all or nothing, by the rule of three."""
@@ -25,7 +23,7 @@ _REGRESSIONS = 5
 
 
 def log(findings: Findings) -> None:
-    """Log `FILES` and the figures, and describe the active run by what was found."""
+    """Log `REPORT` and the figures, and describe the active run by what was found."""
     evaluation = findings.evaluation
     for sentence in findings.unscored:
         console.warn(sentence)

@@ -25,6 +25,9 @@ HEADLINES = {
 }
 """The figures that are told first, and what they are called."""
 
+REPORT = ("comparison.md", "comparison.html", "comparison.png")
+"""The artifacts of the run that people look at; the figures are in `comparison.json`."""
+
 
 @dataclass(frozen=True)
 class Evaluation(Result):

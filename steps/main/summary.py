@@ -6,15 +6,14 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
-from steps.evaluate import report
-from steps.evaluate.result import Evaluation
+from steps.evaluate.result import REPORT, Evaluation
 
 
 def log(evaluation: Evaluation) -> None:
     """Log to the active run what evaluate logged to its own, reused or not."""
     evaluation.log_figures()
     with tempfile.TemporaryDirectory() as scratch:
-        for name in report.FILES:
+        for name in REPORT:
             file = f"runs:/{evaluation.run_id}/{name}"
             mlflow.log_artifact(mlflow.artifacts.download_artifacts(file, dst_path=scratch))
     described = MlflowClient().get_run(evaluation.run_id).data.tags
