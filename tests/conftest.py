@@ -9,6 +9,8 @@ import pytest
 
 from tests.tracking import tracking_in
 
+pytest_plugins = ["tests.flavors"]
+
 # `mlflow run -e test` hands its own run on; the runs of the tests are no part of it.
 for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_TRACKING_URI"):
     os.environ.pop(name, None)

@@ -1,7 +1,4 @@
-"""The bundled model three ways: transformers itself, an ONNX folder, and logged MLflow models.
-
-Fixtures for the conftest.py of those who test what is logged.
-"""
+"""The bundled model three ways: transformers itself, an ONNX folder, and logged MLflow models."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -16,7 +13,6 @@ from steps.common import config as configs
 from steps.common import store
 from steps.common.config import Config
 from steps.common.results import key_of
-from steps.convert.conversion import convert_model
 from steps.convert.result import OnnxModel
 from steps.fetch.__main__ import bring
 from steps.fetch.result import Weights
@@ -24,6 +20,7 @@ from steps.log_genai.__main__ import log_genai
 from steps.log_genai.result import GenaiModel
 from steps.log_transformers.__main__ import log_transformers
 from steps.log_transformers.result import TransformersModel
+from tests.tracking import database
 
 R = TypeVar("R")
 
@@ -121,6 +118,8 @@ def reference(weights: Path) -> Reference:
 
 @pytest.fixture(scope="session")
 def onnx(home: Path, weights: Path) -> Path:
+    from steps.convert.conversion import convert_model  # here, because it imports torch
+
     config = configs.load(FP32)
 
     def convert(folder: Path) -> None:
@@ -134,7 +133,7 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The id of an experiment that keeps its models in a folder of this session."""
     folder = tmp_path_factory.mktemp("tracking")
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    mlflow.set_tracking_uri(database(folder))
     yield mlflow.create_experiment("flavors", artifact_location=(folder / "artifacts").as_uri())
     mlflow.set_tracking_uri(before)
 

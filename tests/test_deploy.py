@@ -20,7 +20,6 @@ from packaging.requirements import Requirement
 from steps.common.paths import PROJECT
 from steps.common.pins import installed
 from steps.register import versions
-from tests.flavors import chat, experiment, home, onnx, pipeline, weights  # noqa: F401 (fixtures)
 from tests.project import Done, Workplace
 from tests.serving import served
 

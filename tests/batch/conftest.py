@@ -3,7 +3,6 @@ from pathlib import Path
 import pytest
 
 from tests.batch.jobs import Place
-from tests.flavors import chat, experiment, home, onnx, pipeline, prompted, reference, weights
 
 
 @pytest.fixture

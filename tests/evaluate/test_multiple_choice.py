@@ -53,7 +53,7 @@ def test_accuracy_is_that_of_the_largest_of_transformers_own_logits(
 
     models = [MeasuredModel.of(pipeline), MeasuredModel.of(chat)]
     measurements = measured_in_turns(models, given.rows)
-    with mlflow.start_run():
+    with mlflow.start_run() as parent:
         both = compare(config, given, measurements, TINY_PHI3 / "tokenizer.json")
     for each in both:
         table = each.table.sort_index()
@@ -63,7 +63,8 @@ def test_accuracy_is_that_of_the_largest_of_transformers_own_logits(
         low, high = each.figures.intervals["accuracy"]
         assert low < each.figures.accuracy < high
     assert both[1].figures.p_values["accuracy"] == 1
-    (child,) = mlflow.search_runs([experiment], "run_name = 'genai'", output_format="list")
+    of_genai = f"run_name = 'genai' AND tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    (child,) = mlflow.search_runs([experiment], of_genai, output_format="list")
     logged = mlflow.artifacts.load_dict(f"runs:/{child.info.run_id}/eval_results_table.json")
     assert {"choice", "subject", "accuracy/score"} <= set(logged["columns"])
 

@@ -11,6 +11,7 @@ import pytest
 from steps.common.paths import PROJECT
 from tests.fetch import models
 from tests.fetch.hub_server import Hub, serving
+from tests.tracking import database
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -35,7 +36,7 @@ def run(tmp_path: Path, home: Path) -> Run:
         "PYTHONPATH": str(PROJECT),
         "HOME": str(tmp_path),
         "SLMFLOW_HOME": str(home),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
+        "MLFLOW_TRACKING_URI": database(tmp_path),
         "COLUMNS": "10000",  # rich breaks lines at this width
     }
 

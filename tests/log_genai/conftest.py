@@ -9,7 +9,6 @@ from mlflow.pyfunc import PyFuncModel
 from steps.common.paths import PROJECT
 from steps.log_genai.result import GenaiModel
 from steps.log_genai.runtime.pyfunc import GenaiPyfunc
-from tests.flavors import chat, experiment, home, onnx, prompted, reference, weights
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,6 @@ from openai import OpenAI
 from steps.common.paths import PROJECT
 from steps.log_genai.result import GenaiModel
 from steps.log_transformers.result import TransformersModel
-from tests.flavors import chat, experiment, home, onnx, pipeline, reference, weights
 from tests.serving import address
 
 KEY = "sesame"

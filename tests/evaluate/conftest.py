@@ -1,1 +1,0 @@
-from tests.flavors import chat, experiment, home, onnx, pipeline, reference, weights

@@ -1,1 +1,0 @@
-from tests.flavors import home, weights
