@@ -248,7 +248,7 @@ def test_readme_answers_a_file(place: Workplace) -> None:
 
 
 # A minute or more: other models are logged and measured, or another target converted.
-LONG = ("-P target=cpu_int8 ", "-e sweep", "target=cuda_int4", "steps.convert")
+LONG = ("-P target=cpu_int8 ", "-e sweep", "target=cuda_int4", "steps.convert", "-e convert")
 
 RUN = [
     pytest.param(

@@ -8,13 +8,15 @@ import mlflow
 
 from steps.common import console, store
 from steps.common.step import Step, run_step
-from steps.convert.conversion import RECORD, Conversion, convert_model
 from steps.convert.result import OnnxModel
 from steps.fetch.result import Weights
 
 
 def convert(step: Step) -> OnnxModel:
     """Make sure of the weights, convert them unless the store has it done, log the figures."""
+    # Here, because it imports torch for ten seconds: a wrong argument is told before.
+    from steps.convert.conversion import RECORD, Conversion, convert_model
+
     weights = step.ensure(Weights)
     config = step.config
     folder = store.get_or_build(

@@ -170,6 +170,7 @@ def test_a_fault_fails_the_job_and_says_why(checkout: Checkout, space: Workspace
     assert "error: registry.name='slmflow-tiny_phi3'" in " ".join(job.log.split())
 
 
+@pytest.mark.long
 def test_a_spark_job_without_the_project_says_what_to_do(
     checkout: Checkout, space: Workspace
 ) -> None:
