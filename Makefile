@@ -38,9 +38,11 @@ export: .venv
 test-long: .venv
 	$(TOOLS) pytest -m long
 
+ON_SPARK := $(subst requirements.txt,requirements-spark.txt,$(TOOLS))
+
 # Before a change to steps/batch/ lands: its tests with PySpark, which needs Java 17.
 test-spark: .venv
-	$(subst requirements.txt,requirements-spark.txt,$(TOOLS)) pytest -n 0 tests/batch
+	$(ON_SPARK) pytest -n 0 tests/batch tests/benchmarks/test_batch.py
 
 # Before a change to the launchers of steps/sweep lands: their tests with Ray and submitit.
 test-launchers: .venv
@@ -63,7 +65,7 @@ lint: .venv
 format: .venv
 	$(TOOLS) sh -c "ruff format . && ruff check --fix ."
 
-# Takes about an hour and 25 GB in the store; nothing else should compute meanwhile.
+# Takes an hour or two and 25 GB in the store, and Java 17; nothing else should compute meanwhile.
 benchmarks: .venv
 	$(TOOLS) python -m benchmarks.conversion phi3_mini --output docs/conversion
 	$(TOOLS) python -m benchmarks.speed --output docs/speed
@@ -71,6 +73,8 @@ benchmarks: .venv
 	$(TOOLS) python -m benchmarks.quantization --output docs
 	$(TOOLS) python -m benchmarks.serving --output docs/serving
 	$(TOOLS) python -m benchmarks.sweep --output docs/sweeps
+	$(ON_SPARK) python -m benchmarks.batch --output docs/batch
+	$(ON_SPARK) python -m benchmarks.batch --shape phi3_220m --rows 128 --rounds 4 --output docs/batch
 
 # Without the folder of wheels: the pins must hold on every machine.
 lock: .venv

@@ -50,10 +50,7 @@ class Report:
 
     def markdown(self, day: str) -> str:
         """Return the table with what it was measured on and how."""
-        rows = [
-            [name, f"{value:,.2f}" if "ratio" in name else f"{value:,.0f}"]
-            for name, value in self.figures().items()
-        ]
+        rows = [[name, _written(name, value)] for name, value in self.figures().items()]
         versions = ", ".join(f"{name} {version}" for name, version in _versions().items())
         notes = [
             f"{day}, {self.machine}, {versions}",
@@ -74,6 +71,11 @@ class Report:
             "git": git_state(),
         }
         return json.dumps(fields, indent=2)
+
+
+def _written(name: str, value: float) -> str:
+    digits = 0 if "equal" in name else 1 if "rows/s" in name else 2
+    return f"{value:,.{digits}f}"
 
 
 def _versions() -> dict[str, str]:
