@@ -61,6 +61,10 @@ def test_told_to_stop_it_finishes_what_is_in_flight(
         assert span.attributes["slmflow.time_to_first_token_ms"] > 0
         held = json.dumps(trace.to_dict())
         assert ("capital of France?" in held) == ("Paris" in held) == (tracing == "content")
+        assert KEY not in held
+    kept = [file for file in (tmp_path / "artifacts").rglob("*") if file.is_file()]
+    assert kept
+    assert not any(KEY.encode() in file.read_bytes() for file in kept)
 
 
 def test_with_the_model_it_ends_too(chat: GenaiModel, tmp_path: Path) -> None:
