@@ -89,10 +89,15 @@ class LoggedModel(Result):
 
     def check(self) -> None:
         """Raise Stale unless the tracking server still has the model and its files."""
-        try:
-            mlflow.models.get_model_info(self.model_uri)
-        except (MlflowException, OSError) as error:
-            raise Stale(f"{self.model_uri} is not there any more") from error
+        refuse_gone(self.model_uri)
+
+
+def refuse_gone(model_uri: str) -> None:
+    """Raise Stale unless there is a model at an address, and its files."""
+    try:
+        mlflow.models.get_model_info(model_uri)
+    except (MlflowException, OSError) as error:
+        raise Stale(f"{model_uri} is not there any more") from error
 
 
 def key_of(kind: type[Result], config: Config) -> str:

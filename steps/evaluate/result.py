@@ -8,7 +8,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 
 from steps.common import console
-from steps.common.results import Result, Stale
+from steps.common.results import Result, Stale, refuse_gone
 from steps.convert.result import OnnxModel
 from steps.evaluate.figures import MEANINGS, FlavorFigures, more_is_better
 from steps.measure.result import Measurements
@@ -43,11 +43,13 @@ class Evaluation(Result):
     figures: tuple[FlavorFigures, ...]
 
     def check(self) -> None:
-        """Raise Stale unless the run still has its comparison."""
+        """Raise Stale unless the run still has its comparison, and what it compares is there."""
         try:
             mlflow.artifacts.load_dict(f"runs:/{self.run_id}/comparison.json")
         except (MlflowException, OSError) as error:
             raise Stale(f"the comparison of run {self.run_id} is not there any more") from error
+        for row in self.figures:
+            refuse_gone(row.model_uri)
 
     @property
     def reference(self) -> FlavorFigures | None:

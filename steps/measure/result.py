@@ -9,7 +9,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from steps.common import machine
-from steps.common.results import Result, Stale
+from steps.common.results import Result, Stale, refuse_gone
 from steps.log_genai.result import GenaiModel
 from steps.log_transformers.result import TransformersModel
 from steps.measure import unlogged
@@ -53,11 +53,13 @@ class Measurements(Result):
         return cls(run.info.run_id, made_on)
 
     def check(self) -> None:
-        """Raise Stale unless the run still has its answers."""
+        """Raise Stale unless the run still has its answers, and who gave them is there."""
         try:
-            self.load()
+            measured = self.load()
         except (MlflowException, OSError) as error:
             raise Stale(f"the answers of run {self.run_id} are not there any more") from error
+        for each in measured:
+            refuse_gone(each.model.model_uri)
 
     def load(self) -> tuple[Measurement, ...]:
         """Return the measurement of each model, the reference first."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from steps.common.results import Result, Stale
+from steps.common.results import Result, Stale, refuse_gone
 from steps.common.schema.registry import CHAMPION
 from steps.evaluate.result import Evaluation
 from steps.register import lineage, versions
@@ -44,7 +44,7 @@ class ModelVersion(Result):
 
         Another champion would hold it to other figures; that it became the champion itself since
         then changes nothing. It is stale too where the version has the figures of another
-        evaluation by now. Raises UserError where the registry cannot be used.
+        evaluation by now, or its model is gone. Raises UserError where the registry cannot be used.
         """
         address = f"models:/{self.name}@"
         current = versions.aliases(self.name)
@@ -60,3 +60,4 @@ class ModelVersion(Result):
         version = versions.under(self.name, self.alias)
         if version is None or lineage.measured_in(version.tags) != self.evaluation:
             raise Stale(f"{address}{self.alias} has the figures of another evaluation now")
+        refuse_gone(f"models:/{self.name}/{self.version}")

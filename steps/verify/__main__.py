@@ -46,17 +46,13 @@ def verify(step: Step) -> None:
 def _refusal(differing: list[Finding], address: str, carried: Carried) -> str:
     told = "\n".join(f"{finding.check}: {finding.told}" for finding in differing)
     if all(finding.check == "signature" for finding in differing):
-        return (
-            f"the signature of {address} does not hold. See that verify.public_key is its "
-            f"signer's; if it is, do not use the model:\n{told}"
-        )
+        return f"{address} has no signature that holds:\n{told}"
     refused = f"{address} is not what was logged. Do not use it:\n{told}"
-    if carried.provenance is None:
+    if not carried.model_id:
         return refused
     return (
-        f"{refused}\nTo log it anew, delete {carried.model_id} (in the UI, or by "
-        "MlflowClient().delete_logged_model), else it is found and reused; then run "
-        f"{carried.provenance.step} with the params of run {carried.provenance.run_id}"
+        f"{refused}\nTo make it anew, delete {carried.model_id} (in the UI, or by MlflowClient()"
+        ".delete_logged_model), else it is found and reused, and run the workflow again"
     )
 
 

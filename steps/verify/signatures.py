@@ -70,10 +70,15 @@ def check(folder: Path, public_key: Path, given: Path | None, model_id: str) -> 
         try:
             verifier.verify(folder, signature)
         except InvalidSignature:
-            return Finding("signature", State.differs, f"it was not made with {public_key.name}")
+            return _refused(f"it was not made with {public_key.name}")
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, OSError) as error:
-            return Finding("signature", State.differs, _SUMS.sub("", str(error)))
+            return _refused(_SUMS.sub("", str(error)))
     return Finding("signature", State.holds, f"made with the private key of {public_key.name}")
+
+
+def _refused(reason: str) -> Finding:
+    remedy = "see that verify.public_key is its signer's; if it is, do not use the model"
+    return Finding("signature", State.differs, f"{reason}: {remedy}")
 
 
 def unchecked(model_id: str) -> Finding:

@@ -176,7 +176,7 @@ def test_what_is_missing_added_and_linked_is_named_at_once(
     assert "added: 'code/runtime/__pycache__/text.cpython-311.pyc'" in refusal
     assert "changed: 'MLmodel'" in refusal
     assert "added: 'more'" in refusal
-    assert f"To log it anew, delete {chat.model_id}" in refusal
+    assert f"To make it anew, delete {chat.model_id}" in refusal
 
 
 def test_sums_that_were_altered_with_the_file_are_not_those_of_the_server(
@@ -281,6 +281,8 @@ def test_a_signature_holds_for_us_and_for_openssf_model_signing(
     chat: GenaiModel, keys: tuple[Path, Path], experiment: str, verify_at: Verify, tmp_path: Path
 ) -> None:
     private, public = keys
+    assert verify_at(chat.model_uri, f"verify.public_key={public}") == 1
+    assert "has no signature that holds:\nsignature: no signature is noted" in error(experiment)
     assert verify_at(chat.model_uri, f"verify.sign_with={private}") == 0
     address = mlflow.get_logged_model(chat.model_id).tags[SIGNATURE]
     assert address == f"runs:/{last_run(experiment)}/model.sig"
@@ -341,6 +343,7 @@ def test_only_the_key_of_the_signer_holds(
     assert verify_at(chat.model_uri, f"verify.sign_with={private}") == 0
     assert verify_at(chat.model_uri, f"verify.public_key={others}") == 1
     assert "Key mismatch" in error(experiment)
+    assert "see that verify.public_key is its signer's" in error(experiment)
 
     junk = tmp_path / "junk.sig"
     for content in ("", "{}", "[]", '{"mediaType": 3}', "\x00"):
