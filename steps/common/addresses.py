@@ -31,5 +31,6 @@ def unreadable(key: str, address: str, error: Exception) -> BadArguments:
     reason = str(error).partition("\n")[0]
     return BadArguments(
         f"{key}={address!r}: no model can be read there ({reason}); give the address of a logged "
-        "one, such as models:/NAME/VERSION, models:/NAME@ALIAS or models:/m-..."
+        "one, such as models:/NAME/VERSION, models:/NAME@ALIAS or models:/m-..., or run the "
+        "workflow first, which registers one"
     )

@@ -26,6 +26,7 @@ async def _serve(step: Step) -> None:
     settings = step.config.serve
     listening = server.listen(settings.host, settings.port)
     model_uri = addresses.resolved(settings.model_uri, step.config.registry)
+    addresses.read("serve.model_uri", model_uri)
     with console.working(f"loading {model_uri}"):
         model = await ModelProcess.start(model_uri)
     experiment_id = step.run.info.experiment_id

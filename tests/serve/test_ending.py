@@ -103,8 +103,8 @@ def test_without_the_server_the_model_ends_too(chat: GenaiModel, tmp_path: Path)
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["model_uri=models:/nobody@candidate"], 1, "serve.model_uri=models:/nobody@candidate: "),
-        (["registry.name=none"], 1, "serve.model_uri=models:/none@candidate: "),
+        (["model_uri=models:/nobody@1"], 2, "serve.model_uri='models:/nobody@1': no model can"),
+        (["registry.name=none"], 2, "or run the workflow first"),
         (["port=70000", "tracing=all"], 2, "serve.tracing"),
     ],
 )
