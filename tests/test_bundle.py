@@ -27,6 +27,7 @@ from steps.register import refusals
 from steps.register.result import ModelVersion
 from steps.sweep import points
 from steps.sweep.reading import read
+from tests.batch.jobs import listening, read_rows, write_rows
 from tests.bundle import COMMIT, TEXT, Workspace, calls, deployed, tasks
 
 BUNDLE: dict[str, Any] = yaml.safe_load(TEXT)
@@ -37,6 +38,7 @@ STEP = runpy.run_path(str(PROJECT / "databricks" / "step.py"))
 PYTHON_OF_ENVIRONMENT = {"1": "3.10", "2": "3.11", "3": "3.12", "4": "3.12", "5": "3.12"}
 DOCUMENT = (PROJECT / "docs" / "bundle.md").read_text()
 FEW_ROWS = "evaluation.limit=4"
+ROWS = "bundled/capitals/evaluation.jsonl"
 
 
 @pytest.fixture
@@ -96,7 +98,7 @@ def test_a_task_for_each_step_after_those_whose_results_it_takes() -> None:
 def test_every_file_step_and_override_that_is_named_exists(target: str) -> None:
     named = list(_of_each_task(target))
 
-    assert len(named) == 7 + 1 + 3 + 1
+    assert len(named) == 7 + (1 + 3 + 1) + 1
     for file, step, taken in named:
         assert (PROJECT / file).is_file()
         assert (PROJECT / "steps" / step / "__main__.py").is_file()
@@ -147,7 +149,7 @@ def test_the_document_names_what_there_is() -> None:
         for task in tasks(job):
             for _, *parameters in calls(job, task, **given):
                 _, step, taken = STEP["parted"](STEP["words"](parameters))
-                _config(step, taken)
+                _config(step, [re.sub(r"=/Volumes/.*/rows.*", f"={ROWS}", each) for each in taken])
     told = "".join(re.findall(r"^\| (`.*?) \|", DOCUMENT, re.MULTILINE))
     assert set(re.findall(r"`(\w+)`", told)) == set(BUNDLE["variables"])
 
@@ -200,7 +202,30 @@ def test_every_task_logs_to_the_workspace_and_registers_in_unity_catalog() -> No
                 }
 
 
-@pytest.mark.parametrize("name", JOBS)
+def test_a_batch_has_a_cluster_with_the_pins_and_python_of_the_project() -> None:
+    [cluster], [task] = JOBS["batch"]["job_clusters"], JOBS["batch"]["tasks"]
+
+    assert task["job_cluster_key"] == cluster["job_cluster_key"]
+    assert task["libraries"] == [{"requirements": "./requirements.txt"}]
+    of_spark_job = json.loads((PROJECT / "databricks" / "spark_cluster.json").read_text())
+    assert cluster["new_cluster"]["spark_version"] == of_spark_job["spark_version"]
+
+
+def test_the_batch_answers_a_file(workspace: Workspace, tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    write_rows(volume / "in.jsonl", [{"question": "one"}, {"question": "two"}])
+    given = {"model_uri": listening(tmp_path), "input": f"{volume}/in.jsonl"}
+
+    _run_job(workspace, "batch", {"batch"}, **given, output=f"{volume}/out.jsonl")
+
+    answers = [row["answer"] for row in read_rows(volume / "out.jsonl")]
+    assert answers == ["You said one", "You said two"]
+    [run] = _runs(workspace)
+    assert (run.data.tags[runs.STEP], run.info.status) == ("batch", "FINISHED")
+
+
+@pytest.mark.parametrize("name", ["workflow", "sweep"])
 def test_the_environment_has_the_pins_and_python_of_the_project(name: str, tmp_path: Path) -> None:
     """A dependency is a line of a requirements file; a path in it is one of the uploaded file."""
     [environment] = JOBS[name]["environments"]

@@ -17,6 +17,7 @@ from pyarrow import parquet
 
 from steps.batch.answers import Answered
 from steps.batch.source import Source
+from steps.common import databricks
 from steps.common.errors import UserError
 
 _CHUNK_ROWS = 1000
@@ -35,7 +36,7 @@ def problems(source: Source, output: Path) -> Iterator[str]:
 
 
 def write(source: Source, answers: Iterable[Answered], output: Path, building: Path) -> None:
-    """Write the rows with their answers, which come in their order, to `building`, then rename it.
+    """Write the rows with their answers, which come in their order, to `building`, then move it.
 
     Raises UserError where there is an output already.
     """
@@ -51,7 +52,7 @@ def write(source: Source, answers: Iterable[Answered], output: Path, building: P
         case _:
             _jsonl(rows, building)
     refuse_existing(output)
-    building.replace(output)
+    databricks.put(building, output)
 
 
 def refuse_existing(output: Path) -> None:

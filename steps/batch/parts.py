@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from steps.batch.answers import Answered
-from steps.common import console
+from steps.common import console, databricks
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ class Parts:
         table = pa.Table.from_pylist([asdict(each) for each in answers], _SCHEMA)
         building = self.folder / f"building-{number}"
         parquet.write_table(table, building)
-        building.replace(self._file(number))
+        databricks.put(building, self._file(number))
 
     def answers(self) -> Iterator[Answered]:
         """Yield the answers to all rows, in order; every partition must be finished."""

@@ -11,9 +11,9 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-import pyarrow as pa
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, Schema
 from mlflow.utils.databricks_utils import is_in_databricks_runtime
@@ -34,6 +33,7 @@ from steps.common.schema.batch import Spark
 
 _TAG = "slmflow-batch"
 _REPLY = "reply"
+_COLUMNS = f"position long, {answerer.REQUEST} string"
 
 # The last line of a traceback.
 _RAISED = re.compile(r"[\w.]*(Error|Exception|Interrupt|Exit)\b(: |$)")
@@ -59,6 +59,11 @@ def problem(settings: Spark) -> str | None:
     """Return why Spark cannot be used, as far as that can be told without starting it."""
     if not wanted(settings) or find_spec("pyspark") is not None:
         return None
+    if settings.master is None:
+        return (
+            "inside a Databricks runtime its Spark answers, and this step's Python has no PySpark: "
+            "run it with the cluster's own, as the bundle's job `batch` does (docs/batch.md)"
+        )
     return (
         f"spark.master={settings.master}: PySpark is not installed; run "
         "`uv pip install -r requirements-spark.txt` and use --env-manager local, or set "
@@ -79,7 +84,7 @@ def asking(settings: Spark, model: Path) -> Iterator[Ask]:
         try:
             yield workers.ask
         except BaseException:
-            spark.interruptTag(_TAG)
+            _tag(spark.interruptTag)
             raise
 
 
@@ -117,9 +122,9 @@ class _Workers:
         """Have one partition answered, as one task; called in a thread."""
         if not requests.texts:
             return requests.number, []
-        self.spark.addTag(_TAG)
-        table = pa.table({"position": range(len(requests.texts)), answerer.REQUEST: requests.texts})
-        asked = self.spark.createDataFrame(table).coalesce(1)
+        _tag(self.spark.addTag)
+        numbered = list(enumerate(requests.texts))
+        asked = self.spark.createDataFrame(numbered, _COLUMNS).coalesce(1)
         try:
             rows = asked.select("position", udf(answerer.REQUEST).alias(_REPLY)).collect()
         except Exception as error:
@@ -143,6 +148,12 @@ class _Workers:
             return max(1, int(self.spark.sparkContext.defaultParallelism) // self.cores)
         except Exception:
             return _ROOM
+
+
+def _tag(tagged: Callable[[str], Any]) -> None:
+    """Call what tags or interrupts jobs; Spark 3.5 knows that of Spark Connect only."""
+    with suppress(Exception):
+        tagged(_TAG)
 
 
 @contextmanager

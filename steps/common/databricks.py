@@ -4,6 +4,7 @@ A driver's home folder and the folder that a notebook lies in are no places for 
 what is tracked belongs to the workspace.
 """
 
+import shutil
 import sys
 import tempfile
 from collections.abc import MutableMapping
@@ -23,6 +24,18 @@ def scratch() -> Path:
 def is_mounted(path: Path) -> bool:
     """Return whether a path lies in object storage, where nothing can be renamed or locked."""
     return any(path.is_relative_to(mount) for mount in MOUNTS)
+
+
+def put(made: Path, place: Path) -> None:
+    """Move a finished file to its place, whole or not at all; in object storage it is copied there.
+
+    A copy that is broken off there leaves what came of it.
+    """
+    if not is_mounted(place):
+        made.replace(place)
+        return
+    shutil.copyfile(made, place)
+    made.unlink()
 
 
 def settle_in(environ: MutableMapping[str, str]) -> None:

@@ -3,6 +3,9 @@
 import csv
 import datetime as dt
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,7 +17,8 @@ from steps.batch import spark
 from steps.batch.__main__ import batch
 from steps.common.schema.batch import Spark
 from steps.common.step import run
-from tests.batch.jobs import Place, lines, listening
+from tests.batch.jobs import Place, lines, listening, write_rows
+from tests.project import Workplace
 
 ADDED = ["answer", "prompt_tokens", "completion_tokens", "error"]
 
@@ -199,3 +203,38 @@ def test_a_databricks_runtime_is_spark(monkeypatch: pytest.MonkeyPatch) -> None:
     assert spark.wanted(Spark("local[2]"))
     monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "16.4")
     assert spark.wanted(Spark())
+
+
+_ON_A_VOLUME = """
+import sys
+from tests.volume import behave
+behave(sys.argv.pop(1))
+from steps.batch.__main__ import batch
+from steps.common.step import run_step
+run_step("batch", batch)
+"""
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_input_and_output_may_lie_on_a_volume(tmp_path: Path, suffix: str) -> None:
+    volume = tmp_path / "Volumes"
+    volume.mkdir()
+    write_rows(volume / "in.jsonl", [{"question": "one"}, {"question": "two"}])
+    given = (
+        f"batch.model_uri={listening(tmp_path)}",
+        f"batch.input={volume}/in.jsonl",
+        f"batch.output={volume}/out{suffix}",
+        "batch.partition_rows=1",
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", _ON_A_VOLUME, str(volume), *given],
+        cwd=tmp_path,
+        env=Workplace(tmp_path).environ(),
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert {file.name for file in volume.iterdir()} == {"in.jsonl", f"out{suffix}"}
+    assert "You said two" in str((volume / f"out{suffix}").read_bytes())

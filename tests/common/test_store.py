@@ -135,25 +135,12 @@ def test_a_digest_covers_names_and_bytes(tmp_path: Path) -> None:
     assert store.digest(tmp_path) == before
 
 
-# What a Volume refuses of what Python asks of it, as its users report: rename and link (ENOSYS),
-# appending, writing in place, locks.
-_REFUSE = """
-import errno, os, sys
-volume = sys.argv[1]
-
-def refuse(event, arguments):
-    paths = [str(a) for a in arguments[:2] if isinstance(a, str | os.PathLike)]
-    below = any(path.startswith(volume) for path in paths)
-    if below and event in ("os.rename", "os.link", "os.symlink", "os.truncate", "os.chmod"):
-        raise OSError(errno.ENOSYS, "Function not implemented", paths[0])
-    if below and event == "open" and arguments[2] & (os.O_APPEND | os.O_RDWR):
-        raise OSError(errno.EOPNOTSUPP, "Operation not supported", paths[0])
-
-sys.addaudithook(refuse)
-from pathlib import Path
-from steps.common import databricks, store
+_ON_A_VOLUME = """
+import sys
+from steps.common import store
 from tests.common.test_store import KEY, _never, _write
-databricks.MOUNTS = (volume,)
+from tests.volume import behave
+behave(sys.argv[1])
 entry = store.get_or_build("onnx", KEY, _write)
 assert store.get_or_build("onnx", KEY, _never) == entry
 (entry / store.MANIFEST).unlink()  # as where a cluster ended while it copied
@@ -172,7 +159,7 @@ def test_a_volume_holds_entries_and_nothing_else(tmp_path: Path) -> None:
     environment = {"SLMFLOW_HOME": str(volume), "TMPDIR": str(scratch), "PYTHONPATH": str(PROJECT)}
 
     done = subprocess.run(
-        [sys.executable, "-c", _REFUSE, str(volume)],
+        [sys.executable, "-c", _ON_A_VOLUME, str(volume)],
         env=os.environ | environment,
         capture_output=True,
         text=True,
