@@ -59,7 +59,7 @@ def test_too_few_are_refused(
 def test_a_server_that_does_not_start_says_why(tmp_path: Path, tracking: str) -> None:
     with (
         logged.tracking_in(tmp_path / "work"),
-        pytest.raises(UserError, match=r"the server ended: serve\.model_uri=models:/m-none"),
+        pytest.raises(UserError, match=r"the server ended: serve\.model_uri='models:/m-none'"),
         served.serving("models:/m-none"),
     ):
         pass
