@@ -7,9 +7,9 @@ slmflow have logged, and each runs what it was logged with.
 import hashlib
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib.util import cache_from_source, module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import mlflow
@@ -45,6 +45,17 @@ def _nothing_compiled_kept() -> Iterator[None]:
         sys.dont_write_bytecode = before
 
 
+def _forget_compiled() -> None:
+    """Remove the bytecode of this module: whoever loads it keeps that beside it, and `verify`
+    would name it as no file of the model's.
+    """
+    compiled = Path(cache_from_source(__file__))
+    with suppress(OSError):
+        compiled.unlink()
+        compiled.parent.rmdir()
+
+
 with _nothing_compiled_kept():
     _PYFUNC = import_module(f"{_load(_PACKAGE)}.pyfunc")
+_forget_compiled()
 mlflow.models.set_model(_PYFUNC.GenaiPyfunc())

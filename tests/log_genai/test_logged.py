@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +16,7 @@ from mlflow.pyfunc import PyFuncModel
 from mlflow.types.llm import CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA
 from mlflow.types.schema import Schema
 
+from steps.common import sums
 from steps.log_genai.pyfunc import requirements
 from steps.log_genai.result import GenaiModel
 
@@ -31,6 +33,15 @@ print(json.dumps({"absent": absent, "choices": completion["choices"]}))
 """
 
 
+# As a user's process, which keeps the bytecode of what it imports.
+ONCE = """
+import sys
+import mlflow
+assert not sys.dont_write_bytecode
+mlflow.pyfunc.load_model(sys.argv[1])
+"""
+
+
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Iterator[Path]:
     """A folder that is gone afterwards: pytest keeps tmp_path for a while, with all it holds."""
@@ -40,6 +51,17 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
 
 def folder_of(model: GenaiModel) -> Path:
     return Path(mlflow.artifacts.download_artifacts(model.model_uri))
+
+
+def test_loading_adds_no_file(chat: GenaiModel, tmp_path: Path) -> None:
+    """It may be loaded where the server keeps it, and `verify` names every file that is added."""
+    folder = Path(shutil.copytree(folder_of(chat), tmp_path / "model"))
+    logged = sums.of(folder)
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", ONCE, str(folder)], env=environment, check=True)
+        assert sums.of(folder) == logged
+        assert not list(folder.rglob("__pycache__"))
 
 
 def test_it_takes_what_the_transformers_flavor_takes_and_more(chat: GenaiModel) -> None:
