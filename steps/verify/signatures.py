@@ -4,7 +4,7 @@ A model is not touched by its signature, which is an artifact of the run of `ver
 a tag of the logged model names it. Other programs of OpenSSF Model Signing can check it as well.
 """
 
-import re
+import ast
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,8 +25,7 @@ SIGNATURE = "slmflow.signature"
 
 _FILE = "model.sig"
 
-# In the messages of OpenSSF Model Signing, which name the file before.
-_SUMS = re.compile(r": Expected 'Digest\(.*?\)', Actual 'Digest\(.*?\)'(?=[\"'\]])")
+_MISMATCH = "Signature mismatch: "
 
 
 def sign(folder: Path, private_key: Path, model_id: str, run_id: str) -> Finding:
@@ -72,8 +71,19 @@ def check(folder: Path, public_key: Path, given: Path | None, model_id: str) -> 
         except InvalidSignature:
             return _refused(f"it was not made with {public_key.name}")
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, OSError) as error:
-            return _refused(_SUMS.sub("", str(error)))
+            return _refused(_without_sums(str(error)))
     return Finding("signature", State.holds, f"made with the private key of {public_key.name}")
+
+
+def _without_sums(message: str) -> str:
+    """Return a message of OpenSSF Model Signing without the bytes of sums, which say nothing.
+
+    Where files differ from those signed, it ends with the repr of a list of them.
+    """
+    if not message.startswith(_MISMATCH):
+        return message
+    differences = ast.literal_eval(message.removeprefix(_MISMATCH))
+    return f"{_MISMATCH}{[difference.partition(': Expected ')[0] for difference in differences]}"
 
 
 def _refused(reason: str) -> Finding:

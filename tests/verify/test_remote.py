@@ -17,10 +17,13 @@ from tests.serving import served
 
 
 @pytest.fixture
-def artifacts(tmp_path: Path, tracking: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Start a tracking server that hands out artifacts too; yield where it keeps them."""
-    folder = tmp_path / "artifacts"
-    command = f"mlflow server --backend-store-uri {tracking} --artifacts-destination {folder}"
+def artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Start a tracking server that hands out artifacts too; yield where it keeps them.
+
+    Its database is new: the default experiment of one that was made before has its place already.
+    """
+    folder, database = tmp_path / "artifacts", f"sqlite:///{tmp_path / 'server.db'}"
+    command = f"mlflow server --backend-store-uri {database} --artifacts-destination {folder}"
     with served(Workplace(tmp_path), f"{command} --host 127.0.0.1 --workers 1") as url:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
         mlflow.set_tracking_uri(url)

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from mlflow import MlflowClient
 
 from steps.common import config as configs
@@ -25,6 +23,7 @@ from steps.verify.__main__ import verify
 from steps.verify.findings import State
 from steps.verify.signatures import SIGNATURE
 from tests.flavors import FP32
+from tests.verify.keys import pair
 
 Verify = Callable[..., int]
 QUESTION = {"messages": [{"role": "user", "content": "What is the capital of France?"}]}
@@ -55,20 +54,6 @@ def keys(tmp_path: Path) -> tuple[Path, Path]:
 
 def folder_of(model: LoggedModel) -> Path:
     return Path(mlflow.artifacts.download_artifacts(model.model_uri))
-
-
-def pair(folder: Path, name: str) -> tuple[Path, Path]:
-    """Make a private and a public key."""
-    private, public = folder / f"{name}.pem", folder / f"{name}.pub.pem"
-    key = ec.generate_private_key(ec.SECP256R1())
-    pem = serialization.Encoding.PEM
-    private.write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    public.write_bytes(
-        key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
-    return private, public
 
 
 def findings(experiment: str) -> list[dict[str, str]]:
