@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 # pip looks into PIP_FIND_LINKS, a folder of wheels (a CPU build of torch, say); uv must be told.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export MLFLOW_DISABLE_TELEMETRY ?= true
+# Containers often set it; each process then compiles all it imports anew, for many seconds.
+unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CHECKS_DB := sqlite:///$(CURDIR)/.venv/checks.db
 TOOLS := uv run --quiet --no-project --python 3.11 --with-requirements requirements.txt --
