@@ -1,11 +1,14 @@
 """What evaluate hands on."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import mlflow
 import pandas as pd
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from steps.common import console
 from steps.common.results import Result, Stale, refuse_gone
@@ -25,7 +28,8 @@ HEADLINES = {
 }
 """The figures that are told first, and what they are called."""
 
-REPORT = ("comparison.md", "comparison.html", "comparison.png")
+PAGE = "comparison.html"
+REPORT = ("comparison.md", PAGE, "comparison.png")
 """The artifacts of the run that people look at; the figures are in `comparison.json`."""
 
 
@@ -157,7 +161,14 @@ class Evaluation(Result):
     def show(self) -> None:
         """Print the comparison as a table."""
         console.table(self.title, ["", *self.flavors], self.table(), self.differences)
-        console.say(f"The report is comparison.html of run {self.run_id}")
+        console.say(f"The report is {self._report()}")
+
+    def _report(self) -> str:
+        """Return the page's path, to open in a browser, where the files of runs lie here."""
+        files = get_artifact_repository(mlflow.get_run(self.run_id).info.artifact_uri)
+        if isinstance(files, LocalArtifactRepository):
+            return str(Path(files.artifact_dir, PAGE))
+        return f"{PAGE} of run {self.run_id}"
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:

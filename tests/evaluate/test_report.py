@@ -1,5 +1,6 @@
 # ruff: noqa: E501
 import dataclasses
+from pathlib import Path
 
 import mlflow
 import pytest
@@ -132,9 +133,19 @@ def test_all_files_are_logged_and_on_the_workflows_run_too(tracking: str) -> Non
     assert shown == page.html(FINDINGS)
 
 
-def test_table_fits_a_narrow_screen(capsys: pytest.CaptureFixture[str]) -> None:
-    EVALUATION.show()
-    shown = capsys.readouterr().err
-    assert "97.4% (94.9% to 99.5%)" in shown
-    assert "politeness p < 0.001." in " ".join(shown.split())
-    assert max(len(line.rstrip()) for line in shown.splitlines()) < 80
+def test_table_fits_a_narrow_screen_and_the_page_is_named(
+    tracking: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with mlflow.start_run() as run:
+        evaluation = dataclasses.replace(EVALUATION, run_id=run.info.run_id)
+        report.log(dataclasses.replace(FINDINGS, evaluation=evaluation))
+    capsys.readouterr()
+
+    evaluation.show()
+
+    table, _, page = capsys.readouterr().err.partition("The report is ")
+    assert "97.4% (94.9% to 99.5%)" in table
+    assert "politeness p < 0.001." in " ".join(table.split())
+    assert max(len(line.rstrip()) for line in table.splitlines()) < 80
+    assert Path(page.strip()).name == "comparison.html"
+    assert Path(page.strip()).is_file()
