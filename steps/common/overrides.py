@@ -188,8 +188,16 @@ def _unknown_key(key: str, valid: Sequence[str]) -> str:
     """Return what to say of an unknown key: the valid ones are those of its section, if any is."""
     section = key.partition(".")[0]
     near = [known for known in valid if known.startswith(f"{section}.")]
-    unknown = f"{key}: unknown.{did_you_mean(key, near or valid)}"
+    suggested = did_you_mean(key, near or valid) or _by_last_part(key, valid)
+    unknown = f"{key}: unknown.{suggested}"
     if near:
         return f"{unknown} In {section} the keys are {', '.join(sorted(near))}."
     sections = sorted({known.partition(".")[0] for known in valid})
     return f"{unknown} A key is, or begins with, one of {', '.join(sections)}."
+
+
+def _by_last_part(key: str, valid: Sequence[str]) -> str:
+    """Return the question that suggests what may lack its section, empty if nothing is close."""
+    close = difflib.get_close_matches(key, [known.rpartition(".")[2] for known in valid], n=1)
+    whole = [known for known in valid if known.rpartition(".")[2] in close]
+    return f" Did you mean {' or '.join(whole)}?" if whole else ""

@@ -1,6 +1,5 @@
 """A file of rows that a logged model answers, and the Spark that helps: `batch.*`, `spark.*`."""
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from omegaconf import MISSING
 
 from steps.common.paths import PROJECT, is_file
+from steps.common.schema.columns import column_problems
 from steps.common.schema.evaluation import FORMATS
 
 
@@ -31,12 +31,7 @@ class BatchColumns:
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with these values, one sentence each."""
-        names = dataclasses.asdict(self)
-        for key, name in names.items():
-            if not name.strip():
-                yield f"batch.columns.{key} is blank: give the name of a column"
-        if len(set(names.values())) < len(names):
-            yield f"batch.columns={names}: each must be a column of its own"
+        yield from column_problems("batch.columns", self)
 
 
 @dataclass

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from steps.common.builtin_metrics import BUILT_IN
 from steps.common.paths import PROJECT, is_file
+from steps.common.schema.columns import column_problems
 from steps.common.schema.model import pin_problems
 
 # What evaluation data can be, by the suffix of its file.
@@ -37,12 +38,7 @@ class Columns:
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with these values, one sentence each."""
-        names = dataclasses.asdict(self)
-        for key, name in names.items():
-            if not name.strip():
-                yield f"evaluation.columns.{key} is blank: give the name of a column"
-        if len(set(names.values())) < len(names):
-            yield f"evaluation.columns={names}: each must be a column of its own"
+        yield from column_problems("evaluation.columns", self)
 
 
 @dataclass
