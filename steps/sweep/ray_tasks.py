@@ -57,6 +57,8 @@ def connected(workers: int) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Of its own cluster: what a worker has started ends with it, and so do their children.
     os.environ.setdefault("RAY_process_group_cleanup_enabled", "1")
+    # Started by `uv run`, Ray would send its workers the whole working folder, and start them so.
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     ray = importlib.import_module("ray")
     if ray.is_initialized():
         return ray
