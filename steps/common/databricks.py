@@ -27,9 +27,10 @@ def is_mounted(path: Path) -> bool:
 
 
 def put(made: Path, place: Path) -> None:
-    """Move a finished file to its place, whole or not at all; in object storage it is copied there.
+    """Move a finished file to its place, whole or not at all.
 
-    A copy that is broken off there leaves what came of it.
+    Object storage knows no move: there it is copied, and a copy that is broken off leaves what
+    came of it.
     """
     if not is_mounted(place):
         made.replace(place)

@@ -3,7 +3,7 @@
 from steps.common import markdown as md
 from steps.evaluate.findings import Findings
 from steps.evaluate.origin import Origin
-from steps.evaluate.result import Evaluation
+from steps.evaluate.result import PAGE, Evaluation
 
 _LENGTH = 5000
 _PAD = "&emsp;"  # the UI sets the columns of a table edge to edge
@@ -23,8 +23,7 @@ def markdown(findings: Findings) -> str:
                 for name, called in evaluation.headlines.items()
             ),
         ),
-        "The report is the artifact `comparison.html`. "
-        + " · ".join(_links(evaluation, findings.origin)),
+        f"The report is the artifact `{PAGE}`. " + " · ".join(_links(evaluation, findings.origin)),
     ]
     return "\n\n".join(part for part in parts if part)[:_LENGTH]
 

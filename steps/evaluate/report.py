@@ -11,7 +11,7 @@ from steps.evaluate import description, page, parity, plot, subjects
 from steps.evaluate.findings import Findings
 from steps.evaluate.origin import Origin
 from steps.evaluate.regressions import Regression, RowByRow
-from steps.evaluate.result import Evaluation
+from steps.evaluate.result import PAGE, Evaluation
 
 _NOTES = """\
 `-`: not measured. In brackets: 95 % confidence interval, by bootstrap over the rows; of a share
@@ -30,7 +30,7 @@ def log(findings: Findings) -> None:
     evaluation.log_figures()
     subjects.log(findings.subjects)
     mlflow.log_text(markdown(findings), "comparison.md")
-    mlflow.log_text(page.html(findings), "comparison.html")
+    mlflow.log_text(page.html(findings), PAGE)
     mlflow.log_figure(plot.draw(evaluation.figures, evaluation.title), "comparison.png")
     mlflow.set_tag(MLFLOW_RUN_NOTE, description.markdown(findings))
 
