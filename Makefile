@@ -36,20 +36,20 @@ export: .venv
 	git archive $$(git stash create | grep . || echo HEAD) | tar -x -C $(UPLOAD)/slmflow
 	git describe --always --abbrev=40 --exclude='*' --dirty > $(UPLOAD)/slmflow/COMMIT
 
-# Before a change to benchmarks/ or steps/sweep lands: each from end to end, some minutes.
+# Before a change to benchmarks/ or slmflow/sweeps lands: each from end to end, some minutes.
 test-long: .venv
 	$(TOOLS) pytest -m long
 
 ON_SPARK := $(subst requirements.txt,requirements-spark.txt,$(TOOLS))
 
-# Before a change to steps/batch/ lands: its tests with PySpark, which needs Java 17.
+# Before a change to slmflow/batch/ lands: its tests with PySpark, which needs Java 17.
 test-spark: .venv
 	$(ON_SPARK) pytest -n 0 tests/batch tests/benchmarks/test_batch.py
 
-# Before a change to the launchers of steps/sweep lands: their tests with Ray and submitit.
+# Before a change to the launchers of slmflow/sweeps lands: their tests with Ray and submitit.
 test-launchers: .venv
 	$(subst requirements.txt,requirements-ray.txt,$(TOOLS:--=)) --with-requirements \
-		requirements-submitit.txt -- pytest -n 0 -m long tests/sweep
+		requirements-submitit.txt -- pytest -n 0 -m long tests/sweeps
 
 # Ten minutes at the least; what it finds it prints as bytes, and stops.
 FUZZED := arguments jsonl csv index safetensors request completion template

@@ -26,15 +26,17 @@ from benchmarks.batch_report import Report
 from benchmarks.command import add_work, parser, run, use_store
 from benchmarks.shapes import SHAPES
 from benchmarks.turns import alternate
-from steps.batch import answers, in_process, parts, spark
-from steps.batch.answers import Answered, Ask, Partition
-from steps.batch.source import Question
-from steps.common import asking, machine
-from steps.common.asking import Interface
-from steps.common.errors import BadArguments
-from steps.common.paths import PROJECT
-from steps.common.schema.batch import Batch, Spark
-from steps.log_genai.result import GenaiModel
+from slmflow.batch import in_process, requests, spark
+from slmflow.batch import partitions as parts
+from slmflow.batch.input_rows import Question
+from slmflow.batch.requests import Answered, Ask, Partition
+from slmflow.config.schema.batch import Batch, Spark
+from slmflow.errors import BadArguments
+from slmflow.flavors import chat_interfaces
+from slmflow.flavors.chat_interfaces import Interface
+from slmflow.flavors.genai_result import GenaiModel
+from slmflow.paths import PROJECT
+from slmflow.system import machine
 
 BUNDLED = "tiny_phi3"
 TARGET = "cpu_int4"
@@ -50,7 +52,7 @@ def measure(shape: str, rows: int, rounds: int) -> Report:
     logged.make_sure(overrides)
     model_uri = logged.finished(GenaiModel, overrides)[0].model_uri
     partitions = list(_partitions(rows))
-    interface = asking.interface_of(Model.load(model_uri))
+    interface = chat_interfaces.interface_of(Model.load(model_uri))
     settings = Spark(f"local[{os.cpu_count()}]")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(mlflow.artifacts.download_artifacts(model_uri, dst_path=scratch))
@@ -92,7 +94,7 @@ def _timed(
 ) -> tuple[float, list[Answered]]:
     """Return the seconds that all rows take, and their answers in order."""
     begun = time.perf_counter()
-    found = dict(answers.answer(partitions, interface, ask))
+    found = dict(requests.answer(partitions, interface, ask))
     seconds = time.perf_counter() - begun
     return seconds, [each for number in sorted(found) for each in found[number]]
 

@@ -7,8 +7,8 @@ from importlib import metadata
 from statistics import median
 
 from benchmarks.series import median_of_ratios, ratio_of_medians
-from steps.common import markdown
-from steps.common.provenance import git_state
+from slmflow.reports import markdown
+from slmflow.system.git_state import git_state
 
 PACKAGES = ("mlflow", "pyspark", "onnxruntime", "onnxruntime-genai", "pandas", "pyarrow")
 

@@ -3,8 +3,8 @@
 import sys
 from collections.abc import Sequence
 
-from steps.common.child import why_ended
-from steps.common.errors import UserError
+from slmflow.errors import UserError
+from slmflow.system.child_processes import why_ended
 
 
 def command(module: str, *arguments: object) -> list[str]:

@@ -6,8 +6,9 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from pathlib import Path
 
-from steps.common import console, store
-from steps.common.errors import UserError
+from slmflow.console import messages
+from slmflow.errors import UserError
+from slmflow.pipeline import store
 
 
 def parser(description: str | None) -> ArgumentParser:
@@ -36,5 +37,5 @@ def run(main: Callable[[], None]) -> None:
         main()
     except UserError as fault:
         if not fault.shown:
-            console.error(str(fault))
+            messages.error(str(fault))
         sys.exit(fault.exit_code)

@@ -19,10 +19,13 @@ from benchmarks import child, prepared, process_tree
 from benchmarks.command import add_work, parser, run, use_store
 from benchmarks.process_tree import Usage
 from benchmarks.shapes import SHAPES
-from steps.common import config, console, machine, store
-from steps.common.child import environment
-from steps.common.provenance import git_state
-from steps.common.schema.target import ExporterName
+from slmflow.config import compose
+from slmflow.config.schema.target import ExporterName
+from slmflow.console import messages
+from slmflow.pipeline import store
+from slmflow.system import machine
+from slmflow.system.child_processes import environment
+from slmflow.system.git_state import git_state
 
 EXPORTERS = [name.value for name in ExporterName]
 
@@ -69,7 +72,7 @@ def measure(shape: str, target: str, exporter: ExporterName) -> Converted:
         usage = process_tree.run(line, environment())
         size = sum(file.stat().st_size for file in Path(folder).glob("*.onnx*"))
     converted = Converted(shape, target, exporter.value, usage, size)
-    console.table(converted.name, ["figure", "value"], converted.rows())
+    messages.table(converted.name, ["figure", "value"], converted.rows())
     child.refuse_failure(line, usage.status)
     return converted
 
@@ -77,7 +80,7 @@ def measure(shape: str, target: str, exporter: ExporterName) -> Converted:
 def _main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("shape", choices=SHAPES)
-    arguments.add_argument("--target", choices=config.groups()["target"], default="cpu_int4")
+    arguments.add_argument("--target", choices=compose.groups()["target"], default="cpu_int4")
     arguments.add_argument("--exporter", choices=EXPORTERS, default="optimum")
     arguments.add_argument("--output", type=Path, help="folder for the figures as JSON")
     add_work(arguments)

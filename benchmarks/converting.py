@@ -6,20 +6,20 @@ python -m benchmarks.converting /folder/of/weights /folder/to/make cpu_int4 opti
 from pathlib import Path
 
 from benchmarks.command import parser, run
-from steps.common import config
-from steps.common.schema.target import ExporterName
-from steps.convert.conversion import convert_model
+from slmflow.config import compose
+from slmflow.config.schema.target import ExporterName
+from slmflow.conversion.convert import convert_model
 
 
 def _main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("weights", type=Path)
     arguments.add_argument("folder", type=Path)
-    arguments.add_argument("target", choices=config.groups()["target"])
+    arguments.add_argument("target", choices=compose.groups()["target"])
     arguments.add_argument("exporter", choices=[name.value for name in ExporterName])
     given = arguments.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
-    target = config.load([f"target={given.target}"]).target
+    target = compose.load([f"target={given.target}"]).target
     convert_model(given.weights, given.folder, target, ExporterName(given.exporter))
 
 

@@ -20,7 +20,7 @@ from safetensors import safe_open
 from transformers import Phi3Config
 
 from benchmarks.command import parser, run
-from steps.common import console
+from slmflow.console import messages
 
 TYPES = {kind.name: kind for kind in (GGMLQuantizationType.Q4_0, GGMLQuantizationType.F32)}
 
@@ -34,7 +34,7 @@ def write(weights: Path, file: Path, kind: GGMLQuantizationType) -> None:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    with console.counting() as progress:
+    with messages.counting() as progress:
         tensors = list(_tensors(weights))
         for part, name in progress.track(tensors, description=f"{file.name}: {kind.name}"):
             with safe_open(part, "pt") as opened:

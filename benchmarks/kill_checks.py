@@ -10,7 +10,7 @@ import mlflow
 from mlflow.entities import LoggedModelStatus, Run
 
 from benchmarks.killing import Place
-from steps.common import results, store
+from slmflow.pipeline import results, store
 
 # Times and figures that differ from run to run, and the sums of files that have some.
 _OTHERWISE = ("MLmodel", "conversion.json", store.MANIFEST, "provenance.json", "files.json")

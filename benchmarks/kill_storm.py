@@ -23,8 +23,9 @@ from typing import Any
 from benchmarks import kill_checks
 from benchmarks.command import parser, run
 from benchmarks.killing import Place, Process
-from steps.common import console, machine
-from steps.common.errors import BadArguments, UserError
+from slmflow.console import messages
+from slmflow.errors import BadArguments, UserError
+from slmflow.system import machine
 
 _BEFORE_THE_RUN = 0.2
 """The part of the kills that may come at any moment, also before a run has begun."""
@@ -67,7 +68,7 @@ def storm(place: Place, given: Namespace) -> list[Kill]:
         if kill is not None:
             kill = replace(kill, faults=(*kill.faults, *kill_checks.faults(place, temporary)))
             kills.append(kill)
-            console.say(f"{len(kills)}: {_sentence(kill)}")
+            messages.say(f"{len(kills)}: {_sentence(kill)}")
             (given.output / "killed.json").write_text(
                 json.dumps(
                     {"seed": given.seed, "kills": [asdict(each) for each in kills]}, indent=2
@@ -84,7 +85,7 @@ def _undisturbed(place: Place, step: str, overrides: list[str]) -> Undisturbed:
     Process(place, step, overrides).finish()
     ended = time.time()
     began = kill_checks.run_began_after(place.newest(step), started)
-    console.say(f"{step} takes {ended - started:.1f} s, its run begins after {began:.1f} s")
+    messages.say(f"{step} takes {ended - started:.1f} s, its run begins after {began:.1f} s")
     return Undisturbed(kill_checks.told(place, step), began, ended - started)
 
 
@@ -142,13 +143,13 @@ def main() -> None:
     """Kill what the command line says. Raises UserError where anything was found wrong."""
     given = _given()
     given.output.mkdir(parents=True, exist_ok=True)
-    console.say(f"seed {given.seed}")
+    messages.say(f"seed {given.seed}")
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder))
         place.use()
         kills = storm(place, given)
     (given.output / "killed.md").write_text(markdown(given.seed, kills))
-    console.say(markdown(given.seed, kills))
+    messages.say(markdown(given.seed, kills))
     if wrong := [_sentence(kill) for kill in kills if kill.faults]:
         raise UserError("\n".join(wrong))
 

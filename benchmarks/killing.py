@@ -14,8 +14,9 @@ import psutil
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from steps.common import child, runs
-from steps.common.errors import UserError
+from slmflow.errors import UserError
+from slmflow.pipeline import runs
+from slmflow.system import child_processes
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Process:
     def __init__(self, place: Place, step: str, overrides: Sequence[str]) -> None:
         """Start it."""
         self._log = place.folder / "log.txt"
-        environment = child.environment(
+        environment = child_processes.environment(
             MLFLOW_TRACKING_URI=place.tracking_uri,
             SLMFLOW_HOME=str(place.home),
             TMPDIR=str(place.temp),

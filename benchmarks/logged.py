@@ -14,10 +14,12 @@ from typing import TypeVar
 import mlflow
 
 from benchmarks.child import refuse_failure
-from steps.common import child, config, runs
-from steps.common.errors import UserError
-from steps.common.results import Result, key_of
-from steps.log_genai.result import GenaiModel
+from slmflow.config import compose
+from slmflow.errors import UserError
+from slmflow.flavors.genai_result import GenaiModel
+from slmflow.pipeline import runs
+from slmflow.pipeline.results import Result, key_of
+from slmflow.system import child_processes
 
 # Of MLflow's default experiment, the only one in this database.
 EXPERIMENT_ID = "0"
@@ -45,7 +47,7 @@ def tracking_in(folder: Path) -> Iterator[None]:
 
 def environment() -> dict[str, str]:
     """Return the environment of a child that uses the same tracking database."""
-    return child.environment(MLFLOW_TRACKING_URI=mlflow.get_tracking_uri())
+    return child_processes.environment(MLFLOW_TRACKING_URI=mlflow.get_tracking_uri())
 
 
 def make_sure(overrides: Sequence[str]) -> None:
@@ -73,4 +75,4 @@ def finished(kind: type[R], overrides: Sequence[str]) -> tuple[R, str]:
 
 
 def _find(kind: type[R], overrides: Sequence[str]) -> tuple[R, str] | None:
-    return runs.find(kind, key_of(kind, config.load(overrides)), EXPERIMENT_ID)
+    return runs.find(kind, key_of(kind, compose.load(overrides)), EXPERIMENT_ID)

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from benchmarks import child
 from benchmarks.shapes import SHAPES
-from steps.common import config, results, store
-from steps.common.child import environment
-from steps.common.paths import PROJECT
-from steps.common.schema.target import ExporterName
-from steps.convert.result import OnnxModel
+from slmflow.config import compose
+from slmflow.config.schema.target import ExporterName
+from slmflow.conversion.result import OnnxModel
+from slmflow.paths import PROJECT
+from slmflow.pipeline import results, store
+from slmflow.system.child_processes import environment
 
 GGUF = "model.gguf"
 
@@ -31,7 +32,7 @@ def weights(shape: str) -> Path:
 
 def onnx(weights: Path, target: str, exporter: ExporterName) -> Path:
     """Return the folder of the ONNX model that `steps.convert` makes of a snapshot folder."""
-    composed = config.load([f"target={target}", f"exporter={exporter.value}"])
+    composed = compose.load([f"target={target}", f"exporter={exporter.value}"])
     model = dataclasses.replace(composed.model, path=str(weights))
     key = results.key_of(OnnxModel, dataclasses.replace(composed, model=model))
     return store.get_or_build(

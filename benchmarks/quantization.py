@@ -21,15 +21,17 @@ from benchmarks.command import add_work, parser, run, use_store
 from benchmarks.quantization_report import BASE, OPTIONS, Measured, Option, Report
 from benchmarks.rounds import Plan
 from benchmarks.series import Series
-from steps.common import config, console, rows
-from steps.common.errors import BadArguments
-from steps.convert.result import OnnxModel
-from steps.evaluate.compare import compare
-from steps.evaluate.figures import FlavorFigures
-from steps.evaluate.inputs import Inputs
-from steps.log_genai.result import GenaiModel
-from steps.measure import turns
-from steps.measure.models import MeasuredModel
+from slmflow.config import compose
+from slmflow.console import messages
+from slmflow.conversion.result import OnnxModel
+from slmflow.datasets import rows
+from slmflow.errors import BadArguments
+from slmflow.flavors.genai_result import GenaiModel
+from slmflow.measurement import turns
+from slmflow.measurement.measured_model import MeasuredModel
+from slmflow.metrics.compare import compare
+from slmflow.metrics.evaluation_inputs import Inputs
+from slmflow.metrics.figures import FlavorFigures
 
 PROMPT_TOKENS, NEW_TOKENS = 256, 64
 
@@ -40,7 +42,7 @@ def measure(options: Sequence[Option], limit: int | None, plan: Plan) -> Report:
     Raises UserError where a run fails.
     """
     for number, option in enumerate(options, 1):
-        console.step_line(f"option {number}/{len(options)}", option.name)
+        messages.step_line(f"option {number}/{len(options)}", option.name)
         logged.make_sure(option.overrides)
     base, _ = logged.finished(OnnxModel, BASE.overrides)
     return Report(tuple(_measured(option, limit, base.folder, plan) for option in options))
@@ -52,7 +54,7 @@ def write(report: Report, folder: Path) -> None:
     (folder / "quantization.md").write_text(report.markdown())
     (folder / "quantization.json").write_text(report.json() + "\n")
     header, *lines = report.table()
-    console.table(report.title, header, lines)
+    messages.table(report.title, header, lines)
 
 
 def _measured(option: Option, limit: int | None, base: Path, plan: Plan) -> Measured:
@@ -71,7 +73,7 @@ def _measured(option: Option, limit: int | None, base: Path, plan: Plan) -> Meas
 
 
 def _evaluated(option: Option, limit: int | None) -> FlavorFigures:
-    composed = config.load(option.overrides)
+    composed = compose.load(option.overrides)
     model, _ = logged.finished(GenaiModel, option.overrides)
     given = Inputs(rows.read(composed)[:limit], [])
     measured = turns.measure([MeasuredModel.of(model)], given.rows)

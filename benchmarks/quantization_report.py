@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from importlib import metadata
 
 from benchmarks.series import FIGURES, Figure, Series, median_of_ratios, middle
-from steps.common import machine, markdown
-from steps.common.provenance import git_state
-from steps.evaluate.figures import FlavorFigures
+from slmflow.metrics.figures import FlavorFigures
+from slmflow.reports import markdown
+from slmflow.system import machine
+from slmflow.system.git_state import git_state
 
 PREFILL, DECODE, _ = FIGURES
 

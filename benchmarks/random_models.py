@@ -20,9 +20,9 @@ from transformers import AutoModelForCausalLM, Phi3Config
 
 from benchmarks.command import parser, run
 from benchmarks.shapes import SHAPES, Shape
-from steps.common import console
-from steps.common.errors import BadArguments
-from steps.common.paths import PROJECT
+from slmflow.console import messages
+from slmflow.errors import BadArguments
+from slmflow.paths import PROJECT
 
 BUNDLED = PROJECT / "bundled" / "tiny_phi3"
 COPIED = (
@@ -46,7 +46,7 @@ def write(shape: Shape, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
     shards = list(_shards(shapes, shard_bytes))
     files: dict[str, str] = {}
     total = sum(_bytes(tensor) for tensor in shapes.values())
-    with console.transferring() as progress:
+    with messages.transferring() as progress:
         task = progress.add_task("random weights", total=total)
         for number, names in enumerate(shards, start=1):
             file = f"model-{number:05}-of-{len(shards):05}.safetensors"

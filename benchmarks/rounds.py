@@ -17,9 +17,9 @@ from typing import Any, Self, TextIO, cast
 from benchmarks import child
 from benchmarks.series import Series
 from benchmarks.speed_worker import Reply
-from steps.common import console
-from steps.common.child import environment
-from steps.common.errors import UserError
+from slmflow.console import messages
+from slmflow.errors import UserError
+from slmflow.system.child_processes import environment
 
 # Memory, code and clock are as they stay by then.
 WARM_UPS = 2
@@ -107,7 +107,7 @@ def measure(paths: Mapping[str, Path], plan: Plan) -> list[Series]:
     Raises UserError where an engine's process ends.
     """
     answers = len(plan.prompt_lengths) * (2 * WARM_UPS + plan.rounds) * len(paths)
-    with console.counting() as progress:
+    with messages.counting() as progress:
         task = progress.add_task("speed", total=answers)
         return [
             series

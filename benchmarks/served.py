@@ -15,7 +15,7 @@ from openai import APIError, OpenAI
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks import logged, process_tree
-from steps.common.errors import UserError
+from slmflow.errors import UserError
 
 # To answer what is in flight, and to end.
 _END_S = 60

@@ -28,9 +28,9 @@ from benchmarks.serving_overhead import Overhead
 from benchmarks.serving_prompts import KINDS, lasting
 from benchmarks.serving_report import Report
 from benchmarks.shapes import SHAPES
-from steps.common import console
-from steps.common.errors import BadArguments
-from steps.log_genai.result import GenaiModel
+from slmflow.console import messages
+from slmflow.errors import BadArguments
+from slmflow.flavors.genai_result import GenaiModel
 
 TARGET = "cpu_int4"
 
@@ -61,7 +61,7 @@ def _in_this_process(
     model_uri: str, rounds: int
 ) -> tuple[Overhead, dict[str, Batch], dict[str, list[str]]]:
     """Measure what needs no server, and return the texts to stream; the memory is free then."""
-    with console.working("loading the model"):
+    with messages.working("loading the model"):
         model = LoadedModel(model_uri)
 
     def said(text: str) -> int:
@@ -83,7 +83,7 @@ def write(report: Report, folder: Path) -> None:
     (folder / f"{report.shape}.md").write_text(report.markdown() + "\n")
     (folder / f"{report.shape}.json").write_text(report.json() + "\n")
     serving_plot.draw(report).savefig(folder / f"{report.shape}.png")
-    console.table(report.title, report.HEADER, report.rows())
+    messages.table(report.title, report.HEADER, report.rows())
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from openai.types.chat import ChatCompletionMessageParam
 
 from benchmarks.served import Served
 from benchmarks.serving_visits import Kind, Outcome, Question, Visit, outcome, plan
-from steps.common import console
+from slmflow.console import messages
 
 CLIENTS = 8
 
@@ -86,7 +86,7 @@ class _Half:
 
 def _alone(served: Served, questions: set[Question]) -> dict[Question, str]:
     model = served.model
-    with console.counting() as progress:
+    with messages.counting() as progress:
         ordered = sorted(questions, key=lambda question: (question.text, question.max_tokens))
         return {
             question: _whole(served, model, question)
@@ -97,7 +97,7 @@ def _alone(served: Served, questions: set[Question]) -> dict[Question, str]:
 def _visited(
     served: Served, model: str, visits: Sequence[Visit], expected: Mapping[Question, str]
 ) -> list[Outcome]:
-    with ThreadPoolExecutor(CLIENTS) as clients, console.counting() as progress:
+    with ThreadPoolExecutor(CLIENTS) as clients, messages.counting() as progress:
         outcomes = clients.map(lambda visit: _visit(served, model, visit, expected), visits)
         return list(progress.track(outcomes, total=len(visits), description="load"))
 

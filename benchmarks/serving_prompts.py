@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Iterable
 
-from steps.common.errors import UserError
+from slmflow.errors import UserError
 
 # Of every answer that is timed.
 NEW_TOKENS = 64

@@ -16,8 +16,9 @@ from benchmarks.serving_load import Load
 from benchmarks.serving_overhead import Overhead
 from benchmarks.serving_streams import Round, Streams
 from benchmarks.serving_visits import Kind
-from steps.common import machine, markdown
-from steps.common.provenance import git_state
+from slmflow.reports import markdown
+from slmflow.system import machine
+from slmflow.system.git_state import git_state
 
 PACKAGES = ("mlflow", "onnxruntime", "onnxruntime-genai", "openai")
 

@@ -19,9 +19,9 @@ from benchmarks.rounds import Plan
 from benchmarks.series import Series
 from benchmarks.shapes import SHAPES
 from benchmarks.speed_report import Report
-from steps.common import console
-from steps.common.errors import BadArguments, UserError
-from steps.common.schema.target import ExporterName
+from slmflow.config.schema.target import ExporterName
+from slmflow.console import messages
+from slmflow.errors import BadArguments, UserError
 
 TARGET = "cpu_int4"
 
@@ -48,7 +48,7 @@ def measure(shape: str, engines: Sequence[str], plan: Plan) -> Report:
         if (lacks := missing(engine))
     }
     for engine, reason in left_out.items():
-        console.warn(f"{engine} is left out: {reason}")
+        messages.warn(f"{engine} is left out: {reason}")
     present = [engine for engine in engines if engine not in left_out]
     if not present:
         raise UserError("no engine is left to measure: install one, or name others")
@@ -64,13 +64,13 @@ def write(report: Report, folder: Path) -> None:
     (folder / f"{report.shape}.md").write_text(report.markdown() + "\n")
     (folder / f"{report.shape}.json").write_text(report.json() + "\n")
     speed_plot.draw(report).savefig(folder / f"{report.shape}.png")
-    console.table(report.title, ["figure", *report.engines], report.rows())
+    messages.table(report.title, ["figure", *report.engines], report.rows())
 
 
 def _warn_of_busy(series: Sequence[Series]) -> None:
     for one in series:
         if one.idle_cpu_share > IDLE_CPU_SHARE:
-            console.warn(
+            messages.warn(
                 f"{one.engine} took {one.idle_cpu_share:.0%} of a core while the others had their "
                 f"turn at {one.prompt_tokens} tokens: their figures are too low"
             )

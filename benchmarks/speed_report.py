@@ -8,8 +8,9 @@ from typing import Any
 
 from benchmarks.rounds import TURN_TOKENS
 from benchmarks.series import FIGURES, Series, median_of_ratios, middle, ratio_of_medians
-from steps.common import machine, markdown
-from steps.common.provenance import git_state
+from slmflow.reports import markdown
+from slmflow.system import machine
+from slmflow.system.git_state import git_state
 
 BASELINE = "builder"
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.engines import LOADERS, Engine
-from steps.common.child import take_stdout
-from steps.common.memory import peak_rss_bytes
+from slmflow.system.child_processes import take_stdout
+from slmflow.system.memory import peak_rss_bytes
 
 # How long to wait for spinning threads and how often to look, and the share of a core that is some.
 SETTLE_S, SETTLE_STEP_S, SPINNING = 1.0, 0.01, 0.1

@@ -24,9 +24,10 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from benchmarks.child import refuse_failure
 from benchmarks.command import parser, run
-from steps.common import child, console, machine
-from steps.common.errors import BadArguments
-from steps.common.paths import PROJECT
+from slmflow.console import messages
+from slmflow.errors import BadArguments
+from slmflow.paths import PROJECT
+from slmflow.system import child_processes, machine
 
 OVER = ("target=cpu_fp32,cpu_int8,cpu_int4", "generation.temperature=0.0,0.3,0.7,1.0")
 POINTS = 12
@@ -75,7 +76,7 @@ def _timed(entry: str, overrides: list[str], folder: Path) -> float:
     mlflow = str(Path(sys.executable).parent / "mlflow")
     chosen = [part for override in overrides for part in ("-P", override)]
     line = [mlflow, "run", str(PROJECT), "-e", entry, "--env-manager", "local", *chosen]
-    environment = child.environment(
+    environment = child_processes.environment(
         MLFLOW_TRACKING_URI=_tracking(folder), SLMFLOW_HOME=str(folder / "home")
     )
     del environment["HF_HUB_OFFLINE"]
@@ -127,7 +128,7 @@ def main() -> None:
     rounds = [measure(given.limit, output) for _ in range(given.rounds)]
     (output / "sweep.md").write_text(markdown(rounds))
     (output / "sweep.json").write_text(json.dumps([asdict(each) for each in rounds], indent=2))
-    console.say(markdown(rounds))
+    messages.say(markdown(rounds))
 
 
 if __name__ == "__main__":

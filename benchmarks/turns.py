@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from benchmarks.rounds import WARM_UPS
-from steps.common import console
+from slmflow.console import messages
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -26,7 +26,7 @@ def alternate(
         lambda number: ones.append(one(number)),
         lambda number: others.append(other(number)),
     ]
-    with console.counting() as progress:
+    with messages.counting() as progress:
         for number in progress.track(range(WARM_UPS + rounds), description=what):
             for call in calls:
                 call(number)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks import prepared
 from benchmarks.shapes import SHAPES
-from steps.common import store
+from slmflow.pipeline import store
 
 _TOKENIZER = "tokenizer.json"
 

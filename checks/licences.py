@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from steps.common import config as configs
-from steps.common.markdown import table, text
-from steps.common.paths import PROJECT
-from steps.common.schema.model import Model
+from slmflow.config import compose as configs
+from slmflow.config.schema.model import Model
+from slmflow.paths import PROJECT
+from slmflow.reports.markdown import table, text
 
 PAGE = PROJECT / "docs" / "licences.md"
 _LOCK = PROJECT / "constraints.txt"

@@ -18,9 +18,9 @@ from pathlib import Path
 PROJECT = Path((lambda: None).__code__.co_filename).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 
-from steps.common import console  # noqa: E402 (found by the line above)
-from steps.common.errors import BadArguments  # noqa: E402
-from steps.common.overrides import did_you_mean  # noqa: E402
+from slmflow.config.overrides import did_you_mean  # noqa: E402
+from slmflow.console import messages  # noqa: E402 (found by the line above)
+from slmflow.errors import BadArguments  # noqa: E402
 
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*=")
 
@@ -43,7 +43,7 @@ def parted(given: list[str]) -> tuple[dict[str, str], str, list[str]]:
     """
     variables = list(takewhile(_VARIABLE.match, given))
     step, *taken = given[len(variables) :] or [""]
-    steps = sorted(file.parent.name for file in PROJECT.glob("steps/*/__main__.py"))
+    steps = sorted(file.stem for file in PROJECT.glob("steps/[!_]*.py"))
     if step not in steps:
         unknown = f"{step!r} is no step.{did_you_mean(step, steps)}"
         raise BadArguments(f"{unknown} Give one of {', '.join(steps)}, after the variables")
@@ -55,7 +55,7 @@ def main() -> None:
     try:
         variables, step, taken = parted(words(sys.argv[1:]))
     except BadArguments as fault:
-        console.error(str(fault))
+        messages.error(str(fault))
         sys.exit(fault.exit_code)
     os.environ |= variables
     sys.argv[1:] = taken

@@ -13,17 +13,17 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["steps"]):
-    from steps.common import config, overrides, tables
-    from steps.common.errors import UserError
-    from steps.common.rows import _parse
-    from steps.common.schema.evaluation import EvaluationData
-    from steps.convert import checkpoint
-    from steps.fetch import files
-    from steps.log_genai.runtime.conversation import checked
-    from steps.log_genai.runtime.options import Options
-    from steps.log_genai.runtime.template import ChatTemplate
-    from steps.serve import openai_requests
-    from steps.serve.refusals import Refusal
+    from slmflow.checkpoints import files, tensors
+    from slmflow.config import compose, overrides
+    from slmflow.config.schema.evaluation import EvaluationData
+    from slmflow.datasets import readers
+    from slmflow.datasets.rows import _parse
+    from slmflow.errors import UserError
+    from slmflow.runtime.generation.options import Options
+    from slmflow.runtime.prompts.conversation import checked
+    from slmflow.runtime.prompts.template import ChatTemplate
+    from slmflow.serving import openai_requests
+    from slmflow.serving.errors import Refusal
 
 import contextlib
 
@@ -37,8 +37,8 @@ TURN = [{"role": "user", "content": "Hi"}]
 def arguments(data: bytes) -> None:
     """The arguments of a step, one a line, to overrides that are checked."""
     given = data.decode(errors="surrogateescape").split("\n")
-    made = overrides.from_arguments(given, config.TEXTS)
-    overrides.check(made, config.groups(), list(config._keys(config.Config)), config.LISTS)
+    made = overrides.from_arguments(given, compose.TEXTS)
+    overrides.check(made, compose.groups(), list(compose._keys(compose.Config)), compose.LISTS)
 
 
 def jsonl(data: bytes) -> None:
@@ -54,7 +54,7 @@ def csv(data: bytes) -> None:
 def index(data: bytes) -> None:
     """The index of weights in parts, as fetch and convert read it."""
     (SCRATCH / files.INDEX).write_bytes(data)
-    for read in (lambda: files._check_index(SCRATCH, "m"), lambda: checkpoint.stored(SCRATCH)):
+    for read in (lambda: files._check_index(SCRATCH, "m"), lambda: tensors.stored(SCRATCH)):
         with contextlib.suppress(UserError):
             read()
 
@@ -63,7 +63,7 @@ def safetensors(data: bytes) -> None:
     """The header of a file of weights."""
     file = SCRATCH / "header.safetensors"
     file.write_bytes(len(data).to_bytes(8, "little") + data + b"\0" * 64)
-    list(checkpoint._header(file))
+    list(tensors._header(file))
 
 
 def request(data: bytes) -> None:
@@ -89,7 +89,7 @@ def _rows(data: bytes, suffix: str) -> None:
     file.write_bytes(data)
     rows, problems = _parse(file, file.name, EvaluationData(data=str(file)))
     assert bool(rows) != bool(problems)  # noqa: S101
-    list(tables.read(file, EvaluationData().columns))
+    list(readers.read(file, EvaluationData().columns))
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {

@@ -4,7 +4,7 @@ import os
 import sys
 from types import TracebackType
 
-from steps.common import databricks
+from slmflow.system import databricks
 
 # Read when the libraries are imported. The runtime and MLflow report usage to their makers unless
 # told not to; MLflow draws a bar for every file it copies, in among the steps' own.

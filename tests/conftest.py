@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.tracking import tracking_in
+from tests.fixtures.tracking import tracking_in
 
-pytest_plugins = ["tests.flavors"]
+pytest_plugins = ["tests.fixtures.bundled_model"]
 
 # `mlflow run -e test` hands its own run on; the runs of the tests are no part of it.
 for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_TRACKING_URI"):

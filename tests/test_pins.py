@@ -9,7 +9,7 @@ from mlflow.utils.environment import _PythonEnv
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from steps.common.paths import PROJECT
+from slmflow.paths import PROJECT
 
 
 def _requirements(name: str) -> dict[str, str]:
@@ -62,5 +62,5 @@ def test_entry_points_take_the_groups_of_conf() -> None:
             continue
         assert set(entry["parameters"]) == groups | further.get(name, set())
         assert entry["command"].startswith(f"python -m steps.{name} ")
-        assert (PROJECT / "steps" / name / "__main__.py").is_file()
+        assert (PROJECT / "steps" / f"{name}.py").is_file()
         assert all(f"{group}={{{group}}}" in entry["command"] for group in groups)

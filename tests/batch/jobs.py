@@ -9,9 +9,9 @@ from typing import Any
 import mlflow
 from mlflow.entities import Run
 
-from steps.batch.__main__ import batch
-from steps.common.step import run
-from tests.measure.logged import PROMPT
+from slmflow.pipeline.step import run
+from steps.batch import batch
+from tests.measurement.models.logged import PROMPT
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from steps.batch import spark
-from steps.batch.__main__ import batch
-from steps.common.schema.batch import Spark
-from steps.common.step import run
+from slmflow.batch import spark
+from slmflow.config.schema.batch import Spark
+from slmflow.pipeline.step import run
+from steps.batch import batch
 from tests.batch.jobs import Place, lines, listening, write_rows
-from tests.project import Workplace
+from tests.fixtures.project import Workplace
 
 ADDED = ["answer", "prompt_tokens", "completion_tokens", "error"]
 
@@ -207,10 +207,10 @@ def test_a_databricks_runtime_is_spark(monkeypatch: pytest.MonkeyPatch) -> None:
 
 _ON_A_VOLUME = """
 import sys
-from tests.volume import behave
+from tests.fixtures.volume import behave
 behave(sys.argv.pop(1))
-from steps.batch.__main__ import batch
-from steps.common.step import run_step
+from steps.batch import batch
+from slmflow.pipeline.step import run_step
 run_step("batch", batch)
 """
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.batch.jobs import lines, listening, read_rows, write_rows
-from tests.project import Workplace
+from tests.fixtures.project import Workplace
 
 SPARK = pytest.param(
     "local[2]",

@@ -11,9 +11,9 @@ from typing import Any
 import mlflow
 import pytest
 
-from steps.common.paths import PROJECT
+from slmflow.paths import PROJECT
 from tests.batch.jobs import Place, lines, listening
-from tests.project import Workplace
+from tests.fixtures.project import Workplace
 
 pytestmark = pytest.mark.skipif(
     find_spec("pyspark") is None, reason="requirements-spark.txt is not installed"

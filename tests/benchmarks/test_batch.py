@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import child
-from steps.common.child import environment
+from slmflow.system.child_processes import environment
 
 
 @pytest.mark.skipif(find_spec("pyspark") is None, reason="requirements-spark.txt is not installed")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from benchmarks import process_tree
-from steps.common.paths import PROJECT
+from slmflow.paths import PROJECT
 
 # Holds 80 MB for half a second, once in itself and once in a child.
 _HOLD = """

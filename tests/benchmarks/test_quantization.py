@@ -9,19 +9,20 @@ import pytest
 
 from benchmarks import child, quantization
 from benchmarks.quantization_report import BASE, OPTIONS, Option
-from steps.common import config, results
-from steps.common.child import environment
-from steps.common.errors import BadArguments, UserError
-from steps.convert.result import OnnxModel
+from slmflow.config import compose
+from slmflow.conversion.result import OnnxModel
+from slmflow.errors import BadArguments, UserError
+from slmflow.pipeline import results
+from slmflow.system.child_processes import environment
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
 def test_every_option_composes(option: Option) -> None:
-    assert config.load(option.overrides).target.name == option.target
+    assert compose.load(option.overrides).target.name == option.target
 
 
 def test_no_option_stands_twice() -> None:
-    keys = {results.key_of(OnnxModel, config.load(option.overrides)) for option in OPTIONS}
+    keys = {results.key_of(OnnxModel, compose.load(option.overrides)) for option in OPTIONS}
 
     assert len(keys) == len(OPTIONS)
 

@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks import random_models
 from benchmarks.shapes import Shape
-from steps.common.errors import BadArguments
-from steps.fetch import files
+from slmflow.checkpoints import files
+from slmflow.errors import BadArguments
 
 SHAPE = Shape(
     layers=3, hidden=64, intermediate=96, heads=2, vocabulary=1056, context_length=256,

@@ -13,8 +13,8 @@ from benchmarks.serving_prompts import NEW_TOKENS, lasting, text
 from benchmarks.serving_visits import Kind, Question, Visit, outcome, plan
 from benchmarks.turns import WARM_UPS, alternate
 from benchmarks.worded import extended
-from steps.common.child import environment
-from steps.common.errors import BadArguments, UserError
+from slmflow.errors import BadArguments, UserError
+from slmflow.system.child_processes import environment
 
 
 @pytest.mark.long

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import speed
 from benchmarks.rounds import Worker
-from steps.common.errors import BadArguments, UserError
+from slmflow.errors import BadArguments, UserError
 
 
 def _call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from benchmarks import child, sweep
 from benchmarks.sweep import PLOTS, POINTS, Round
-from steps.common.child import environment
-from steps.sweep import points
+from slmflow.sweeps import points
+from slmflow.system.child_processes import environment
 
 
 def test_it_has_as_many_points_as_it_says() -> None:

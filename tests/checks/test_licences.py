@@ -5,8 +5,8 @@ import re
 from packaging.licenses import canonicalize_license_expression
 
 from checks.licences import PAGE, locked, of_packages
-from steps.common import config as configs
-from steps.common.markdown import text
+from slmflow.config import compose as configs
+from slmflow.reports.markdown import text
 
 LINES = PAGE.read_text().splitlines()
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from steps.common.paths import PROJECT
+from slmflow.paths import PROJECT
 from tests.databricks.workspace import Job, Workspace
-from tests.project import Done, Workplace
+from tests.fixtures.project import Done, Workplace
 
 EXPERIMENT = "/Users/me@example.com/slmflow"
 CHANGED = "a line that is not committed"

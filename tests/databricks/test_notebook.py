@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from mlflow.entities import Run
 
-from steps.common import databricks
-from steps.common.paths import PROJECT
+from slmflow.paths import PROJECT
+from slmflow.system import databricks
 from tests.databricks.submitting import EXPERIMENT, client
 from tests.databricks.workspace import Driver, Workspace
 

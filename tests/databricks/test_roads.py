@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from steps.common import runs
-from steps.common.paths import PROJECT
-from steps.common.pins import installed
+from slmflow.flavors.pins import installed
+from slmflow.paths import PROJECT
+from slmflow.pipeline import runs
 from tests.databricks.submitting import (
     CHANGED,
     EXPERIMENT,
@@ -22,7 +22,7 @@ from tests.databricks.submitting import (
     uploaded,
 )
 from tests.databricks.workspace import CLUSTER_TOKEN, USER_TOKEN, Job, Workspace
-from tests.project import Workplace
+from tests.fixtures.project import Workplace
 
 ROADS = {
     "databricks": ("--env-manager", "local"),

@@ -13,9 +13,9 @@ import yaml
 from databricks.sdk.service.compute import ClusterSpec, Library
 from mlflow.projects import _project_spec
 
-from steps.common import config as configs
-from steps.common.paths import PROJECT
-from steps.common.pins import installed
+from slmflow.config import compose as configs
+from slmflow.flavors.pins import installed
+from slmflow.paths import PROJECT
 
 FOLDER = PROJECT / "databricks"
 TEXT = (PROJECT / "docs" / "databricks.md").read_text()

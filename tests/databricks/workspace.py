@@ -22,8 +22,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import requests
 
-from tests.project import Workplace
-from tests.serving import served
+from tests.fixtures.project import Workplace
+from tests.fixtures.server import served
 
 USER_TOKEN, CLUSTER_TOKEN = "dapi-of-the-user", "dapi-of-the-cluster"
 RUNTIME = "15.4"

@@ -1,0 +1,1 @@
+"""The library behind the steps: it converts, logs, measures, compares, registers and serves."""

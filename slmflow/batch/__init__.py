@@ -1,0 +1,1 @@
+"""Answers to a file of rows, in this process or on Spark."""

@@ -1,0 +1,1 @@
+"""The typed configuration: schema, composition of `conf/`, command-line overrides."""

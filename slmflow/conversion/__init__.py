@@ -1,0 +1,1 @@
+"""From a checkpoint to an ONNX model: export, graph passes, quantization, proof."""

@@ -1,0 +1,1 @@
+"""Block-wise weight quantization of the ONNX graph."""

@@ -1,0 +1,1 @@
+"""Evaluation rows: readers, validation, multiple-choice prompts."""

@@ -1,0 +1,1 @@
+"""Logging of both MLflow flavors: signatures, pins, provenance."""

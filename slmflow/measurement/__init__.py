@@ -1,0 +1,1 @@
+"""Answers, timings and likelihoods of logged models."""

@@ -1,0 +1,36 @@
+"""What an evaluation is given: the rows, and the metrics of the user's own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from slmflow.config.compose import Config
+from slmflow.config.overrides import did_you_mean
+from slmflow.datasets import rows
+from slmflow.datasets.rows import Row
+from slmflow.metrics import user_metrics
+from slmflow.metrics.figures import COLUMNS, NUMBERS
+from slmflow.metrics.user_metrics import UserMetric
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The rows that are asked, and further metrics."""
+
+    rows: list[Row]
+    metrics: list[UserMetric]
+
+
+def read(config: Config) -> Inputs:
+    """Read the rows and import the metrics. Raises UserError, before any work, for bad ones."""
+    asked = rows.read(config)
+    return Inputs(asked, user_metrics.load(config.evaluation.metrics, COLUMNS, asked[0].answer))
+
+
+def columns(config: Config) -> list[str]:
+    """Return the columns of the comparison that hold a number, a metric of the user's own last."""
+    return [*NUMBERS, *(where.rpartition(":")[2] for where in config.evaluation.metrics)]
+
+
+def no_figure(name: str, known: Sequence[str]) -> str:
+    """Return what to say of a name that is none of the columns known."""
+    return f"{name}: not a figure.{did_you_mean(name, known)} The figures are {', '.join(known)}."

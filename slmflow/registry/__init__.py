@@ -1,0 +1,1 @@
+"""The gate, the ranking, and versions of registered models."""

@@ -1,0 +1,123 @@
+"""A model's chat template: Jinja from whoever made the model, in a sandbox and within bounds."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Template, TemplateError
+from jinja2.ext import Extension, loopcontrols
+from jinja2.nodes import Node, Scope
+from jinja2.parser import Parser
+
+from ..errors import refuse
+from .sandbox import BoundedEnvironment
+
+# What a template may write by name, beside messages.
+_SPECIAL_TOKENS = tuple(f"{n}_token" for n in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
+
+
+class ChatTemplate:
+    """The chat template of a model's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read it, from `chat_template.jinja` or the older place in `tokenizer_config.json`.
+
+        Raises MlflowException where it is no template.
+        """
+        settings = folder / "tokenizer_config.json"
+        config = json.loads(settings.read_text("utf-8")) if settings.is_file() else {}
+        file = folder / "chat_template.jinja"
+        source = (
+            file.read_text("utf-8") if file.is_file() else _default(config.get("chat_template"))
+        )
+        self._template = _compiled(source) if source else None
+        self._special = {
+            name: _text(config[name]) for name in _SPECIAL_TOKENS if config.get(name) is not None
+        }
+
+    def render(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """Return the text of a conversation, up to where the answer begins.
+
+        Raises MlflowException where the model has no template, or it does not take the messages.
+        """
+        if self._template is None:
+            refuse("this model has no chat template, so it takes no messages: send a plain prompt")
+        try:
+            with _ENVIRONMENT.counting():
+                return self._template.render(
+                    messages=messages,
+                    tools=None,
+                    documents=None,
+                    add_generation_prompt=True,
+                    **self._special,
+                )
+        except Exception as error:
+            refuse(f"the model's chat template does not take these messages: {error}")
+
+
+def _compiled(source: str) -> Template:
+    try:
+        return _ENVIRONMENT.from_string(source)
+    except (TemplateError, RecursionError) as error:
+        refuse(f"the model's chat template cannot be read: {error}")
+
+
+def _default(templates: Any) -> str | None:
+    """Return the template to use where a config has several, as a list of names and templates."""
+    if isinstance(templates, list):
+        pairs = (each for each in templates if isinstance(each, Mapping))
+        templates = {each.get("name"): each.get("template") for each in pairs}.get("default")
+    return templates if isinstance(templates, str) else None
+
+
+def _text(token: Any) -> str:
+    return str(token["content"] if isinstance(token, Mapping) else token)
+
+
+class _Generation(Extension):
+    """`{% generation %}` marks what an assistant said, for training; here it changes nothing."""
+
+    tags = {"generation"}  # noqa: RUF012 (Jinja's own convention)
+
+    def parse(self, parser: Parser) -> Node:
+        line = next(parser.stream).lineno
+        return Scope(
+            parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line
+        )
+
+
+def _environment() -> BoundedEnvironment:
+    """Return an environment with what transformers offers to templates, and as it sets it."""
+    environment = BoundedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _raise
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    return environment
+
+
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """Return JSON; Jinja's own filter would escape HTML characters."""
+    return json.dumps(
+        value,
+        ensure_ascii=ensure_ascii,
+        indent=indent,
+        separators=separators,
+        sort_keys=sort_keys,
+    )
+
+
+def _raise(message: str) -> None:
+    raise TemplateError(message)
+
+
+_ENVIRONMENT = _environment()

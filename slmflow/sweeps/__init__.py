@@ -1,0 +1,1 @@
+"""Many points of the configuration under one parent run."""

@@ -1,0 +1,1 @@
+"""Running the points of a sweep: launchers, workers, progress."""

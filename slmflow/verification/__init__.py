@@ -1,0 +1,1 @@
+"""Checks of a logged model against its recorded provenance."""

@@ -1,1 +1,0 @@
-"""Answer a file of rows with a logged model: entry point `batch`."""

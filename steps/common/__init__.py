@@ -1,1 +1,0 @@
-"""What every step shares: typed config, keys, the store, runs, and the console."""

@@ -1,0 +1,41 @@
+"""Convert the weights to an ONNX model for the target, and prove it equal to the original.
+
+mlflow run . -e convert --env-manager uv -P model=tiny_phi3 -P target=cpu_int4
+python -m steps.convert target=cpu_int8 exporter=builder
+"""
+
+import mlflow
+
+from slmflow.checkpoints.result import Weights
+from slmflow.console import messages
+from slmflow.conversion.result import OnnxModel
+from slmflow.pipeline import store
+from slmflow.pipeline.step import Step, run_step
+
+
+def convert(step: Step) -> OnnxModel:
+    """Make sure of the weights, convert them unless the store has it done, log the figures."""
+    # Here, because it imports torch for ten seconds: a wrong argument is told before.
+    from slmflow.conversion.convert import RECORD, Conversion, convert_model
+
+    weights = step.ensure(Weights)
+    config = step.config
+    folder = store.get_or_build(
+        "onnx",
+        step.key(OnnxModel),
+        lambda building: convert_model(
+            weights.folder, building, config.target, config.exporter.name
+        ),
+    )
+    conversion = Conversion.read(folder)
+    mlflow.log_metrics(conversion.metrics())
+    mlflow.log_artifact(str(folder / RECORD))
+    messages.say(
+        f"{config.target.name}: {conversion.onnx_size_mb:.1f} MB, top-1 agreement with the "
+        f"original {conversion.parity.top1_agreement:.1%}, in {folder}"
+    )
+    return OnnxModel(path=str(folder))
+
+
+if __name__ == "__main__":
+    run_step("convert", convert)

@@ -1,1 +1,0 @@
-"""Convert weights to an ONNX model for a target."""

@@ -1,1 +1,0 @@
-"""Measure both flavors on the same rows."""

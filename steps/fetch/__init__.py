@@ -1,1 +1,0 @@
-"""Bring weights into the store."""

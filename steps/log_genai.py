@@ -1,0 +1,38 @@
+"""Log the ONNX model as an MLflow model that ONNX Runtime GenAI runs.
+
+mlflow run . -e log_genai --env-manager uv -P target=cpu_int8 -P log_genai.interface=prompt
+python -m steps.log_genai target=cpu_int8 log_genai.interface=prompt
+"""
+
+from slmflow.checkpoints.result import Weights
+from slmflow.console import messages
+from slmflow.conversion.result import OnnxModel
+from slmflow.flavors import genai_pyfunc
+from slmflow.flavors.genai_result import GenaiModel
+from slmflow.flavors.provenance import Provenance, Source
+from slmflow.pipeline.step import Step, run_step
+
+
+def log_genai(step: Step) -> GenaiModel:
+    """Make sure of the ONNX model and its weights, and log it under a chat or prompt signature."""
+    onnx, weights = step.ensure(OnnxModel), step.ensure(Weights)
+    config = step.config
+    provenance = Provenance.of(
+        GenaiModel,
+        config,
+        Source.of(weights),
+        Source.of(onnx, folder=f"{genai_pyfunc.ARTIFACTS}/{onnx.folder.name}"),
+    )
+    with messages.working("logging the GenAI model"):
+        return genai_pyfunc.log(
+            onnx.folder,
+            provenance,
+            model_name=config.model.name,
+            interface=config.log_genai.interface,
+            generation=config.generation,
+            runtime=config.target.runtime,
+        )
+
+
+if __name__ == "__main__":
+    run_step("log_genai", log_genai)

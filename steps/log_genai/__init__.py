@@ -1,1 +1,0 @@
-"""Log the GenAI pyfunc as an MLflow model."""

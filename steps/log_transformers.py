@@ -1,0 +1,26 @@
+"""Log the weights as an MLflow model of the transformers flavor.
+
+mlflow run . -e log_transformers --env-manager uv -P generation=sampling
+python -m steps.log_transformers generation=sampling
+"""
+
+from slmflow.checkpoints.result import Weights
+from slmflow.console import messages
+from slmflow.flavors import transformers_pipeline
+from slmflow.flavors.provenance import Provenance, Source
+from slmflow.flavors.transformers_result import TransformersModel
+from slmflow.pipeline.step import Step, run_step
+
+
+def log_transformers(step: Step) -> TransformersModel:
+    """Make sure of the weights and log them under the chat signature."""
+    weights = step.ensure(Weights)
+    provenance = Provenance.of(
+        TransformersModel, step.config, Source.of(weights, folder=transformers_pipeline.CHECKPOINT)
+    )
+    with messages.working("logging the transformers model"):
+        return transformers_pipeline.log(weights.folder, provenance, step.config.generation)
+
+
+if __name__ == "__main__":
+    run_step("log_transformers", log_transformers)

@@ -1,1 +1,0 @@
-"""Log the transformers pipeline as an MLflow model."""

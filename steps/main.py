@@ -1,0 +1,40 @@
+"""The whole workflow: one command from weights to a registered, compared pair of MLflow models.
+
+mlflow run . --env-manager uv -P model=tiny_phi3 -P target=cpu_int4
+python -m steps.main target=cpu_int8 generation.temperature=0.2
+"""
+
+from slmflow.checkpoints.result import Weights
+from slmflow.console import messages
+from slmflow.conversion.result import OnnxModel
+from slmflow.flavors.genai_result import GenaiModel
+from slmflow.flavors.transformers_result import TransformersModel
+from slmflow.measurement import execution_providers
+from slmflow.measurement.result import Measurements
+from slmflow.metrics import evaluation_inputs
+from slmflow.metrics.result import Evaluation
+from slmflow.pipeline.step import Step, run_step
+from slmflow.registry import preflight
+from slmflow.registry.result import ModelVersion
+from slmflow.reports import workflow_summary
+
+
+def main(step: Step) -> None:
+    """Fetch, convert, log, measure, evaluate, register: each new, or reused as nothing changed."""
+    execution_providers.check(step.config.target)
+    evaluation_inputs.read(step.config)
+    preflight.check(step.config)
+    step.ensure(Weights)
+    step.ensure(OnnxModel)
+    step.ensure(TransformersModel)
+    step.ensure(GenaiModel)
+    step.ensure(Measurements)
+    evaluation = step.ensure(Evaluation)
+    workflow_summary.log(evaluation)
+    evaluation.show()
+    version = step.ensure(ModelVersion)
+    messages.say(version.summary)
+
+
+if __name__ == "__main__":
+    run_step("main", main)

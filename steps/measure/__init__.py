@@ -1,1 +1,0 @@
-"""Ask the models every row, and keep what they answer and what it costs."""

@@ -1,1 +1,0 @@
-"""Register the better flavor."""

@@ -1,0 +1,44 @@
+"""Serve a logged model to OpenAI clients, and to MLflow's.
+
+mlflow run . -e serve --env-manager uv -P model_uri=models:/slmflow-tiny_phi3@candidate -P port=8000
+python -m steps.serve serve.model_uri=models:/slmflow-tiny_phi3@candidate serve.port=8000
+"""
+
+import asyncio
+import os
+
+from slmflow.console import messages
+from slmflow.pipeline import model_uris
+from slmflow.pipeline.step import Step, run_step
+from slmflow.runtime.tracing import Tracer
+from slmflow.serving import server
+from slmflow.serving.app import create
+from slmflow.serving.model_process import ModelProcess
+
+API_KEY = "SLMFLOW_API_KEY"
+
+
+def serve(step: Step) -> None:
+    """Load the model in a process of its own, and answer until told to stop."""
+    asyncio.run(_serve(step))
+
+
+async def _serve(step: Step) -> None:
+    settings = step.config.serve
+    listening = server.listen(settings.host, settings.port)
+    model_uri = model_uris.resolved(settings.model_uri, step.config.registry)
+    model_uris.read("serve.model_uri", model_uri)
+    with messages.working(f"loading {model_uri}"):
+        model = await ModelProcess.start(model_uri)
+    experiment_id = step.run.info.experiment_id
+    tracer = Tracer(settings.tracing.value, experiment_id, warn=messages.warn)
+    app = create(model, settings, os.environ.get(API_KEY) or None, tracer)
+    try:
+        await server.run(app, listening, model)
+    finally:
+        await model.stop()
+        tracer.close()
+
+
+if __name__ == "__main__":
+    run_step("serve", serve)

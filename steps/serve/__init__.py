@@ -1,1 +1,0 @@
-"""Serve a logged model: OpenAI's addresses, MLflow's, metrics and traces."""

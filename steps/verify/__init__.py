@@ -1,1 +1,0 @@
-"""Check a logged model against what was recorded of it."""

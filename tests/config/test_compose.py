@@ -1,0 +1,319 @@
+"""The typed config, composed from the real `conf/`."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from slmflow.config import compose as configs
+from slmflow.config import overrides as command_line
+from slmflow.config.compose import TEXTS, Config, load
+from slmflow.config.schema.model import Source
+from slmflow.config.schema.registry import Threshold
+from slmflow.config.schema.target import RUNTIMES, Algorithm, Precision, Provider
+from slmflow.errors import BadArguments
+from slmflow.paths import CONF
+
+CHOICES = [(group, choice) for group, choices in configs.groups().items() for choice in choices]
+HUB_MODEL = ["model.id=owner/name", f"model.revision={'0' * 40}"]
+HUB_DATASET = [
+    "evaluation=hub",
+    "evaluation.dataset.id=owner/name",
+    f"evaluation.dataset.revision={'0' * 40}",
+    "evaluation.dataset.file=data/test.parquet",
+]
+REQUIRED = {
+    ("model", "hub"): HUB_MODEL,
+    ("model", "local"): [f"model.path={CONF}"],
+    ("evaluation", "hub"): HUB_DATASET[1:],
+}
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_file_of_conf_composes(group: str, choice: str) -> None:
+    config = load([f"{group}={choice}", *REQUIRED.get((group, choice), [])])
+
+    assert isinstance(config, Config)
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_file_opens_with_the_line_that_runs_it(group: str, choice: str) -> None:
+    first = (CONF / group / f"{choice}.yaml").read_text().splitlines()[0]
+
+    assert first.startswith("# mlflow run . ")
+    assert "--env-manager uv" in first
+
+
+def test_the_defaults_are_the_bundled_model_at_cpu_int4() -> None:
+    config = load([])
+
+    assert config.model.name == "tiny_phi3"
+    assert config.target.name == "cpu_int4"
+    quantization = config.target.quantization
+    assert quantization is not None
+    assert dataclasses.astuple(quantization) == (4, 32, True, 4, Algorithm.rtn, [], None)
+    assert config.generation.temperature == 0
+
+
+def test_targets_name_provider_precision_and_runtime() -> None:
+    targets = {choice: load([f"target={choice}"]).target for choice in configs.groups()["target"]}
+
+    assert {name: target.name for name, target in targets.items()} == {n: n for n in targets}
+    assert targets["cuda_fp16"].precision is Precision.fp16
+    assert targets["dml_int4"].provider is Provider.dml
+    assert all(target.runtime.startswith(RUNTIMES[target.provider]) for target in targets.values())
+
+
+def test_every_hub_model_is_pinned_to_a_commit() -> None:
+    for choice in configs.groups()["model"]:
+        model = load([f"model={choice}", *REQUIRED.get(("model", choice), [])]).model
+        if model.source is Source.hub:
+            assert model.revision is not None
+            assert len(model.revision) == 40
+
+
+def test_leaves_carry_hydra_names() -> None:
+    values = configs.leaves(load(["target.quantization.bits=8", "evaluation.limit=3"]))
+
+    assert values["target.quantization.bits"] == 8
+    assert values["evaluation.limit"] == 3
+    assert values["target.provider"] == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("text", "patterns"),
+    [
+        ("[lm_head]", ["lm_head"]),
+        ("[lm_head,*.down_proj]", ["lm_head", "*.down_proj"]),
+        ("['model.layers.[0-3].*']", ["model.layers.[0-3].*"]),
+        ("[]", []),
+    ],
+)
+def test_a_list_comes_from_the_command_line(text: str, patterns: list[str]) -> None:
+    """As Hydra takes it, and in the two arguments that MLflow makes of a -P."""
+    key = "target.quantization.eight_bit"
+
+    for arguments in ([f"{key}={text}"], [f"--{key}", text]):
+        config = load(command_line.from_arguments(arguments))
+        assert config.target.quantization is not None
+        assert config.target.quantization.eight_bit == patterns
+        assert configs.leaves(config)[key] == patterns
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Be brief, be exact: {question}",
+        "{question}",
+        "[INST] {question} [/INST]",
+        "Q: {question}\nA:",
+        'it\'s "{question}" \\',
+        "'a' or {question}, 'b'",
+        "7 {question}",
+    ],
+)
+def test_a_template_is_text_whatever_it_holds(text: str) -> None:
+    """From a -P of MLflow, and as a step hands it on to those it launches."""
+    key = "evaluation.template"
+
+    [override] = command_line.from_arguments([f"--{key}", text], TEXTS)
+    name, value = override.split("=", 1)
+    assert command_line.from_arguments([f"--{name}", value], TEXTS) == [override]
+    assert load([override]).evaluation.template == text
+
+
+def test_a_text_can_be_left_out() -> None:
+    given = command_line.from_arguments(["evaluation.system=null"], TEXTS)
+
+    assert load(given).evaluation.system is None
+
+
+def test_thresholds_come_from_the_command_line_and_from_conf() -> None:
+    """As Hydra takes them, and in the two arguments that MLflow makes of a -P."""
+    given = {"exact_match.min": "0.9", "latency_ms_p95.max": "200", "token_f1.max_drop": "null"}
+
+    for form in ("registry.gate.{}={}", "--registry.gate.{} {}"):
+        arguments = [part for each in given.items() for part in form.format(*each).split()]
+        gate = load(command_line.from_arguments(arguments)).registry.gate
+        assert gate == {
+            "exact_match": Threshold(min=0.9, max_drop=0.05),
+            "latency_ms_p95": Threshold(max=200.0),
+            "token_f1": Threshold(),
+        }
+
+
+def test_quantization_can_be_chosen_key_by_key() -> None:
+    chosen = {"algorithm": "k_quant", "symmetric": False, "block_size": 64, "embedding": True}
+    config = load([f"target.quantization.{key}={value}" for key, value in chosen.items()])
+
+    values = configs.leaves(config)
+    assert {key: values[f"target.quantization.{key}"] for key in chosen} == chosen
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({"algorithm": "gptq"}, r"algorithm: .*expected one of \[rtn, k_quant, hqq\]"),
+        ({"algorithm": "k_quant"}, "symmetric=true: k_quant .* set symmetric=false"),
+        ({"algorithm": "hqq"}, "symmetric=true: hqq"),
+        ({"algorithm": "hqq", "bits": 8}, "bits=8: .* hqq at 4 bits only"),
+        ({"algorithm": "hqq", "eight_bit": "[lm_head]"}, r"eight_bit=\['lm_head'\]: .* hqq"),
+        ({"algorithm": "hqq", "symmetric": "false"}, "accuracy_level=4: .* set accuracy_level=0"),
+        ({"algorithm": "hqq", "embedding": "true"}, "embedding=true: .* set embedding=null"),
+        ({"bits": 8, "eight_bit": "[lm_head]"}, r"eight_bit=\['lm_head'\]: with bits=8"),
+        ({"eight_bit": "lm_head"}, r"eight_bit=lm_head: a list .* give .*eight_bit=\[lm_head\]"),
+        ({"eight_bit": "null"}, r"eight_bit=null: a list .* give .*eight_bit=\[\]"),
+    ],
+)
+def test_quantization_that_onnxruntime_has_not_is_refused(
+    chosen: dict[str, object], said: str
+) -> None:
+    with pytest.raises(BadArguments, match=said):
+        load([f"target.quantization.{key}={value}" for key, value in chosen.items()])
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({"algorithm": "k_quant", "symmetric": "false"}, "algorithm=k_quant: .* algorithm=rtn"),
+        ({"eight_bit": "[lm_head]"}, r"eight_bit=\['lm_head'\]: .* set eight_bit=\[\]"),
+        ({"embedding": "true"}, "embedding=true: .* set embedding=null"),
+        ({"embedding": "false"}, "embedding=false: .* or exporter=optimum"),
+    ],
+)
+def test_quantization_that_the_builder_ignores_is_refused(
+    chosen: dict[str, str], said: str
+) -> None:
+    overrides = [f"target.quantization.{key}={value}" for key, value in chosen.items()]
+
+    load(overrides)
+    with pytest.raises(BadArguments, match=said):
+        load(["exporter=builder", *overrides])
+
+
+@pytest.mark.parametrize("target", ["cpu_fp32", "cpu_int4"])
+def test_the_builder_takes_the_targets_as_they_are(target: str) -> None:
+    load(["exporter=builder", f"target={target}"])
+
+
+@pytest.mark.parametrize(
+    "override", ["target.quantization.bits=8", "target.quantization={bits: 8}"]
+)
+def test_what_the_target_leaves_out_cannot_be_changed(override: str) -> None:
+    with pytest.raises(BadArguments, match=r"target=cpu_fp32 has no target\.quantization; choose"):
+        load(["target=cpu_fp32", override])
+
+
+def test_a_model_is_named_after_its_id_or_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "my model (2)"
+    folder.mkdir()
+
+    named = load(["model=local", f"model.path='{folder}'"])
+    hub = load(["model=hub", *HUB_MODEL])
+
+    assert named.registry.name == "slmflow-my-model-2-"
+    assert hub.registry.name == "slmflow-name"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["target=cpu_int3"], "Did you mean cpu_int[48]?.*cpu_fp32, cpu_int4, cpu_int8, cuda_fp16"),
+        (["generation.temprature=1"], "Did you mean generation.temperature?"),
+        (
+            ["modle=tiny_phi3"],
+            "Did you mean model?.*one of batch, evaluation, exporter, generation, log",
+        ),
+        (["inputs=rows.csv"], "Did you mean batch.input?"),
+        (["generation.temperature=warm"], "generation.temperature: Value 'warm'"),
+        (["generation.temperature=3"], "generation.temperature=3.0: must be between 0 and 2"),
+        (["generation.top_p=0"], "generation.top_p=0.0: must be above 0"),
+        (["generation.max_new_tokens=0"], "max_new_tokens=0: must be at least 1"),
+        (["target=cpu_int4,cpu_int8"], "several values at once are for a sweep"),
+        (["target.provider=tpu"], r"target.provider: .*expected one of \[cpu, cuda, dml\]"),
+        (["target.precision=fp16"], "the cpu provider computes in fp32"),
+        (["target.runtime=onnxruntime-genai-cuda"], "the cpu provider is in"),
+        (["target.quantization.bits=5"], "bits=5: must be 4 or 8"),
+        (["target.quantization.block_size=48"], "block_size=48"),
+        (["target.quantization.accuracy_level=9"], "accuracy_level=9"),
+        (["model=hub"], "model.id=None is not a hub id"),
+        (["model=hub", "model.id=a/b", "model.revision=main"], "not a pinned revision"),
+        (["model=hub", "model.id=../x", "model.revision=main"], "not a hub id"),
+        (["model=local"], "model.path is missing"),
+        (["model=local", "model.path=/no/such/folder"], "there is no folder /no/such/folder"),
+        (["evaluation.data=none.jsonl"], "there is no file"),
+        (["evaluation.data=README.md"], "README.md': must end in .jsonl, .csv or .parquet"),
+        (["evaluation.examples=none.csv"], "evaluation.examples='none.csv': there is no file"),
+        (["evaluation.data=null"], "evaluation.data is missing"),
+        (["evaluation.system=' '"], "evaluation.system is blank"),
+        (["evaluation.template='Say {it}'"], "template='Say {it}' has no {question}"),
+        (["evaluation.columns.answer=question"], "question and .*answer are both 'question'"),
+        (["batch.columns.error=answer"], "answer and .*error are both 'answer'"),
+        (["evaluation.columns.answer=' '"], "evaluation.columns.answer is blank"),
+        (["evaluation.dataset.id=a/b"], "evaluation=capitals has no evaluation.dataset; choose"),
+        (["evaluation=hub"], "evaluation.dataset.id=None is not a hub id"),
+        ([*HUB_DATASET, "evaluation.dataset.revision=main"], "dataset.revision='main' is not a"),
+        ([*HUB_DATASET, "evaluation.dataset.file=../a.csv"], "'../a.csv' is not a file of the"),
+        ([*HUB_DATASET, "evaluation.dataset.file=/a.csv"], "'/a.csv' is not a file of the"),
+        ([*HUB_DATASET, "evaluation.dataset.file=a.py"], "file='a.py': must end in .jsonl"),
+        ([*HUB_DATASET, "evaluation.data=README.md"], "give one of them"),
+        (["evaluation.limit=0"], "evaluation.limit=0"),
+        (["registry.name='a b'"], "registry.name='a b'"),
+        (["registry.alias=v12"], "registry.alias='v12': MLflow reserves"),
+        (["registry.alias=champion"], "registry.alias=champion: .* set registry.promote=true"),
+        (["registry.promote=maybe"], "registry.promote: Value 'maybe'"),
+        (["registry.gate.n.mim=1"], "Did you mean registry.gate.<column>.min?"),
+        (["registry.gate={}"], "registry.gate: unknown"),
+        (["registry.gate.exact_match={min: 1}"], "registry.gate.exact_match: unknown"),
+        (["registry.gate.token_f1.min=high"], "registry.gate.token_f1.min: Value 'high'"),
+        (["registry.gate.n.min=true"], "registry.gate.n.min: Value 'True'"),
+        (["registry.gate.n.min="], "registry.gate.n.min: Value ''"),
+        (["registry.gate.n.min=[1]"], "registry.gate.n.min: Value"),
+        (["registry.gate.n.min=nan"], "registry.gate.n.min=nan: must be a finite number"),
+        (["registry.gate.n.max_drop=-1"], "n.max_drop=-1.0: must be 0 or more"),
+        (["registry.gate.n.min=2", "registry.gate.n.max=1"], "n.min=2.0: is above .*n.max=1.0"),
+        (["registry.alias=Latest"], "registry.alias='Latest': MLflow reserves"),
+        (["hydra.run.dir=/tmp"], "hydra.run.dir: unknown"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(overrides: list[str], said: str) -> None:
+    with pytest.raises(BadArguments, match=said):
+        load(overrides)
+
+
+def test_of_an_unknown_key_those_of_its_section_are_named() -> None:
+    with pytest.raises(BadArguments) as refusal:
+        load(["registry.gaet.x=1", "generation.temprature=1"])
+
+    of_registry, of_generation = str(refusal.value).splitlines()
+    assert of_registry.endswith(
+        "In registry the keys are registry.alias, registry.flavor, "
+        "registry.gate.<column>.max, registry.gate.<column>.max_drop, "
+        "registry.gate.<column>.min, registry.name, registry.promote."
+    )
+    assert of_generation.endswith(
+        "In generation the keys are generation.max_new_tokens, generation.temperature, "
+        "generation.top_p."
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("model.licence='MIT; rm -rf'", "model.licence='MIT; rm -rf': give an SPDX id"),
+        ("verify.model_uri=''", "verify.model_uri is empty"),
+        ("verify.public_key=/no/key.pem", "verify.public_key='/no/key.pem': there is no file"),
+        ("verify.signature=README.md", "verify.signature: give verify.public_key too"),
+    ],
+)
+def test_what_a_model_is_checked_by_must_be_there(given: str, said: str) -> None:
+    with pytest.raises(BadArguments, match=re.escape(said)):
+        load([given])
+
+
+def test_all_problems_come_in_one_message() -> None:
+    with pytest.raises(BadArguments) as refusal:
+        load(["generation.temperature=3", "target.quantization.bits=5", "registry.alias=' '"])
+
+    assert len(str(refusal.value).splitlines()) == 3

@@ -1,0 +1,188 @@
+"""Two-layer models of random weights, one for each architecture, and transformers' own answers."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GemmaConfig,
+    GraniteConfig,
+    LlamaConfig,
+    MistralConfig,
+    NemotronConfig,
+    OlmoConfig,
+    Phi3Config,
+    PhiConfig,
+    Qwen2Config,
+    Qwen3Config,
+    SmolLM3Config,
+)
+
+from slmflow.paths import PROJECT
+
+BUNDLED = PROJECT / "bundled" / "tiny_phi3"
+END = 1013  # of the bundled tokenizer; it pads, too
+
+WINDOW = 24
+SIZES = {
+    "vocab_size": 1024,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "initializer_range": 0.2,
+    "tie_word_embeddings": False,
+    "bos_token_id": 1,
+    "eos_token_id": END,
+    "pad_token_id": END,
+}
+ALTERNATING = ["sliding_attention", "full_attention"]
+
+
+def longrope(size: int) -> dict[str, Any]:
+    """Return factors for a rotary size; short and long ones differ clearly."""
+    steps = torch.linspace(1, 2, size // 2).tolist()
+    return {"type": "longrope", "short_factor": steps, "long_factor": [4 * s for s in steps]}
+
+
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 128,
+}
+
+# Every attention is cut out of these, every norm fused.
+FUSED = {
+    "phi3": Phi3Config(
+        **SIZES | {"num_key_value_heads": 4},
+        original_max_position_embeddings=512,
+        sliding_window=WINDOW,
+    ),
+    "phi3_longrope": Phi3Config(
+        **SIZES | {"num_key_value_heads": 4, "max_position_embeddings": 256},
+        original_max_position_embeddings=128,
+        rope_scaling=longrope(16),
+    ),
+    "phi4_mini": Phi3Config(
+        **SIZES
+        | {"hidden_size": 256, "initializer_range": 0.1, "tie_word_embeddings": True}
+        | {"max_position_embeddings": 256},
+        original_max_position_embeddings=128,
+        partial_rotary_factor=0.75,
+        rope_scaling=longrope(48),
+    ),
+    "llama": LlamaConfig(**SIZES | {"tie_word_embeddings": True}, rope_scaling=LLAMA3),
+    "qwen2": Qwen2Config(
+        **SIZES, use_sliding_window=True, sliding_window=WINDOW, max_window_layers=1
+    ),
+    "qwen3": Qwen3Config(**SIZES, head_dim=32),
+    "mistral": MistralConfig(**SIZES, sliding_window=WINDOW),
+    "smollm3": SmolLM3Config(**SIZES, no_rope_layers=[1, 0]),
+    "gemma": GemmaConfig(**SIZES | {"tie_word_embeddings": True}, head_dim=32),
+    "gemma2": Gemma2Config(
+        **SIZES | {"tie_word_embeddings": True},
+        head_dim=32,
+        query_pre_attn_scalar=24,
+        sliding_window=WINDOW,
+        layer_types=ALTERNATING,
+        attn_logit_softcapping=5.0,
+        final_logit_softcapping=8.0,
+    ),
+    "gemma3": Gemma3TextConfig(
+        **SIZES | {"tie_word_embeddings": True},
+        head_dim=32,
+        query_pre_attn_scalar=24,
+        sliding_window=WINDOW,
+        layer_types=ALTERNATING,
+        rope_scaling={"rope_type": "linear", "factor": 4.0},
+    ),
+}
+
+# Their attention is not known, or their norms are not RMS norms: parts stay as optimum has them.
+UNFUSED = {
+    "granite": GraniteConfig(
+        **SIZES,
+        attention_multiplier=0.2,
+        embedding_multiplier=4.0,
+        logits_scaling=2.0,
+        residual_multiplier=0.5,
+    ),
+    "olmo": OlmoConfig(**SIZES),
+    "phi": PhiConfig(**SIZES | {"num_key_value_heads": 4}),
+    "llama_dynamic": LlamaConfig(
+        **SIZES,
+        rope_scaling={"rope_type": "dynamic", "factor": 4.0},
+    ),
+    "llama_odd_heads": LlamaConfig(**SIZES, head_dim=24),
+}
+
+# Of which optimum's graph is wrong.
+WRONG = {"nemotron": NemotronConfig(**SIZES, head_dim=16)}
+
+
+def save(config: Any, folder: Path) -> Path:
+    """Make a model of random weights, norms and biases too, with the bundled one's tokenizer.
+
+    It never says the end token: that one's logit is 0.
+    """
+    shutil.copytree(BUNDLED, folder, ignore=shutil.ignore_patterns("*.safetensors", "*.md"))
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
+        if config.model_type.startswith("gemma"):  # it scales them up, and would but repeat itself
+            model.get_input_embeddings().weight *= 0.3
+        model.get_output_embeddings().weight[END] = 0
+        if (bias := getattr(model.get_output_embeddings(), "bias", None)) is not None:
+            bias[END] = -100
+    model.generation_config.eos_token_id = [END]
+    model.generation_config.pad_token_id = END
+    model.save_pretrained(folder)
+    return folder
+
+
+def load(folder: Path) -> Any:
+    """Return transformers' model, whose attention is computed by the code of its own file."""
+    return AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
+
+
+def prompt(length: int, seed: int = 0) -> list[int]:
+    """Return token ids that are words' parts, no special ones."""
+    return np.random.default_rng(seed + length).integers(3, END, length).tolist()
+
+
+def logits(model: Any, ids: Sequence[int]) -> NDArray[np.float32]:
+    """Return transformers' logits of one prompt: float32 [tokens, vocabulary]."""
+    with torch.no_grad():
+        found: NDArray[np.float32] = model(torch.tensor([ids]), use_cache=False).logits[0].numpy()
+    return found
+
+
+def greedy(model: Any, ids: Sequence[int], tokens: int) -> list[int]:
+    """Return what transformers' own `generate` answers to one prompt."""
+    given = torch.tensor([ids])
+    with torch.no_grad():
+        found = model.generate(
+            given,
+            attention_mask=torch.ones_like(given),
+            do_sample=False,
+            max_new_tokens=tokens,
+        )
+    answer: list[int] = found[0, len(ids) :].tolist()
+    return answer

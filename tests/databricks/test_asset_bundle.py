@@ -1,0 +1,348 @@
+"""databricks.yml and databricks/step.py: every field, parameter and step, and the jobs for real."""
+
+import csv
+import json
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+import yaml
+from databricks.bundles.experiments import MlflowExperiment
+from databricks.bundles.jobs import Job
+from mlflow.entities import Run
+
+from slmflow.config import compose as configs
+from slmflow.config import overrides
+from slmflow.config.compose import Config
+from slmflow.paths import PROJECT
+from slmflow.pipeline import runs
+from slmflow.pipeline.results import Result
+from slmflow.registry import preflight
+from slmflow.registry.result import ModelVersion
+from slmflow.sweeps import points
+from slmflow.sweeps.arguments import read
+from tests.batch.jobs import listening, read_rows, write_rows
+from tests.fixtures.asset_bundle import COMMIT, TEXT, Workspace, calls, deployed, tasks
+
+BUNDLE: dict[str, Any] = yaml.safe_load(TEXT)
+JOBS = BUNDLE["resources"]["jobs"]
+STEP = runpy.run_path(str(PROJECT / "databricks" / "step.py"))
+
+# https://docs.databricks.com/aws/en/release-notes/serverless/environment-version
+PYTHON_OF_ENVIRONMENT = {"1": "3.10", "2": "3.11", "3": "3.12", "4": "3.12", "5": "3.12"}
+DOCUMENT = (PROJECT / "docs" / "bundle.md").read_text()
+FEW_ROWS = "evaluation.limit=4"
+ROWS = "bundled/capitals/evaluation.jsonl"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    workspace = Workspace.of(tmp_path)
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(workspace.place.environ()["MLFLOW_TRACKING_URI"])
+    yield workspace
+    mlflow.set_tracking_uri(before)
+
+
+def _of_each_task(target: str) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield of each run of each task the file, the step and its overrides."""
+    for job in deployed(target)["resources"]["jobs"].values():
+        for task in tasks(job):
+            for file, *parameters in calls(job, task):
+                _, step, taken = STEP["parted"](STEP["words"](parameters))
+                yield file, step, taken
+
+
+def _config(step: str, taken: list[str]) -> Config:
+    given = overrides.from_arguments(taken, configs.TEXTS)
+    return read(given)[1] if step == "sweep" else configs.load(given)
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_databricks_knows_every_field_of_a_job(name: str) -> None:
+    """`from_dict` refuses what the published schema does not have."""
+    assert Job.from_dict(JOBS[name]).as_dict() == JOBS[name]
+
+    misspelt = JOBS[name]["tasks"][0] | {"depend_on": []}
+    with pytest.raises(ValueError, match="depend_on"):
+        Job.from_dict({"tasks": [misspelt]})
+
+
+def test_databricks_knows_every_field_of_the_experiment() -> None:
+    experiment = BUNDLE["resources"]["experiments"]["slmflow"]
+    assert MlflowExperiment.from_dict(experiment).as_dict() == experiment
+
+
+def test_a_task_for_each_step_after_those_whose_results_it_takes() -> None:
+    before = {
+        task["task_key"]: {each["task_key"] for each in task.get("depends_on", ())}
+        for task in JOBS["workflow"]["tasks"]
+    }
+
+    def consumed(kind: type[Result]) -> dict[str, set[str]]:
+        own = {kind.step: {other.step for other in kind.consumes}}
+        return own | {k: v for other in kind.consumes for k, v in consumed(other).items()}
+
+    assert before == consumed(ModelVersion)
+    for task in tasks(JOBS["workflow"]):
+        assert [task["task_key"]] == task["spark_python_task"]["parameters"][1:2]
+
+
+@pytest.mark.parametrize("target", BUNDLE["targets"])
+def test_every_file_step_and_override_that_is_named_exists(target: str) -> None:
+    named = list(_of_each_task(target))
+
+    assert len(named) == 7 + (1 + 3 + 1) + 1
+    for file, step, taken in named:
+        assert (PROJECT / file).is_file()
+        assert (PROJECT / "steps" / f"{step}.py").is_file()
+        assert _config(step, taken).model.name == "tiny_phi3"
+
+
+def test_the_choices_are_those_of_mlproject() -> None:
+    project = yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points"]["main"]
+    choices = {name: each["default"] for name, each in project["parameters"].items()}
+
+    given = {each["name"]: each["default"] for each in JOBS["workflow"]["parameters"]}
+    swept = {each["name"]: each["default"] for each in JOBS["sweep"]["parameters"]}
+
+    assert given == choices | {"overrides": ""}
+    assert {name: swept[name] for name in swept.keys() & choices.keys()}.items() <= choices.items()
+
+
+def test_any_other_key_is_an_override_and_comes_last() -> None:
+    job = deployed("dev")["resources"]["jobs"]["workflow"]
+    asked = 'registry.name=a.b.c target=cpu_int8 evaluation.system="Be brief, {please}."'
+
+    [[_, *parameters]] = calls(job, job["tasks"][-1], overrides=asked)
+    _, step, taken = STEP["parted"](STEP["words"](parameters))
+    config = _config(step, taken)
+
+    assert (config.registry.name, config.target.name) == ("a.b.c", "cpu_int8")
+    assert config.evaluation.system == "Be brief, {please}."
+
+
+def test_the_points_are_those_of_the_grid() -> None:
+    job = deployed("dev")["resources"]["jobs"]["sweep"]
+    defaults = {each["name"]: each["default"] for each in job["parameters"]}
+
+    grid = points.read(shlex.split(defaults["grid"]))
+
+    assert [each.name for each in grid] == json.loads(defaults["points"])
+
+
+def test_the_document_names_what_there_is() -> None:
+    for command in re.findall(r"^databricks bundle run -t dev (.*)$", DOCUMENT, re.MULTILINE):
+        name, *options = shlex.split(command)
+        given = {}
+        if "--params" in options:
+            [pairs] = csv.reader([options[options.index("--params") + 1]])  # as the CLI reads them
+            given = dict(pair.split("=", 1) for pair in pairs)
+        job = deployed("dev")["resources"]["jobs"][name]
+        assert given.keys() <= {each["name"] for each in job["parameters"]}
+        for task in tasks(job):
+            for _, *parameters in calls(job, task, **given):
+                _, step, taken = STEP["parted"](STEP["words"](parameters))
+                _config(step, [re.sub(r"=/Volumes/.*/rows.*", f"={ROWS}", each) for each in taken])
+    told = "".join(re.findall(r"^\| (`.*?) \|", DOCUMENT, re.MULTILINE))
+    assert set(re.findall(r"`(\w+)`", told)) == set(BUNDLE["variables"])
+
+
+def test_dev_and_prod_share_nothing_that_a_run_writes() -> None:
+    dev, prod = (deployed(target) for target in ("dev", "prod"))
+
+    assert [each["mode"] for each in (dev["targets"]["dev"], prod["targets"]["prod"])] == [
+        "development",
+        "production",
+    ]
+    names = [dict(_names(bundle)) for bundle in (dev, prod)]
+    assert all(names[0][key] != names[1][key] for key in names[0])
+    assert names[1] == {
+        "store": "/Volumes/main/slmflow/slmflow",
+        "experiment": "/Shared/slmflow",
+        "registry": "main.slmflow.slmflow_tiny_phi3",
+    }
+
+
+def _names(bundle: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    job = bundle["resources"]["jobs"]["workflow"]
+    [[_, *parameters]] = calls(job, job["tasks"][-1])
+    variables, step, taken = STEP["parted"](STEP["words"](parameters))
+    yield "store", variables["SLMFLOW_HOME"]
+    yield "experiment", bundle["resources"]["experiments"]["slmflow"]["name"]
+    yield "registry", _config(step, taken).registry.name
+
+
+def test_models_have_names_that_unity_catalog_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "databricks-uc")
+    assert preflight.in_unity_catalog()
+
+    for _, step, taken in _of_each_task("prod"):
+        if step == "register":
+            preflight.check(_config(step, taken))
+
+
+def test_every_task_logs_to_the_workspace_and_registers_in_unity_catalog() -> None:
+    """MLflow as pip installs it has a database in the working folder by default, there too."""
+    for job in deployed("prod")["resources"]["jobs"].values():
+        for task in tasks(job):
+            for _, *parameters in calls(job, task):
+                assert STEP["parted"](STEP["words"](parameters))[0] == {
+                    "MLFLOW_TRACKING_URI": "databricks",
+                    "MLFLOW_REGISTRY_URI": "databricks-uc",
+                    "MLFLOW_EXPERIMENT_ID": "1",
+                    "SLMFLOW_HOME": "/Volumes/main/slmflow/slmflow",
+                    "SLMFLOW_GIT_COMMIT": COMMIT,
+                }
+
+
+def test_a_batch_has_a_cluster_with_the_pins_and_python_of_the_project() -> None:
+    [cluster], [task] = JOBS["batch"]["job_clusters"], JOBS["batch"]["tasks"]
+
+    assert task["job_cluster_key"] == cluster["job_cluster_key"]
+    assert task["libraries"] == [{"requirements": "./requirements.txt"}]
+    of_spark_job = json.loads((PROJECT / "databricks" / "spark_cluster.json").read_text())
+    assert cluster["new_cluster"]["spark_version"] == of_spark_job["spark_version"]
+
+
+def test_the_batch_answers_a_file(workspace: Workspace, tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    write_rows(volume / "in.jsonl", [{"question": "one"}, {"question": "two"}])
+    given = {"model_uri": listening(tmp_path), "input": f"{volume}/in.jsonl"}
+
+    _run_job(workspace, "batch", {"batch"}, **given, output=f"{volume}/out.jsonl")
+
+    answers = [row["answer"] for row in read_rows(volume / "out.jsonl")]
+    assert answers == ["You said one", "You said two"]
+    [run] = _runs(workspace)
+    assert (run.data.tags[runs.STEP], run.info.status) == ("batch", "FINISHED")
+
+
+@pytest.mark.parametrize("name", ["workflow", "sweep"])
+def test_the_environment_has_the_pins_and_python_of_the_project(name: str, tmp_path: Path) -> None:
+    """A dependency is a line of a requirements file; a path in it is one of the uploaded file."""
+    [environment] = JOBS[name]["environments"]
+    spec = environment["spec"]
+    lines = [line.replace("-r ./", f"-r {PROJECT}/") for line in spec["dependencies"]]
+    (tmp_path / "lines.txt").write_text("\n".join(lines))
+    # Offline it can only find that each version asked for is the one that is here.
+    dry_run = [*("uv", "pip", "install", "--dry-run", "--offline"), "--python", sys.executable]
+
+    done = subprocess.run(
+        [*dry_run, "-r", "lines.txt"], cwd=tmp_path, capture_output=True, text=True
+    )
+
+    assert "Would make no changes" in done.stderr
+    assert lines == [f"-r {PROJECT}/requirements.txt"]
+    python = yaml.safe_load((PROJECT / "python_env.yaml").read_text())["python"]
+    assert PYTHON_OF_ENVIRONMENT[spec["environment_version"]] == python
+    keys = {task.get("environment_key") for task in _inner(JOBS[name])}
+    assert keys == {environment["environment_key"]}
+
+
+def _inner(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield from (task.get("for_each_task", {}).get("task", task) for task in job["tasks"])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ([], "error: '' is no step. Give one of batch, convert,"),
+        (["SLMFLOW_HOME=/tmp", "fetc"], "error: 'fetc' is no step. Did you mean fetch?"),
+        (["fetch model='tiny"], "cannot be read (No closing quotation): quote it anew"),
+        (["fetch", "model=tiny_phi4"], "error: model=tiny_phi4: unknown. Did you mean tiny_phi3?"),
+    ],
+)
+def test_a_task_that_cannot_be_fails_with_one_message(
+    parameters: list[str], said: str, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, PROJECT / "databricks" / "step.py", *parameters],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def _runs(workspace: Workspace) -> list[Run]:
+    """Return the runs of steps in the experiment, the oldest first."""
+    found = workspace.place.client.search_runs(
+        [workspace.experiment_id], order_by=["attributes.start_time ASC"]
+    )
+    return [run for run in found if runs.STEP in run.data.tags]
+
+
+def _run_job(workspace: Workspace, name: str, keys: set[str], **given: str) -> None:
+    job = workspace.job(name)
+    for task in tasks(job):
+        if task["task_key"] in keys:
+            for call in calls(job, task, overrides=FEW_ROWS, **given):
+                done = workspace.run(call)
+                assert done.status == 0, done.errors
+
+
+@pytest.mark.long
+def test_a_task_takes_the_result_of_the_one_before(workspace: Workspace) -> None:
+    _run_job(workspace, "workflow", {"fetch", "log_transformers"})
+
+    fetched, logged = _runs(workspace)
+
+    assert [run.data.tags[runs.STEP] for run in (fetched, logged)] == ["fetch", "log_transformers"]
+    assert logged.data.tags[runs.REUSED_FROM] == f"fetch:{fetched.info.run_id}"
+    assert logged.data.tags[runs.GIT_COMMIT] == COMMIT
+    weights = mlflow.artifacts.load_dict(f"runs:/{fetched.info.run_id}/result.json")
+    assert Path(weights["path"]).is_relative_to(workspace.place.folder / "volume")
+    assert {path.name for path in workspace.place.folder.iterdir()} == {
+        *("files", "mlflow.db", "mlruns", "tmp", "volume")
+    }
+
+
+@pytest.mark.long
+def test_the_workflow_registers_a_version_and_launches_nothing(workspace: Workspace) -> None:
+    keys = {task["task_key"] for task in JOBS["workflow"]["tasks"]}
+
+    _run_job(workspace, "workflow", keys)
+
+    made = _runs(workspace)
+    assert sorted(run.data.tags[runs.STEP] for run in made) == sorted(keys)
+    assert {run.info.status for run in made} == {"FINISHED"}
+    assert not any("mlflow.parentRunId" in run.data.tags for run in made)
+    evaluated = next(run for run in made if run.data.tags[runs.STEP] == "evaluate")
+    table = mlflow.artifacts.load_dict(f"runs:/{evaluated.info.run_id}/comparison.json")
+    assert [row[0] for row in table["data"]] == ["transformers", "genai"]
+    name = "main.slmflow.slmflow_tiny_phi3"
+    version = workspace.place.client.get_model_version_by_alias(name, "candidate")
+    assert version.tags["slmflow_run_evaluate"] == evaluated.info.run_id
+
+
+@pytest.mark.long
+def test_the_sweep_finds_its_points_done(workspace: Workspace) -> None:
+    keys = {task["task_key"] for task in JOBS["sweep"]["tasks"]}
+    asked = ("target=cpu_fp32", "target=cpu_int8")
+
+    _run_job(workspace, "sweep", keys, points=json.dumps(asked), grid="target=cpu_fp32,cpu_int8")
+
+    made = _runs(workspace)
+    steps = [run.data.tags[runs.STEP] for run in made]
+    sweep = next(run for run in made if run.data.tags[runs.STEP] == "sweep")
+    done = {name.removeprefix("points."): n for name, n in sweep.data.metrics.items()}
+    assert done == {"measured": 0, "reused": 2, "failed": 0, "given_up": 0}
+    assert {step: steps.count(step) for step in ("fetch", "log_transformers")} == {
+        "fetch": 1,
+        "log_transformers": 1,
+    }
+    assert all(steps.count(step) == 2 for step in ("convert", "log_genai", "measure"))
+    shown = [run.data.tags.get("slmflow.point") for run in made]
+    assert tuple(each for each in shown if each) == asked

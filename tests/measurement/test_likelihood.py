@@ -1,0 +1,95 @@
+import json
+import math
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import mlflow
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from slmflow.datasets.rows import Row
+from slmflow.flavors.chat_interfaces import ask
+from slmflow.measurement.likelihood import scorer
+from slmflow.paths import PROJECT
+from tests.measurement.test_turns import asked
+
+# The import of transformers is slow: one process for all that need it.
+pytestmark = pytest.mark.usefixtures("tracking")
+
+TINY_PHI3 = PROJECT / "bundled/tiny_phi3"
+ROWS = [
+    asked("What is the capital of France?", answer="The capital of France is Paris."),
+    asked("Of France?", "Paris.", "And of Italy?", answer="It may be Rome."),
+]
+
+
+def test_the_template_alone_writes_the_bos_token(tmp_path: Path) -> None:
+    """Llama's tokenizers add a BOS token, and so does their chat template."""
+    folder = tmp_path / "llama"
+    shutil.copytree(TINY_PHI3, folder)
+    file = folder / "tokenizer_config.json"
+    config = json.loads(file.read_text())
+    config |= {"add_bos_token": True, "chat_template": "{{bos_token}}" + config["chat_template"]}
+    file.write_text(json.dumps(config))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    seen: list[int] = []
+
+    def uniform(ids: Any) -> Any:
+        seen.extend(ids[0].tolist())
+        return SimpleNamespace(logits=torch.zeros(*ids.shape, 1024))
+
+    uniform.device = "cpu"  # type: ignore[attr-defined]
+    pipeline = SimpleNamespace(tokenizer=tokenizer, model=uniform)
+    score = scorer(_loaded(pipeline))
+    assert score is not None
+    logprob, tokens = score([{"role": "user", "content": "Hi"}], "Paris.")
+    assert seen.count(tokenizer.bos_token_id) == 1
+    assert seen[-tokens:] == tokenizer.encode("Paris.", add_special_tokens=False)
+    assert logprob == pytest.approx(-tokens * math.log(1024))
+
+
+def test_transformers_flavor_is_asked_and_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    mlflow.transformers.save_model(
+        str(TINY_PHI3),
+        tmp_path / "model",
+        task="llm/v1/chat",
+        pip_requirements=["transformers"],
+        model_config={"max_new_tokens": 4, "do_sample": False},
+    )
+    model = mlflow.pyfunc.load_model(str(tmp_path / "model"))
+    assert 1 <= (ask(model, ROWS[0].messages).completion_tokens or 0) <= 4
+    assert ask(model, ROWS[0].messages, max_tokens=1).completion_tokens == 1
+    score = scorer(model)
+    assert score is not None
+    told = [score(row.messages, row.answer) for row in ROWS]
+    logprobs, tokens = zip(*told, strict=True)
+    assert logprobs == pytest.approx(_independent_logprobs(ROWS), rel=1e-4)
+    assert min(tokens) > 1
+
+
+def _independent_logprobs(rows: list[Row]) -> list[float]:
+    """Return them from the mean loss, as transformers computes it where labels are masked."""
+    tokenizer = AutoTokenizer.from_pretrained(TINY_PHI3)
+    model: Any = AutoModelForCausalLM.from_pretrained(TINY_PHI3)
+    logprobs = []
+    for row in rows:
+        prompt = tokenizer.apply_chat_template(row.messages, add_generation_prompt=True)
+        answer = tokenizer.encode(row.answer, add_special_tokens=False)
+        labels = torch.tensor([[-100] * len(prompt) + answer])
+        with torch.no_grad():
+            mean = model(torch.tensor([prompt + answer]), labels=labels).loss
+        logprobs.append(-float(mean) * len(answer))
+    return logprobs
+
+
+def _loaded(pipeline: Any) -> Any:
+    """Return what an MLflow model of the transformers flavor gives."""
+    return SimpleNamespace(
+        metadata=SimpleNamespace(flavors={"transformers": {}}), get_raw_model=lambda: pipeline
+    )

@@ -1,0 +1,103 @@
+"""A comparison with figures that are easy to tell apart, and rows with hostile texts."""
+
+import dataclasses
+
+import pandas as pd
+
+from slmflow.metrics.figures import FlavorFigures, Own
+from slmflow.metrics.regressions import RowByRow
+from slmflow.metrics.result import Evaluation
+from slmflow.reports.findings import Findings
+from slmflow.reports.origin import Origin
+
+OWN = {"politeness": Own("mean of my_metrics:politeness", share=False)}
+TRANSFORMERS = FlavorFigures(
+    flavor="transformers",
+    target="cpu_int4",
+    exporter="optimum",
+    model_uri="models:/m-1",
+    n=195,
+    exact_match=0.974,
+    contains=0.974,
+    token_f1=0.9951,
+    rouge_l=0.9951,
+    bleu=98.64,
+    agreement=None,
+    shared_prefix=None,
+    perplexity=1.1812,
+    accuracy=None,
+    ttft_ms_p50=62.04,
+    latency_ms_p50=449.4,
+    latency_ms_p95=1653.0,
+    latency_ms_p99=1702.0,
+    prefill_tokens_per_s=450.2,
+    decode_tokens_per_s=34.6,
+    load_s=2.884,
+    peak_rss_mb=638.2,
+    model_size_mb=8.1,
+    further={"politeness": 3.25},
+    own=OWN,
+    intervals={"exact_match": (0.9487, 0.9949), "politeness": (3.0, 3.5)},
+)
+GENAI = FlavorFigures(
+    flavor="genai",
+    target="cpu_int4",
+    exporter="optimum",
+    model_uri="models:/m-2",
+    n=195,
+    exact_match=0.964,
+    contains=0.964,
+    token_f1=0.991,
+    rouge_l=0.991,
+    bleu=97.07,
+    agreement=0.969,
+    shared_prefix=0.988,
+    perplexity=None,
+    accuracy=None,
+    ttft_ms_p50=None,
+    latency_ms_p50=33.3,
+    latency_ms_p95=43.0,
+    latency_ms_p99=44.5,
+    prefill_tokens_per_s=None,
+    decode_tokens_per_s=None,
+    load_s=0.112,
+    peak_rss_mb=None,
+    model_size_mb=3.2,
+    further={"politeness": 0.5},
+    own=OWN,
+    intervals={"exact_match": (0.9385, 0.9846), "agreement": (0.9436, 0.9897)},
+    p_values={"exact_match": 0.6875, "token_f1": 0.0312, "politeness": 0.0002},
+)
+GENAI_ALONE = dataclasses.replace(
+    GENAI, target=None, exporter=None, model_uri="models:/chat$/1", agreement=None, p_values={}
+)
+EVALUATION = Evaluation("run", "tiny_phi3", (TRANSFORMERS, GENAI))
+ALONE = Evaluation("run", "tiny_phi3", (GENAI_ALONE,))
+HOSTILE = (
+    "<script>parent.x = document.title = 'ran'</script><img src=x onerror=alert(1)> |a| `b`\n*c*"
+)
+TABLE = pd.DataFrame(
+    [
+        ("Capital of Japan?", "It is Tokyo.", "It is Tokyo.", HOSTILE, 1),
+        (HOSTILE, "It is Paris.", "It is Paris.", "It is Paris", 4),
+        ("Capital of Peru?", "It is Lima.", "It is Lima.", "It is Lima.", None),
+        ("Capital of Chad?", "It is N'Djamena.", "Chad?", "Who knows.", 1),
+        ("Capital of Oman?", "It is Muscat.", "It is Mascat.", "It is Muscat.", 3),
+    ],
+    columns=["question", "answer", "reference", "prediction", "first_diverging_token"],
+).astype({"first_diverging_token": "Int64"})
+ORIGIN = Origin(
+    experiment_id="7",
+    runs={"comparison": "c0ffee", "rows of genai": "beef", "conversion": "f00d"},
+    parity={
+        "max_abs_diff": 2.0625,
+        "mean_kl": 0.0391,
+        "top1_agreement": 0.868,
+        "tokenizer_mismatches": 0.0,
+        "exact_max_abs_diff": 5.2e-6,
+    },
+    machine={"cpu": "Z80 <at> 4 MHz", "memory": "64.0 GB"},
+    asked={"rows": "capitals.jsonl", "system": "Be <brief>."},
+)
+FINDINGS = Findings(EVALUATION, RowByRow.of(TABLE), ORIGIN)
+FINDINGS_ALONE = Findings(ALONE, None, Origin("7", {"measurements": "feed"}, {}, {"cpu": "Z80"}))

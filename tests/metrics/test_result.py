@@ -1,0 +1,64 @@
+import dataclasses
+import json
+
+from slmflow.metrics.figures import COLUMNS as BUILT_IN
+from slmflow.metrics.result import Evaluation
+from tests.metrics.figures import EVALUATION, GENAI, TRANSFORMERS
+
+COLUMNS = (
+    "flavor target exporter model_uri n exact_match contains token_f1 rouge_l bleu agreement "
+    "shared_prefix perplexity accuracy ttft_ms_p50 latency_ms_p50 latency_ms_p95 latency_ms_p99 "
+    "prefill_tokens_per_s decode_tokens_per_s load_s peak_rss_mb model_size_mb "
+    "exact_match_low exact_match_high exact_match_p contains_low contains_high contains_p "
+    "token_f1_low token_f1_high token_f1_p rouge_l_low rouge_l_high rouge_l_p "
+    "bleu_low bleu_high bleu_p agreement_low agreement_high shared_prefix_low shared_prefix_high "
+    "perplexity_low perplexity_high perplexity_p accuracy_low accuracy_high accuracy_p "
+    "ttft_ms_p50_low ttft_ms_p50_high "
+    "latency_ms_p50_low latency_ms_p50_high prefill_tokens_per_s_low prefill_tokens_per_s_high "
+    "decode_tokens_per_s_low decode_tokens_per_s_high"
+)
+
+
+def test_columns_are_those_others_rely_on() -> None:
+    assert " ".join(BUILT_IN) == COLUMNS
+    further = "politeness politeness_low politeness_high politeness_p"
+    assert " ".join(GENAI.columns()) == f"{COLUMNS} {further}"
+
+
+def test_json_round_trip() -> None:
+    assert Evaluation.from_json(json.loads(json.dumps(EVALUATION.to_json()))) == EVALUATION
+
+
+def test_measured_leaves_out_names_and_what_is_unknown() -> None:
+    assert GENAI.measured() == {
+        "n": 195,
+        "exact_match": 0.964,
+        "contains": 0.964,
+        "token_f1": 0.991,
+        "rouge_l": 0.991,
+        "bleu": 97.07,
+        "agreement": 0.969,
+        "shared_prefix": 0.988,
+        "latency_ms_p50": 33.3,
+        "latency_ms_p95": 43.0,
+        "latency_ms_p99": 44.5,
+        "load_s": 0.112,
+        "model_size_mb": 3.2,
+        "exact_match_low": 0.9385,
+        "exact_match_high": 0.9846,
+        "exact_match_p": 0.6875,
+        "token_f1_p": 0.0312,
+        "agreement_low": 0.9436,
+        "agreement_high": 0.9897,
+        "politeness": 0.5,
+        "politeness_p": 0.0002,
+    }
+    assert GENAI.metrics()["genai.token_f1"] == 0.991
+
+
+def test_differences_without_one() -> None:
+    same = dataclasses.replace(GENAI, p_values={"exact_match": 0.05, "token_f1": 1.0})
+    evaluation = dataclasses.replace(EVALUATION, figures=(TRANSFORMERS, same))
+    assert "genai differs from transformers in no metric." in evaluation.differences
+    alone = dataclasses.replace(EVALUATION, figures=(TRANSFORMERS,))
+    assert alone.differences == ""

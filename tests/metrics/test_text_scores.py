@@ -1,0 +1,69 @@
+import math
+
+import numpy as np
+import pytest
+
+from slmflow.metrics.text_scores import (
+    contains,
+    exact_match,
+    first_diverging,
+    perplexity,
+    shared_prefix,
+    token_f1,
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "score"),
+    [("Paris.", "Paris.", 1), (" Paris.\n", "Paris.", 1), ("paris.", "Paris.", 0), ("", "a", 0)],
+)
+def test_exact_match(answer: str, expected: str, score: float) -> None:
+    assert exact_match(answer, expected) == score
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "score"),
+    [
+        ("The capital is PARIS!", "capital is paris", 1),  # case, punctuation, article
+        ("Paris", "Rome", 0),
+        ("the city of Paris", "Paris", 0.5),  # 1 of 3 words, 1 of 1: 2 * 1/3 / (4/3)
+        ("Paris Paris", "Paris", 2 / 3),  # a word counts as often as both have it
+        ("the", "a", 1),  # nothing is left of either
+        ("", "Paris", 0),
+    ],
+)
+def test_token_f1(answer: str, expected: str, score: float) -> None:
+    assert token_f1(answer, expected) == pytest.approx(score)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "score"),
+    [("It is Paris.", " Paris.\n", 1), ("It is paris.", "Paris.", 0), ("", "Paris.", 0)],
+)
+def test_contains(answer: str, expected: str, score: float) -> None:
+    assert contains(answer, expected) == score
+
+
+def test_perplexity_is_over_all_tokens_not_over_rows() -> None:
+    rows = np.array([[math.log(1 / 2), 1], [3 * math.log(1 / 8), 3]])
+    # (1/2 * 1/8 * 1/8 * 1/8) ** (-1/4) = 2 ** (10/4)
+    assert perplexity(rows.sum(axis=0)) == pytest.approx(2**2.5)
+    assert perplexity(rows).tolist() == pytest.approx([2, 8])
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "position", "share"),
+    [
+        ([1, 2, 3], [1, 2, 3], None, 1),
+        ([1, 2, 4], [1, 2, 3], 3, 2 / 3),
+        ([4], [1, 2, 3], 1, 0),
+        ([1, 2], [1, 2, 3], 3, 2 / 3),  # it stops where the other goes on
+        ([1, 2, 3, 4], [1, 2, 3], 4, 3 / 4),
+        ([1, 4, 3], [1, 2, 3], 2, 1 / 3),  # the same tokens later do not count
+        ([], [1], 1, 0),
+        ([], [], None, 1),
+    ],
+)
+def test_divergence(ours: list[int], theirs: list[int], position: int | None, share: float) -> None:
+    assert first_diverging(ours, theirs) == position
+    assert shared_prefix(ours, theirs) == pytest.approx(share)

@@ -1,0 +1,141 @@
+"""Functions of the user's: found, refused, and part of a key."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from slmflow.config.compose import load as config
+from slmflow.errors import BadArguments, UserError
+from slmflow.metrics.figures import COLUMNS
+from slmflow.metrics.result import Evaluation
+from slmflow.metrics.user_metrics import load, source_digest
+from slmflow.pipeline.results import key_of
+
+CODE = '''
+import numpy as np
+
+def politeness(answer, expected):
+    return np.float32("please" in answer)
+
+def polite(answer, expected):
+    """
+    Whether the answer is polite.
+
+    It says please.
+    """
+    return "please" in answer
+
+def exact_match(answer, expected):
+    return 1
+
+def exact_match_p(answer, expected):
+    return 1
+
+def unfinished(answer, expected):
+    return None
+
+def infinite(answer, expected):
+    return float("nan")
+
+def alone(answer):
+    return 1
+
+def picky(answer, expected):
+    return 1 / (answer == expected)
+
+number = 3
+'''
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder on Python's path with a module and a package; forgotten afterwards."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "of_text.py").write_text(CODE)
+    (tmp_path / "broken_metric.py").write_text("raise OSError('no such thing')")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    source_digest.cache_clear()
+    yield tmp_path
+    source_digest.cache_clear()
+    for name in set(sys.modules) - before:
+        if name.partition(".")[0] in ("mine", "broken_metric", "other_mine"):
+            del sys.modules[name]
+
+
+def test_a_function_scores(folder: Path) -> None:
+    (metric,) = load(["mine.of_text:politeness"], COLUMNS, "Yes.")
+    assert metric.name == "politeness"
+    assert metric.score("Yes, please.", "Yes.") == 1.0
+    assert isinstance(metric.score("", ""), float)
+
+
+def test_what_a_function_says_of_itself(folder: Path) -> None:
+    mean, share = load(["mine.of_text:politeness", "mine.of_text:polite"], COLUMNS, "Yes.")
+    assert (mean.meaning, mean.share) == ("mean of mine.of_text:politeness", False)
+    assert (share.meaning, share.share) == ("Whether the answer is polite", True)
+    assert share.score("Yes, please.", "Yes.") == 1.0
+
+
+@pytest.mark.parametrize(
+    ("where", "reason"),
+    [
+        ("nowhere.at_all:f", "cannot be imported .*No module named 'nowhere'.* PYTHONPATH"),
+        ("broken_metric:f", "OSError: no such thing"),
+        ("mine.of_text:absent", "absent is not there in mine.of_text"),
+        ("mine.of_text:number", "number is no function in mine.of_text"),
+        ("mine.of_text:exact_match", "a column exact_match already; give .* another name"),
+        ("mine.of_text:exact_match_p", "a column exact_match_p already"),
+        ("mine.of_text:unfinished", "'Yes.' where 'Yes.' is expected: it gave None; .*number"),
+        ("mine.of_text:infinite", "it gave nan; a finite number is wanted"),
+        ("mine.of_text:alone", "TypeError: alone.. takes 1 positional argument"),
+    ],
+)
+def test_refused_before_there_is_a_model(folder: Path, where: str, reason: str) -> None:
+    with pytest.raises(BadArguments, match=reason):
+        load([where], COLUMNS, "Yes.")
+
+
+def test_all_problems_at_once(folder: Path) -> None:
+    names = ["mine.of_text:absent", "mine.of_text:politeness", "mine.of_text:politeness", "x:y"]
+    with pytest.raises(BadArguments) as refused:
+        load(names, COLUMNS, "Yes.")
+    lines = str(refused.value).splitlines()
+    assert [line.split(" ")[1] for line in lines] == [f"{names[0]}:", f"{names[1]}:", "x:y"]
+
+
+def test_a_fault_on_a_later_row_names_the_texts(folder: Path) -> None:
+    (metric,) = load(["mine.of_text:picky"], COLUMNS, "Yes.")
+    with pytest.raises(UserError, match=r"picky .* 'No.' where 'Yes.' .*: ZeroDivisionError"):
+        metric.score("No.", "Yes.")
+
+
+@pytest.mark.parametrize("name", ["mine", "mine:", "mine:f()", "/mine.py:f", "mine:a.b", "mi ne:f"])
+def test_what_names_no_function_is_refused_by_the_config(name: str) -> None:
+    with pytest.raises(BadArguments, match="names no function: give module:function"):
+        config([f"evaluation.metrics=['{name}']"])
+    with pytest.raises(BadArguments, match="a list is wanted"):
+        config(["evaluation.metrics=mine:f"])
+
+
+def test_the_key_changes_with_the_source_also_beside_the_function(folder: Path) -> None:
+    def key() -> str:
+        source_digest.cache_clear()
+        return key_of(Evaluation, config(["evaluation.metrics=['mine.of_text:politeness']"]))
+
+    first = key()
+    assert first == key() != key_of(Evaluation, config([]))
+    (folder / "mine" / "helper.py").write_text("A = 1")
+    second = key()
+    assert second != first
+    (folder / "mine" / "of_text.py").write_text(CODE + "\n")
+    assert key() not in (first, second)
+    assert "mine" not in sys.modules
+
+
+def test_the_key_of_what_is_not_there(folder: Path) -> None:
+    with pytest.raises(BadArguments, match="cannot be imported"):
+        key_of(Evaluation, config(["evaluation.metrics=['nowhere:f']"]))
+    assert source_digest("math:pow") != source_digest("json:loads")

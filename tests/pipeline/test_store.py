@@ -1,0 +1,172 @@
+"""The content-addressed store, on a real file system."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from slmflow.errors import UserError
+from slmflow.paths import PROJECT
+from slmflow.pipeline import store
+
+KEY = "k" * 64
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SLMFLOW_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def _write(folder: Path) -> None:
+    (folder / "sub").mkdir()
+    (folder / "a.bin").write_bytes(b"a" * 1000)
+    (folder / "sub" / "b.txt").write_text("b")
+
+
+def _fail(folder: Path) -> None:
+    (folder / "half.bin").write_bytes(b"x")
+    raise UserError("broken off")
+
+
+def _never(folder: Path) -> None:
+    raise AssertionError("built although it was there")
+
+
+def test_an_entry_is_built_once_and_has_a_manifest() -> None:
+    entry = store.get_or_build("onnx", KEY, _write)
+
+    assert store.get_or_build("onnx", KEY, _never) == entry
+    assert store.manifest(entry) == {
+        "a.bin": store.sha256(entry / "a.bin"),
+        "sub/b.txt": store.sha256(entry / "sub/b.txt"),
+    }
+
+
+def test_a_failed_build_leaves_nothing(home: Path) -> None:
+    with pytest.raises(UserError, match="broken off"):
+        store.get_or_build("onnx", KEY, _fail)
+
+    assert not (home / "onnx").exists()
+    assert list((home / "building").iterdir()) == []
+
+
+def test_what_a_dead_process_was_building_is_removed(home: Path) -> None:
+    for name in (f"onnx-{KEY}", f"weights-{KEY}"):
+        _write_half(home / "building" / name)
+
+    with store.lock(f"weights-{KEY}"):  # another process, at work
+        store.clear_building()
+
+    assert [left.name for left in (home / "building").iterdir()] == [f"weights-{KEY}"]
+
+
+def test_what_a_dead_process_was_building_gets_into_no_entry(home: Path) -> None:
+    _write_half(home / "building" / f"onnx-{KEY}")
+
+    entry = store.get_or_build("onnx", KEY, _write)
+
+    assert set(store.manifest(entry)) == {"a.bin", "sub/b.txt"}
+    assert list((home / "building").iterdir()) == []
+
+
+def _write_half(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "half.bin").write_bytes(b"x")
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "add", "manifest"])
+def test_damage_is_found_said_and_mended(damage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    entry = store.get_or_build("onnx", KEY, _write)
+    {
+        "flip": lambda: (entry / "a.bin").write_bytes(b"a" * 999 + b"b"),
+        "truncate": lambda: (entry / "a.bin").write_bytes(b"a"),
+        "remove": lambda: (entry / "sub" / "b.txt").unlink(),
+        "add": lambda: (entry / "c.txt").write_text("c"),
+        "manifest": lambda: (entry / store.MANIFEST).write_text("{"),
+    }[damage]()
+
+    with pytest.raises(store.Broken):
+        store.verify(entry)
+    store.get_or_build("onnx", KEY, _write)
+
+    store.verify(entry)
+    assert "making it anew" in "".join(capsys.readouterr().err.split("\n"))
+
+
+def _build_in_process(_: int) -> str:
+    def build(folder: Path) -> None:
+        _write(folder)
+        (store.home() / "built").open("a").write("x")
+
+    return str(store.get_or_build("onnx", KEY, build))
+
+
+def test_of_two_processes_one_builds_and_one_waits(home: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        entries = pool.map(_build_in_process, range(2))
+
+    assert len(set(entries)) == 1
+    assert (home / "built").read_text() == "x"
+
+
+def test_a_store_that_cannot_be_written_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("SLMFLOW_HOME", str(blocked))
+
+    with pytest.raises(UserError, match="SLMFLOW_HOME"):
+        store.get_or_build("onnx", KEY, _write)
+
+
+def test_a_digest_covers_names_and_bytes(tmp_path: Path) -> None:
+    _write(tmp_path)
+    before = store.digest(tmp_path)
+    (tmp_path / "a.bin").rename(tmp_path / "z.bin")
+    renamed = store.digest(tmp_path)
+    (tmp_path / "z.bin").rename(tmp_path / "a.bin")
+
+    assert renamed != before
+    assert store.digest(tmp_path) == before
+
+
+_ON_A_VOLUME = """
+import sys
+from steps.common import store
+from tests.pipeline.test_store import KEY, _never, _write
+from tests.fixtures.volume import behave
+behave(sys.argv[1])
+entry = store.get_or_build("onnx", KEY, _write)
+assert store.get_or_build("onnx", KEY, _never) == entry
+(entry / store.MANIFEST).unlink()  # as where a cluster ended while it copied
+store.get_or_build("onnx", KEY, _write)
+store.verify(entry)
+try:
+    entry.rename(entry.parent / "other")
+except OSError:
+    print("refused")
+"""
+
+
+def test_a_volume_holds_entries_and_nothing_else(tmp_path: Path) -> None:
+    volume, scratch = tmp_path / "Volumes", tmp_path / "tmp"
+    scratch.mkdir()
+    environment = {"SLMFLOW_HOME": str(volume), "TMPDIR": str(scratch), "PYTHONPATH": str(PROJECT)}
+
+    done = subprocess.run(
+        [sys.executable, "-c", _ON_A_VOLUME, str(volume)],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.stdout == "refused\n", done.stderr
+    assert "making it anew" in "".join(done.stderr.split("\n"))
+    assert [path.name for path in volume.iterdir()] == ["onnx"]
+    assert list((scratch / "slmflow" / "building").iterdir()) == []
+    assert (scratch / "slmflow" / "locks").is_dir()

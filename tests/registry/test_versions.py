@@ -1,0 +1,69 @@
+"""Registering a logged model with the real registry of a SQLite tracking store."""
+
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+
+from slmflow.errors import UserError
+from slmflow.registry import versions
+from tests.registry.evaluated import log_echo
+
+
+@pytest.fixture
+def model_uris(tracking: str) -> tuple[str, str]:
+    """Two logged models."""
+    with mlflow.start_run():
+        return str(log_echo().model_uri), str(log_echo().model_uri)
+
+
+def test_each_model_is_a_version_and_moves_the_alias(model_uris: tuple[str, str]) -> None:
+    one, other = model_uris
+    first = versions.put("echo", "candidate", one, "| a | table |", {"a": "b"})
+    second = versions.put("echo", "candidate", other, "x" * 9000, {})
+
+    client = MlflowClient()
+    assert (first, second) == ("1", "2")
+    assert client.get_model_version("echo", "1").description == "| a | table |"
+    assert client.get_model_version("echo", "1").tags == {"a": "b"}
+    assert versions.aliases("echo") == {"candidate": "2"}
+    current = versions.under("echo", "candidate")
+    assert current is not None
+    assert len(current.description) == 5000
+    assert versions.under("echo", "champion") is None
+    assert versions.under("other", "champion") is None
+
+
+def test_a_model_that_is_a_version_already_is_no_new_one(
+    model_uris: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = model_uris
+    versions.put("echo", "candidate", one, "before", {"slmflow_n": "2", "slmflow_bleu": "30"})
+    versions.put("echo", "candidate", other, "", {})
+    client = MlflowClient()
+    client.set_model_version_tag("echo", "1", "reviewed", "yes")  # by a person
+    capsys.readouterr()
+
+    again = versions.put("echo", "best", one, "after", {"slmflow_n": "3", "slmflow_rouge_l": "1"})
+
+    assert again == "1"
+    assert len(client.search_model_versions("name='echo'")) == 2
+    assert versions.aliases("echo") == {"candidate": "2", "best": "1"}
+    version = client.get_model_version("echo", "1")
+    assert version.description == "after"
+    assert version.tags == {"slmflow_n": "3", "slmflow_rouge_l": "1", "reviewed": "yes"}
+    assert "models:/echo/1 is this very model" in capsys.readouterr().err
+    assert versions.put("other", "candidate", one, "", {}) == "1"
+
+
+def test_a_registry_that_cannot_be_used_is_one_message(
+    model_uris: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{tmp_path}/file/registry.db")
+
+    with pytest.raises(UserError, match=r"registry cannot be used: .*MLFLOW_REGISTRY_URI"):
+        versions.put("echo", "candidate", model_uris[0], "", {})
+    with pytest.raises(UserError, match="the model registry cannot be used"):
+        versions.under("echo", "candidate")

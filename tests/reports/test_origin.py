@@ -1,0 +1,70 @@
+"""Real runs of convert on a tracking store, whose parity evaluate is to find."""
+
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+
+from slmflow.conversion.result import OnnxModel
+from slmflow.measurement.result import Measurements
+from slmflow.metrics.compare import Compared
+from slmflow.pipeline import step as steps
+from slmflow.pipeline import store
+from slmflow.pipeline.step import Step
+from slmflow.reports import origin
+from slmflow.reports.origin import Origin
+from tests.metrics.figures import GENAI, TRANSFORMERS
+
+MACHINE = {"cpu": "Z80"}
+REFERENCE = Compared(TRANSFORMERS, pd.DataFrame(), "run of transformers")
+CONVERTED = Compared(GENAI, pd.DataFrame(), "run of genai")
+
+
+def convert(mean_kl: float, *arguments: str) -> None:
+    """Finish a run of convert with these figures."""
+
+    def build(folder: Path) -> None:
+        (folder / "model.onnx").write_text("graph")
+
+    def work(_: Step) -> OnnxModel:
+        mlflow.log_metrics({"parity.mean_kl": mean_kl, "onnx_size_mb": 2.0})
+        return OnnxModel(str(store.get_or_build("onnx", "0" * 64, build)))
+
+    assert steps.run("convert", work, arguments) == 0
+
+
+def traced(*compared: Compared) -> Origin:
+    """Return what a run of evaluate finds."""
+    found = []
+
+    def work(step: Step) -> None:
+        found.append(origin.trace(step, Measurements("run of measure", MACHINE), compared))
+
+    assert steps.run("evaluate", work, []) == 0
+    return found[0]
+
+
+def test_the_conversion_under_this_config_is_found(tracking: str) -> None:
+    convert(0.25)
+    convert(0.5, "target=cpu_int8")
+    found = traced(REFERENCE, CONVERTED)
+    assert found.parity == {"mean_kl": 0.25}
+    assert found.machine == MACHINE
+    assert list(found.runs) == [
+        "comparison",
+        "rows of transformers",
+        "rows of genai",
+        "measurements",
+        "conversion",
+    ]
+    assert found.runs["rows of genai"] == "run of genai"
+    assert found.runs["measurements"] == "run of measure"
+    assert mlflow.get_run(found.runs["comparison"]).data.tags["slmflow.step"] == "evaluate"
+    assert mlflow.get_run(found.runs["conversion"]).data.metrics["parity.mean_kl"] == 0.25
+
+
+def test_a_model_alone_was_not_converted_here(tracking: str) -> None:
+    convert(0.25)
+    found = traced(CONVERTED)
+    assert found.parity == {}
+    assert list(found.runs) == ["comparison", "rows of genai", "measurements"]

@@ -1,0 +1,129 @@
+"""Messages to token ids, against transformers with the same template and tokenizer."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.exceptions import MlflowException
+from transformers import AutoTokenizer
+
+from slmflow.runtime.prompts.conversation import TemplatePrompts, checked
+
+SYSTEM = {"role": "system", "content": "Be <b>brief</b> & kind."}
+TURNS = [
+    {"role": "user", "content": " What is the capital of France? "},
+    {"role": "assistant", "content": "Paris."},
+    {"role": "user", "content": "And of 日本?"},
+]
+# What templates at the hub make use of: namespaces, loop controls, filters, macros, tests, JSON.
+TEMPLATES = {
+    "plain": "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}",
+    "bos, trimmed": "{{ bos_token }}{% for m in messages %}{{ m['role'] + ': ' }}"
+    "{{ m['content'] | trim }}{{ eos_token }}{% endfor %}",
+    "namespace": "{%- set ns = namespace(first=true) -%}{%- for m in messages -%}"
+    "{%- if ns.first -%}[{{ m.role }}]{%- set ns.first = false -%}{%- endif -%}"
+    "{{ m.content }}{%- endfor -%}",
+    "loop controls": "{% for m in messages %}{% if m.role == 'assistant' %}{% continue %}"
+    "{% endif %}{{ loop.index }}{{ m.content }}{% if loop.index > 3 %}{% break %}{% endif %}"
+    "{% endfor %}",
+    "json": "{{ messages | tojson(indent=2) }}{{ messages[0] | tojson }}",
+    "macro": "{% macro say(m) %}<s>{{ m.role | upper }} {{ m.content }}{% endmacro %}"
+    "{% for m in messages %}{{ say(m) }}{% endfor %}",
+    "generation": "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}\n"
+    "{% endfor %}",
+    "whitespace": "{% for m in messages %}\n    {% if true %}\n  {{ m.content }}\n    {% endif %}\n"
+    "{% endfor %}",
+    "no tools": "{% if tools is defined and tools %}tools{% endif %}{% if documents %}d{% endif %}"
+    "{{ messages[-1].content }}",
+    "year": "{{ strftime_now('%Y') }} {{ messages[-1].content }}",
+}
+
+
+def with_template(weights: Path, folder: Path, template: str | list[dict[str, str]]) -> Path:
+    """The model's tokenizer with a template in the older place."""
+    shutil.copytree(weights, folder, ignore=lambda *_: ["chat_template.jinja"])
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"chat_template": template}))
+    return folder
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("messages", [TURNS[:1], [SYSTEM, *TURNS]], ids=["one", "many"])
+def test_ids_are_those_of_transformers(
+    weights: Path, tmp_path: Path, name: str, messages: list[dict[str, str]]
+) -> None:
+    folder = with_template(weights, tmp_path / "model", TEMPLATES[name])
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    expected = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
+    prompts = TemplatePrompts(folder)
+    assert prompts.of_chat(messages) == expected
+    text = messages[-1]["content"]
+    assert prompts.of_text(text) == tokenizer.encode(text, add_special_tokens=False)
+    assert prompts.of_document(text) == tokenizer.encode(text)
+
+
+def test_of_several_templates_the_default_is_taken(weights: Path, tmp_path: Path) -> None:
+    several = [
+        {"name": "tool_use", "template": "tools"},
+        {"name": "default", "template": "{{ messages[0].content }}"},
+    ]
+    folder = with_template(weights, tmp_path / "model", several)
+    prompts = TemplatePrompts(folder)
+    assert prompts.of_chat(TURNS[:1]) == prompts.of_text(TURNS[0]["content"])
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{{ raise_exception('roles must alternate') }}", "roles must alternate"),
+        ("{{ messages.append(1) }}", "does not take these messages"),
+        ("{{ ''.__class__.__mro__ }}", "does not take these messages"),
+        ("{% for i in range(10 ** 9) %}{% endfor %}", "does not take these messages"),
+        (
+            "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}",
+            "more than 200,000 turns",
+        ),
+        (
+            "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}"
+            "{{ f(60) }}",
+            "more than 200,000 turns",
+        ),
+        ("{{ 'a' * 10 ** 9 }}", "of size"),
+        ("{{ 'a'.center(10 ** 9) }}{{ 'a' | center(10 ** 9) }}", "of size"),
+        (
+            "{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}"
+            "{% endfor %}{{ n.x }}",
+            "of size",
+        ),
+        (
+            "{% set b = 'a' * 10 ** 6 %}{% for i in range(9999) %}{{ b }}{% endfor %}",
+            "of size",
+        ),
+        ("{% set b = 'a' * 10 ** 6 %}{{ b.replace('a', b) }}", "of size"),
+        ("{{ range(99999) | map('center', 100000) | list | length }}", "of size"),
+    ],
+)
+def test_what_a_template_refuses_or_must_not_do(
+    weights: Path, tmp_path: Path, template: str, words: str
+) -> None:
+    prompts = TemplatePrompts(with_template(weights, tmp_path / "model", template))
+    with pytest.raises(MlflowException, match=words):
+        prompts.of_chat(TURNS)
+
+
+def test_a_model_without_a_template_takes_no_messages(weights: Path, tmp_path: Path) -> None:
+    folder = with_template(weights, tmp_path / "model", "")
+    with pytest.raises(MlflowException, match="has no chat template"):
+        TemplatePrompts(folder).of_chat(TURNS)
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [None, [], "text", ["text"], [{"role": "user"}], [{"role": "boss", "content": "x"}]],
+)
+def test_what_is_no_conversation_is_refused(messages: Any) -> None:
+    with pytest.raises(MlflowException):
+        checked(messages)

@@ -1,0 +1,112 @@
+"""The server, in a process of its own, before the bundled model in each flavor."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import pytest
+from openai import OpenAI
+
+from slmflow.flavors.genai_result import GenaiModel
+from slmflow.flavors.transformers_result import TransformersModel
+from slmflow.paths import PROJECT
+from tests.fixtures.server import address
+
+KEY = "sesame"
+MOST_WAITING = 8
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server."""
+
+    url: str
+    process: "subprocess.Popen[str]"
+
+    def client(self, key: str = KEY) -> OpenAI:
+        """OpenAI's own client, which gives up at the first error."""
+        return OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0)
+
+    @property
+    def model(self) -> int:
+        """The id of the model's process."""
+        pid = self.process.pid
+        [child] = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return int(child)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Have the model stand still meanwhile."""
+        model = self.model
+        os.kill(model, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(model, signal.SIGCONT)
+
+    def ended(self) -> tuple[int, str]:
+        """Return its exit status and what it said since it listened."""
+        _, said = self.process.communicate(timeout=60)
+        return self.process.returncode, said
+
+
+@contextmanager
+def serving(folder: Path, *arguments: str, **environment: str) -> Iterator[Server]:
+    """Run `python -m steps.serve` on a free port of loopback, with an API key."""
+    folder.mkdir(exist_ok=True)
+    with subprocess.Popen(
+        [sys.executable, "-m", "steps.serve", "serve.port=0", *arguments],
+        cwd=folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(PROJECT),
+            "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(),
+            "SLMFLOW_API_KEY": KEY,
+            **environment,
+        },
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield Server(address(process), process)
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    process.wait(30)
+                finally:
+                    process.kill()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Return as soon as something holds."""
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline, "it does not come to hold"
+
+
+@pytest.fixture(scope="session")
+def server(chat: GenaiModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The GenAI flavor, served."""
+    settings = (f"serve.model_uri={chat.model_uri}", f"serve.most_waiting={MOST_WAITING}")
+    with serving(tmp_path_factory.mktemp("serve"), *settings) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def torch_server(
+    pipeline: TransformersModel, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """The transformers flavor, served."""
+    folder = tmp_path_factory.mktemp("serve")
+    with serving(folder, f"serve.model_uri={pipeline.model_uri}") as running:
+        yield running

@@ -1,0 +1,135 @@
+"""The real openai client against the running server, in either flavor."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import openai
+import pytest
+from openai import OpenAI
+
+from tests.fixtures.bundled_model import Reference
+from tests.fixtures.server.conftest import Server
+
+QUESTION = [{"role": "user", "content": "What is the capital of Japan?"}]
+NAMES = {"server": "tiny_phi3", "torch_server": "transformers"}
+
+
+@pytest.fixture(params=NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    return NAMES[request.param]
+
+
+@pytest.fixture
+def client(name: str, request: pytest.FixtureRequest) -> OpenAI:
+    [fixture] = [fixture for fixture, served in NAMES.items() if served == name]
+    server: Server = request.getfixturevalue(fixture)
+    return server.client()
+
+
+def test_an_answer_is_that_of_transformers(client: OpenAI, name: str, reference: Reference) -> None:
+    ids = reference.generate(QUESTION, 48)
+    completion = client.chat.completions.create(model=name, messages=QUESTION)
+    [choice] = completion.choices
+    assert choice.message.content == reference.text(ids)
+    assert choice.finish_reason == "stop"
+    assert completion.model == name
+    assert completion.usage
+    assert completion.usage.prompt_tokens == len(reference.prompt(QUESTION))
+    assert completion.usage.completion_tokens == len(ids)
+
+
+def test_a_stream_gives_the_same_text_piece_by_piece(client: OpenAI, name: str) -> None:
+    whole = client.chat.completions.create(model=name, messages=QUESTION)
+    chunks = list(
+        client.chat.completions.create(
+            model=name, messages=QUESTION, stream=True, stream_options={"include_usage": True}
+        )
+    )
+    *said, end, usage = chunks
+    pieces = [chunk.choices[0].delta.content or "" for chunk in said]
+    assert "".join(pieces) == whole.choices[0].message.content
+    assert len([piece for piece in pieces if piece]) > 1
+    assert said[0].choices[0].delta.role == "assistant"
+    assert end.choices[0].finish_reason == "stop"
+    assert usage.choices == []
+    assert usage.usage == whole.usage
+
+
+def test_a_text_goes_on(client: OpenAI, name: str) -> None:
+    completion = client.completions.create(model=name, prompt="The capital of", max_tokens=4)
+    assert completion.object == "text_completion"
+    assert completion.choices[0].text
+    assert completion.usage
+    assert completion.usage.completion_tokens == 4
+    stream = client.completions.create(
+        model=name, prompt="The capital of", max_tokens=4, stream=True
+    )
+    assert "".join(chunk.choices[0].text for chunk in stream) == completion.choices[0].text
+
+
+def test_options_are_honoured(client: OpenAI, name: str) -> None:
+    def text(**options: object) -> str | None:
+        completion = client.chat.completions.create(model=name, messages=QUESTION, **options)
+        return completion.choices[0].message.content
+
+    plain = text()
+    assert plain
+    assert text(max_completion_tokens=2) == text(max_tokens=2) != plain
+    assert text(stop=[plain[4:7]]) == plain[:4]
+    assert text(temperature=2.0, seed=5) == text(temperature=2.0, seed=5)
+    assert text(temperature=2.0, seed=5, top_p=1e-6) == plain
+    assert text(extra_body={"repetition_penalty": 10.0}) != plain
+
+
+def test_models_are_listed(client: OpenAI, name: str) -> None:
+    assert [model.id for model in client.models.list()] == [name]
+    assert client.models.retrieve(name).id == name
+    with pytest.raises(openai.NotFoundError, match="is not served here"):
+        client.models.retrieve("gpt-4")
+
+
+def test_many_at_once_get_what_they_get_alone(client: OpenAI, name: str) -> None:
+    countries = ["France", "Japan", "Peru", "Norway", "Kenya", "Chile", "Cuba", "Egypt"]
+
+    def ask(country: str) -> str | None:
+        question = [{"role": "user", "content": f"What is the capital of {country}?"}]
+        completion = client.chat.completions.create(model=name, messages=question)
+        return completion.choices[0].message.content
+
+    alone = [ask(country) for country in countries]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, countries)) == alone
+
+
+def test_a_schema_is_kept_to_or_refused_by_name(server: Server, torch_server: Server) -> None:
+    schema = {"type": "object", "properties": {"a": {"enum": [1]}}, "required": ["a"]}
+    asked = {
+        "messages": QUESTION,
+        "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}},
+        "max_tokens": 40,
+    }
+    completion = server.client().chat.completions.create(model="tiny_phi3", **asked)
+    assert '"a"' in (completion.choices[0].message.content or "")
+    with pytest.raises(openai.BadRequestError, match="response_format is not supported"):
+        torch_server.client().chat.completions.create(model="transformers", **asked)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"temperature": 3}, "temperature=3: must be between 0"),
+        ({"n": 2}, "n=2 is not supported"),
+        ({"logprobs": True}, "logprobs=True is not supported"),
+        ({"max_tokens": 0}, "max_tokens=0: must be"),
+        ({"store": True}, "store=True is not supported"),
+        ({"extra_body": {"beam": 4}}, "beam is not an option"),
+        ({"messages": [{"role": "user", "content": "x " * 900}]}, "context holds 512"),
+        ({"messages": []}, "at least one message"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_cannot_be_done_is_refused_by_name(
+    client: OpenAI, name: str, options: dict[str, object], words: str, stream: bool
+) -> None:
+    asked = {"messages": QUESTION, **options}
+    with pytest.raises(openai.BadRequestError, match=words):
+        client.chat.completions.create(model=name, stream=stream, **asked)

@@ -1,0 +1,154 @@
+"""Multiple choice from the file to the comparison, with real models."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+import torch
+
+from slmflow.config import compose as configs
+from slmflow.conversion.result import OnnxModel
+from slmflow.flavors.genai_result import GenaiModel
+from slmflow.flavors.transformers_result import TransformersModel
+from slmflow.measurement.measured_model import MeasuredModel
+from slmflow.measurement.result import Measurements
+from slmflow.measurement.turns import measure as measured_in_turns
+from slmflow.metrics import evaluation_inputs
+from slmflow.metrics.compare import compare
+from slmflow.paths import PROJECT
+from slmflow.pipeline.step import Step, run
+from steps.evaluate import evaluate
+from steps.measure import measure
+from tests.fixtures import choice_questions
+from tests.fixtures.bundled_model import Reference
+from tests.measurement.models.logged import PROMPT, log
+
+TINY_PHI3 = PROJECT / "bundled" / "tiny_phi3"
+
+
+def test_accuracy_is_that_of_the_largest_of_transformers_own_logits(
+    pipeline: TransformersModel,
+    chat: GenaiModel,
+    reference: Reference,
+    experiment: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", experiment)
+    config = configs.load(
+        ["target=cpu_fp32", f"evaluation.data={choice_questions.write(tmp_path)}"]
+    )
+    given = evaluation_inputs.read(config)
+    letters = [reference.tokenizer.encode(each, add_special_tokens=False)[0] for each in "ABCD"]
+    chosen = []
+    for row in given.rows:
+        ids = torch.tensor([reference.prompt(row.messages)])
+        with torch.no_grad():
+            logits = reference.model(ids).logits[0, -1, letters]
+        chosen.append("ABCD"[int(logits.argmax())])
+    right = [choice == row.answer for choice, row in zip(chosen, given.rows, strict=True)]
+    assert 0 < sum(right) < len(right)
+
+    models = [MeasuredModel.of(pipeline), MeasuredModel.of(chat)]
+    measurements = measured_in_turns(models, given.rows)
+    with mlflow.start_run() as parent:
+        both = compare(config, given, measurements, TINY_PHI3 / "tokenizer.json")
+    for each in both:
+        table = each.table.sort_index()
+        assert table["choice"].tolist() == chosen
+        assert table["subject"].tolist() == [row.subject for row in given.rows]
+        assert each.figures.accuracy == pytest.approx(sum(right) / len(right))
+        low, high = each.figures.intervals["accuracy"]
+        assert low < each.figures.accuracy < high
+    assert both[1].figures.p_values["accuracy"] == 1
+    of_genai = f"run_name = 'genai' AND tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    (child,) = mlflow.search_runs([experiment], of_genai, output_format="list")
+    logged = mlflow.artifacts.load_dict(f"runs:/{child.info.run_id}/eval_results_table.json")
+    assert {"choice", "subject", "accuracy/score"} <= set(logged["columns"])
+
+
+def ensured(transformers: tuple[Any, ...], genai: tuple[Any, ...]) -> Any:
+    """Return what stands in for `Step.ensure`: the measuring is real."""
+
+    def ensure(step: Step, kind: Any) -> Any:
+        if kind is Measurements:
+            return measure(step)
+        if kind is OnnxModel:
+            return OnnxModel(str(TINY_PHI3))
+        return log(kind, *(transformers if kind is TransformersModel else genai))
+
+    return ensure
+
+
+def evaluated() -> Any:
+    (found,) = mlflow.search_runs(
+        filter_string="tags.`slmflow.step` = 'evaluate'", output_format="list"
+    )
+    return found
+
+
+def test_a_model_that_tells_and_one_that_does_not(
+    tracking: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The parrot finds all letters as likely, so it takes the first; the echo cannot score."""
+    models = ("chat_model.py",), ("prompt_model.py", PROMPT)
+    monkeypatch.setattr(Step, "ensure", ensured(*models))
+    file = tmp_path / "rows.jsonl"
+    rows = [("a?", "A", "x|y"), ("b?", "B", "x|y"), ("c?", "A", "z")]
+    file.write_text(
+        "\n".join(
+            json.dumps({"question": q, "choices": ["yes", "no"], "answer": a, "subject": s})
+            for q, a, s in rows
+        )
+    )
+    assert run("evaluate", evaluate, [f"evaluation.data={file}"]) == 0
+
+    found = evaluated()
+    table = mlflow.artifacts.load_dict(f"runs:/{found.info.run_id}/comparison.json")
+    parrot, echo = (dict(zip(table["columns"], row, strict=True)) for row in table["data"])
+    assert parrot["accuracy"] == pytest.approx(2 / 3)
+    assert echo["accuracy"] is echo["accuracy_p"] is echo["accuracy_low"] is None
+    assert found.data.metrics["transformers.accuracy_macro"] == pytest.approx((0.5 + 1) / 2)
+    assert "genai.accuracy" not in found.data.metrics
+    page = mlflow.artifacts.load_text(f"runs:/{found.info.run_id}/comparison.md")
+    assert "| x\\|y | 2 | 50.0%" in page
+    sentence = "genai tells no log-probabilities of texts"
+    assert sentence in page
+    assert sentence in " ".join(capsys.readouterr().err.split())
+    lines = mlflow.artifacts.load_dict(f"runs:/{found.info.run_id}/subjects.json")["data"]
+    assert [line[:4] for line in lines] == [
+        ["x|y", "transformers", 2, 0.5],
+        ["x|y", "genai", 2, None],
+        ["z", "transformers", 1, 1.0],
+        ["z", "genai", 1, None],
+        ["macro average", "transformers", 3, 0.75],
+        ["macro average", "genai", 3, None],
+    ]
+
+
+def test_json_where_it_is_asked_for(
+    tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Step, "ensure", ensured(("chat_model.py",), ("prompt_model.py", PROMPT)))
+    file = tmp_path / "rows.jsonl"
+    file.write_text("\n".join(['{"question": "[1]", "answer": "one"}'] * 3))
+    arguments = [f"evaluation.data={file}", "evaluation.metrics=[json_valid]"]
+    assert run("evaluate", evaluate, arguments) == 0
+    found = evaluated()
+    told = {name: value for name, value in found.data.metrics.items() if "json" in name}
+    low = pytest.approx(0.05 ** (1 / 3))
+    assert told == {
+        **{f"{name}.json_valid": 1 for name in ("transformers", "genai")},
+        **{f"{name}.json_valid_low": low for name in ("transformers", "genai")},
+        **{f"{name}.json_valid_high": 1 for name in ("transformers", "genai")},
+        "genai.json_valid_p": 1,
+    }
+    page = mlflow.artifacts.load_text(f"runs:/{found.info.run_id}/comparison.md")
+    cell = "100.0% (36.8% to 100.0%)"
+    assert f"| `json_valid` | {cell} | {cell} | 1.000 | answers that are JSON" in page
+    assert not [name for name in found.data.metrics if "accuracy" in name]

@@ -1,0 +1,327 @@
+"""The whole workflow through the real `mlflow run`, and what is reused the next time."""
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from importlib.metadata import version
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow.entities import Run
+from openai import OpenAI
+
+from slmflow.config import compose as configs
+from slmflow.config import overrides
+from slmflow.config.schema.model import Source
+from slmflow.metrics.figures import COLUMNS, MEANINGS
+from slmflow.paths import PROJECT
+from slmflow.pipeline.runs import STEP
+from slmflow.sweeps.context import POINT, SIDE_BY_SIDE
+from tests.fixtures.project import Workplace
+from tests.fixtures.readme import COMMANDS
+from tests.fixtures.server import ask, served
+
+STEPS = (*("fetch", "convert", "log_transformers", "log_genai", "measure", "evaluate", "register"),)
+FEW_ROWS = ("-P", "evaluation.limit=12")
+
+# Each of its own, so that one that is found says where it came from.
+SECRETS = {
+    name: f"{name.lower().replace('_', '')}OfNobodyElse"
+    for name in (
+        *("HF_TOKEN", "DATABRICKS_TOKEN", "DATABRICKS_CLIENT_SECRET", "OPENAI_API_KEY"),
+        *("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD"),
+        *("AWS_SECRET_ACCESS_KEY", "AZURE_STORAGE_ACCESS_KEY", "AZURE_CLIENT_SECRET"),
+    )
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
+    """A workplace where the workflow has run once, by the uv environment manager."""
+    place = Workplace(tmp_path_factory.mktemp("workflow"), SECRETS)
+    done = place.mlflow_run(*FEW_ROWS, manager="uv")
+    assert done.status == 0, done.errors
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(place.environ()["MLFLOW_TRACKING_URI"])
+    yield place
+    mlflow.set_tracking_uri(before)
+
+
+def test_one_parent_run_with_a_child_for_each_step(place: Workplace) -> None:
+    parent = place.runs("main")[-1]
+    children = [place.runs(step)[-1] for step in STEPS]
+
+    assert parent.info.status == "FINISHED"
+    assert {child.info.status for child in children} == {"FINISHED"}
+    assert {c.data.tags["mlflow.parentRunId"] for c in children} == {parent.info.run_id}
+    assert parent.data.params["target.name"] == "cpu_int4"
+
+
+def test_the_comparison_is_on_the_parent_run(place: Workplace) -> None:
+    run_id = place.runs("main")[-1].info.run_id
+    table = mlflow.artifacts.load_dict(f"runs:/{run_id}/comparison.json")
+
+    assert table["columns"] == list(COLUMNS)
+    transformers, genai = (dict(zip(table["columns"], row, strict=True)) for row in table["data"])
+    assert (transformers["flavor"], genai["flavor"]) == ("transformers", "genai")
+    assert transformers["n"] == genai["n"] == 12
+    assert transformers["agreement"] is None
+    assert {column for column in MEANINGS if genai[column] is None} == {"accuracy"}
+    assert 0 <= genai["exact_match_low"] < genai["exact_match_high"] <= 1
+    assert 0 < genai["exact_match_p"] <= 1
+    assert transformers["exact_match"] >= 0.8
+    assert genai["model_size_mb"] < transformers["model_size_mb"]
+    assert "| `exact_match` |" in mlflow.artifacts.load_text(f"runs:/{run_id}/comparison.md")
+    png = Path(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/comparison.png"))
+    assert png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_convert_logs_its_parity(place: Workplace) -> None:
+    run = place.runs("convert")[-1]
+    metrics = run.data.metrics
+
+    assert metrics["parity.tokenizer_mismatches"] == 0
+    assert 0.5 < metrics["parity.top1_agreement"] <= 1
+    assert metrics["parity.mean_kl"] > 0
+    assert metrics["onnx_size_mb"] > 1
+    assert {"parity.max_abs_diff", "convert.seconds", "convert.peak_rss_mb"} <= set(metrics)
+    record = mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/conversion.json")
+    assert {matched["name"] for matched in record["passes"]} >= {"attention", "norms"}
+
+
+def test_the_better_flavor_is_registered(place: Workplace) -> None:
+    version = place.client.get_model_version_by_alias("slmflow-tiny_phi3", "candidate")
+    result = mlflow.artifacts.load_dict(
+        f"runs:/{place.runs('register')[-1].info.run_id}/result.json"
+    )
+
+    assert str(version.version) == result["version"] == "1"
+    assert result["flavor"] in ("transformers", "genai")
+    assert "| `exact_match` |" in version.description
+
+
+def test_the_second_run_reuses_every_step(place: Workplace) -> None:
+    before = {step: len(place.runs(step)) for step in STEPS}
+
+    done = place.mlflow_run(*FEW_ROWS)
+
+    assert done.status == 0, done.errors
+    assert {step: len(place.runs(step)) for step in STEPS} == before
+    reused = place.runs("main")[0].data.tags["slmflow.reused_from"]
+    assert [part.split(":")[0] for part in reused.split(", ")] == list(STEPS)
+    first, second = place.runs("main")[-1], place.runs("main")[0]
+    assert _comparison(first.info.run_id) == _comparison(second.info.run_id)
+
+
+def test_another_temperature_converts_nothing_anew(place: Workplace) -> None:
+    before = len(place.runs("convert"))
+
+    done = place.step("log_genai", "generation.temperature=0.5")
+
+    assert done.status == 0, done.errors
+    assert len(place.runs("convert")) == before
+    assert place.runs("log_genai")[0].data.tags["slmflow.reused_from"].startswith("convert:")
+
+
+def test_another_target_fetches_nothing_again(place: Workplace) -> None:
+    before = len(place.runs("fetch"))
+
+    done = place.step("convert", "target=cpu_int8")
+
+    assert done.status == 0, done.errors
+    assert len(place.runs("fetch")) == before
+    assert place.runs("convert")[0].data.tags["slmflow.reused_from"].startswith("fetch:")
+
+
+def test_another_metric_asks_nothing_again(place: Workplace) -> None:
+    before = len(place.runs("measure"))
+
+    done = place.step("evaluate", "evaluation.limit=12", "evaluation.metrics=[operator:eq]")
+
+    assert done.status == 0, done.errors
+    assert len(place.runs("measure")) == before
+    assert place.runs("evaluate")[0].data.tags["slmflow.reused_from"].startswith("measure:")
+    metrics = place.runs("evaluate")[0].data.metrics
+    assert metrics["genai.eq"] == metrics["genai.exact_match"]
+
+
+def test_the_measurement_states_the_machine(place: Workplace) -> None:
+    params = place.runs("measure")[0].data.params
+
+    assert int(params["machine.cores"]) == os.cpu_count()
+    assert params["machine.onnxruntime-genai"] == version("onnxruntime-genai")
+    assert "CPUExecutionProvider" in params["machine.providers"]
+    assert {"machine.cpu", "machine.memory", "machine.system"} <= set(params)
+
+
+@pytest.mark.long
+def test_a_sweep_measures_points_side_by_side(place: Workplace) -> None:
+    new = ("-P", "evaluation.seed=1")
+    points = ("-P", "log_genai.interface=chat,prompt")
+    done = place.mlflow_run(*FEW_ROWS, "-e", "sweep", *new, *points)
+    assert done.status == 0, done.errors
+
+    sweep = place.runs("sweep")[0].info.run_id
+    [beside] = [each for each in _below(place, sweep) if SIDE_BY_SIDE in each.data.tags]
+    kept = [r for r in _below(place, beside.info.run_id) if r.data.tags[STEP] == "measure"]
+    found = [each for each in _below(place, sweep) if POINT in each.data.tags]
+    assert beside.data.params["log_genai.interface"] == "chat,prompt"
+    assert {run.info.status for run in (beside, *kept, *found)} == {"FINISHED"}
+    assert len(kept) == len(found) == 2
+    for run in kept:
+        assert any(run.info.run_id in each.data.tags["slmflow.reused_from"] for each in found)
+    # The reference was asked once for both.
+    assert len({each.data.metrics["transformers.latency_ms_p50"] for each in found}) == 1
+    table = mlflow.artifacts.load_dict(f"runs:/{sweep}/comparison.json")
+    assert [row[0] for row in table["data"]] == ["chat", "chat", "prompt", "prompt"]
+
+
+def test_both_flavors_serve_the_same_text(place: Workplace) -> None:
+    """The real `mlflow models serve`, asked the same chat request."""
+    request = {
+        "messages": [{"role": "user", "content": "What is the capital of France?"}],
+        "max_tokens": 32,
+    }
+    answers = {}
+    for step in ("log_transformers", "log_genai"):
+        run_id = place.runs(step)[-1].info.run_id
+        model_uri = mlflow.artifacts.load_dict(f"runs:/{run_id}/result.json")["model_uri"]
+        with served(place, f"mlflow models serve -m {model_uri} --env-manager local") as url:
+            answers[step] = ask(url, request)
+
+    texts = {step: answer["choices"][0]["message"]["content"] for step, answer in answers.items()}
+    assert set(texts.values()) == {"The capital of France is Paris."}
+    counts = [answer["usage"]["total_tokens"] for answer in answers.values()]
+    assert counts[0] == counts[1]
+    assert {answer["choices"][0]["finish_reason"] for answer in answers.values()} == {"stop"}
+
+
+def test_readme_serves_the_registered_model(place: Workplace) -> None:
+    """In the environment of the model itself, asked with the very curl command."""
+    [serve] = [command for command in COMMANDS if command.startswith("mlflow models serve ")]
+    [curl] = [command for command in COMMANDS if command.startswith("curl http")]
+    address = "http://127.0.0.1:5000"
+    assert address in curl
+
+    with served(place, serve.replace(" --port 5000", "")) as url:
+        done = place.shell(curl.replace(address, url))
+
+    assert "The capital of France is Paris." in done.output
+
+
+def test_readme_serves_openai_clients(place: Workplace) -> None:
+    """The command as it stands but for the port, asked by curl and by the real client."""
+    [serve] = [command for command in COMMANDS if " -e serve " in command]
+    [curl] = [command for command in COMMANDS if command.startswith("curl -N")]
+    serve = serve.replace("mlflow run .", f"mlflow run {PROJECT}").replace("port=8000", "port=0")
+
+    with served(place, serve, port=()) as url:
+        streamed = place.shell(curl.replace("http://127.0.0.1:8000", url))
+        client = OpenAI(base_url=f"{url}/v1", api_key="none")
+        [model] = client.models.list()
+        question = "What is the capital of Japan?"
+        completion = client.chat.completions.create(
+            model=model.id, messages=[{"role": "user", "content": question}]
+        )
+
+    assert streamed.output.rstrip().endswith("data: [DONE]")
+    assert model.id == "slmflow-tiny_phi3"
+    assert "Tokyo" in (completion.choices[0].message.content or "")
+
+
+def test_readme_answers_a_file(place: Workplace) -> None:
+    """The command as it stands but for the output, asked of the registered model."""
+    [batch] = [command for command in COMMANDS if " -e batch " in command]
+    output = place.folder / "answers.jsonl"
+    command = batch.replace("mlflow run .", f"mlflow run {PROJECT}")
+
+    done = place.shell(command.replace("output=/tmp/answers.jsonl", f"output={output}"))
+
+    assert done.status == 0, done.errors
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert len(rows) == 195
+    assert sum(row["said"] == row["answer"] for row in rows) >= 175
+    assert {row["error"] for row in rows} == {None}
+
+
+# A minute or more: other models are logged and measured, or another target converted.
+LONG = ("-P target=cpu_int8 ", "-e sweep", "target=cuda_int4", "steps.convert", "-e convert")
+
+RUN = [
+    pytest.param(
+        command,
+        marks=pytest.mark.long if any(each in command for each in LONG) else (),
+    )
+    for command in COMMANDS
+    if command.startswith(("mlflow run", "python"))
+    and " -e serve " not in command
+    and " -e batch " not in command
+]
+
+
+@pytest.mark.parametrize("command", RUN)
+def test_commands_of_readme_run(place: Workplace, command: str) -> None:
+    """As they stand, on few rows; what needs the hub must at least compose."""
+    named = command.replace(" model_uri=", " evaluation.model_uri=")  # MLproject's name for it
+    given = overrides.from_arguments([part for part in named.split() if "=" in part])
+    one = [each for each in given if each.partition("=")[0] not in overrides.several(given)]
+    if configs.load(one).model.source is Source.hub:
+        return
+    few = "evaluation.limit=12"
+    project = str(PROJECT)
+    command = command.replace("mlflow run .", f"mlflow run {project} -P {few}")
+
+    done = place.shell(command, cwd=PROJECT if command.startswith("python") else None)
+
+    assert done.status == 0, done.errors
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make")])
+def test_targets_of_readme_exist(place: Workplace, command: str) -> None:
+    assert place.shell(f"{command} --dry-run", cwd=PROJECT).status == 0
+
+
+def test_the_store_holds_whole_entries_only(place: Workplace) -> None:
+    home = place.folder / "home"
+
+    assert {path.name for path in home.iterdir()} == {"weights", "onnx", "building", "locks"}
+    assert list((home / "building").iterdir()) == []
+    assert all((entry / "manifest.json").exists() for entry in (home / "onnx").iterdir())
+
+
+def test_secrets_are_nowhere(place: Workplace) -> None:
+    """All that the calls before printed and left: runs, models, store, database, scratch."""
+    files = [file for file in place.folder.rglob("*") if file.is_file()]
+    names = {file.name for file in files}
+    assert {"mlflow.db", "comparison.json", "result.json", "MLmodel", "model.onnx.data"} <= names
+    found = {name: _with(files, place.said, [SECRETS[name].encode()]) for name in SECRETS}
+    assert {name: where for name, where in found.items() if where} == {}
+    # The search finds what is there.
+    there = set(_with(files, place.said, [b"tiny_phi3"]))
+    assert {"mlflow.db", "config.yaml", "what was printed"} <= there
+
+
+def _with(files: list[Path], said: list[str], texts: list[bytes]) -> list[str]:
+    """Return the names of files with one of these texts, and whether what was printed has one."""
+    found = [file.name for file in files if _has(file.read_bytes(), texts)]
+    database = [file for file in files if file.name == "mlflow.db"]
+    for file in database:  # row by row, as the pages of the file may part a value
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as opened:
+            if _has("".join(opened.iterdump()).encode(), texts):
+                found.append(file.name)
+    return [*found, *(["what was printed"] if _has("".join(said).encode(), texts) else [])]
+
+
+def _has(content: bytes, texts: list[bytes]) -> bool:
+    return any(text in content for text in texts)
+
+
+def _below(place: Workplace, run_id: str) -> list[Run]:
+    return list(place.client.search_runs(["0"], f"tags.`mlflow.parentRunId` = '{run_id}'"))
+
+
+def _comparison(run_id: str) -> str:
+    return json.dumps(mlflow.artifacts.load_dict(f"runs:/{run_id}/comparison.json"))

@@ -1,0 +1,3 @@
+"""A tracking store for a whole file of tests."""
+
+from tests.registry.conftest import place

@@ -1,0 +1,35 @@
+"""Which processes the points of a sweep were worked on by: a metric whose figure tells."""
+
+import json
+from pathlib import Path
+
+import mlflow
+
+from slmflow.paths import PROJECT
+from tests.fixtures.project import Workplace
+
+METRIC = "evaluation.metrics=[where:pid]"
+
+_SOURCE = """
+import os
+
+
+def pid(answer: str, expected: str) -> float:
+    return os.getpid()
+"""
+
+
+def workplace(folder: Path, tracking_uri: str, **environment: str) -> Workplace:
+    """Return a place where steps find the metric."""
+    (folder / "where.py").write_text(_SOURCE)
+    found = {"PYTHONPATH": f"{PROJECT}:{folder}", "MLFLOW_TRACKING_URI": tracking_uri}
+    return Workplace(folder, {**found, **environment})
+
+
+def table(run_id: str, tracking_uri: str) -> list[dict[str, object]]:
+    """Return the rows of a sweep's `comparison.json`, by column."""
+    file = mlflow.artifacts.download_artifacts(
+        run_id=run_id, artifact_path="comparison.json", tracking_uri=tracking_uri
+    )
+    told = json.loads(Path(file).read_text())
+    return [dict(zip(told["columns"], row, strict=True)) for row in told["data"]]
