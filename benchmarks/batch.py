@@ -21,11 +21,11 @@ from pathlib import Path
 import mlflow
 from mlflow.models import Model
 
-from benchmarks import logged, worded
-from benchmarks.batch_report import Report
-from benchmarks.command import add_work, parser, run, use_store
-from benchmarks.shapes import SHAPES
-from benchmarks.turns import alternate
+from benchmarks.harness.command_line import add_work, parser, run, use_store
+from benchmarks.harness.paired_turns import alternate
+from benchmarks.models import logged, readable_tokens
+from benchmarks.models.shapes import SHAPES
+from benchmarks.reports.batch_report import Report
 from slmflow.batch import in_process, requests, spark
 from slmflow.batch import partitions as parts
 from slmflow.batch.input_rows import Question
@@ -48,7 +48,11 @@ def measure(shape: str, rows: int, rounds: int) -> Report:
     """Log the model if that is not done yet, and measure. Raises UserError where that fails."""
     overrides = [f"target={TARGET}"]
     if shape != BUNDLED:
-        overrides += ["model=local", f"model.path={worded.weights(shape)}", f"model.name={shape}"]
+        overrides += [
+            "model=local",
+            f"model.path={readable_tokens.weights(shape)}",
+            f"model.name={shape}",
+        ]
     logged.make_sure(overrides)
     model_uri = logged.finished(GenaiModel, overrides)[0].model_uri
     partitions = list(_partitions(rows))

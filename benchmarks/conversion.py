@@ -15,10 +15,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import child, prepared, process_tree
-from benchmarks.command import add_work, parser, run, use_store
-from benchmarks.process_tree import Usage
-from benchmarks.shapes import SHAPES
+from benchmarks.harness import child, process_tree
+from benchmarks.harness.command_line import add_work, parser, run, use_store
+from benchmarks.harness.process_tree import Usage
+from benchmarks.models import prepared
+from benchmarks.models.shapes import SHAPES
 from slmflow.config import compose
 from slmflow.config.schema.target import ExporterName
 from slmflow.console import messages
@@ -68,7 +69,7 @@ def measure(shape: str, target: str, exporter: ExporterName) -> Converted:
     """
     weights = prepared.weights(shape)
     with tempfile.TemporaryDirectory(dir=store.home()) as folder:
-        line = child.command("converting", weights, folder, target, exporter.value)
+        line = child.command("harness.convert_once", weights, folder, target, exporter.value)
         usage = process_tree.run(line, environment())
         size = sum(file.stat().st_size for file in Path(folder).glob("*.onnx*"))
     converted = Converted(shape, target, exporter.value, usage, size)

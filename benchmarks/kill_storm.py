@@ -20,9 +20,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import kill_checks
-from benchmarks.command import parser, run
-from benchmarks.killing import Place, Process
+from benchmarks.fault_injection import checks
+from benchmarks.fault_injection.killing import Place, Process
+from benchmarks.harness.command_line import parser, run
 from slmflow.console import messages
 from slmflow.errors import BadArguments, UserError
 from slmflow.system import machine
@@ -66,7 +66,7 @@ def storm(place: Place, given: Namespace) -> list[Kill]:
         step = given.steps[len(kills) % len(given.steps)]
         kill = _kill(place, step, overrides, undisturbed[step], chance)
         if kill is not None:
-            kill = replace(kill, faults=(*kill.faults, *kill_checks.faults(place, temporary)))
+            kill = replace(kill, faults=(*kill.faults, *checks.faults(place, temporary)))
             kills.append(kill)
             messages.say(f"{len(kills)}: {_sentence(kill)}")
             (given.output / "killed.json").write_text(
@@ -78,15 +78,15 @@ def storm(place: Place, given: Namespace) -> list[Kill]:
 
 
 def _undisturbed(place: Place, step: str, overrides: list[str]) -> Undisturbed:
-    if not all(place.has(each) for each in kill_checks.STEPS[: kill_checks.STEPS.index(step)]):
+    if not all(place.has(each) for each in checks.STEPS[: checks.STEPS.index(step)]):
         Process(place, step, overrides).finish()  # it makes what it needs
     _remove(place, step)
     started = time.time()
     Process(place, step, overrides).finish()
     ended = time.time()
-    began = kill_checks.run_began_after(place.newest(step), started)
+    began = checks.run_began_after(place.newest(step), started)
     messages.say(f"{step} takes {ended - started:.1f} s, its run begins after {began:.1f} s")
-    return Undisturbed(kill_checks.told(place, step), began, ended - started)
+    return Undisturbed(checks.told(place, step), began, ended - started)
 
 
 def _kill(
@@ -102,7 +102,7 @@ def _kill(
     found = []
     try:
         Process(place, step, overrides).finish()
-        if kill_checks.told(place, step) != usual.told:
+        if checks.told(place, step) != usual.told:
             found.append("the next run made something else than one that nobody ended")
     except UserError as fault:
         found.append(f"the next run: {fault}")
@@ -157,14 +157,14 @@ def main() -> None:
 def _given() -> Namespace:
     arguments = parser(__doc__)
     arguments.add_argument("--kills", type=int, default=50, help="(%(default)s)")
-    arguments.add_argument("--steps", nargs="+", choices=kill_checks.STEPS)
+    arguments.add_argument("--steps", nargs="+", choices=checks.STEPS)
     arguments.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     arguments.add_argument("--limit", type=int, default=2, help="of the rows (%(default)s)")
     arguments.add_argument("--output", type=Path, required=True, help="folder for the results")
     given = arguments.parse_args()
     if given.kills < 1:
         raise BadArguments("--kills must be at least 1")
-    given.steps = given.steps or list(kill_checks.STEPS)
+    given.steps = given.steps or list(checks.STEPS)
     given.output = given.output.absolute()
     return given
 

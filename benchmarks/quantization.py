@@ -16,11 +16,12 @@ from pathlib import Path
 import mlflow
 from mlflow import MlflowClient
 
-from benchmarks import logged, rounds
-from benchmarks.command import add_work, parser, run, use_store
-from benchmarks.quantization_report import BASE, OPTIONS, Measured, Option, Report
-from benchmarks.rounds import Plan
-from benchmarks.series import Series
+from benchmarks.harness import rounds
+from benchmarks.harness.command_line import add_work, parser, run, use_store
+from benchmarks.harness.rounds import Plan
+from benchmarks.harness.series import Series
+from benchmarks.models import logged
+from benchmarks.reports.quantization_report import BASE, OPTIONS, Measured, Option, Report
 from slmflow.config import compose
 from slmflow.console import messages
 from slmflow.conversion.result import OnnxModel

@@ -11,23 +11,28 @@ as MLflow's pyfunc, and then served by `python -m steps.serve` to OpenAI's own c
 
 from pathlib import Path
 
-from benchmarks import (
-    logged,
-    served,
-    serving_batch,
-    serving_load,
-    serving_overhead,
-    serving_plot,
-    serving_streams,
-    worded,
+from benchmarks.harness.command_line import add_work, parser, run, use_store
+from benchmarks.models import logged, readable_tokens
+from benchmarks.models.shapes import SHAPES
+from benchmarks.reports import serving_plot
+from benchmarks.reports.serving_report import Report
+from benchmarks.server_load import (
+    batch_gain,
+    mixed_load,
 )
-from benchmarks.command import add_work, parser, run, use_store
-from benchmarks.serving_batch import Batch
-from benchmarks.serving_model import LoadedModel
-from benchmarks.serving_overhead import Overhead
-from benchmarks.serving_prompts import KINDS, lasting
-from benchmarks.serving_report import Report
-from benchmarks.shapes import SHAPES
+from benchmarks.server_load import (
+    overhead as serving_overhead,
+)
+from benchmarks.server_load import (
+    server as served,
+)
+from benchmarks.server_load import (
+    streams as serving_streams,
+)
+from benchmarks.server_load.batch_gain import Batch
+from benchmarks.server_load.in_process_model import LoadedModel
+from benchmarks.server_load.overhead import Overhead
+from benchmarks.server_load.prompts import KINDS, lasting
 from slmflow.console import messages
 from slmflow.errors import BadArguments
 from slmflow.flavors.genai_result import GenaiModel
@@ -42,7 +47,7 @@ ROWS, STREAMS = 16, 8
 def measure(shape: str, rounds: int, requests: int) -> Report:
     """Log the model if that is not done yet, and measure. Raises UserError where that fails."""
     overrides = [
-        *("model=local", f"model.path={worded.weights(shape)}", f"model.name={shape}"),
+        *("model=local", f"model.path={readable_tokens.weights(shape)}", f"model.name={shape}"),
         f"target={TARGET}",
     ]
     logged.make_sure(overrides)
@@ -53,7 +58,7 @@ def measure(shape: str, rounds: int, requests: int) -> Report:
             kind: serving_streams.measure(server, kind, texts, rounds)
             for kind, texts in streamed.items()
         }
-        load = serving_load.measure(server, requests)
+        load = mixed_load.measure(server, requests)
     return Report(shape, TARGET, overhead, batches, streams, load)
 
 
@@ -70,7 +75,7 @@ def _in_this_process(
     return (
         serving_overhead.measure(model, lasting(OVERHEAD_PROMPTS, said), rounds),
         {
-            kind: serving_batch.measure(model, kind, lasting(spread(ROWS), said), rounds)
+            kind: batch_gain.measure(model, kind, lasting(spread(ROWS), said), rounds)
             for kind, spread in KINDS.items()
         },
         {kind: lasting(spread(STREAMS), said) for kind, spread in KINDS.items()},

@@ -12,13 +12,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks import prepared, rounds, speed_plot
-from benchmarks.command import add_work, parser, run, use_store
-from benchmarks.engines import LLAMA_CPP, LOADERS, missing
-from benchmarks.rounds import Plan
-from benchmarks.series import Series
-from benchmarks.shapes import SHAPES
-from benchmarks.speed_report import Report
+from benchmarks.harness import rounds
+from benchmarks.harness.command_line import add_work, parser, run, use_store
+from benchmarks.harness.engines import LLAMA_CPP, LOADERS, missing
+from benchmarks.harness.rounds import Plan
+from benchmarks.harness.series import Series
+from benchmarks.models import prepared
+from benchmarks.models.shapes import SHAPES
+from benchmarks.reports import speed_plot
+from benchmarks.reports.speed_report import Report
 from slmflow.config.schema.target import ExporterName
 from slmflow.console import messages
 from slmflow.errors import BadArguments, UserError

@@ -22,8 +22,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from benchmarks.child import refuse_failure
-from benchmarks.command import parser, run
+from benchmarks.harness.child import refuse_failure
+from benchmarks.harness.command_line import parser, run
 from slmflow.console import messages
 from slmflow.errors import BadArguments
 from slmflow.paths import PROJECT

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import child
+from benchmarks.harness import child
 from slmflow.system.child_processes import environment
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import child, quantization
-from benchmarks.quantization_report import BASE, OPTIONS, Option
+from benchmarks import quantization
+from benchmarks.harness import child
+from benchmarks.reports.quantization_report import BASE, OPTIONS, Option
 from slmflow.config import compose
 from slmflow.conversion.result import OnnxModel
 from slmflow.errors import BadArguments, UserError

@@ -8,11 +8,14 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from benchmarks import child, logged, served, serving
-from benchmarks.serving_prompts import NEW_TOKENS, lasting, text
-from benchmarks.serving_visits import Kind, Question, Visit, outcome, plan
-from benchmarks.turns import WARM_UPS, alternate
-from benchmarks.worded import extended
+from benchmarks import serving
+from benchmarks.harness import child
+from benchmarks.harness.paired_turns import WARM_UPS, alternate
+from benchmarks.models import logged
+from benchmarks.models.readable_tokens import extended
+from benchmarks.server_load import server
+from benchmarks.server_load.prompts import NEW_TOKENS, lasting, text
+from benchmarks.server_load.requests import Kind, Question, Visit, outcome, plan
 from slmflow.errors import BadArguments, UserError
 from slmflow.system.child_processes import environment
 
@@ -60,7 +63,7 @@ def test_a_server_that_does_not_start_says_why(tmp_path: Path, tracking: str) ->
     with (
         logged.tracking_in(tmp_path / "work"),
         pytest.raises(UserError, match=r"the server ended: serve\.model_uri='models:/m-none'"),
-        served.serving("models:/m-none"),
+        server.serving("models:/m-none"),
     ):
         pass
     assert mlflow.get_tracking_uri() == tracking

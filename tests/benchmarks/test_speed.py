@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import speed
-from benchmarks.rounds import Worker
+from benchmarks.harness.rounds import Worker
 from slmflow.errors import BadArguments, UserError
 
 
@@ -21,7 +21,7 @@ def _call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
 def test_table_raw_values_and_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("benchmarks.engines.find_spec", lambda _: None)
+    monkeypatch.setattr("benchmarks.harness.engines.find_spec", lambda _: None)
     output = tmp_path / "out"
 
     _call(

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import child, sweep
+from benchmarks import sweep
+from benchmarks.harness import child
 from benchmarks.sweep import PLOTS, POINTS, Round
 from slmflow.sweeps import points
 from slmflow.system.child_processes import environment

@@ -36,6 +36,7 @@ TOP = {
     *("requirements-ray.txt", "requirements-submitit.txt", "databricks.yml"),
     *("requirements-spark.txt", "requirements-fuzz.txt"),
     *("benchmarks", "bundled", "checks", "conf", "databricks", "deploy", "docs", "fuzz"),
+    "slmflow",
     *("steps", "tests"),
 }
 SUFFIXES = {

@@ -1,0 +1,1 @@
+"""Killing of steps at random moments, and the checks afterwards."""

@@ -1,0 +1,1 @@
+"""Clients and loads for a served model."""

@@ -1,0 +1,86 @@
+"""Random models: the same on every run, and what transformers takes for a real one."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from benchmarks.models import random_models
+from benchmarks.models.shapes import Shape
+from slmflow.checkpoints import files
+from slmflow.errors import BadArguments
+
+SHAPE = Shape(
+    layers=3, hidden=64, intermediate=96, heads=2, vocabulary=1056, context_length=256,
+    sliding_window=100,
+)  # fmt: skip
+SHARD_BYTES = 200_000  # smaller than the model, larger than any tensor
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def _written(folder: Path) -> Path:
+    folder.mkdir()
+    random_models.write(SHAPE, folder, SHARD_BYTES)
+    return folder
+
+
+def test_the_same_bytes_on_every_run(tmp_path: Path) -> None:
+    assert _contents(_written(tmp_path / "one")) == _contents(_written(tmp_path / "two"))
+
+
+def test_transformers_loads_it_whole(tmp_path: Path) -> None:
+    folder = _written(tmp_path / "model")
+
+    loaded: Any = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
+    model, loading = loaded
+
+    assert not any(loading.values())
+    tensors = model.state_dict()
+    assert tensors["model.layers.2.self_attn.qkv_proj.weight"].shape == (3 * 64, 64)
+    assert tensors["model.layers.2.mlp.gate_up_proj.weight"].shape == (2 * 96, 64)
+    assert tensors["lm_head.weight"].shape == (1056, 64)
+    assert model.config.sliding_window == 100
+    assert model.config.eos_token_id == AutoTokenizer.from_pretrained(folder).eos_token_id
+
+
+def test_weights_are_normal_and_norms_ones(tmp_path: Path) -> None:
+    folder = _written(tmp_path / "model")
+
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+
+    matrices = [tensor for tensor in model.state_dict().values() if tensor.dim() == 2]
+    assert all(abs(float(m.std()) - 0.02) < 0.001 for m in matrices)
+    assert all(abs(float(m.mean())) < 0.001 for m in matrices)
+    assert len({m.flatten()[:8].sum().item() for m in matrices}) == len(matrices)
+    assert torch.equal(model.model.norm.weight, torch.ones(64))
+
+
+def test_no_shard_is_larger_than_asked(tmp_path: Path) -> None:
+    folder = _written(tmp_path / "model")
+
+    shards = list(folder.glob("*.safetensors"))
+    headers = 4096
+    assert len(shards) > 1
+    assert all(shard.stat().st_size < SHARD_BYTES + headers for shard in shards)
+
+
+def test_fetch_takes_it_for_a_model(tmp_path: Path) -> None:
+    folder = _written(tmp_path / "model")
+
+    files.check(folder, "random")
+    assert set(files.choose(_contents(folder).keys(), "random")) == _contents(folder).keys()
+
+
+def test_a_folder_with_files_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine").touch()
+    monkeypatch.setattr(sys, "argv", ["random_models", "tiny", str(tmp_path)])
+
+    with pytest.raises(BadArguments, match="is not empty"):
+        random_models.main()
+    assert [*_contents(tmp_path)] == ["mine"]

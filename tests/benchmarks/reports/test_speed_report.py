@@ -1,0 +1,68 @@
+"""The arithmetic of the speed table, from raw values that are given."""
+
+import json
+
+import pytest
+
+from benchmarks.harness.series import Series, median_of_ratios, ratio_of_medians
+from benchmarks.reports.speed_report import Report
+
+
+def _series(engine: str, prefill_s: tuple[float, ...], peak: int | None) -> Series:
+    return Series(
+        engine=engine,
+        description=f"{engine} 1.0",
+        prompt_tokens=100,
+        new_tokens=10,
+        prefill_s=prefill_s,
+        decode_s=tuple(0.5 for _ in prefill_s),
+        peak_rss_bytes=peak,
+        idle_cpu_share=0.0,
+    )
+
+
+BUILDER = _series("builder", (1.0, 2.0, 4.0), 100_000_000)
+OURS = _series("slmflow", (1.0, 1.0, 0.5), 80_000_000)
+REPORT = Report("tiny", "cpu_int4", [OURS, BUILDER], {"llama_cpp": "not installed"})
+
+
+def test_the_two_ratios_are_not_the_same() -> None:
+    values, baseline = (100.0, 100.0, 400.0), (200.0, 50.0, 100.0)
+
+    assert ratio_of_medians(values, baseline) == 1.0
+    assert median_of_ratios(values, baseline) == 2.0
+    assert ratio_of_medians((), baseline) is None
+    assert median_of_ratios(values, ()) is None
+
+
+def test_the_table_has_medians_and_their_ratio_to_the_builder() -> None:
+    assert list(REPORT.rows()) == [
+        ["prefill, tokens/s (prompt 100)", "100 (2.00)", "50 (1.00)"],
+        ["decode, tokens/s (prompt 100)", "20 (1.00)", "20 (1.00)"],
+        ["peak memory, MB (prompt 100)", "80 (0.80)", "100 (1.00)"],
+    ]
+
+
+def test_what_was_not_measured_has_no_figure() -> None:
+    alone = Report("tiny", "cpu_int4", [_series("slmflow", (1.0,), None)], {})
+
+    assert [row[1] for row in alone.rows()] == ["100", "20", "-"]
+
+
+def test_markdown_names_what_is_left_out() -> None:
+    text = REPORT.markdown()
+
+    assert "| figure | slmflow | builder |" in text
+    assert "- llama_cpp is left out: not installed" in text
+
+
+def test_json_has_every_raw_value_and_both_ratios() -> None:
+    fields = json.loads(REPORT.json())
+
+    ours = fields["series"][0]
+    assert ours["prefill_s"] == [1.0, 1.0, 0.5]
+    figures = ours["figures"]["prefill, tokens/s"]
+    assert figures["median"] == pytest.approx(100)
+    assert figures["ratio of medians to builder"] == pytest.approx(2)
+    assert figures["median of ratios to builder"] == pytest.approx(2)
+    assert fields["left_out"] == {"llama_cpp": "not installed"}
