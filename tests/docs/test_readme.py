@@ -1,15 +1,17 @@
-"""README's tables name what there is; its commands are run by `test_workflow.py`."""
+"""README and the docs name options, targets, files and commands that exist."""
 
 import re
 import shlex
+
+import pytest
 
 from slmflow.config import compose as configs
 from slmflow.config import overrides
 from slmflow.paths import PROJECT
 from slmflow.sweeps.arguments import read
-from tests.fixtures.readme import COMMANDS, TEXT
+from tests.fixtures.readme import SHOWN, TEXT
 
-_MISSING = {
+_PLACEHOLDERS = {
     "model.revision=COMMIT": f"model.revision={'0' * 40}",
     "model.path=/folder/of/the/model": "model.path=bundled/tiny_phi3",
     "evaluation.dataset.revision=COMMIT": f"evaluation.dataset.revision={'0' * 40}",
@@ -18,34 +20,41 @@ _MISSING = {
     "evaluation.examples=/my/examples.jsonl": "evaluation.examples=null",
     "evaluation.data=/my/questions.jsonl": "evaluation.data=bundled/capitals/evaluation.jsonl",
 }
+_OPTIONS = sorted(set(re.findall(r"`(-P [^`]+)`", TEXT)))
 
 
-def test_every_option_that_is_shown_is_one() -> None:
-    shown = re.findall(r"`(-P [^`]+)`", TEXT)
-    assert len(shown) >= 14
-    for options in shown:
-        given = [_MISSING.get(o, o) for o in shlex.split(options) if o != "-P"]
-        given = overrides.from_arguments(given, configs.TEXTS)
-        if overrides.several(given) or given[0].startswith("sweep="):
-            read(given)
-        else:
-            configs.load(given)
+def test_docs_show_options() -> None:
+    assert len(_OPTIONS) >= 30
 
 
-def test_the_targets_and_steps_that_are_named_exist() -> None:
+@pytest.mark.parametrize("options", _OPTIONS)
+def test_shown_options_compose(options: str) -> None:
+    given = [_PLACEHOLDERS.get(o, o) for o in shlex.split(options) if o != "-P"]
+    given = overrides.from_arguments(given, configs.TEXTS)
+    if overrides.several(given) or given[0].startswith("sweep="):
+        read(given)
+    else:
+        configs.load(given)
+
+
+def test_shown_targets_exist() -> None:
     for target in re.findall(r"`((?:cpu|cuda|dml)_\w+)`", TEXT):
         assert target in configs.groups()["target"]
-    named = re.search(r"(`fetch`[^|]*?) are\s+entry points", TEXT, re.DOTALL)
-    assert named is not None
-    for step in re.findall(r"`(\w+)`", named[1]):
-        assert (PROJECT / "steps" / f"{step}.py").exists()
 
 
-def test_the_picture_is_there() -> None:
-    for path in re.findall(r"!\[.*?\]\((.*?)\)", TEXT):
-        assert (PROJECT / path).is_file()
+def test_links_of_readme_exist() -> None:
+    """The links between the docs are checked by the strict build of the site."""
+    for path in re.findall(r"\]\(([\w./]+)\)", (PROJECT / "README.md").read_text()):
+        assert (PROJECT / path).exists(), path
 
 
-def test_its_commands_are_of_kinds_that_are_run() -> None:
-    kinds = {command.split(" ")[0] for command in COMMANDS}
-    assert kinds == {"make", "mlflow", "python", "curl"}
+def test_shown_commands_are_of_tested_kinds() -> None:
+    kinds = {command.split(" ")[0] for command in SHOWN}
+    assert kinds == {
+        *("make", "mlflow", "python", "curl"),
+        *("source", "ray", "RAY_ADDRESS=FIRST:6379", "uv", "databricks"),
+    }
+
+
+def test_readme_is_short() -> None:
+    assert len((PROJECT / "README.md").read_text().splitlines()) <= 150
