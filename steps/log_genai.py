@@ -4,12 +4,10 @@ mlflow run . -e log_genai --env-manager uv -P target=cpu_int8 -P log_genai.inter
 python -m steps.log_genai target=cpu_int8 log_genai.interface=prompt
 """
 
-from slmflow.checkpoints.result import Weights
 from slmflow.console import messages
-from slmflow.conversion.result import OnnxModel
 from slmflow.flavors import genai_pyfunc
-from slmflow.flavors.genai_result import GenaiModel
-from slmflow.flavors.provenance import Provenance, Source
+from slmflow.flavors.provenance import Provenance, SourceEntry
+from slmflow.pipeline.results import GenaiModel, OnnxModel, Weights
 from slmflow.pipeline.step import Step, run_step
 
 
@@ -17,11 +15,11 @@ def log_genai(step: Step) -> GenaiModel:
     """Make sure of the ONNX model and its weights, and log it under a chat or prompt signature."""
     onnx, weights = step.ensure(OnnxModel), step.ensure(Weights)
     config = step.config
-    provenance = Provenance.of(
+    provenance = Provenance.collect(
         GenaiModel,
         config,
-        Source.of(weights),
-        Source.of(onnx, folder=f"{genai_pyfunc.ARTIFACTS}/{onnx.folder.name}"),
+        SourceEntry.from_result(weights),
+        SourceEntry.from_result(onnx, folder=f"{genai_pyfunc.ARTIFACTS_FOLDER}/{onnx.folder.name}"),
     )
     with messages.working("logging the GenAI model"):
         return genai_pyfunc.log(

@@ -4,19 +4,18 @@ mlflow run . -e log_transformers --env-manager uv -P generation=sampling
 python -m steps.log_transformers generation=sampling
 """
 
-from slmflow.checkpoints.result import Weights
 from slmflow.console import messages
 from slmflow.flavors import transformers_pipeline
-from slmflow.flavors.provenance import Provenance, Source
-from slmflow.flavors.transformers_result import TransformersModel
+from slmflow.flavors.provenance import Provenance, SourceEntry
+from slmflow.pipeline.results import TransformersModel, Weights
 from slmflow.pipeline.step import Step, run_step
 
 
 def log_transformers(step: Step) -> TransformersModel:
     """Make sure of the weights and log them under the chat signature."""
     weights = step.ensure(Weights)
-    provenance = Provenance.of(
-        TransformersModel, step.config, Source.of(weights, folder=transformers_pipeline.CHECKPOINT)
+    provenance = Provenance.collect(
+        TransformersModel, step.config, SourceEntry.from_result(weights, folder=transformers_pipeline.CHECKPOINT_FOLDER)
     )
     with messages.working("logging the transformers model"):
         return transformers_pipeline.log(weights.folder, provenance, step.config.generation)

@@ -1,7 +1,7 @@
-"""The GenAI model as MLflow runs it (models from code): its package `runtime`, loaded from beside.
+"""The code of a logged GenAI model (models from code): it loads the package `runtime` beside it.
 
-Under a name of its own, made of its content: a process may load models that other versions of
-slmflow have logged, and each runs what it was logged with.
+The package gets a module name derived from its content: one process may load models logged by
+different versions of slmflow, and each runs the code it was logged with.
 """
 
 import hashlib
@@ -15,22 +15,22 @@ from pathlib import Path
 import mlflow
 
 _HERE = Path(__file__).parent
-# Where it is logged from, and where MLflow puts a logged model's code.
-_PACKAGE = next(
+# In the repository, or in a logged model.
+_RUNTIME = next(
     path for path in (_HERE.parent / "runtime", _HERE / "code" / "runtime") if path.is_dir()
 )
 
 
-def _load(package: Path) -> str:
-    """Load the package, unless this process has, and return the name it is loaded under."""
+def _load_package(package: Path) -> str:
+    """Import the package unless this process already has, and return its module name."""
     sources = sorted(package.rglob("*.py"))
-    content = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
-    name = f"slmflow_runtime_{content[:16]}"
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    name = f"slmflow_runtime_{digest[:16]}"
     if name not in sys.modules:
         spec = spec_from_file_location(
             name, package / "__init__.py", submodule_search_locations=[str(package)]
         )
-        # Only a file of an unknown kind has none.
+        # None only for a file of an unknown type.
         assert spec is not None and spec.loader is not None  # noqa: S101
         sys.modules[name] = module_from_spec(spec)
         spec.loader.exec_module(sys.modules[name])
@@ -38,8 +38,8 @@ def _load(package: Path) -> str:
 
 
 @contextmanager
-def _nothing_compiled_kept() -> Iterator[None]:
-    """Leave the folder as it was logged: a model may be loaded where the server keeps it."""
+def _no_bytecode() -> Iterator[None]:
+    """Write no bytecode: the model may be loaded straight from the artifact store."""
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         yield
@@ -47,17 +47,18 @@ def _nothing_compiled_kept() -> Iterator[None]:
         sys.dont_write_bytecode = before
 
 
-def _forget_compiled() -> None:
-    """Remove the bytecode of this module: whoever loads it keeps that beside it, and `verify`
-    would name it as no file of the model's.
+def _remove_own_bytecode() -> None:
+    """Remove the bytecode that the import of this module wrote.
+
+    It lies in the model's folder, where `verify` would report it as an added file.
     """
-    compiled = Path(cache_from_source(__file__))
+    bytecode = Path(cache_from_source(__file__))
     with suppress(OSError):
-        compiled.unlink()
-        compiled.parent.rmdir()
+        bytecode.unlink()
+        bytecode.parent.rmdir()
 
 
-with _nothing_compiled_kept():
-    _PYFUNC = import_module(f"{_load(_PACKAGE)}.pyfunc")
-_forget_compiled()
+with _no_bytecode():
+    _PYFUNC = import_module(f"{_load_package(_RUNTIME)}.pyfunc")
+_remove_own_bytecode()
 mlflow.models.set_model(_PYFUNC.GenaiPyfunc())

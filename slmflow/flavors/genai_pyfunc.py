@@ -1,4 +1,4 @@
-"""A GenAI folder to a logged MLflow model: code, signature, example, requirements."""
+"""Log a GenAI folder as an MLflow model: code, signature, example, requirements."""
 
 from pathlib import Path
 
@@ -10,20 +10,20 @@ from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
 from slmflow.config.schema.generation import Generation, Interface
 from slmflow.console.messages import quiet
 from slmflow.flavors import log_model
-from slmflow.flavors.genai_result import GenaiModel
-from slmflow.flavors.pins import installed
+from slmflow.flavors.pins import pin_installed
 from slmflow.flavors.provenance import Provenance
+from slmflow.pipeline.results import GenaiModel
 
 _CODE = Path(__file__).with_name("genai_model.py")
 _RUNTIME = Path(__file__).parents[1] / "runtime"
-ARTIFACTS = "artifacts"
-"""Where MLflow puts what it is given as `artifacts`, in the model."""
+ARTIFACTS_FOLDER = "artifacts"
+"""Folder inside the model where MLflow puts its `artifacts`."""
 
 _QUESTION = "What is the capital of France?"
 
-# MLflow drops whatever a signature does not have, and only warns. These are beyond `llm/v1/chat`:
-# the first are honoured, the others, whatever they hold, there to be refused by name.
-_FURTHER: dict[str, DataType | AnyType] = {
+# MLflow drops fields that the signature lacks, with a mere warning. These extend `llm/v1/chat`:
+# the first three are supported; the others are listed so that the model can reject them by name.
+_EXTRA_FIELDS: dict[str, DataType | AnyType] = {
     "seed": DataType.long,
     "repetition_penalty": DataType.double,
     "response_format": AnyType(),
@@ -39,7 +39,7 @@ _FURTHER: dict[str, DataType | AnyType] = {
 _CHAT_INPUT = Schema(
     [
         *CHAT_MODEL_INPUT_SCHEMA.inputs,
-        *(ColSpec(kind, name, required=False) for name, kind in _FURTHER.items()),
+        *(ColSpec(kind, name, required=False) for name, kind in _EXTRA_FIELDS.items()),
     ]
 )
 _SIGNATURES = {
@@ -63,13 +63,13 @@ def log(
     generation: Generation,
     runtime: str,
 ) -> GenaiModel:
-    """Log the model in `folder` to the active run and return where it is.
+    """Log the model in `folder` to the active run.
 
-    `model_name` is what answers name as their model; `generation` holds for requests that do not
-    say; `runtime` is the package that runs the model where it is served.
+    model_name: field `model` of each response; generation: defaults for requests that leave
+    options out; runtime: the pip package that runs the model where it is served.
     """
-    with quiet():  # of no use: there is no licence at the hub, no pip to pin
-        info = log_model.log(
+    with quiet():  # MLflow's warnings (no licence on the hub, no pip to pin) need no action
+        info = log_model.log_with_provenance(
             mlflow.pyfunc,
             provenance,
             name=GenaiModel.flavor,
@@ -86,21 +86,21 @@ def log(
             },
             signature=_SIGNATURES[interface],
             input_example=_EXAMPLES[interface],
-            pip_requirements=requirements(runtime),
+            pip_requirements=pip_requirements(runtime),
             metadata=_METADATA[interface],
         )
-    return GenaiModel.of(info)
+    return GenaiModel.from_info(info)
 
 
-def requirements(runtime: str) -> list[str]:
-    """Return the exact pins of what the model's code imports, at the versions installed here.
+def pip_requirements(runtime: str) -> list[str]:
+    """Return exact pins of the packages that the model's code imports, at the installed versions.
 
-    The runtime of a GPU need not be installed here: its package has the version of the CPU's,
-    unless `runtime` gives one.
+    A GPU runtime need not be installed here: it gets the version of the CPU package, unless
+    `runtime` includes one.
     """
-    pins = installed("mlflow", "numpy", "pandas", "tokenizers", "jinja2", "joblib")
-    cpu, *onnxruntime = installed("onnxruntime-genai", "onnxruntime")
+    pins = pin_installed("mlflow", "numpy", "pandas", "tokenizers", "jinja2", "joblib")
+    cpu, *onnxruntime = pin_installed("onnxruntime-genai", "onnxruntime")
     if runtime == "onnxruntime-genai":
         return [*pins, cpu, *onnxruntime]
-    # The others bring an ONNX Runtime of another name.
+    # The GPU packages depend on an ONNX Runtime package of another name.
     return [*pins, runtime if "==" in runtime else cpu.replace("onnxruntime-genai", runtime)]

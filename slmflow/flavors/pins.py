@@ -1,11 +1,11 @@
-"""Pip pins of what is installed here, for the environment a logged model runs in."""
+"""Pip pins of installed packages, for the environment of a logged model."""
 
 from importlib import metadata
 
 
-def installed(*packages: str) -> list[str]:
+def pin_installed(*packages: str) -> list[str]:
     """Return `name==version` of each package.
 
-    A local version such as torch's `+cpu` is left out: it names a build that others cannot find.
+    Drops local versions such as torch's `+cpu`: they name a build that other machines cannot find.
     """
     return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in packages]

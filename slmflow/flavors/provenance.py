@@ -1,9 +1,9 @@
-"""What a logged model carries of where it comes from: the folder `provenance/` in it.
+"""The provenance of a logged model: the folder `provenance/` inside it.
 
-provenance/provenance.json   the hub's id and commit, the keys, the git commit, and the manifests of
-                             what the store had for it: the weights, and of GenAI the ONNX model
-provenance/constraints.txt   the lock file
-provenance/files.json        the sha256 of each file of the model but this one
+provenance/provenance.json   hub id and commit, step keys, git commit, and the manifests of the
+                             store entries it was made from (weights, for genai also ONNX model)
+provenance/constraints.txt   the project's lock file
+provenance/files.json        sha256 of every other file of the model
 """
 
 import json
@@ -13,25 +13,26 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from slmflow.config.compose import Config
+from slmflow.config.schema.config import Config
 from slmflow.paths import PROJECT
 from slmflow.pipeline import checksums, store
-from slmflow.pipeline.results import Result, StoredResult, key_of
+from slmflow.pipeline.keys import key_of
+from slmflow.pipeline.results import Result, StoredResult
 from slmflow.system.git_state import git_state
 
 FOLDER = "provenance"
-RECORD = f"{FOLDER}/provenance.json"
-LOCK = f"{FOLDER}/constraints.txt"
-FILES = f"{FOLDER}/files.json"
-LOCK_FILE = PROJECT / "constraints.txt"
+PROVENANCE_FILE = f"{FOLDER}/provenance.json"
+CONSTRAINTS_FILE = f"{FOLDER}/constraints.txt"
+CHECKSUMS_FILE = f"{FOLDER}/files.json"
+PROJECT_CONSTRAINTS = PROJECT / "constraints.txt"
 
 
 @dataclass(frozen=True)
-class Source:
-    """An entry of the store that went into a model.
+class SourceEntry:
+    """A store entry that a model was made from.
 
-    entry: `kind/key`, below the store's folder; folder: where the model has these files, None where
-    it does not; files: sha256 by path.
+    entry: `kind/key`, relative to the store; folder: where the model has a copy of the entry's
+    files, or None; files: sha256 by path.
     """
 
     step: str
@@ -40,8 +41,8 @@ class Source:
     files: dict[str, str]
 
     @classmethod
-    def of(cls, result: StoredResult, folder: str | None = None) -> Self:
-        """Return the entry that is a step's result."""
+    def from_result(cls, result: StoredResult, folder: str | None = None) -> Self:
+        """Return the store entry of a step's result."""
         entry = result.folder
         name = f"{entry.parent.name}/{entry.name}"
         return cls(type(result).step, name, folder, store.manifest(entry))
@@ -49,12 +50,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a model comes from.
+    """How a model was made.
 
-    step: what logged it; model: source, id and revision at the hub, licence; keys: of its
-    step and all before it, by step; git_commit: 40 hexadecimal digits; git_dirty: whether the
-    working tree differed from it; both None where that was not known; model_id and run_id: of the
-    MLflow model that carries it and the run that logged it.
+    step: the step that logged it; model: source, hub id, revision and licence; keys: by step, of
+    this step and all before it; git_commit: 40 hexadecimal digits; git_dirty: whether the working
+    tree differed from the commit; both are None if unknown; model_id, run_id: the MLflow model
+    that contains the provenance and the run that logged it.
     """
 
     step: str
@@ -62,34 +63,36 @@ class Provenance:
     keys: dict[str, str]
     git_commit: str | None
     git_dirty: bool | None
-    sources: tuple[Source, ...]
+    sources: tuple[SourceEntry, ...]
     model_id: str = ""
     run_id: str = ""
 
     @classmethod
-    def of(cls, kind: type[Result], config: Config, *sources: Source) -> Self:
-        """Return that of the result of a step that works now."""
+    def collect(cls, kind: type[Result], config: Config, *sources: SourceEntry) -> Self:
+        """Collect the provenance of a result of type `kind` that the running step makes."""
         model = config.model
-        named = {part: getattr(model, part) for part in ("id", "revision", "licence")}
-        keys = {each.step: key_of(each, config) for each in (kind, *_before(kind))}
+        origin = {field: getattr(model, field) for field in ("id", "revision", "licence")}
+        keys = {each.step: key_of(each, config) for each in (kind, *_upstream(kind))}
         commit, dirty = git_state() or (None, None)
-        return cls(kind.step, {**named, "source": model.source.value}, keys, commit, dirty, sources)
+        return cls(
+            kind.step, {**origin, "source": model.source.value}, keys, commit, dirty, sources
+        )
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:
-        """Return what `write` made this object of. Raises TypeError or KeyError for another."""
-        sources = tuple(Source(**source) for source in fields["sources"])
+        """Parse the content of provenance.json. Raises TypeError or KeyError if it is invalid."""
+        sources = tuple(SourceEntry(**source) for source in fields["sources"])
         return cls(**(fields | {"sources": sources}))
 
     def write(self, model: Path) -> None:
-        """Lay the provenance into a saved model's folder, the sums of all its files last."""
+        """Write the folder into a saved model; files.json last, as it covers the other two."""
         (model / FOLDER).mkdir()
-        (model / RECORD).write_text(json.dumps(asdict(self), indent=1))
-        shutil.copyfile(LOCK_FILE, model / LOCK)
-        (model / FILES).write_text(json.dumps(checksums.of(model), indent=1))
+        (model / PROVENANCE_FILE).write_text(json.dumps(asdict(self), indent=1))
+        shutil.copyfile(PROJECT_CONSTRAINTS, model / CONSTRAINTS_FILE)
+        (model / CHECKSUMS_FILE).write_text(json.dumps(checksums.of(model), indent=1))
 
 
-def _before(kind: type[Result]) -> Iterator[type[Result]]:
+def _upstream(kind: type[Result]) -> Iterator[type[Result]]:
     for consumed in kind.consumes:
         yield consumed
-        yield from _before(consumed)
+        yield from _upstream(consumed)

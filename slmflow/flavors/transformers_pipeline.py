@@ -1,4 +1,4 @@
-"""A folder of weights to a logged MLflow model: the transformers pipeline under `llm/v1/chat`."""
+"""Log a checkpoint as an MLflow model: the transformers pipeline under `llm/v1/chat`."""
 
 import json
 import os
@@ -13,18 +13,17 @@ from slmflow.console import messages
 from slmflow.console.messages import quiet
 from slmflow.errors import UserError
 from slmflow.flavors import log_model
-from slmflow.flavors.pins import installed
+from slmflow.flavors.pins import pin_installed
 from slmflow.flavors.provenance import Provenance
-from slmflow.flavors.transformers_result import TransformersModel
+from slmflow.pipeline.results import TransformersModel
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCard
 
-CHECKPOINT = "model"
-"""Where MLflow puts a checkpoint in the model."""
+CHECKPOINT_FOLDER = "model"
+"""Folder inside the model where MLflow puts the checkpoint."""
 
-# What loads and runs the pipeline.
-_IMPORTED = ("mlflow", "numpy", "pandas", "torch", "transformers")
+_REQUIRED_PACKAGES = ("mlflow", "numpy", "pandas", "torch", "transformers")
 _EXAMPLE = {
     "messages": [{"role": "user", "content": "What is the capital of France?"}],
     "max_tokens": 32,
@@ -32,15 +31,15 @@ _EXAMPLE = {
 
 
 def log(folder: Path, provenance: Provenance, generation: Generation) -> TransformersModel:
-    """Log the model in `folder`, a hub snapshot's layout, to the active run; say where it is.
+    """Log the checkpoint in `folder` to the active run.
 
-    The folder is copied as it is, never loaded. `generation` holds for requests that do not say.
-    Raises UserError for a model that needs code of its own.
+    The folder is copied as it is; the model is never loaded. generation: defaults for requests
+    that leave options out. Raises UserError for a model that needs custom code.
     """
-    _keep_off_the_hub()
-    _refuse_code(folder)
-    with quiet():  # of no use: there is no licence at the hub, no pip to pin
-        info = log_model.log(
+    _disable_hub()
+    _check_architecture(folder)
+    with quiet():  # MLflow's warnings (no licence on the hub, no pip to pin) need no action
+        info = log_model.log_with_provenance(
             mlflow.transformers,
             provenance,
             name=TransformersModel.flavor,
@@ -48,18 +47,18 @@ def log(folder: Path, provenance: Provenance, generation: Generation) -> Transfo
             task="llm/v1/chat",
             model_config=pipeline_options(generation),
             input_example=_EXAMPLE,
-            pip_requirements=installed(*_IMPORTED),
+            pip_requirements=pin_installed(*_REQUIRED_PACKAGES),
             model_card=_model_card(folder),
         )
-    return TransformersModel.of(info)
+    return TransformersModel.from_info(info)
 
 
-def _keep_off_the_hub() -> None:
-    """Forbid the hub to huggingface_hub, which reads this when it is first imported.
+def _disable_hub() -> None:
+    """Put huggingface_hub in offline mode; it reads the variable when it is first imported.
 
-    Here and not sooner: the steps that this step launches inherit its environment, and fetch needs
-    the hub. MLflow asks it for cards and licences of a model given by an absolute path too, but
-    such a path is no hub id and goes nowhere.
+    Not earlier: steps launched by this one inherit its environment, and fetch needs the hub. MLflow
+    also looks up card and licence of a model given by its absolute path, but that is no valid hub
+    id, so no request is sent.
     """
     os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -75,17 +74,17 @@ def _model_card(folder: Path) -> "ModelCard | None":
         return card
     except (ValueError, YAMLError, RecursionError) as error:
         messages.warn(
-            f"the model is logged without its card: the head of {readme} is not the YAML of one "
-            f"({type(error).__name__})"
+            f"the model is logged without its card: the front matter of {readme} is not valid "
+            f"YAML ({type(error).__name__})"
         )
         return None
 
 
-def _refuse_code(folder: Path) -> None:
-    """Raise UserError for a class that is not transformers' own.
+def _check_architecture(folder: Path) -> None:
+    """Raise UserError unless the model's class is part of transformers.
 
-    MLflow loads such a model with `trust_remote_code=True`: code of `auto_map` would run, also of
-    another repository, wherever the model is served.
+    MLflow loads any other with `trust_remote_code=True`: wherever the model is served, code named
+    in `auto_map` would run, even from another repository.
     """
     import transformers
 
@@ -93,17 +92,17 @@ def _refuse_code(folder: Path) -> None:
     name = names[0] if isinstance(names, list) and names else None
     if not isinstance(name, str) or not hasattr(transformers, name):
         raise UserError(
-            f"{folder / 'config.json'}: architectures={names!r} begins with no class of "
-            "transformers, so the model would need code of its makers, which is never run here: "
-            "choose a model that transformers knows"
+            f"{folder / 'config.json'}: architectures={names!r} does not start with a class of "
+            "transformers, so the model needs custom code, which slmflow never runs: choose a "
+            "model that transformers supports"
         )
 
 
 def pipeline_options(generation: Generation) -> dict[str, Any]:
-    """Return the options under the names of transformers.
+    """Return the generation options under transformers' names.
 
-    Greedy unsets what only sampling reads, or every process that answers warns of the values that
-    the pipeline and the model's own generation config have for it.
+    Greedy decoding unsets the sampling options; otherwise transformers warns in every process
+    about the values that the pipeline and the model's generation config have for them.
     """
     options: dict[str, Any] = {"max_new_tokens": generation.max_new_tokens}
     if generation.temperature == 0:

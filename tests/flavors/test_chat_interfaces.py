@@ -1,4 +1,4 @@
-"""What MLflow's own kinds of models answer, in this process."""
+"""Each kind of MLflow chat model, called in this process."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import mlflow
 import pytest
 
 from slmflow.errors import UserError
-from slmflow.flavors.chat_interfaces import Reply, ask
+from slmflow.flavors.chat_interfaces import Completion, request_completion
 from tests.measurement.models.logged import CHAT, HERE
 
 pytestmark = pytest.mark.usefixtures("tracking")
@@ -17,30 +17,29 @@ MESSAGES = [
 ]
 
 
-def loaded(folder: Path, code: str, **kind: Any) -> mlflow.pyfunc.PyFuncModel:
-    model = str(HERE / code)
-    mlflow.pyfunc.save_model(folder, python_model=model, pip_requirements=["mlflow"], **kind)
+def load_saved(folder: Path, code: str, **options: Any) -> mlflow.pyfunc.PyFuncModel:
+    path = str(HERE / code)
+    mlflow.pyfunc.save_model(folder, python_model=path, pip_requirements=["mlflow"], **options)
     return mlflow.pyfunc.load_model(str(folder))
 
 
-def test_a_chat_agent(tmp_path: Path) -> None:
-    agent = loaded(tmp_path / "model", "chat_agent.py")
-    assert ask(agent, MESSAGES, max_tokens=1) == Reply("ONE TWO THREE")
+@pytest.mark.parametrize(
+    ("code", "options", "expected"),
+    [
+        ("chat_agent.py", {"max_tokens": 1}, Completion("ONE TWO THREE")),
+        ("responses_agent.py", {}, Completion("ONE TWO THREE", 3, 3)),
+        ("responses_agent.py", {"max_output_tokens": 1}, Completion("ONE", 3, 1)),
+        ("mlflow_chat_model.py", {}, Completion("The capital is one two three.")),
+    ],
+)
+def test_completion_of_each_model_kind(
+    tmp_path: Path, code: str, options: dict[str, int], expected: Completion
+) -> None:
+    model = load_saved(tmp_path / "model", code)
+    assert request_completion(model, MESSAGES, **options) == expected
 
 
-def test_a_responses_agent(tmp_path: Path) -> None:
-    agent = loaded(tmp_path / "model", "responses_agent.py")
-    assert ask(agent, MESSAGES) == Reply("ONE TWO THREE", 3, 3)
-    assert ask(agent, MESSAGES, max_output_tokens=1) == Reply("ONE", 3, 1)
-
-
-def test_a_chat_model(tmp_path: Path) -> None:
-    model = loaded(tmp_path / "model", "mlflow_chat_model.py")
-    assert ask(model, MESSAGES) == Reply("The capital is one two three.")
-
-
-def test_an_answer_of_another_kind_is_refused(tmp_path: Path) -> None:
-
-    model = loaded(tmp_path / "model", "odd_model.py", signature=CHAT)
-    with pytest.raises(UserError, match="its answer to messages is not as its interface has it"):
-        ask(model, MESSAGES)
+def test_output_of_another_form_is_rejected(tmp_path: Path) -> None:
+    model = load_saved(tmp_path / "model", "odd_model.py", signature=CHAT)
+    with pytest.raises(UserError, match="output for messages does not fit its interface"):
+        request_completion(model, MESSAGES)

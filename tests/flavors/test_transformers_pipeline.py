@@ -1,4 +1,4 @@
-"""The logged transformers model: logged and loaded without the hub, and true in what it says."""
+"""The logged transformers model: logged and loaded offline, with correct answers and metadata."""
 
 import json
 import socket
@@ -11,15 +11,14 @@ import pytest
 from mlflow.models import ModelSignature
 from mlflow.types.llm import CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA
 
-from slmflow.checkpoints.result import Weights
 from slmflow.config import compose as configs
 from slmflow.config.schema.generation import Generation
 from slmflow.errors import UserError
 from slmflow.flavors import transformers_pipeline
-from slmflow.flavors.provenance import Provenance, Source
+from slmflow.flavors.provenance import Provenance, SourceEntry
 from slmflow.flavors.transformers_pipeline import pipeline_options
-from slmflow.flavors.transformers_result import TransformersModel
 from slmflow.paths import PROJECT
+from slmflow.pipeline.results import TransformersModel, Weights
 from steps.log_transformers import log_transformers
 from tests.fixtures.bundled_model import AStep
 
@@ -28,27 +27,27 @@ QUESTION = {"messages": [{"role": "user", "content": "What is the capital of Fra
 
 
 @pytest.fixture
-def lookups(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The names asked for on the network; each is refused.
+def dns_lookups(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Record DNS lookups and make each fail.
 
-    The hub's client reads whether it is offline when it is imported: here, so that what the step
-    says of that comes too late and nothing is asked all the same.
+    The hub's client reads HF_HUB_OFFLINE when it is imported. It is imported here, in online mode,
+    so that the step's own setting comes too late and the test depends on no request being made.
     """
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     import transformers  # noqa: F401
 
-    asked: list[Any] = []
+    lookups: list[Any] = []
 
-    def refuse(*address: Any, **_: Any) -> None:
-        asked.append(address)
+    def fail(*address: Any, **_: Any) -> None:
+        lookups.append(address)
         raise OSError("no network in this test")
 
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    return asked
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    return lookups
 
 
-def expected_ids(limit: int) -> tuple[list[int], list[int], str]:
-    """Prompt ids, ids of the greedy answer, and its text."""
+def generate_with_transformers(max_tokens: int) -> tuple[list[int], list[int], str]:
+    """Return prompt ids, ids of the greedy answer, and its text."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -60,26 +59,26 @@ def expected_ids(limit: int) -> tuple[list[int], list[int], str]:
         inputs,
         attention_mask=torch.ones_like(inputs),
         do_sample=False,
-        max_new_tokens=limit,
+        max_new_tokens=max_tokens,
     )[0, len(prompt) :].tolist()
     return prompt, ids, tokenizer.decode(ids, skip_special_tokens=True).lstrip()
 
 
-def test_it_is_logged_and_answers_without_asking_anyone(
-    tracking: str, weights: Path, lookups: list[Any]
+def test_logging_and_answering_need_no_network(
+    tracking: str, weights: Path, dns_lookups: list[Any]
 ) -> None:
     with mlflow.start_run():
         logged = log_transformers(AStep(configs.load(["generation.max_new_tokens=40"]), weights))
     model = mlflow.pyfunc.load_model(logged.model_uri)
-    for limit in (40, 3):
-        prompt, ids, text = expected_ids(limit)
-        [completion] = model.predict({**QUESTION, "max_tokens": limit})
+    for max_tokens in (40, 3):
+        prompt, ids, text = generate_with_transformers(max_tokens)
+        [completion] = model.predict({**QUESTION, "max_tokens": max_tokens})
         choice = completion["choices"][0]
         assert choice["message"] == {"role": "assistant", "content": text}
-        assert choice["finish_reason"] == ("length" if len(ids) == limit else "stop")
+        assert choice["finish_reason"] == ("length" if len(ids) == max_tokens else "stop")
         assert completion["usage"]["prompt_tokens"] == len(prompt)
         assert completion["usage"]["completion_tokens"] == len(ids)
-    assert lookups == []
+    assert dns_lookups == []
     assert model.metadata.signature == ModelSignature(
         CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA
     )
@@ -93,7 +92,7 @@ def test_it_is_logged_and_answers_without_asking_anyone(
     assert metadata.version("torch").startswith(pins["torch"])
 
 
-def test_the_options_are_those_of_the_pipeline() -> None:
+def test_generation_options_use_transformers_names() -> None:
     assert pipeline_options(Generation(64, 0.0, 1.0)) == {
         "max_new_tokens": 64,
         "do_sample": False,
@@ -110,23 +109,29 @@ def test_the_options_are_those_of_the_pipeline() -> None:
 
 
 @pytest.mark.parametrize(
-    "head", ["[" * 20_000, "a: 2001-99-99", "- a", "a: !!python/object/apply:os.system ['id']"]
+    "front_matter",
+    ["[" * 20_000, "a: 2001-99-99", "- a", "a: !!python/object/apply:os.system ['id']"],
 )
-def test_a_card_that_cannot_be_read_is_left_out(
-    tmp_path: Path, head: str, capsys: pytest.CaptureFixture[str]
+def test_unreadable_model_card_is_left_out(
+    tmp_path: Path, front_matter: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "README.md").write_text(f"---\n{head}\n---\nA model\n")
+    (tmp_path / "README.md").write_text(f"---\n{front_matter}\n---\nA model\n")
     assert transformers_pipeline._model_card(tmp_path) is None
     assert "logged without its card" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("names", [["EvilForCausalLM"], [], "Phi3ForCausalLM", [1]])
-def test_a_model_that_needs_code_of_its_own_is_refused(
-    tmp_path: Path, weights: Path, names: object
+@pytest.mark.parametrize("architectures", [["EvilForCausalLM"], [], "Phi3ForCausalLM", [1]])
+def test_model_with_custom_code_is_rejected(
+    tmp_path: Path, weights: Path, architectures: object
 ) -> None:
-    config = {"architectures": names, "auto_map": {"AutoConfig": "evil/code--configuration.Evil"}}
+    config = {
+        "architectures": architectures,
+        "auto_map": {"AutoConfig": "evil/code--configuration.Evil"},
+    }
     (tmp_path / "config.json").write_text(json.dumps(config))
-    source = Source.of(Weights(str(weights)), folder=transformers_pipeline.CHECKPOINT)
-    provenance = Provenance.of(TransformersModel, configs.load([]), source)
-    with pytest.raises(UserError, match="code of its makers, which is never run"):
+    source = SourceEntry.from_result(
+        Weights(str(weights)), folder=transformers_pipeline.CHECKPOINT_FOLDER
+    )
+    provenance = Provenance.collect(TransformersModel, configs.load([]), source)
+    with pytest.raises(UserError, match="needs custom code, which slmflow never runs"):
         transformers_pipeline.log(tmp_path, provenance, Generation(8, 0.0, 1.0))
