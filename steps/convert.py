@@ -6,17 +6,16 @@ python -m steps.convert target=cpu_int8 exporter=builder
 
 import mlflow
 
-from slmflow.checkpoints.result import Weights
 from slmflow.console import messages
-from slmflow.conversion.result import OnnxModel
 from slmflow.pipeline import store
+from slmflow.pipeline.results import OnnxModel, Weights
 from slmflow.pipeline.step import Step, run_step
 
 
 def convert(step: Step) -> OnnxModel:
     """Make sure of the weights, convert them unless the store has it done, log the figures."""
     # Here, because it imports torch for ten seconds: a wrong argument is told before.
-    from slmflow.conversion.convert import RECORD, Conversion, convert_model
+    from slmflow.conversion.convert import RECORD_FILE, ConversionRecord, convert_model
 
     weights = step.ensure(Weights)
     config = step.config
@@ -27,9 +26,9 @@ def convert(step: Step) -> OnnxModel:
             weights.folder, building, config.target, config.exporter.name
         ),
     )
-    conversion = Conversion.read(folder)
+    conversion = ConversionRecord.read(folder)
     mlflow.log_metrics(conversion.metrics())
-    mlflow.log_artifact(str(folder / RECORD))
+    mlflow.log_artifact(str(folder / RECORD_FILE))
     messages.say(
         f"{config.target.name}: {conversion.onnx_size_mb:.1f} MB, top-1 agreement with the "
         f"original {conversion.parity.top1_agreement:.1%}, in {folder}"

@@ -4,15 +4,14 @@ python -m steps.evaluate model=tiny_phi3 target=cpu_int4 evaluation.limit=20
 mlflow run . -e evaluate --env-manager uv -P model_uri=models:/my-chat-model/1
 """
 
-from slmflow.conversion.result import OnnxModel
 from slmflow.measurement import execution_providers
-from slmflow.measurement.result import Measurements
+from slmflow.measurement.artifact import load_measurements
 from slmflow.metrics import evaluation_inputs
-from slmflow.metrics.compare import compare
-from slmflow.metrics.result import Evaluation
+from slmflow.metrics.evaluate_models import evaluate_models
+from slmflow.pipeline.results import Evaluation, Measurements, OnnxModel
 from slmflow.pipeline.step import Step, run_step
-from slmflow.reports import report
-from slmflow.reports.findings import Findings
+from slmflow.reports import report, terminal
+from slmflow.reports.content import ReportContent
 
 
 def evaluate(step: Step) -> Evaluation:
@@ -21,14 +20,14 @@ def evaluate(step: Step) -> Evaluation:
         execution_providers.check(step.config.target)
     given = evaluation_inputs.read(step.config)
     measurements = step.ensure(Measurements)
-    measured = measurements.load()
+    measured = load_measurements(measurements)
     tokenizer = step.ensure(OnnxModel).folder / "tokenizer.json" if len(measured) > 1 else None
-    compared = compare(step.config, given, measured, tokenizer)
-    findings = Findings.of(step, measurements, compared)
+    compared = evaluate_models(step.config, given, measured, tokenizer)
+    findings = ReportContent.of(step, measurements, compared)
     report.log(findings)
     if not step.nested:
-        findings.evaluation.show()
-    return findings.evaluation
+        terminal.show(findings.comparison)
+    return findings.comparison.to_result()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Bring a model's weights, config and tokenizer into the store: from the hub or from a folder.
+"""Copy a checkpoint (weights, config, tokenizer) to the store, from the hub or a local folder.
 
 mlflow run . -e fetch --env-manager uv -P model=smollm2_135m
 python -m steps.fetch model=local model.path=/folder/of/the/model
@@ -9,18 +9,18 @@ from pathlib import Path
 import mlflow
 
 from slmflow.checkpoints import chat_template, files, hub_model, licence, local_folder
-from slmflow.checkpoints.result import Weights
 from slmflow.config.schema.model import Model, Source
 from slmflow.console import messages
 from slmflow.pipeline import store
+from slmflow.pipeline.results import Weights
 from slmflow.pipeline.step import Step, run_step
 
 
 def fetch(step: Step) -> Weights:
-    """Bring the model into the store unless it is there, and log the size of its weights."""
+    """Get the checkpoint from the store, or fetch it, and log the size of its weights."""
     model = step.config.model
     entry = store.get_or_build(
-        "weights", step.key(Weights), lambda building: bring(model, building)
+        "weights", step.key(Weights), lambda folder: fetch_checkpoint(model, folder)
     )
     size_mb = sum(weights.stat().st_size for weights in entry.glob("*.safetensors")) / 1e6
     mlflow.log_metric("weights_size_mb", size_mb)
@@ -28,20 +28,20 @@ def fetch(step: Step) -> Weights:
     return Weights(path=str(entry))
 
 
-def bring(model: Model, building: Path) -> None:
-    """Fill a folder with the model's files. Raises UserError where they are not to be had."""
+def fetch_checkpoint(model: Model, folder: Path) -> None:
+    """Copy the model's files to a folder and check them. Raises UserError if they are unusable."""
     match model:
         case Model(source=Source.hub, id=str(model_id), revision=str(revision)):
             repository = hub_model.repository(model_id, revision)
             name = repository.name
-            for caution in licence.cautions(model, repository):
-                messages.warn(caution)
-            hub_model.download(repository, building)
+            for warning in licence.find_warnings(model, repository):
+                messages.warn(warning)
+            hub_model.download(repository, folder)
         case _:
             name = f"model.path={model.path!r}"
-            local_folder.copy(model.folder, building, name)
-    files.check(building, name)
-    chat_template.check(building, name)
+            local_folder.copy(model.folder, folder, name)
+    files.check(folder, name)
+    chat_template.check(folder, name)
 
 
 if __name__ == "__main__":

@@ -4,19 +4,22 @@ mlflow run . --env-manager uv -P model=tiny_phi3 -P target=cpu_int4
 python -m steps.main target=cpu_int8 generation.temperature=0.2
 """
 
-from slmflow.checkpoints.result import Weights
 from slmflow.console import messages
-from slmflow.conversion.result import OnnxModel
-from slmflow.flavors.genai_result import GenaiModel
-from slmflow.flavors.transformers_result import TransformersModel
 from slmflow.measurement import execution_providers
-from slmflow.measurement.result import Measurements
 from slmflow.metrics import evaluation_inputs
-from slmflow.metrics.result import Evaluation
+from slmflow.metrics.comparison import Comparison
+from slmflow.pipeline.results import (
+    Evaluation,
+    GenaiModel,
+    Measurements,
+    ModelVersion,
+    OnnxModel,
+    TransformersModel,
+    Weights,
+)
 from slmflow.pipeline.step import Step, run_step
 from slmflow.registry import preflight
-from slmflow.registry.result import ModelVersion
-from slmflow.reports import workflow_summary
+from slmflow.reports import terminal, workflow_summary
 
 
 def main(step: Step) -> None:
@@ -29,9 +32,9 @@ def main(step: Step) -> None:
     step.ensure(TransformersModel)
     step.ensure(GenaiModel)
     step.ensure(Measurements)
-    evaluation = step.ensure(Evaluation)
-    workflow_summary.log(evaluation)
-    evaluation.show()
+    comparison = Comparison.from_result(step.ensure(Evaluation))
+    workflow_summary.log(comparison)
+    terminal.show(comparison)
     version = step.ensure(ModelVersion)
     messages.say(version.summary)
 

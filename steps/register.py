@@ -8,12 +8,12 @@ import mlflow
 
 from slmflow.config.schema.registry import CHAMPION
 from slmflow.console import messages
-from slmflow.metrics.result import Evaluation
+from slmflow.metrics.comparison import Comparison
+from slmflow.pipeline.results import Evaluation, ModelVersion
 from slmflow.pipeline.step import Step, run_step
 from slmflow.registry import gate, preflight, version_tags, versions
 from slmflow.registry.champion import current_champion
 from slmflow.registry.ranking import chosen
-from slmflow.registry.result import ModelVersion
 
 
 def register(step: Step) -> ModelVersion:
@@ -23,13 +23,13 @@ def register(step: Step) -> ModelVersion:
     """
     registry = step.config.registry
     preflight.check(step.config)
-    evaluation = step.ensure(Evaluation)
-    best, reason = chosen(evaluation.figures, registry.flavor)
-    champion = current_champion(registry.name, evaluation)
+    comparison = Comparison.from_result(step.ensure(Evaluation))
+    best, reason = chosen(comparison.figures, registry.flavor)
+    champion = current_champion(registry.name, comparison)
     held_against = champion.against(best) if champion else None
-    gate.hold(registry.gate, best, reason, evaluation.figures, held_against)
-    table = mlflow.artifacts.load_text(f"runs:/{evaluation.run_id}/comparison.md")
-    tags = version_tags.tags(step, evaluation, best)
+    gate.hold(registry.gate, best, reason, comparison.figures, held_against)
+    table = mlflow.artifacts.load_text(f"runs:/{comparison.run_id}/comparison.md")
+    tags = version_tags.tags(step, comparison, best)
     number = versions.put(registry.name, registry.alias, best.model_uri, table, tags)
     leading = champion.version if champion else None
     if registry.promote and (champion is None or champion.is_beaten_by(best)):
@@ -40,7 +40,7 @@ def register(step: Step) -> ModelVersion:
     version = ModelVersion(
         *(registry.name, number, registry.alias, best.flavor, reason),
         champion=leading,
-        evaluation=evaluation.run_id,
+        evaluation=comparison.run_id,
     )
     if not step.nested:
         messages.say(version.summary)

@@ -1,4 +1,4 @@
-"""Measure many points of the config under one run, and name the best of them.
+"""Evaluate many points of the config under one run, and name the best one.
 
 mlflow run . -e sweep --env-manager uv -P target=cpu_fp32,cpu_int8 -P generation.temperature=0.0,0.7
 python -m steps.sweep sweep=targets "sweep.constraints=peak_rss_mb<2000"
@@ -8,31 +8,39 @@ from slmflow.console import messages
 from slmflow.errors import UserError
 from slmflow.metrics import evaluation_inputs
 from slmflow.pipeline.step import Step, run_step
-from slmflow.sweeps import best_point, outcomes
-from slmflow.sweeps.arguments import read
-from slmflow.sweeps.context import Place
-from slmflow.sweeps.execution import run_points, unfinished_runs
-from slmflow.sweeps.reports import report
+from slmflow.sweeps import outcomes, report, sweep_result
+from slmflow.sweeps.arguments import parse_arguments
+from slmflow.sweeps.context import SweepContext
+from slmflow.sweeps.execution.run_points import run_points
+from steps.evaluate import evaluate
+from steps.log_genai import log_genai
+from steps.log_transformers import log_transformers
+
+_IN_PROCESS = {
+    "log_transformers": log_transformers,
+    "log_genai": log_genai,
+    "evaluate": evaluate,
+}
+"""The steps that workers call in their own process, to import transformers once."""
 
 
 def sweep(step: Step) -> None:
-    """Take the points, work on each, gather what came of them, log it, name the best."""
+    """Run the points, log how they compare, and name the best one."""
     evaluation_inputs.read(step.config)
-    place = Place.below(step.run)
-    with unfinished_runs.ended(step.run):
-        asked = run_points.work(step, place)
-    found = outcomes.gather(asked, place)
-    answered = best_point.find(found.measured, step.config)
-    report.log(answered, found)
-    fault = outcomes.told(found.failed, len(asked))
-    tolerated = step.config.sweep.allow_failures and found.measured
-    if found.failed and tolerated:
-        messages.warn(fault)
+    context = SweepContext.of(step.run, _IN_PROCESS)
+    points = run_points(step, context)
+    found = outcomes.gather(points, context)
+    result = sweep_result.select(found.measured, step.config)
+    report.log(result, found)
+    failures = outcomes.failure_summary(found.failed, len(points))
+    is_tolerated = step.config.sweep.allow_failures and found.measured
+    if found.failed and is_tolerated:
+        messages.warn(failures)
     if found.measured:
-        messages.say(best_point.sentence(answered, step.config, place.experiment_id))
-    if found.failed and not tolerated:
-        raise UserError(fault)
+        messages.say(sweep_result.summary(result, step.config, context.experiment_id))
+    if found.failed and not is_tolerated:
+        raise UserError(failures)
 
 
 if __name__ == "__main__":
-    run_step("sweep", sweep, read)
+    run_step("sweep", sweep, parse_arguments)

@@ -1,15 +1,15 @@
-"""What a step hands to the next: a small frozen dataclass, kept as `result.json` of its run.
+"""The results of the steps, in the order of the data flow.
 
-The class says how its key is made: which sections of the config the step reads, which results it
-consumes and which packages shape what it makes. The data flow of slmflow is these `consumes`.
+    fetch -> Weights -> convert -> OnnxModel -> log_* -> LoggedModel -> measure -> Measurements
+    -> evaluate -> Evaluation -> register -> ModelVersion
+
+A result is plain data: ids, URIs, paths in the store, numbers. A step logs it as the artifact
+`result.json` of its run. Each class also declares what its key covers (see `keys`): the parts of
+the config that the step reads, the results it consumes, and the packages that shape its output.
 """
 
 import dataclasses
-import functools
-import hashlib
-import json
-from collections.abc import Mapping
-from importlib import metadata
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -18,21 +18,19 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.models.model import ModelInfo
 
-from slmflow.config.compose import ADDRESSES, FUNCTIONS, PATHS, Config, leaves
-from slmflow.metrics import user_metrics
-from slmflow.paths import PROJECT
-from slmflow.pipeline import model_uris, store
+from slmflow.config.schema.registry import CHAMPION
+from slmflow.pipeline import registered_models, store
 
 FILE = "result.json"
 
 
 class Stale(Exception):
-    """A result whose files, model or artifacts are gone or altered; the message says which."""
+    """A result whose files, model or artifacts are missing or changed; the message says which."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Result:
-    """Base of every step's result: digests, paths in the store, URIs; plain JSON values only."""
+    """Base of every step's result."""
 
     step: ClassVar[str]
     reads: ClassVar[tuple[str, ...]] = ()
@@ -40,7 +38,7 @@ class Result:
     packages: ClassVar[tuple[str, ...]] = ()
 
     def check(self) -> None:
-        """Raise Stale where what this result points to is gone or altered."""
+        """Raise Stale if anything that this result refers to is missing or changed."""
         raise NotImplementedError
 
     def to_json(self) -> dict[str, Any]:
@@ -49,30 +47,30 @@ class Result:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:
-        """Return the result that `to_json` made this object of."""
-        return cls(**fields)
+        """Return the result from the JSON object of `to_json`."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class StoredResult(Result):
-    """A result that is a folder of the store."""
+    """A folder of the store."""
 
     path: str
-
-    def check(self) -> None:
-        """Raise Stale unless the folder holds the files of its manifest."""
-        try:
-            store.verify(Path(self.path))
-        except store.Broken as broken:
-            raise Stale(str(broken)) from broken
 
     @property
     def folder(self) -> Path:
         """The folder in the store."""
         return Path(self.path)
 
+    def check(self) -> None:
+        """Raise Stale unless the folder holds the files of its manifest."""
+        try:
+            store.verify(self.folder)
+        except store.Broken as broken:
+            raise Stale(str(broken)) from broken
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclass(frozen=True)
 class LoggedModel(Result):
     """An MLflow model, `models:/m-...`, of one flavor."""
 
@@ -83,68 +81,177 @@ class LoggedModel(Result):
     size_bytes: int
 
     @classmethod
-    def of(cls, info: ModelInfo) -> Self:
-        """Return what `log_model` has logged."""
+    def from_info(cls, info: ModelInfo) -> Self:
+        """Return the result for a model that `log_model` logged."""
         size = Model.load(info.model_uri).model_size_bytes or 0  # MLflow writes None for 0
         return cls(model_uri=info.model_uri, model_id=info.model_id, size_bytes=size)
 
     def check(self) -> None:
         """Raise Stale unless the tracking server still has the model and its files."""
-        refuse_gone(self.model_uri)
+        _require_model(self.model_uri)
 
 
-def refuse_gone(model_uri: str) -> None:
-    """Raise Stale unless there is a model at an address, and its files."""
+@dataclass(frozen=True)
+class Weights(StoredResult):
+    """Verified weights, config and tokenizer in the layout of a hub snapshot."""
+
+    step: ClassVar = "fetch"
+    reads: ClassVar = ("model.source", "model.id", "model.revision", "model.path")
+
+
+@dataclass(frozen=True)
+class OnnxModel(StoredResult):
+    """An ONNX model with genai_config.json and tokenizer: a folder the GenAI runtime loads."""
+
+    step: ClassVar = "convert"
+    reads: ClassVar = ("target", "exporter")
+    consumes: ClassVar = (Weights,)
+    packages: ClassVar = (
+        *("onnx", "onnxruntime", "onnxruntime-genai"),
+        *("optimum", "optimum-onnx", "torch", "transformers"),
+    )
+
+
+@dataclass(frozen=True)
+class TransformersModel(LoggedModel):
+    """The transformers pipeline under `llm/v1/chat`."""
+
+    flavor: ClassVar = "transformers"
+    step: ClassVar = "log_transformers"
+    reads: ClassVar = ("generation", "model.licence")
+    consumes: ClassVar = (Weights,)
+    packages: ClassVar = ("mlflow", "torch", "transformers")
+
+
+@dataclass(frozen=True)
+class GenaiModel(LoggedModel):
+    """The custom pyfunc over ONNX Runtime GenAI."""
+
+    flavor: ClassVar = "genai"
+    step: ClassVar = "log_genai"
+    reads: ClassVar = ("generation", "log_genai", "model.licence", "model.name", "target")
+    consumes: ClassVar = (OnnxModel, Weights)
+    packages: ClassVar = ("mlflow", "onnxruntime-genai")
+
+
+@dataclass(frozen=True)
+class Measurements(Result):
+    """Each model's answers to every row: the artifact `measurements.json` of a run.
+
+    machine: the hardware and package versions, by name; model_uris: the measured models, the
+    reference first.
+    """
+
+    artifact: ClassVar = "measurements.json"
+    step: ClassVar = "measure"
+    reads: ClassVar = (
+        *("evaluation.data", "evaluation.dataset", "evaluation.columns", "evaluation.limit"),
+        *("evaluation.system", "evaluation.template", "evaluation.examples"),
+        *("evaluation.seed", "evaluation.model_uri"),
+    )
+    consumes: ClassVar = (TransformersModel, GenaiModel)
+    packages: ClassVar = ("mlflow", "onnxruntime", "onnxruntime-genai", "torch", "transformers")
+
+    run_id: str
+    machine: dict[str, str]
+    model_uris: tuple[str, ...]
+
+    def check(self) -> None:
+        """Raise Stale unless the run still has its answers, and the models still exist."""
+        _require_artifact(self.run_id, self.artifact)
+        for model_uri in self.model_uris:
+            _require_model(model_uri)
+
+
+@dataclass(frozen=True)
+class Evaluation(Result):
+    """The comparison of both flavors of a model: the artifact `comparison.json` of a run.
+
+    model: the name of the model; metrics: the metrics of each compared flavor as plain data, the
+    reference first (`Comparison` in `slmflow.metrics` reads and writes them).
+    """
+
+    artifact: ClassVar = "comparison.json"
+    step: ClassVar = "evaluate"
+    reads: ClassVar = ("evaluation",)
+    consumes: ClassVar = (OnnxModel, Measurements)
+    packages: ClassVar = ("mlflow", "rouge-score", "sacrebleu", "scipy")
+
+    run_id: str
+    model: str
+    metrics: tuple[dict[str, Any], ...]
+
+    def check(self) -> None:
+        """Raise Stale unless the run still has its comparison, and the models still exist."""
+        _require_artifact(self.run_id, self.artifact)
+        for flavor in self.metrics:
+            _require_model(flavor["model_uri"])
+
+
+@dataclass(frozen=True)
+class ModelVersion(Result):
+    """A version of a registered model, under an alias.
+
+    champion: the version with the alias `champion` when this one was registered, this one if it was
+    promoted, None if there was none; evaluation: the run id of the evaluation behind its metrics.
+    """
+
+    step: ClassVar = "register"
+    reads: ClassVar = ("registry",)
+    consumes: ClassVar = (Evaluation,)
+    packages: ClassVar = ("mlflow",)
+
+    name: str
+    version: str
+    alias: str
+    flavor: str
+    reason: str
+    champion: str | None
+    evaluation: str
+
+    @property
+    def summary(self) -> str:
+        """What was registered and why, in one sentence."""
+        also = f" and {CHAMPION}" if self.champion == self.version else ""
+        return (
+            f"{self.flavor} ({self.reason}) is models:/{self.name}/{self.version}, "
+            f"alias {self.alias}{also}"
+        )
+
+    def check(self) -> None:
+        """Raise Stale unless the alias still points to this version, past the same champion.
+
+        The gate would compare with another champion's metrics; that this version became the
+        champion itself changes nothing. It is stale too if the version now has the metrics of
+        another evaluation, or its model no longer exists. Raises UserError if the registry cannot
+        be used.
+        """
+        address = f"models:/{self.name}@"
+        aliases = registered_models.aliases(self.name)
+        if self.alias not in aliases:
+            raise Stale(f"{address}{self.alias} no longer exists")
+        if aliases[self.alias] != self.version:
+            raise Stale(f"{address}{self.alias} is now version {aliases[self.alias]}")
+        champion = aliases.get(CHAMPION)
+        if champion is None and self.champion is not None:
+            raise Stale(f"{address}{CHAMPION} no longer exists")
+        if champion not in (self.champion, self.version):
+            raise Stale(f"{address}{CHAMPION} is now version {champion}")
+        version = registered_models.version_by_alias(self.name, self.alias)
+        if version is None or registered_models.evaluation_run(version) != self.evaluation:
+            raise Stale(f"{address}{self.alias} now has the metrics of another evaluation")
+        _require_model(f"models:/{self.name}/{self.version}")
+
+
+def _require_artifact(run_id: str, name: str) -> None:
+    try:
+        mlflow.artifacts.load_dict(f"runs:/{run_id}/{name}")
+    except (MlflowException, OSError) as error:
+        raise Stale(f"the artifact {name} of run {run_id} no longer exists") from error
+
+
+def _require_model(model_uri: str) -> None:
     try:
         mlflow.models.get_model_info(model_uri)
     except (MlflowException, OSError) as error:
-        raise Stale(f"{model_uri} is not there any more") from error
-
-
-def key_of(kind: type[Result], config: Config) -> str:
-    """Return the sha256 that names the result of `kind` under `config`.
-
-    It covers the step's own source, the config it reads (a path counts by the content it points
-    to, a model's address by the model, a user's function by its module's source too), the keys of
-    what it consumes and the versions of the packages that shape it.
-    """
-    return _key(kind, leaves(config))
-
-
-def _key(kind: type[Result], values: Mapping[str, Any]) -> str:
-    """Return the key of `kind` under a config's values by their names."""
-    parts = {
-        "source": source_digest(kind.step),
-        "config": {
-            name: _counted(name, value)
-            for name, value in values.items()
-            if any(name == part or name.startswith(f"{part}.") for part in kind.reads)
-        },
-        "consumes": {other.step: _key(other, values) for other in kind.consumes},
-        "packages": {package: metadata.version(package) for package in kind.packages},
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _counted(name: str, value: Any) -> Any:
-    """Return what of a config value goes into a key."""
-    if name in PATHS and value:
-        return _digest(PROJECT / value)
-    if name in FUNCTIONS:
-        return {where: user_metrics.source_digest(where) for where in value}
-    if name in ADDRESSES and value:
-        return model_uris.read(name, value).model_uuid
-    return value
-
-
-@functools.cache
-def _digest(path: Path) -> str:
-    return store.digest(path)
-
-
-@functools.cache
-def source_digest(step: str) -> str:
-    """Return a sha256 over the source of a step."""
-    sources = [PROJECT / "steps" / f"{step}.py", *sorted((PROJECT / "slmflow").rglob("*.py"))]
-    texts = "".join(f"{file.relative_to(PROJECT)} {store.sha256(file)}\n" for file in sources)
-    return hashlib.sha256(texts.encode()).hexdigest()
+        raise Stale(f"{model_uri} no longer exists") from error

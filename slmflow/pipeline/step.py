@@ -20,12 +20,20 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from slmflow.config import compose as configs
 from slmflow.config import overrides
-from slmflow.config.compose import Config
+from slmflow.config.schema.config import Config
 from slmflow.console import messages
 from slmflow.console.redaction import redacted
 from slmflow.errors import UserError
 from slmflow.paths import CONF
-from slmflow.pipeline import results, runs, stale_runs, store, temporary_files, tracking_errors
+from slmflow.pipeline import (
+    keys,
+    results,
+    runs,
+    stale_runs,
+    store,
+    temporary_files,
+    tracking_errors,
+)
 from slmflow.pipeline.failures import INTERRUPTED, report
 from slmflow.pipeline.results import Result
 from slmflow.system import child_processes
@@ -70,7 +78,7 @@ class Step:
 
     def key(self, kind: type[Result]) -> str:
         """Return the key of a result under this step's config."""
-        return results.key_of(kind, self.config)
+        return keys.key_of(kind, self.config)
 
     @property
     def nested(self) -> bool:
@@ -100,7 +108,7 @@ def run_step(name: str, work: Callable[[Step], Result | None], read: Read = read
     0 done, 1 a fault its message explains, 2 bad arguments. With one of Hydra's own flags
     (`--help`, `--cfg job`) Hydra answers and nothing runs.
     """
-    if overrides.asks_hydra(sys.argv[1:]):
+    if overrides.has_hydra_flag(sys.argv[1:]):
         sys.exit(_ask_hydra(sys.argv[1:]))
     # A step that is cancelled ends as one that is interrupted by the keyboard: its run is KILLED.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -125,7 +133,7 @@ def run(
     wants as a child of its own. launch: what runs the steps that this one needs.
     """
     try:
-        given, config = read(overrides.from_arguments(arguments, configs.TEXTS))
+        given, config = read(overrides.from_arguments(arguments))
     except UserError as fault:
         return report(fault, os.environ.get("MLFLOW_RUN_ID"))
     with stale_runs.owning() as tag:
@@ -154,9 +162,9 @@ def _end_run(status: int) -> int:
 
 def _ask_hydra(arguments: Sequence[str]) -> int:
     """Have Hydra answer its own flags, of the config that a run has; return the exit status."""
-    flags, given = overrides.parted(arguments)
+    flags, given = overrides.split_hydra_flags(arguments)
     try:
-        taken = configs.for_hydra(overrides.from_arguments(given, configs.TEXTS))
+        taken = overrides.for_hydra(overrides.from_arguments(given))
     except UserError as fault:
         return report(fault, None)
     sys.argv[1:] = [*flags, *taken]
@@ -182,9 +190,9 @@ def _work(work: Callable[[Step], Result | None], step: Step) -> int:
 def _describe(step: Step) -> None:
     mlflow.set_tag(runs.STEP, step.name)
     _hide_secrets(step.run)
-    several = overrides.several(step.overrides)
-    runs.log_params(step.run, configs.leaves(step.config, several))
-    mlflow.log_dict(configs.plain(step.config, several), "config.yaml")
+    several = overrides.swept_values(step.overrides)
+    runs.log_params(step.run, configs.flatten(step.config, several))
+    mlflow.log_dict(configs.to_dict(step.config, several), "config.yaml")
     if (state := git_state()) is not None:
         commit, dirty = state
         mlflow.set_tag(runs.GIT_COMMIT, commit)

@@ -14,35 +14,34 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
-from slmflow.metrics.figures import MEANINGS, FlavorFigures
-from slmflow.metrics.result import Evaluation
+from slmflow.metrics.comparison import Comparison
+from slmflow.metrics.model_metrics import METRIC_COLUMNS, ModelMetrics
 from slmflow.pipeline import runs, store
-from slmflow.pipeline.results import LoggedModel, Result, StoredResult
+from slmflow.pipeline.registered_models import TAG_PREFIX
+from slmflow.pipeline.results import Evaluation, LoggedModel, Result, StoredResult
 from slmflow.pipeline.step import Step
 
-PREFIX = "slmflow_"
 
-
-def tags(step: Step, evaluation: Evaluation, row: FlavorFigures) -> dict[str, str]:
+def tags(step: Step, comparison: Comparison, row: ModelMetrics) -> dict[str, str]:
     """Return the tags of a version of one flavor of an evaluation."""
     model = step.config.model
     found = {f"model_{part}": getattr(model, part) for part in ("id", "revision", "path")}
     for kind in _chain(row.flavor):
         found |= _of_step(step, kind)
-    found |= {"run_register": step.run.info.run_id, "run_evaluate": evaluation.run_id}
-    found["digest_data"] = data_digest(evaluation)
+    found |= {"run_register": step.run.info.run_id, "run_evaluate": comparison.run_id}
+    found["digest_data"] = data_digest(comparison)
     found |= {name: getattr(row, name) for name in ("flavor", "target", "exporter")}
-    found |= {name: getattr(row, name) for name in MEANINGS} | row.further
+    found |= {name: getattr(row, name) for name in METRIC_COLUMNS} | row.further
     known = {name: str(v) for name, v in found.items() if v is not None}
-    return {PREFIX + name: value for name, value in known.items() if value}
+    return {TAG_PREFIX + name: value for name, value in known.items() if value}
 
 
-def figures(version_tags: Mapping[str, str], evaluation: Evaluation) -> dict[str, float]:
+def figures(version_tags: Mapping[str, str], comparison: Comparison) -> dict[str, float]:
     """Return of an evaluation's figures those in a version's tags; no number: not measured."""
     found = {}
-    for name in (*MEANINGS, *evaluation.figures[0].further):
+    for name in (*METRIC_COLUMNS, *comparison.figures[0].further):
         try:
-            figure = float(version_tags[PREFIX + name])
+            figure = float(version_tags[TAG_PREFIX + name])
         except (KeyError, ValueError):
             continue
         if math.isfinite(figure):
@@ -50,21 +49,17 @@ def figures(version_tags: Mapping[str, str], evaluation: Evaluation) -> dict[str
     return found
 
 
-def same_rows(version_tags: Mapping[str, str], evaluation: Evaluation) -> bool:
+def same_rows(version_tags: Mapping[str, str], comparison: Comparison) -> bool:
     """Return whether a version was measured on the rows of this evaluation."""
-    digest, rows = data_digest(evaluation), float(evaluation.figures[0].n)
-    noted = version_tags.get(f"{PREFIX}digest_data")
-    return bool(digest) and digest == noted and figures(version_tags, evaluation).get("n") == rows
+    digest, rows = data_digest(comparison), float(comparison.figures[0].n)
+    noted = version_tags.get(f"{TAG_PREFIX}digest_data")
+    return bool(digest) and digest == noted and figures(version_tags, comparison).get("n") == rows
 
 
-def measured_in(version_tags: Mapping[str, str]) -> str | None:
-    """Return the id of the run of evaluate whose figures a version has."""
-    return version_tags.get(f"{PREFIX}run_evaluate")
 
-
-def data_digest(evaluation: Evaluation) -> str:
+def data_digest(comparison: Comparison) -> str:
     """Return MLflow's digest of the rows that were asked, empty where the run has none."""
-    run = MlflowClient().get_run(evaluation.run_id)
+    run = MlflowClient().get_run(comparison.run_id)
     inputs = run.inputs.dataset_inputs if run.inputs else []
     return " ".join(
         sorted(

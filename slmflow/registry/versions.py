@@ -1,27 +1,19 @@
 """Versions of registered models."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities.model_registry import ModelVersion
 from mlflow.entities.model_registry.model_version_status import ModelVersionStatus
-from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
 
 from slmflow.console import messages
-from slmflow.errors import UserError
-from slmflow.registry import version_tags
+from slmflow.pipeline import registered_models
 
 # The registry keeps at most this many characters of a version's description.
 _DESCRIPTION_LENGTH = 5000
 
 # Not one whose files were still on their way when its registration was broken off.
 _READY = ModelVersionStatus.to_string(ModelVersionStatus.READY)
-
-# What registries say of a model that is not there: MLflow's own, and Unity Catalog.
-_MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
 
 
 def put(name: str, alias: str, model_uri: str, description: str, tags: Mapping[str, str]) -> str:
@@ -37,7 +29,7 @@ def put(name: str, alias: str, model_uri: str, description: str, tags: Mapping[s
     else:
         messages.say(f"models:/{name}/{version} is this very model: its tags and aliases are set")
         _retag(name, version, tags)
-    with _usable():
+    with registered_models.registry_errors():
         MlflowClient().update_model_version(name, version, description[:_DESCRIPTION_LENGTH])
     point(name, alias, version)
     return version
@@ -45,7 +37,7 @@ def put(name: str, alias: str, model_uri: str, description: str, tags: Mapping[s
 
 def _of(name: str, model_uri: str) -> str | None:
     """Return the newest version of `name` that a logged model is, if it is one."""
-    with _usable():
+    with registered_models.registry_errors():
         found = mlflow.search_model_versions(filter_string=f"name='{name}'")
     same = [v for v in found if v.source == model_uri and v.status == _READY]
     return str(max(same, key=lambda v: int(v.version)).version) if same else None
@@ -53,16 +45,16 @@ def _of(name: str, model_uri: str) -> str | None:
 
 def _added(name: str, model_uri: str, tags: Mapping[str, str]) -> str:
     # MLflow prints "Created version '1' of model ...": the step says so in its own words.
-    with _usable(), messages.quiet():
+    with registered_models.registry_errors(), messages.quiet():
         return str(mlflow.register_model(model_uri, name, tags=dict(tags)).version)
 
 
 def _retag(name: str, version: str, tags: Mapping[str, str]) -> None:
-    with _usable():
+    with registered_models.registry_errors():
         client = MlflowClient()
         before = client.get_model_version(name, version).tags
         for key in before.keys() - tags.keys():
-            if key.startswith(version_tags.PREFIX):
+            if key.startswith(registered_models.TAG_PREFIX):
                 client.delete_model_version_tag(name, version, key)
         for key, value in tags.items():
             if before.get(key) != value:
@@ -71,44 +63,5 @@ def _retag(name: str, version: str, tags: Mapping[str, str]) -> None:
 
 def point(name: str, alias: str, version: str) -> None:
     """Point an alias to a version. Raises UserError where the registry cannot be used."""
-    with _usable():
+    with registered_models.registry_errors():
         MlflowClient().set_registered_model_alias(name, alias, version)
-
-
-def aliases(name: str) -> dict[str, str]:
-    """Return the version under each alias of a model, none where there is no such model.
-
-    Raises UserError where the registry cannot be used.
-    """
-    with _usable():
-        try:
-            found = MlflowClient().get_registered_model(name).aliases
-        except MlflowException as error:
-            if error.error_code in _MISSING:
-                return {}
-            raise
-    return {alias: str(version) for alias, version in found.items()}
-
-
-def under(name: str, alias: str) -> ModelVersion | None:
-    """Return the version of a model under an alias, if there is one.
-
-    Raises UserError where the registry cannot be used.
-    """
-    version = aliases(name).get(alias)
-    if version is None:
-        return None
-    with _usable():
-        return MlflowClient().get_model_version(name, version)
-
-
-@contextmanager
-def _usable() -> Iterator[None]:
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        reason = str(error).splitlines()[0].rstrip(". ")
-        raise UserError(
-            f"the model registry cannot be used: {reason}. Check "
-            "MLFLOW_REGISTRY_URI, or MLFLOW_TRACKING_URI where it is not set, and your rights there"
-        ) from error

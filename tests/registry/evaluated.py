@@ -12,20 +12,23 @@ from mlflow.data.pandas_dataset import from_pandas
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
-from slmflow.checkpoints.result import Weights
 from slmflow.config import compose as configs
-from slmflow.conversion.result import OnnxModel
-from slmflow.flavors.genai_result import GenaiModel
-from slmflow.flavors.transformers_result import TransformersModel
-from slmflow.measurement.result import Measurements
-from slmflow.metrics.figures import FlavorFigures
-from slmflow.metrics.result import Evaluation
+from slmflow.metrics.comparison import Comparison
+from slmflow.metrics.model_metrics import ModelMetrics
 from slmflow.pipeline import runs, step, store
-from slmflow.pipeline.results import Result
+from slmflow.pipeline.results import (
+    Evaluation,
+    GenaiModel,
+    Measurements,
+    OnnxModel,
+    Result,
+    TransformersModel,
+    Weights,
+)
 from slmflow.pipeline.step import Step
 from slmflow.reports import report
 from steps.register import register
-from tests.metrics.figures import FINDINGS, GENAI, TRANSFORMERS
+from tests.metrics.samples import FINDINGS, GENAI, TRANSFORMERS
 
 ECHO = """
 import mlflow
@@ -41,10 +44,10 @@ R = TypeVar("R", bound=Result)
 
 def evaluate(
     *arguments: str, rows: tuple[str, ...] = ("Tokyo", "Paris"), **genai: float | None
-) -> tuple[tuple[str, ...], Evaluation]:
+) -> tuple[tuple[str, ...], Comparison]:
     """Finish a run of each step up to evaluate; return the arguments that lead to it, and it.
 
-    The figures are those of `tests.metrics.figures`, but for genai's exact match, which is better,
+    The figures are those of `tests.metrics.samples`, but for genai's exact match, which is better,
     and these. The same evaluation is made once in a tracking store.
     """
     wanted = (mlflow.get_tracking_uri(), arguments, rows, *genai.items())
@@ -54,21 +57,22 @@ def evaluate(
     return _made[wanted]
 
 
-_made: dict[Any, tuple[tuple[str, ...], Evaluation]] = {}
+_made: dict[Any, tuple[tuple[str, ...], Comparison]] = {}
 
 
 def evaluate_again(
-    arguments: tuple[str, ...], before: Evaluation, *rows: str
-) -> tuple[tuple[str, ...], Evaluation]:
+    arguments: tuple[str, ...], before: Comparison, *rows: str
+) -> tuple[tuple[str, ...], Comparison]:
     """Finish another run of evaluate: of the same models, with the same figures, on other rows."""
     unique = (*arguments, f"evaluation.limit={len(rows)}")
     figures = tuple(dataclasses.replace(row, n=len(rows)) for row in before.figures)
-    return unique, _finish("evaluate", _comparison(rows, figures), unique)
+    evaluation = _finish("evaluate", _comparison(rows, figures), unique)
+    return unique, Comparison.from_result(evaluation)
 
 
 def _evaluate(
     arguments: tuple[str, ...], rows: tuple[str, ...], genai: dict[str, float | None]
-) -> Evaluation:
+) -> Comparison:
     def fetch(_: Step) -> Weights:
         return Weights(str(_entry("weights")))
 
@@ -78,26 +82,27 @@ def _evaluate(
     _finish("fetch", fetch, arguments)
     _finish("convert", convert, arguments)
     original: TransformersModel = _finish(
-        "log_transformers", lambda _: TransformersModel.of(log_echo()), arguments
+        "log_transformers", lambda _: TransformersModel.from_info(log_echo()), arguments
     )
-    onnx: GenaiModel = _finish("log_genai", lambda _: GenaiModel.of(log_echo()), arguments)
-    _finish("measure", lambda running: Measurements(running.run.info.run_id, {}), arguments)
+    onnx: GenaiModel = _finish("log_genai", lambda _: GenaiModel.from_info(log_echo()), arguments)
+    _finish("measure", lambda running: Measurements(running.run.info.run_id, {}, ()), arguments)
     known = {"n": len(rows), "target": configs.load(arguments).target.name}
     transformers = dataclasses.replace(TRANSFORMERS, **known, model_uri=original.model_uri)
     measured: dict[str, Any] = {"exact_match": 0.98} | genai
     converted = dataclasses.replace(GENAI, **known, model_uri=onnx.model_uri, **measured)
-    return _finish("evaluate", _comparison(rows, (transformers, converted)), arguments)
+    evaluation = _finish("evaluate", _comparison(rows, (transformers, converted)), arguments)
+    return Comparison.from_result(evaluation)
 
 
 def _comparison(
-    rows: tuple[str, ...], figures: tuple[FlavorFigures, ...]
+    rows: tuple[str, ...], figures: tuple[ModelMetrics, ...]
 ) -> Callable[[Step], Evaluation]:
     def compare(running: Step) -> Evaluation:
         dataset = from_pandas(pd.DataFrame({"answer": list(rows)}), name="rows")
         mlflow.log_input(dataset, context="evaluation")
-        result = Evaluation(running.run.info.run_id, "tiny_phi3", figures)
-        report.log(dataclasses.replace(FINDINGS, evaluation=result))
-        return result
+        comparison = Comparison(running.run.info.run_id, "tiny_phi3", figures)
+        report.log(dataclasses.replace(FINDINGS, comparison=comparison))
+        return comparison.to_result()
 
     return compare
 

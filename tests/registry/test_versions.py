@@ -7,6 +7,7 @@ import pytest
 from mlflow import MlflowClient
 
 from slmflow.errors import UserError
+from slmflow.pipeline import registered_models
 from slmflow.registry import versions
 from tests.registry.evaluated import log_echo
 
@@ -27,12 +28,12 @@ def test_each_model_is_a_version_and_moves_the_alias(model_uris: tuple[str, str]
     assert (first, second) == ("1", "2")
     assert client.get_model_version("echo", "1").description == "| a | table |"
     assert client.get_model_version("echo", "1").tags == {"a": "b"}
-    assert versions.aliases("echo") == {"candidate": "2"}
-    current = versions.under("echo", "candidate")
+    assert registered_models.aliases("echo") == {"candidate": "2"}
+    current = registered_models.version_by_alias("echo", "candidate")
     assert current is not None
     assert len(current.description) == 5000
-    assert versions.under("echo", "champion") is None
-    assert versions.under("other", "champion") is None
+    assert registered_models.version_by_alias("echo", "champion") is None
+    assert registered_models.version_by_alias("other", "champion") is None
 
 
 def test_a_model_that_is_a_version_already_is_no_new_one(
@@ -49,7 +50,7 @@ def test_a_model_that_is_a_version_already_is_no_new_one(
 
     assert again == "1"
     assert len(client.search_model_versions("name='echo'")) == 2
-    assert versions.aliases("echo") == {"candidate": "2", "best": "1"}
+    assert registered_models.aliases("echo") == {"candidate": "2", "best": "1"}
     version = client.get_model_version("echo", "1")
     assert version.description == "after"
     assert version.tags == {"slmflow_n": "3", "slmflow_rouge_l": "1", "reviewed": "yes"}
@@ -66,4 +67,4 @@ def test_a_registry_that_cannot_be_used_is_one_message(
     with pytest.raises(UserError, match=r"registry cannot be used: .*MLFLOW_REGISTRY_URI"):
         versions.put("echo", "candidate", model_uris[0], "", {})
     with pytest.raises(UserError, match="the model registry cannot be used"):
-        versions.under("echo", "candidate")
+        registered_models.version_by_alias("echo", "candidate")

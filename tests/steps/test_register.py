@@ -9,11 +9,10 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from slmflow.metrics.figures import MEANINGS
+from slmflow.metrics.model_metrics import METRIC_COLUMNS
 from slmflow.pipeline import runs, store
-from slmflow.pipeline.results import Stale
+from slmflow.pipeline.results import ModelVersion, Stale
 from slmflow.registry import version_tags
-from slmflow.registry.result import ModelVersion
 from tests.registry.evaluated import Registered, evaluate, evaluate_again, last_run
 
 PROMOTE = "registry.promote=true"
@@ -189,7 +188,7 @@ def test_a_champion_that_is_measured_anew_is_compared(
     ours, _ = evaluate_again(ours, evaluation, "Tokyo", "Paris", "Rome")
     assert model.register(*ours) == 0
     assert "was not measured" not in _said(capsys)
-    with pytest.raises(Stale, match="candidate has the figures of another evaluation now"):
+    with pytest.raises(Stale, match="candidate now has the metrics of another evaluation"):
         made.check()
     assert model.register(*theirs, PROMOTE) == 0
 
@@ -234,7 +233,7 @@ def test_a_version_leads_back_to_its_runs_and_weights(model: Registered) -> None
     assert tags["slmflow_digest_data"] == data.dataset.digest
     assert (tags["slmflow_flavor"], tags["slmflow_target"]) == ("genai", "cpu_int4")
     row = evaluation.figures[1]
-    figures = {name: getattr(row, name) for name in MEANINGS} | row.further
+    figures = {name: getattr(row, name) for name in METRIC_COLUMNS} | row.further
     known = {name: value for name, value in figures.items() if value is not None}
     assert version_tags.figures(tags, evaluation) == known
     assert "slmflow_perplexity" not in tags
@@ -261,14 +260,14 @@ def test_a_version_is_reused_until_an_alias_moves(model: Registered) -> None:
     made.check()
     other, _ = evaluate(exact_match=0.99)
     assert model.register(*other, PROMOTE) == 0
-    with pytest.raises(Stale, match="candidate is version 2 now"):
+    with pytest.raises(Stale, match="candidate is now version 2"):
         made.check()
     client.set_registered_model_alias(model.name, "candidate", "1")
     client.set_registered_model_alias(model.name, "champion", "2")
-    with pytest.raises(Stale, match="champion is version 2 now"):
+    with pytest.raises(Stale, match="champion is now version 2"):
         made.check()
     client.delete_registered_model_alias(model.name, "candidate")
-    with pytest.raises(Stale, match="candidate is not there any more"):
+    with pytest.raises(Stale, match="candidate no longer exists"):
         made.check()
 
 

@@ -1,9 +1,10 @@
 import dataclasses
 import json
 
-from slmflow.metrics.figures import COLUMNS as BUILT_IN
-from slmflow.metrics.result import Evaluation
-from tests.metrics.figures import EVALUATION, GENAI, TRANSFORMERS
+from slmflow.metrics.comparison import Comparison
+from slmflow.metrics.model_metrics import COLUMNS as BUILT_IN
+from slmflow.pipeline.results import Evaluation
+from tests.metrics.samples import COMPARISON, GENAI, TRANSFORMERS
 
 COLUMNS = (
     "flavor target exporter model_uri n exact_match contains token_f1 rouge_l bleu agreement "
@@ -26,7 +27,8 @@ def test_columns_are_those_others_rely_on() -> None:
 
 
 def test_json_round_trip() -> None:
-    assert Evaluation.from_json(json.loads(json.dumps(EVALUATION.to_json()))) == EVALUATION
+    stored = json.loads(json.dumps(COMPARISON.to_result().to_json()))
+    assert Comparison.from_result(Evaluation.from_json(stored)) == COMPARISON
 
 
 def test_measured_leaves_out_names_and_what_is_unknown() -> None:
@@ -58,7 +60,7 @@ def test_measured_leaves_out_names_and_what_is_unknown() -> None:
 
 def test_differences_without_one() -> None:
     same = dataclasses.replace(GENAI, p_values={"exact_match": 0.05, "token_f1": 1.0})
-    evaluation = dataclasses.replace(EVALUATION, figures=(TRANSFORMERS, same))
-    assert "genai differs from transformers in no metric." in evaluation.differences
-    alone = dataclasses.replace(EVALUATION, figures=(TRANSFORMERS,))
+    comparison = dataclasses.replace(COMPARISON, figures=(TRANSFORMERS, same))
+    assert "genai differs from transformers in no metric." in comparison.differences
+    alone = dataclasses.replace(COMPARISON, figures=(TRANSFORMERS,))
     assert alone.differences == ""

@@ -8,17 +8,19 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from slmflow.checkpoints.result import Weights
 from slmflow.config.compose import load
-from slmflow.conversion.result import OnnxModel
-from slmflow.flavors.genai_result import GenaiModel
-from slmflow.flavors.transformers_result import TransformersModel
-from slmflow.measurement.result import Measurements
-from slmflow.metrics.result import Evaluation
-from slmflow.pipeline import results
-from slmflow.pipeline.results import key_of
-from slmflow.registry.result import ModelVersion
-from tests.measurement.models.logged import log
+from slmflow.pipeline import keys, results
+from slmflow.pipeline.keys import key_of
+from slmflow.pipeline.results import (
+    Evaluation,
+    GenaiModel,
+    Measurements,
+    ModelVersion,
+    OnnxModel,
+    TransformersModel,
+    Weights,
+)
+from tests.measurement.models.logged import log_model
 
 MODELS = (TransformersModel, GenaiModel)
 MEASURED = (Measurements, Evaluation, ModelVersion)
@@ -57,7 +59,7 @@ def test_a_path_counts_by_its_content(tmp_path: Path, monkeypatch: pytest.Monkey
         (folder / "config.json").write_text("{}")
 
     def key(folder: Path) -> str:
-        monkeypatch.setattr(results, "_digest", results.store.digest)  # without its cache
+        monkeypatch.setattr(keys, "_digest", keys.store.digest)  # without its cache
         return key_of(Weights, load(["model=local", f"model.path={folder}"]))
 
     assert key(here) == key(there)
@@ -66,18 +68,18 @@ def test_a_path_counts_by_its_content(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_examples_count_by_their_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "_digest", results.store.digest)  # without its cache
+    monkeypatch.setattr(keys, "_digest", keys.store.digest)  # without its cache
     file = tmp_path / "examples.jsonl"
-    keys = set()
+    made = set()
     for text in ("{}", "[]", "{}"):
         file.write_text(text)
-        keys.add(key_of(Evaluation, load([f"evaluation.examples={file}"])))
-    assert len(keys) == 2
+        made.add(key_of(Evaluation, load([f"evaluation.examples={file}"])))
+    assert len(made) == 2
 
 
 def test_a_key_changes_with_a_package_version(monkeypatch: pytest.MonkeyPatch) -> None:
     before = key_of(OnnxModel, load([]))
-    monkeypatch.setattr(results.metadata, "version", lambda package: f"{package} 99")
+    monkeypatch.setattr(keys.metadata, "version", lambda package: f"{package} 99")
 
     assert key_of(OnnxModel, load([])) != before
 
@@ -86,8 +88,8 @@ def test_a_key_changes_with_a_package_version(monkeypatch: pytest.MonkeyPatch) -
 def test_a_key_changes_with_a_file_of_the_steps_source(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(results, "PROJECT", tmp_path)
-    digest = results.source_digest.__wrapped__  # without its cache
+    monkeypatch.setattr(keys, "PROJECT", tmp_path)
+    digest = keys.source_digest.__wrapped__  # without its cache
     file = tmp_path / "steps" / "bake" / name
     file.parent.mkdir(parents=True)
     file.write_text("one")
@@ -112,10 +114,10 @@ def test_a_result_survives_json() -> None:
 def test_a_model_that_was_deleted_is_made_anew() -> None:
     """Its files are still there: it is what `verify` says to do with one that was altered."""
     with mlflow.start_run():
-        model = log(GenaiModel, "chat_model.py")
+        model = log_model(GenaiModel, "chat_model.py")
     model.check()
 
     MlflowClient().delete_logged_model(model.model_id)
 
-    with pytest.raises(results.Stale, match="is not there any more"):
+    with pytest.raises(results.Stale, match="no longer exists"):
         model.check()
