@@ -1,1 +1,1 @@
-"""Answers, timings and likelihoods of logged models."""
+"""Measure logged models: their answers, timings and likelihoods."""

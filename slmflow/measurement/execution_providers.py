@@ -1,4 +1,4 @@
-"""Whether this machine can run what a target was made for."""
+"""Check that this machine can run a target."""
 
 import onnxruntime_genai as og
 
@@ -16,8 +16,8 @@ def check(target: Target) -> None:
     """Raise UserError unless the installed GenAI runtime has the target's execution provider."""
     if not _AVAILABLE[target.provider]():
         raise UserError(
-            f"target={target.name}: the ONNX Runtime GenAI installed here has no "
-            f"{target.provider.value} provider (that is in {target.runtime}), so the model cannot "
-            "be measured on this machine. Convert and log it with -e log_genai, and evaluate "
-            "where the provider is"
+            f"target={target.name}: the installed ONNX Runtime GenAI has no "
+            f"{target.provider.value} provider ({target.runtime} has it), so this machine cannot "
+            "measure the model. Convert and log it here with -e log_genai, and run evaluate on a "
+            "machine that has the provider"
         )

@@ -1,9 +1,9 @@
-"""How likely a model finds the expected answers, token by token.
+"""Compute the likelihood of the expected answers.
 
-The log-probability of an answer is the sum of those of its tokens, each given its conversation in
-the chat template and the answer's tokens before. Prompt and answer are tokenized apart and joined,
-without special tokens added: both flavors score the same ids, and it is the template that writes a
-BOS token where the model wants one.
+The log-probability of an answer is the sum over its tokens, each conditioned on the rendered
+conversation and the preceding tokens. Prompt and answer are tokenized separately, without special
+tokens, and concatenated. So both flavors score the same token ids, and a BOS token comes from the
+chat template only.
 """
 
 import functools
@@ -17,49 +17,49 @@ from slmflow.datasets import multiple_choice
 from slmflow.datasets.rows import Message, Row
 from slmflow.measurement.records import Likelihood
 
-Score = Callable[[list[Message], str], tuple[float, int]]
-"""From messages and an answer to its sum of log-probabilities (natural) and number of tokens."""
+ScoreFunction = Callable[[list[Message], str], tuple[float, int]]
+"""Maps messages and an answer to the answer's natural log-probability and number of tokens."""
 
 
-def scorer(model: PyFuncModel) -> Score | None:
-    """Return what scores answers with this model, or None where it offers no way.
+def find_scorer(model: PyFuncModel) -> ScoreFunction | None:
+    """Return the function that scores answers with this model, or None if the model has none.
 
-    A transformers model gives its pipeline; a Python model may have a method `score`.
+    A transformers model is scored through its pipeline, a Python model by its method `score`.
     """
     if "transformers" in model.metadata.flavors:
         return functools.partial(_score_with_pipeline, model.get_raw_model())
     try:
-        own = model.unwrap_python_model()
-    except MlflowException:  # a flavor that is no Python model
+        python_model = model.unwrap_python_model()
+    except MlflowException:  # not a Python model
         return None
-    score: Score | None = getattr(own, "score", None)
+    score: ScoreFunction | None = getattr(python_model, "score", None)
     return score
 
 
-def of_row(score: Score, row: Row) -> tuple[Likelihood, tuple[float, ...] | None]:
-    """Return how likely the expected answer is, and the log-probabilities of the choices' letters.
+def score_row(score: ScoreFunction, row: Row) -> tuple[Likelihood, tuple[float, ...] | None]:
+    """Return the likelihood of the expected answer and the log-probabilities of all choices.
 
-    These are in the order of the choices, None where a row has none.
+    Choices are scored by their letters. Without choices, the second value is None.
     """
     if row.choices is None:
         return Likelihood(*score(row.messages, row.answer)), None
-    letters = multiple_choice.letters(row.choices)
-    found = [Likelihood(*score(row.messages, letter)) for letter in letters]
-    return found[letters.index(row.answer)], tuple(each.logprob for each in found)
+    letters = multiple_choice.choice_letters(row.choices)
+    likelihoods = [Likelihood(*score(row.messages, letter)) for letter in letters]
+    return likelihoods[letters.index(row.answer)], tuple(each.logprob for each in likelihoods)
 
 
 def _score_with_pipeline(
     pipeline: Any, conversation: list[Message], answer: str
 ) -> tuple[float, int]:
-    import torch  # here, because the other flavor's process must not hold it in memory
+    import torch  # imported late to keep it out of the other flavor's memory
 
     tokenizer, model = pipeline.tokenizer, pipeline.model
     prompt = tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
-    given = tokenizer.encode(prompt, add_special_tokens=False)
-    scored = tokenizer.encode(answer, add_special_tokens=False)
+    prompt_ids = tokenizer.encode(prompt, add_special_tokens=False)
+    answer_ids = tokenizer.encode(answer, add_special_tokens=False)
     with torch.inference_mode():
-        logits = model(torch.tensor([given + scored], device=model.device)).logits
-    # The logits at a position are those of the token after it.
-    logprobs = logits[0, len(given) - 1 : -1].float().log_softmax(dim=-1)
-    chosen = torch.tensor(scored, device=model.device).unsqueeze(-1)
-    return float(logprobs.gather(-1, chosen).sum()), len(scored)
+        logits = model(torch.tensor([prompt_ids + answer_ids], device=model.device)).logits
+    # The logits at a position predict the next token.
+    logprobs = logits[0, len(prompt_ids) - 1 : -1].float().log_softmax(dim=-1)
+    index = torch.tensor(answer_ids, device=model.device).unsqueeze(-1)
+    return float(logprobs.gather(-1, index).sum()), len(answer_ids)

@@ -1,4 +1,4 @@
-"""What measuring one model gives."""
+"""The measurement of a model: its answers and likelihoods, as dataclasses and as JSON."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ from slmflow.measurement.measured_model import MeasuredModel
 
 @dataclass(frozen=True)
 class Answer:
-    """A model's answer to one question; None is what was not measured or not told.
+    """A model's answer to one row; None marks a value that was not measured or not reported.
 
-    `first_token_s` is the latency of the same request for one token: the public interface does
-    not stream, and a request that ends with its first token takes exactly the time to it.
+    `first_token_s` is the latency of the same request limited to one token. The public interface
+    does not stream, and a request for one token takes exactly the time to the first token.
     """
 
     text: str
@@ -25,7 +25,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Likelihood:
-    """How likely a model finds a text: the sum of its tokens' natural log-probabilities."""
+    """The sum of the natural log-probabilities of a text's tokens, and their number."""
 
     logprob: float
     tokens: int
@@ -33,11 +33,11 @@ class Likelihood:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One model, measured in a process of its own: an answer a row.
+    """One model, measured in its own process: one answer per row.
 
-    `likelihoods` are those of the expected answers, a row each, and `choices` the natural
-    log-probabilities of the letters of each row's choices, None for a row that has none; both are
-    None where the model tells none.
+    `likelihoods` are those of the expected answers, one per row. `choice_logprobs` are the natural
+    log-probabilities of the letters of each row's choices, None for a row without choices. Both are
+    None if the model cannot score texts.
     """
 
     model: MeasuredModel
@@ -45,28 +45,28 @@ class Measurement:
     peak_rss_bytes: int | None
     answers: tuple[Answer, ...]
     likelihoods: tuple[Likelihood, ...] | None
-    choices: tuple[tuple[float, ...] | None, ...] | None = None
+    choice_logprobs: tuple[tuple[float, ...] | None, ...] | None = None
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:
-        """Return the measurement that a JSON object holds."""
-        told, choices = fields["likelihoods"], fields["choices"]
+        """Return the measurement in a JSON object."""
+        likelihoods, logprobs = fields["likelihoods"], fields["choice_logprobs"]
         return cls(
             **fields
             | {
                 "model": MeasuredModel(**fields["model"]),
                 "answers": tuple(Answer(**answer) for answer in fields["answers"]),
-                "likelihoods": told and tuple(Likelihood(**each) for each in told),
-                "choices": choices and tuple(each and tuple(each) for each in choices),
+                "likelihoods": likelihoods and tuple(Likelihood(**each) for each in likelihoods),
+                "choice_logprobs": logprobs and tuple(each and tuple(each) for each in logprobs),
             }
         )
 
 
-def to_json(measured: Sequence[Measurement]) -> dict[str, Any]:
-    """Return what was measured of each model as a JSON object."""
-    return {"models": [dataclasses.asdict(each) for each in measured]}
+def to_json(measurements: Sequence[Measurement]) -> dict[str, Any]:
+    """Return the measurement of each model as one JSON object."""
+    return {"models": [dataclasses.asdict(each) for each in measurements]}
 
 
-def from_json(told: dict[str, Any]) -> tuple[Measurement, ...]:
-    """Return what `to_json` made this object of."""
-    return tuple(Measurement.from_json(each) for each in told["models"])
+def from_json(fields: dict[str, Any]) -> tuple[Measurement, ...]:
+    """Return the measurements in an object that `to_json` returned."""
+    return tuple(Measurement.from_json(each) for each in fields["models"])

@@ -22,7 +22,7 @@ from slmflow.measurement.records import Measurement
 from slmflow.metrics import text_scores
 
 
-def alone(measurement: Measurement, rows: Sequence[Row]) -> pd.DataFrame:
+def build(measurement: Measurement, rows: Sequence[Row]) -> pd.DataFrame:
     """Return the table of a model by itself."""
     asked = pd.DataFrame([{"question": row.question, "answer": row.answer} for row in rows])
     answers = pd.DataFrame([dataclasses.asdict(answer) for answer in measurement.answers])
@@ -31,7 +31,7 @@ def alone(measurement: Measurement, rows: Sequence[Row]) -> pd.DataFrame:
         table["logprob"] = [each.logprob for each in told]
         table["tokens"] = [each.tokens for each in told]
     if any(row.choices for row in rows):
-        found = measurement.choices or [None] * len(rows)
+        found = measurement.choice_logprobs or [None] * len(rows)
         table["choice"] = [_most_likely(row, told) for row, told in zip(rows, found, strict=True)]
     if any(row.subject for row in rows):
         table["subject"] = [row.subject for row in rows]
@@ -42,10 +42,10 @@ def _most_likely(row: Row, logprobs: Sequence[float] | None) -> str | None:
     """Return the letter of the most likely choice, the first of those that are level."""
     if not row.choices or logprobs is None:
         return None
-    return multiple_choice.letters(row.choices)[int(np.argmax(logprobs))]
+    return multiple_choice.choice_letters(row.choices)[int(np.argmax(logprobs))]
 
 
-def beside(table: pd.DataFrame, reference: pd.DataFrame, tokenizer: Path) -> pd.DataFrame:
+def add_reference(table: pd.DataFrame, reference: pd.DataFrame, tokenizer: Path) -> pd.DataFrame:
     """Return the table of a model with the answers of the reference, and where they part.
 
     tokenizer: the tokenizer.json of both.
@@ -55,7 +55,7 @@ def beside(table: pd.DataFrame, reference: pd.DataFrame, tokenizer: Path) -> pd.
         [each.ids for each in encode(list(texts), add_special_tokens=False)]
         for texts in (table["prediction"], reference["prediction"])
     )
-    parted = list(map(text_scores.first_diverging, ours, theirs))
+    parted = list(map(text_scores.first_difference, ours, theirs))
     if "choice" in table:
         table = table.assign(reference_choice=reference["choice"])
     return table.assign(
@@ -65,7 +65,7 @@ def beside(table: pd.DataFrame, reference: pd.DataFrame, tokenizer: Path) -> pd.
     )
 
 
-def drops(table: pd.DataFrame) -> pd.DataFrame:
+def score_drops(table: pd.DataFrame) -> pd.DataFrame:
     """Return by how much the reference has the better score of each row, in order of their weight.
 
     table: one beside a reference. The right choice, where there are any, exact match, token F1.
@@ -83,12 +83,12 @@ def drops(table: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
-def worst_first(table: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
+def sort_by_regression(table: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
     """Return a table with the rows first where it is most behind the reference beside it.
 
     By their `drops`, and then the log-probability of the expected answer.
     """
-    found = drops(table)
+    found = score_drops(table)
     if "logprob" in table and "logprob" in reference:
         found["logprob"] = reference["logprob"] - table["logprob"]
     return table.loc[found.sort_values(list(found), ascending=False, kind="stable").index]

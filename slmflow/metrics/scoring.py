@@ -12,8 +12,8 @@ from mlflow.metrics import MetricValue, make_metric
 
 from slmflow.metrics import text_scores as metrics
 from slmflow.metrics import uncertainty
-from slmflow.metrics.figures import more_is_better
-from slmflow.metrics.uncertainty import Array, Figure
+from slmflow.metrics.model_metrics import is_higher_better
+from slmflow.metrics.uncertainty import Aggregate, Array
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Metric:
     name: str
     columns: tuple[str, ...]
     numbers: Callable[..., tuple[float, ...]]
-    figure: Figure
+    figure: Aggregate
     share: bool = False
     of_reference: bool = False
 
@@ -55,7 +55,7 @@ class Metric:
 
         return make_metric(
             eval_fn=_named(value, others),
-            greater_is_better=more_is_better(self.name),
+            greater_is_better=is_higher_better(self.name),
             name=self.name,
         )
 
@@ -75,7 +75,7 @@ def _named(function: Callable[..., Any], others: Sequence[str]) -> Callable[...,
     return function
 
 
-def mean_of(name: str, score: Callable[..., float], *columns: str, **kind: bool) -> Metric:
+def mean_metric(name: str, score: Callable[..., float], *columns: str, **kind: bool) -> Metric:
     """Return the metric that is the mean of a score of some columns, of the two texts if not said.
 
     The same values are scored once.
@@ -94,22 +94,22 @@ def _bleu(sums: Array) -> Array:
     return np.array([metrics.bleu(each) for each in counts]).reshape(sums.shape[:-1])
 
 
-ACCURACY = mean_of("accuracy", metrics.exact_match, "choice", "answer", share=True)
+ACCURACY = mean_metric("accuracy", metrics.exact_match, "choice", "answer", share=True)
 
 METRICS = (
-    mean_of("exact_match", metrics.exact_match, share=True),
-    mean_of("contains", metrics.contains, share=True),
-    mean_of("token_f1", metrics.token_f1, share=True),
-    mean_of("rouge_l", metrics.rouge_l, share=True),
+    mean_metric("exact_match", metrics.exact_match, share=True),
+    mean_metric("contains", metrics.contains, share=True),
+    mean_metric("token_f1", metrics.token_f1, share=True),
+    mean_metric("rouge_l", metrics.rouge_l, share=True),
     Metric("bleu", ("prediction", "answer"), functools.cache(metrics.bleu_counts), _bleu),
-    mean_of(
+    mean_metric(
         "agreement",
         metrics.exact_match,
         *("prediction", "reference"),
         share=True,
         of_reference=True,
     ),
-    mean_of("shared_prefix", float, "same_until", share=True, of_reference=True),
+    mean_metric("shared_prefix", float, "same_until", share=True, of_reference=True),
     Metric("perplexity", ("logprob", "tokens"), lambda *sums: sums, metrics.perplexity),
     ACCURACY,
 )
@@ -124,7 +124,7 @@ class Uncertainty:
     p_values: dict[str, float]
 
 
-def uncertain(
+def estimate_uncertainty(
     metrics: Sequence[Metric], table: pd.DataFrame, reference: pd.DataFrame | None
 ) -> Uncertainty:
     """Return how sure the figures of a model's table are, and which the reference's differ from.
@@ -134,8 +134,10 @@ def uncertain(
     intervals, p_values = {}, {}
     for metric in metrics:
         rows = metric.rows(table)
-        if found := uncertainty.interval(rows, metric.figure, share=metric.share):
+        if found := uncertainty.confidence_interval(rows, metric.figure, share=metric.share):
             intervals[metric.name] = found
         if reference is not None and not metric.of_reference and metric.measured(reference):
-            p_values[metric.name] = uncertainty.p_value(rows, metric.rows(reference), metric.figure)
+            p_values[metric.name] = uncertainty.paired_p_value(
+                rows, metric.rows(reference), metric.figure
+            )
     return Uncertainty(intervals, p_values)

@@ -7,9 +7,9 @@ import mlflow
 import pandas as pd
 
 from slmflow.metrics import uncertainty
-from slmflow.metrics.compare import Compared
-from slmflow.metrics.figures import SHARE, in_words, p_in_words
-from slmflow.metrics.scoring import ACCURACY, uncertain
+from slmflow.metrics.evaluate_models import EvaluatedModel
+from slmflow.metrics.model_metrics import SHARE, in_words, p_in_words
+from slmflow.metrics.scoring import ACCURACY, estimate_uncertainty
 from slmflow.metrics.uncertainty import Array
 from slmflow.reports import markdown as md
 
@@ -18,7 +18,7 @@ MACRO = "macro average"
 
 
 @dataclass(frozen=True)
-class SubjectFigures:
+class SubjectAccuracy:
     """A model's accuracy in the `n` rows of one subject, or the macro average over all.
 
     interval: of 95 % confidence; p: of the paired test against the reference flavor. None is what
@@ -51,7 +51,7 @@ class SubjectFigures:
         return "-" if self.accuracy is None else in_words(SHARE, self.accuracy, self.interval)
 
 
-def by_subject(compared: Sequence[Compared]) -> tuple[SubjectFigures, ...]:
+def accuracy_by_subject(compared: Sequence[EvaluatedModel]) -> tuple[SubjectAccuracy, ...]:
     """Return a line per subject and model, in order, and the macro average of each model last.
 
     None where the rows have no subjects, or no model tells which choice it takes.
@@ -79,7 +79,7 @@ def by_subject(compared: Sequence[Compared]) -> tuple[SubjectFigures, ...]:
     )
 
 
-def unscored(compared: Iterable[Compared]) -> list[str]:
+def describe_missing_accuracy(compared: Iterable[EvaluatedModel]) -> list[str]:
     """Return a sentence for each model whose choices are not known."""
     return [
         f"{each.figures.flavor} tells no log-probabilities of texts (a Python model does by a "
@@ -89,7 +89,7 @@ def unscored(compared: Iterable[Compared]) -> list[str]:
     ]
 
 
-def log(lines: Sequence[SubjectFigures]) -> None:
+def log(lines: Sequence[SubjectAccuracy]) -> None:
     """Log `subjects.json`, and metrics such as `genai.accuracy_macro`, to the active run."""
     if not lines:
         return
@@ -103,13 +103,13 @@ def log(lines: Sequence[SubjectFigures]) -> None:
                 mlflow.log_metric(f"{line.flavor}.{macro}", value)
 
 
-def groups(lines: Sequence[SubjectFigures]) -> list[Sequence[SubjectFigures]]:
+def group_by_subject(lines: Sequence[SubjectAccuracy]) -> list[Sequence[SubjectAccuracy]]:
     """Return the lines of each subject, one of each model."""
     count = len(_flavors(lines))
     return [lines[at : at + count] for at in range(0, len(lines), count)]
 
 
-def markdown(lines: Sequence[SubjectFigures]) -> list[str]:
+def markdown(lines: Sequence[SubjectAccuracy]) -> list[str]:
     """Return the parts of the report: a table with a line per subject and a column per flavor."""
     flavors = _flavors(lines)
     table = md.table(
@@ -121,23 +121,23 @@ def markdown(lines: Sequence[SubjectFigures]) -> list[str]:
                 *(line.written() for line in group),
                 group[-1].p_written(),
             ]
-            for group in groups(lines)
+            for group in group_by_subject(lines)
         ),
     )
     return ["## Accuracy by subject", table, f"{MACRO}: the mean over the subjects."]
 
 
-def _flavors(lines: Iterable[SubjectFigures]) -> list[str]:
+def _flavors(lines: Iterable[SubjectAccuracy]) -> list[str]:
     return list(dict.fromkeys(line.flavor for line in lines))
 
 
 def _of_subject(
     subject: str, flavor: str, table: pd.DataFrame, reference: pd.DataFrame | None
-) -> SubjectFigures:
+) -> SubjectAccuracy:
     if not ACCURACY.measured(table):
-        return SubjectFigures(subject, flavor, len(table))
-    sure = uncertain([ACCURACY], table, reference)
-    return SubjectFigures(
+        return SubjectAccuracy(subject, flavor, len(table))
+    sure = estimate_uncertainty([ACCURACY], table, reference)
+    return SubjectAccuracy(
         subject,
         flavor,
         len(table),
@@ -147,19 +147,21 @@ def _of_subject(
     )
 
 
-def _macro(flavor: str, table: pd.DataFrame, reference: pd.DataFrame | None) -> SubjectFigures:
+def _macro(flavor: str, table: pd.DataFrame, reference: pd.DataFrame | None) -> SubjectAccuracy:
     if not ACCURACY.measured(table):
-        return SubjectFigures(MACRO, flavor, len(table))
+        return SubjectAccuracy(MACRO, flavor, len(table))
     rows, p = _weighted(table), None
     if reference is not None and ACCURACY.measured(reference):
-        p = uncertainty.p_value(rows, _weighted(reference), uncertainty.mean)
+        p = uncertainty.paired_p_value(rows, _weighted(reference), uncertainty.mean)
     right = (table["choice"] == table["answer"]).groupby(table["subject"])
-    return SubjectFigures(
+    return SubjectAccuracy(
         MACRO,
         flavor,
         len(table),
         accuracy=float(uncertainty.mean(rows.sum(axis=0))),
-        interval=uncertainty.of_macro(right.sum().to_numpy(), right.size().to_numpy()),
+        interval=uncertainty.macro_average_interval(
+            right.sum().to_numpy(), right.size().to_numpy()
+        ),
         p=p,
     )
 

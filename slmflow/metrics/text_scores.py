@@ -83,7 +83,7 @@ def perplexity(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.exp(-sums[..., 0] / sums[..., 1]))
 
 
-def first_diverging(ours: Sequence[int], theirs: Sequence[int]) -> int | None:
+def first_difference(ours: Sequence[int], theirs: Sequence[int]) -> int | None:
     """Return the position, from 1, of the first token that differs; None where all are the same.
 
     A text that stops short diverges at the other's next token.

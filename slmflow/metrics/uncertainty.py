@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Array = NDArray[np.float64]
-Figure = Callable[[Array], Array]
+Aggregate = Callable[[Array], Array]
 """From sums, float64 of shape (..., k), to the figure of each, of shape (...)."""
 
 CONFIDENCE = 0.95
@@ -28,7 +28,9 @@ def mean(sums: Array) -> Array:
     return sums[..., 0] / sums[..., 1]
 
 
-def interval(rows: Array, figure: Figure, *, share: bool) -> tuple[float, float] | None:
+def confidence_interval(
+    rows: Array, figure: Aggregate, *, share: bool
+) -> tuple[float, float] | None:
     """Return the 95 % confidence interval of a figure; None where the rows cannot tell one.
 
     rows: (n, k), what each row adds to the sums; share: whether the figure is a mean of scores from
@@ -51,7 +53,7 @@ def interval(rows: Array, figure: Figure, *, share: bool) -> tuple[float, float]
     return None if np.isclose(low, high, rtol=1e-9) else (low, high)
 
 
-def of_median(values: Array) -> tuple[float, float] | None:
+def median_interval(values: Array) -> tuple[float, float] | None:
     """Return the 95 % confidence interval of a median, by the same bootstrap.
 
     values: of shape (n,). None where they are all alike, or none.
@@ -61,7 +63,9 @@ def of_median(values: Array) -> tuple[float, float] | None:
     return _bootstrapped(values, np.median, _batch(values))
 
 
-def of_macro(right: NDArray[np.int64], n: NDArray[np.int64]) -> tuple[float, float] | None:
+def macro_average_interval(
+    right: NDArray[np.int64], n: NDArray[np.int64]
+) -> tuple[float, float] | None:
     """Return the 95 % confidence interval of the mean over groups of their shares.
 
     right, n: of shape (groups,), the rows that are right and all rows of each. The same bootstrap
@@ -74,7 +78,7 @@ def of_macro(right: NDArray[np.int64], n: NDArray[np.int64]) -> tuple[float, flo
     return None if np.isclose(low, high, rtol=1e-9) else (float(low), float(high))
 
 
-def p_value(ours: Array, theirs: Array, figure: Figure) -> float:
+def paired_p_value(ours: Array, theirs: Array, figure: Aggregate) -> float:
     """Return how likely chance alone parts two figures of the same rows this far, either way.
 
     ours, theirs: (n, k), what each row adds to the sums. Scores that are all 0 or 1 are compared by

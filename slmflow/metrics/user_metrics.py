@@ -7,25 +7,21 @@ from a folder of PYTHONPATH. It is the user's code and runs as such.
 """
 
 import dataclasses
-import functools
-import hashlib
 import importlib
-import importlib.util
 import inspect
 import math
+import re
 import reprlib
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from pathlib import Path
 from typing import Any
 
 from slmflow.errors import BadArguments, UserError
-from slmflow.metrics import builtin
 from slmflow.metrics.builtin import BUILT_IN
 from slmflow.paths import PROJECT
-from slmflow.pipeline import store
+
+_FUNCTION = re.compile(r"[a-z_]\w*(\.[a-z_]\w*)*:[a-z_]\w*", re.ASCII | re.IGNORECASE)
 
 SUFFIXES = ("_low", "_high", "_p")
 """What follows a metric's name in its further columns of the comparison."""
@@ -96,30 +92,8 @@ def load(names: Sequence[str], taken: Iterable[str], example: str) -> list[UserM
     return metrics
 
 
-@functools.cache
-def source_digest(where: str) -> str:
-    """Return a sha256 over the source of the top-level module or package of `module:function`.
-
-    Of a package all its Python files count, so also helpers beside the function; what it imports
-    from elsewhere does not. Of a built-in function it is the module of these. Nothing is imported.
-    Raises BadArguments where there is no such module.
-    """
-    if where in BUILT_IN:
-        return store.sha256(Path(builtin.__file__))
-    root = where.partition(":")[0].partition(".")[0]
-    spec = importlib.util.find_spec(root)
-    if spec is None:
-        raise _not_found(where, f"No module named {root!r}")
-    if folders := spec.submodule_search_locations:
-        files = sorted((f.relative_to(d), f) for d in map(Path, folders) for f in d.rglob("*.py"))
-        texts = "".join(f"{name} {store.sha256(file)}\n" for name, file in files)
-    else:
-        file = Path(spec.origin or "")
-        texts = store.sha256(file) if file.is_file() else sys.version  # built into Python
-    return hashlib.sha256(texts.encode()).hexdigest()
-
-
 def _imported(where: str) -> UserMetric:
+    _refuse_malformed(where)
     if where in BUILT_IN:
         return UserMetric(where, where, BUILT_IN[where])
     module_name, _, name = where.partition(":")
@@ -132,6 +106,14 @@ def _imported(where: str) -> UserMetric:
         reason = "is no function" if hasattr(module, name) else "is not there"
         raise BadArguments(f"evaluation.metrics: {where}: {name} {reason} in {module_name}")
     return UserMetric(name, where, function)
+
+
+def _refuse_malformed(where: str) -> None:
+    if where not in BUILT_IN and not _FUNCTION.fullmatch(where):
+        raise BadArguments(
+            f"evaluation.metrics: {where!r} names no function: give module:function, e.g. "
+            f"[my_package.my_module:my_function], or a built-in one: {', '.join(BUILT_IN)}"
+        )
 
 
 def _not_found(where: str, reason: str) -> BadArguments:

@@ -1,4 +1,4 @@
-"""The refusal of a target that this machine cannot run."""
+"""Targets that this machine cannot run are rejected."""
 
 import pytest
 
@@ -7,14 +7,14 @@ from slmflow.errors import UserError
 from slmflow.measurement import execution_providers
 
 
-def test_every_machine_has_the_cpu() -> None:
+def test_cpu_target_runs_everywhere() -> None:
     execution_providers.check(load(["target=cpu_int4"]).target)
 
 
-@pytest.mark.parametrize(("target", "asked"), [("cuda_int4", "cuda"), ("dml_int4", "dml")])
-def test_a_missing_provider_is_named(
-    target: str, asked: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("target", "provider"), [("cuda_int4", "cuda"), ("dml_int4", "dml")])
+def test_missing_provider_is_rejected_by_name(
+    target: str, provider: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(f"onnxruntime_genai.is_{asked}_available", lambda: False)
-    with pytest.raises(UserError, match=f"target={target}.*no {asked} provider.*-e log_genai"):
+    monkeypatch.setattr(f"onnxruntime_genai.is_{provider}_available", lambda: False)
+    with pytest.raises(UserError, match=f"target={target}.*no {provider} provider.*-e log_genai"):
         execution_providers.check(load([f"target={target}"]).target)

@@ -1,4 +1,4 @@
-"""Both flavors of the bundled model, asked the same questions side by side."""
+"""Both flavors of the bundled model, measured side by side."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,22 +9,21 @@ import pytest
 from slmflow.config import compose as configs
 from slmflow.datasets import rows
 from slmflow.datasets.rows import Row
-from slmflow.flavors.genai_result import GenaiModel
-from slmflow.flavors.transformers_result import TransformersModel
+from slmflow.measurement.interleaved import measure
 from slmflow.measurement.measured_model import MeasuredModel
-from slmflow.measurement.turns import measure
-from slmflow.measurement.worker import Asked
+from slmflow.measurement.worker import TimedModel
+from slmflow.pipeline.results import GenaiModel, TransformersModel
 from steps.log_genai import log_genai
 from steps.log_transformers import log_transformers
 from tests.fixtures.bundled_model import AStep
 
 
 @pytest.mark.long
-def test_greedy_answers_at_fp32_are_the_same_on_the_whole_bundled_set(
+def test_flavors_give_equal_greedy_answers_at_fp32(
     pipeline: TransformersModel, chat: GenaiModel
 ) -> None:
     questions = rows.read(configs.load(["target=cpu_fp32"]))
-    models = [MeasuredModel.of(pipeline), MeasuredModel.of(chat)]
+    models = [MeasuredModel.from_logged(pipeline), MeasuredModel.from_logged(chat)]
     transformers, genai = measure(models, questions)
     assert len(questions) == 195
     assert [a.text for a in genai.answers] == [a.text for a in transformers.answers]
@@ -38,18 +37,18 @@ def test_greedy_answers_at_fp32_are_the_same_on_the_whole_bundled_set(
         assert ours.tokens == theirs.tokens
 
 
-def test_with_a_seed_runs_repeat(weights: Path, onnx: Path, experiment: str) -> None:
-    hot = ("generation=sampling", "generation.temperature=2.0", "generation.max_new_tokens=8")
-    config = configs.load(hot)
+def test_seed_makes_sampled_answers_repeatable(weights: Path, onnx: Path, experiment: str) -> None:
+    sampling = ("generation=sampling", "generation.temperature=2.0", "generation.max_new_tokens=8")
+    config = configs.load(sampling)
     questions = rows.read(config)[:3]
     with mlflow.start_run(experiment_id=experiment):
         models = [log_transformers(AStep(config, weights)), log_genai(AStep(config, weights, onnx))]
     for model in models:
-        first, again, other = (_said(model.model_uri, questions, seed) for seed in (7, 7, 8))
-        assert first == again != other
+        first, repeated, other = (_answers(model.model_uri, questions, seed) for seed in (7, 7, 8))
+        assert first == repeated != other
 
 
-def _said(model_uri: str, questions: Sequence[Row], seed: int) -> list[str]:
-    """Return what a model that is loaded anew answers, in this process."""
-    asked = Asked(model_uri, questions, seed)
-    return [asked.answer(position).text for position in range(len(questions))]
+def _answers(model_uri: str, questions: Sequence[Row], seed: int) -> list[str]:
+    """Load the model in this process and return its answers."""
+    timed = TimedModel(model_uri, questions, seed)
+    return [timed.answer(position).text for position in range(len(questions))]

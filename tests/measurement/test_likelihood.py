@@ -11,23 +11,22 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from slmflow.datasets.rows import Row
-from slmflow.flavors.chat_interfaces import ask
-from slmflow.measurement.likelihood import scorer
+from slmflow.flavors.chat_interfaces import request_completion
+from slmflow.measurement.likelihood import find_scorer
 from slmflow.paths import PROJECT
-from tests.measurement.test_turns import asked
+from tests.measurement.test_interleaved import conversation
 
-# The import of transformers is slow: one process for all that need it.
 pytestmark = pytest.mark.usefixtures("tracking")
 
 TINY_PHI3 = PROJECT / "bundled/tiny_phi3"
 ROWS = [
-    asked("What is the capital of France?", answer="The capital of France is Paris."),
-    asked("Of France?", "Paris.", "And of Italy?", answer="It may be Rome."),
+    conversation("What is the capital of France?", answer="The capital of France is Paris."),
+    conversation("Of France?", "Paris.", "And of Italy?", answer="It may be Rome."),
 ]
 
 
-def test_the_template_alone_writes_the_bos_token(tmp_path: Path) -> None:
-    """Llama's tokenizers add a BOS token, and so does their chat template."""
+def test_only_the_template_writes_the_bos_token(tmp_path: Path) -> None:
+    """Llama's tokenizer adds a BOS token, and so does its chat template."""
     folder = tmp_path / "llama"
     shutil.copytree(TINY_PHI3, folder)
     file = folder / "tokenizer_config.json"
@@ -43,7 +42,7 @@ def test_the_template_alone_writes_the_bos_token(tmp_path: Path) -> None:
 
     uniform.device = "cpu"  # type: ignore[attr-defined]
     pipeline = SimpleNamespace(tokenizer=tokenizer, model=uniform)
-    score = scorer(_loaded(pipeline))
+    score = find_scorer(_wrap(pipeline))
     assert score is not None
     logprob, tokens = score([{"role": "user", "content": "Hi"}], "Paris.")
     assert seen.count(tokenizer.bos_token_id) == 1
@@ -51,7 +50,7 @@ def test_the_template_alone_writes_the_bos_token(tmp_path: Path) -> None:
     assert logprob == pytest.approx(-tokens * math.log(1024))
 
 
-def test_transformers_flavor_is_asked_and_scored(
+def test_transformers_flavor_scores_like_its_loss(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -63,18 +62,18 @@ def test_transformers_flavor_is_asked_and_scored(
         model_config={"max_new_tokens": 4, "do_sample": False},
     )
     model = mlflow.pyfunc.load_model(str(tmp_path / "model"))
-    assert 1 <= (ask(model, ROWS[0].messages).completion_tokens or 0) <= 4
-    assert ask(model, ROWS[0].messages, max_tokens=1).completion_tokens == 1
-    score = scorer(model)
+    assert 1 <= (request_completion(model, ROWS[0].messages).completion_tokens or 0) <= 4
+    assert request_completion(model, ROWS[0].messages, max_tokens=1).completion_tokens == 1
+    score = find_scorer(model)
     assert score is not None
-    told = [score(row.messages, row.answer) for row in ROWS]
-    logprobs, tokens = zip(*told, strict=True)
+    scores = [score(row.messages, row.answer) for row in ROWS]
+    logprobs, tokens = zip(*scores, strict=True)
     assert logprobs == pytest.approx(_independent_logprobs(ROWS), rel=1e-4)
     assert min(tokens) > 1
 
 
 def _independent_logprobs(rows: list[Row]) -> list[float]:
-    """Return them from the mean loss, as transformers computes it where labels are masked."""
+    """Return the log-probabilities from transformers' mean loss over the answer tokens."""
     tokenizer = AutoTokenizer.from_pretrained(TINY_PHI3)
     model: Any = AutoModelForCausalLM.from_pretrained(TINY_PHI3)
     logprobs = []
@@ -88,8 +87,8 @@ def _independent_logprobs(rows: list[Row]) -> list[float]:
     return logprobs
 
 
-def _loaded(pipeline: Any) -> Any:
-    """Return what an MLflow model of the transformers flavor gives."""
+def _wrap(pipeline: Any) -> Any:
+    """Return a stand-in for a loaded MLflow model of the transformers flavor."""
     return SimpleNamespace(
         metadata=SimpleNamespace(flavors={"transformers": {}}), get_raw_model=lambda: pipeline
     )

@@ -5,10 +5,10 @@ import pytest
 from slmflow.config.compose import load as config
 from slmflow.errors import BadArguments
 from slmflow.metrics.builtin import BUILT_IN, json_valid
-from slmflow.metrics.figures import COLUMNS
-from slmflow.metrics.result import Evaluation
-from slmflow.metrics.user_metrics import load, source_digest
-from slmflow.pipeline.results import key_of
+from slmflow.metrics.model_metrics import COLUMNS
+from slmflow.metrics.user_metrics import load
+from slmflow.pipeline.keys import key_of
+from slmflow.pipeline.results import Evaluation
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_no_name_is_taken_and_each_says_what_it_is(name: str) -> None:
 
 def test_an_unknown_name_is_refused_with_those_there_are() -> None:
     with pytest.raises(BadArguments, match=r"'json' names no function: .*built in: json_valid"):
-        config(["evaluation.metrics=[json]"])
+        load(["json"], COLUMNS, "")
     with pytest.raises(BadArguments, match="a column json_valid already"):
         load(["json_valid", "json_valid"], COLUMNS, "")
 
@@ -61,4 +61,3 @@ def test_an_unknown_name_is_refused_with_those_there_are() -> None:
 def test_it_is_part_of_the_key() -> None:
     asked = config(["evaluation.metrics=[json_valid]"])
     assert key_of(Evaluation, asked) != key_of(Evaluation, config([]))
-    assert len(source_digest("json_valid")) == 64

@@ -13,8 +13,8 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.significance import PairedTest
 
 from slmflow.metrics.scoring import METRICS as ALL
-from slmflow.metrics.scoring import Metric, mean_of, uncertain
-from slmflow.metrics.uncertainty import Array, interval, p_value
+from slmflow.metrics.scoring import Metric, mean_metric, estimate_uncertainty
+from slmflow.metrics.uncertainty import Array, confidence_interval, paired_p_value
 
 METRICS = {metric.name: metric for metric in ALL}
 WORDS = [
@@ -71,7 +71,7 @@ def test_bleu_interval_is_that_of_sacrebleu() -> None:
     """Its own bootstrap, with resamples of its own, gives half the width of the same interval."""
     answers, expected = texts(1, 0.2)
     metric = METRICS["bleu"]
-    low, high = interval(rows(metric, answers, expected), metric.figure, share=False) or (0, 0)
+    low, high = confidence_interval(rows(metric, answers, expected), metric.figure, share=False) or (0, 0)
     theirs = BLEU().corpus_score(answers, [expected], n_bootstrap=4000)
     assert (high - low) / 2 == pytest.approx(theirs._ci, rel=0.1)  # type: ignore[attr-defined]
     assert low < theirs.score < high
@@ -91,7 +91,7 @@ def test_bleu_is_tested_as_sacrebleu_does(monkeypatch: pytest.MonkeyPatch) -> No
     )
     ((_, results),) = [item for item in tested()[1].items() if item[0] == "BLEU"]
     metric = METRICS["bleu"]
-    p = p_value(rows(metric, ours, expected), rows(metric, theirs, expected), metric.figure)
+    p = paired_p_value(rows(metric, ours, expected), rows(metric, theirs, expected), metric.figure)
     assert p == pytest.approx(results[1].p_value, abs=0.03)
 
 
@@ -115,7 +115,7 @@ def test_a_metric_of_ones_own_is_a_mean() -> None:
         asked.append(answer)
         return len(answer) / len(expected)
 
-    metric = mean_of("length", length)
+    metric = mean_metric("length", length)
     assert figure(metric, ["a", "abc"], ["ab", "ab"]) == 1
     assert figure(metric, ["a", "abc"], ["ab", "ab"]) == 1
     assert asked == ["a", "abc"]
@@ -140,7 +140,7 @@ def test_uncertainty_of_a_model_and_its_reference(
     tables: tuple[pd.DataFrame, pd.DataFrame],
 ) -> None:
     ours, theirs = tables
-    found = uncertain(ALL, ours, theirs)
+    found = estimate_uncertainty(ALL, ours, theirs)
     assert set(found.intervals) == set(METRICS)
     assert set(found.p_values) == {metric.name for metric in ALL if not metric.of_reference}
     assert found.p_values["token_f1"] < 0.05
@@ -150,7 +150,7 @@ def test_uncertainty_of_a_model_and_its_reference(
         assert low <= float(metric.figure(metric.rows(ours).sum(axis=0))) <= high
     own = [metric for metric in ALL if metric.measured(theirs)]
     assert {metric.name for metric in own} == set(METRICS) - {"agreement", "shared_prefix"}
-    alone = uncertain(own, theirs, None)
+    alone = estimate_uncertainty(own, theirs, None)
     assert alone.p_values == {}
     assert np.isfinite(list(alone.intervals.values())).all()
 

@@ -10,11 +10,11 @@ import pytest
 from scipy import stats
 
 from slmflow.metrics import subjects
-from slmflow.metrics.compare import Compared
-from slmflow.metrics.scoring import ACCURACY, uncertain
-from slmflow.metrics.subjects import MACRO, SubjectFigures, by_subject
-from slmflow.metrics.uncertainty import mean, of_macro
-from tests.metrics.figures import GENAI, TRANSFORMERS
+from slmflow.metrics.evaluate_models import EvaluatedModel
+from slmflow.metrics.scoring import ACCURACY, estimate_uncertainty
+from slmflow.metrics.subjects import MACRO, SubjectAccuracy, accuracy_by_subject
+from slmflow.metrics.uncertainty import mean, macro_average_interval
+from tests.metrics.samples import GENAI, TRANSFORMERS
 
 # Subject, the right letter, and what two models choose.
 ROWS = pd.DataFrame(
@@ -30,16 +30,16 @@ ROWS = pd.DataFrame(
 )
 
 
-def compared(rows: pd.DataFrame, *models: str) -> tuple[Compared, ...]:
+def compared(rows: pd.DataFrame, *models: str) -> tuple[EvaluatedModel, ...]:
     """Return the models' tables; the second is sorted in another way, as evaluate sorts it."""
     tables = [rows[["subject", "answer"]].assign(choice=rows[model]) for model in models]
     figures = [dataclasses.replace(each, accuracy=0.5) for each in (TRANSFORMERS, GENAI)]
     tables[1:] = [table.iloc[::-1] for table in tables[1:]]
-    return tuple(Compared(row, table, "run") for row, table in zip(figures, tables, strict=False))
+    return tuple(EvaluatedModel(row, table, "run") for row, table in zip(figures, tables, strict=False))
 
 
 def test_each_subject_and_the_macro_average() -> None:
-    lines = by_subject(compared(ROWS, "first", "second"))
+    lines = accuracy_by_subject(compared(ROWS, "first", "second"))
     told = [(line.subject, line.flavor, line.n, line.accuracy) for line in lines]
     assert told == [
         ("art|x", "transformers", 2, 0.5),
@@ -68,7 +68,7 @@ def test_p_of_the_macro_average_is_over_all_swaps_of_rows() -> None:
     rows.loc[changed, "second"] = rng.choice(["A", "B"], 9, p=[0.9, 0.1])
     right = {name: (rows[name] == "A").groupby(rows["subject"]) for name in ("first", "second")}
     macro = {name: groups.mean().mean() for name, groups in right.items()}
-    *_, reference, other = by_subject(compared(rows, "first", "second"))
+    *_, reference, other = accuracy_by_subject(compared(rows, "first", "second"))
     assert (reference.accuracy, other.accuracy) == pytest.approx(tuple(macro.values()))
 
     weight = 1 / (3 * rows.groupby("subject")["subject"].transform("size"))
@@ -89,39 +89,39 @@ def test_interval_of_the_macro_average_is_that_of_scipy_within_each_subject() ->
         rng=3,
     ).confidence_interval
     right, n = np.array([30, 12, 150]), np.array([40, 30, 200])
-    assert of_macro(right, n) == pytest.approx((theirs.low, theirs.high), abs=0.005)
-    assert of_macro(n, n) is None
+    assert macro_average_interval(right, n) == pytest.approx((theirs.low, theirs.high), abs=0.005)
+    assert macro_average_interval(n, n) is None
 
 
 def test_a_model_that_does_not_tell_has_no_figure() -> None:
     rows = ROWS.assign(second=None)
-    lines = by_subject(compared(rows, "first", "second"))
+    lines = accuracy_by_subject(compared(rows, "first", "second"))
     assert [line.accuracy for line in lines[1::2]] == [None] * 3
     assert [line.accuracy for line in lines[::2]] == [0.5, 0.75, 0.625]
     assert lines[1].written() == "-"
-    assert by_subject(compared(rows, "second")) == ()
-    swapped = by_subject(compared(rows, "second", "first"))
+    assert accuracy_by_subject(compared(rows, "second")) == ()
+    swapped = accuracy_by_subject(compared(rows, "second", "first"))
     assert [line.p for line in swapped] == [None] * 6
-    assert by_subject(compared(ROWS, "first"))[-1].accuracy == 0.625
+    assert accuracy_by_subject(compared(ROWS, "first"))[-1].accuracy == 0.625
 
 
 def test_rows_without_subjects_have_no_lines() -> None:
     (one,) = compared(ROWS, "first")
-    assert by_subject([dataclasses.replace(one, table=one.table.drop(columns="subject"))]) == ()
+    assert accuracy_by_subject([dataclasses.replace(one, table=one.table.drop(columns="subject"))]) == ()
 
 
 def test_who_does_not_tell_is_named() -> None:
     first, second = compared(ROWS.assign(second=None), "first", "second")
     second = dataclasses.replace(second, figures=dataclasses.replace(GENAI, accuracy=None))
-    (sentence,) = subjects.unscored([first, second])
+    (sentence,) = subjects.describe_missing_accuracy([first, second])
     assert sentence.startswith("genai tells no log-probabilities")
     assert sentence.endswith("its accuracy is not measured.")
     plain = dataclasses.replace(second, table=second.table.drop(columns="choice"))
-    assert subjects.unscored([first, plain]) == []
+    assert subjects.describe_missing_accuracy([first, plain]) == []
 
 
 def test_markdown() -> None:
-    lines = by_subject(compared(ROWS, "first", "second"))
+    lines = accuracy_by_subject(compared(ROWS, "first", "second"))
     bounds = {"interval": None}
     bare = [dataclasses.replace(line, **bounds) for line in lines]
     bare[2] = dataclasses.replace(bare[2], interval=(0.25, 1.0))
@@ -138,8 +138,8 @@ def test_markdown() -> None:
 
 def test_what_is_logged(tracking: str) -> None:
     lines = [
-        SubjectFigures("law", "genai", 4, 0.25, (0.0, 0.5), 0.5),
-        SubjectFigures(MACRO, "genai", 4, 0.25),
+        SubjectAccuracy("law", "genai", 4, 0.25, (0.0, 0.5), 0.5),
+        SubjectAccuracy(MACRO, "genai", 4, 0.25),
     ]
     with mlflow.start_run() as run:
         subjects.log(())
@@ -159,9 +159,9 @@ def test_a_subject_is_scored_as_all_rows_are() -> None:
     """Of one subject alone, its line has the figures of the whole comparison."""
     rows = ROWS.assign(subject="all")
     reference, other = compared(rows, "first", "second")
-    lines = by_subject([reference, other])
+    lines = accuracy_by_subject([reference, other])
     table = other.table.sort_index()
-    sure = uncertain([ACCURACY], table, reference.table)
+    sure = estimate_uncertainty([ACCURACY], table, reference.table)
     for line in (lines[1], lines[3]):
         assert line.accuracy == pytest.approx(mean(ACCURACY.rows(table).sum(axis=0)))
         assert line.p == pytest.approx(sure.p_values["accuracy"])

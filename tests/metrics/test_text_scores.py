@@ -3,14 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from slmflow.metrics.text_scores import (
-    contains,
-    exact_match,
-    first_diverging,
-    perplexity,
-    shared_prefix,
-    token_f1,
-)
+from slmflow.metrics.text_scores import contains, exact_match, first_difference, perplexity, shared_prefix, token_f1
 
 
 @pytest.mark.parametrize(
@@ -65,5 +58,5 @@ def test_perplexity_is_over_all_tokens_not_over_rows() -> None:
     ],
 )
 def test_divergence(ours: list[int], theirs: list[int], position: int | None, share: float) -> None:
-    assert first_diverging(ours, theirs) == position
+    assert first_difference(ours, theirs) == position
     assert shared_prefix(ours, theirs) == pytest.approx(share)

@@ -1,4 +1,4 @@
-"""Functions of the user's: found, refused, and part of a key."""
+"""Functions of the user's: found and refused."""
 
 import sys
 from collections.abc import Iterator
@@ -8,10 +8,8 @@ import pytest
 
 from slmflow.config.compose import load as config
 from slmflow.errors import BadArguments, UserError
-from slmflow.metrics.figures import COLUMNS
-from slmflow.metrics.result import Evaluation
-from slmflow.metrics.user_metrics import load, source_digest
-from slmflow.pipeline.results import key_of
+from slmflow.metrics.model_metrics import COLUMNS
+from slmflow.metrics.user_metrics import load
 
 CODE = '''
 import numpy as np
@@ -57,9 +55,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "broken_metric.py").write_text("raise OSError('no such thing')")
     monkeypatch.syspath_prepend(tmp_path)
     before = set(sys.modules)
-    source_digest.cache_clear()
     yield tmp_path
-    source_digest.cache_clear()
     for name in set(sys.modules) - before:
         if name.partition(".")[0] in ("mine", "broken_metric", "other_mine"):
             del sys.modules[name]
@@ -113,29 +109,8 @@ def test_a_fault_on_a_later_row_names_the_texts(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["mine", "mine:", "mine:f()", "/mine.py:f", "mine:a.b", "mi ne:f"])
-def test_what_names_no_function_is_refused_by_the_config(name: str) -> None:
+def test_malformed_names_are_refused(name: str) -> None:
     with pytest.raises(BadArguments, match="names no function: give module:function"):
-        config([f"evaluation.metrics=['{name}']"])
-    with pytest.raises(BadArguments, match="a list is wanted"):
+        load([name], COLUMNS, "Yes.")
+    with pytest.raises(BadArguments, match="must be a list"):
         config(["evaluation.metrics=mine:f"])
-
-
-def test_the_key_changes_with_the_source_also_beside_the_function(folder: Path) -> None:
-    def key() -> str:
-        source_digest.cache_clear()
-        return key_of(Evaluation, config(["evaluation.metrics=['mine.of_text:politeness']"]))
-
-    first = key()
-    assert first == key() != key_of(Evaluation, config([]))
-    (folder / "mine" / "helper.py").write_text("A = 1")
-    second = key()
-    assert second != first
-    (folder / "mine" / "of_text.py").write_text(CODE + "\n")
-    assert key() not in (first, second)
-    assert "mine" not in sys.modules
-
-
-def test_the_key_of_what_is_not_there(folder: Path) -> None:
-    with pytest.raises(BadArguments, match="cannot be imported"):
-        key_of(Evaluation, config(["evaluation.metrics=['nowhere:f']"]))
-    assert source_digest("math:pow") != source_digest("json:loads")

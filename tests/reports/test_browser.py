@@ -10,10 +10,10 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Frame, Page, expect, sync_playwright
 
-from slmflow.metrics.regressions import RowByRow
-from slmflow.reports import html_page as pages
-from slmflow.reports.findings import Findings
-from tests.metrics.figures import FINDINGS, FINDINGS_ALONE, HOSTILE, TABLE
+from slmflow.metrics.row_comparison import RowComparison
+from slmflow.reports import html_report as pages
+from slmflow.reports.content import ReportContent
+from tests.metrics.samples import FINDINGS, FINDINGS_ALONE, HOSTILE, TABLE
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
@@ -56,7 +56,7 @@ class Shown:
         return int(self.frame.evaluate("document.documentElement.scrollWidth - innerWidth"))
 
 
-def show(browser: Browser, findings: Findings, width: int) -> Shown:
+def show(browser: Browser, findings: ReportContent, width: int) -> Shown:
     page = browser.new_page(viewport={"width": width, "height": 800})
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
@@ -81,9 +81,9 @@ def _outside(url: str) -> bool:
 def test_report_is_shown_whole(browser: Browser, width: int) -> None:
     shown = show(browser, FINDINGS, width)
     frame = shown.frame
-    expect(frame.locator(".verdict")).to_have_text(FINDINGS.evaluation.verdict)
+    expect(frame.locator(".verdict")).to_have_text(FINDINGS.comparison.verdict)
     assert frame.locator("table").first.locator("tbody tr").count() == len(
-        FINDINGS.evaluation.names
+        FINDINGS.comparison.names
     )
     expect(frame.get_by_role("row", name="token_f1")).to_contain_text("99.1%")
     widths = frame.locator("img").evaluate_all("all => all.map(each => each.naturalWidth)")
@@ -98,7 +98,7 @@ def test_hostile_texts_do_nothing(browser: Browser) -> None:
     said = shown.frame.locator("article dd", has_text="<script>")
     assert " ".join(said.first.inner_text().split()) == " ".join(HOSTILE.split())
     assert shown.page.evaluate("window.x") is None
-    assert shown.frame.title() == FINDINGS.evaluation.title
+    assert shown.frame.title() == FINDINGS.comparison.title
     assert shown.frame.locator("img[src=x]").count() == 0
     assert shown.complaints == []
 
@@ -106,11 +106,11 @@ def test_hostile_texts_do_nothing(browser: Browser) -> None:
 def test_nothing_is_too_wide_for_a_narrow_frame(browser: Browser) -> None:
     long = "w" * 400
     table = TABLE.assign(question=long, reference=long, prediction="x" + long)
-    genai = dataclasses.replace(FINDINGS.evaluation.compared, flavor=long, model_uri=long)
-    figures = (FINDINGS.evaluation.figures[0], genai)
-    evaluation = dataclasses.replace(FINDINGS.evaluation, figures=figures, model=long)
+    genai = dataclasses.replace(FINDINGS.comparison.compared, flavor=long, model_uri=long)
+    figures = (FINDINGS.comparison.figures[0], genai)
+    comparison = dataclasses.replace(FINDINGS.comparison, figures=figures, model=long)
     origin = dataclasses.replace(FINDINGS.origin, machine={long: long}, runs={long: long})
-    assert show(browser, Findings(evaluation, RowByRow.of(table), origin), 500).overflow <= 0
+    assert show(browser, ReportContent(comparison, RowComparison.of(table), origin), 500).overflow <= 0
 
 
 def test_a_model_alone_is_shown(browser: Browser) -> None:

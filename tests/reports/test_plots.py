@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
-from slmflow.metrics.figures import FlavorFigures, Own
-from slmflow.metrics.result import Evaluation
+from slmflow.metrics.model_metrics import ModelMetrics, UserMetricInfo
+from slmflow.metrics.comparison import Comparison
 from slmflow.reports.plots import bars, panels, quality_speed
-from tests.metrics.figures import ALONE, EVALUATION, GENAI, TRANSFORMERS
+from tests.metrics.samples import ALONE, COMPARISON, GENAI, TRANSFORMERS
 
 
 def texts(axes: Axes) -> list[str]:
@@ -27,10 +27,10 @@ def segments(axes: Axes) -> list[list[list[float]]]:
     return [[[float(x) for x, _ in line] for line in each] for each in lines]
 
 
-@pytest.mark.parametrize("evaluation", [EVALUATION, ALONE])
-def test_page_is_drawn_also_where_figures_are_missing(evaluation: Evaluation) -> None:
+@pytest.mark.parametrize("comparison", [COMPARISON, ALONE])
+def test_page_is_drawn_also_where_figures_are_missing(comparison: Comparison) -> None:
     buffer = io.BytesIO()
-    page = panels.draw(evaluation.figures, "$\\nonsense$")
+    page = panels.draw(comparison.figures, "$\\nonsense$")
     page.savefig(buffer)
     buffer.seek(0)
     height, width, _ = image.imread(buffer, format="png").shape
@@ -40,7 +40,7 @@ def test_page_is_drawn_also_where_figures_are_missing(evaluation: Evaluation) ->
 
 def test_bars_of_quality_have_their_intervals() -> None:
     axes = Figure().subplots()
-    bars.draw_quality(axes, EVALUATION.figures)
+    bars.draw_quality(axes, COMPARISON.figures)
     transformers, genai = segments(axes)
     assert transformers[0] == pytest.approx([0.9487, 0.9949])
     assert genai[0] == pytest.approx([0.9385, 0.9846])
@@ -48,9 +48,9 @@ def test_bars_of_quality_have_their_intervals() -> None:
 
 
 def test_quality_has_bleu_and_those_of_the_users_metrics_that_are_shares() -> None:
-    def with_further(row: FlavorFigures, **further: float) -> FlavorFigures:
+    def with_further(row: ModelMetrics, **further: float) -> ModelMetrics:
         bounds = {"bleu": (90.0, 99.0), "near_1": (0.9, 1.1)}
-        own = {name: Own(name, share=False) for name in further}
+        own = {name: UserMetricInfo(name, share=False) for name in further}
         return dataclasses.replace(row, further=further, intervals=bounds, own=own)
 
     axes = Figure().subplots()
@@ -79,7 +79,7 @@ def test_accuracy_is_drawn_where_there_are_choices() -> None:
 
 def test_what_was_not_measured_is_said() -> None:
     axes = Figure().subplots()
-    bars.draw(axes, EVALUATION.figures, "Memory", {"peak_rss_mb": "whole process"})
+    bars.draw(axes, COMPARISON.figures, "Memory", {"peak_rss_mb": "whole process"})
     assert texts(axes) == ["less is better", "638", "not\nmeasured"]
 
 
@@ -115,6 +115,6 @@ def test_quality_against_speed_without_either() -> None:
 
 
 def test_a_panel_by_itself_is_the_same_file_each_time() -> None:
-    first, second = (panels.svg(panels.PANELS[0], EVALUATION.figures) for _ in range(2))
+    first, second = (panels.svg(panels.PANELS[0], COMPARISON.figures) for _ in range(2))
     assert first == second
     assert b"<svg" in first

@@ -5,10 +5,10 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from slmflow.reports import html_page as page
+from slmflow.reports import html_report as page
 from slmflow.reports import markdown as md
-from slmflow.reports import report, run_description, workflow_summary
-from tests.metrics.figures import EVALUATION, FINDINGS, FINDINGS_ALONE, GENAI, HOSTILE, TRANSFORMERS
+from slmflow.reports import report, run_description, terminal, workflow_summary
+from tests.metrics.samples import COMPARISON, FINDINGS, FINDINGS_ALONE, GENAI, HOSTILE, TRANSFORMERS
 
 MARKDOWN = """\
 # tiny\\_phi3 on cpu\\_int4 (optimum)
@@ -104,18 +104,18 @@ def test_description_fits_a_tag() -> None:
     many = {f"metric_{number}": 0.5 for number in range(500)}
     genai = dataclasses.replace(GENAI, further=many, p_values=dict.fromkeys(many, 0.01))
     reference = dataclasses.replace(TRANSFORMERS, further=many)
-    evaluation = dataclasses.replace(EVALUATION, figures=(reference, genai))
+    comparison = dataclasses.replace(COMPARISON, figures=(reference, genai))
     assert (
-        len(run_description.markdown(dataclasses.replace(FINDINGS, evaluation=evaluation))) == 5000
+        len(run_description.markdown(dataclasses.replace(FINDINGS, comparison=comparison))) == 5000
     )
 
 
 def test_all_files_are_logged_and_on_the_workflows_run_too(tracking: str) -> None:
     with mlflow.start_run() as run:
-        evaluation = dataclasses.replace(EVALUATION, run_id=run.info.run_id)
-        report.log(dataclasses.replace(FINDINGS, evaluation=evaluation))
+        comparison = dataclasses.replace(COMPARISON, run_id=run.info.run_id)
+        report.log(dataclasses.replace(FINDINGS, comparison=comparison))
     with mlflow.start_run() as main:
-        workflow_summary.log(evaluation)
+        workflow_summary.log(comparison)
     first, second = (mlflow.get_run(each.info.run_id) for each in (run, main))
     assert first.data.metrics == second.data.metrics
     assert first.data.metrics["genai.exact_match"] == 0.964
@@ -132,11 +132,11 @@ def test_table_fits_a_narrow_screen_and_the_page_is_named(
     tracking: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with mlflow.start_run() as run:
-        evaluation = dataclasses.replace(EVALUATION, run_id=run.info.run_id)
-        report.log(dataclasses.replace(FINDINGS, evaluation=evaluation))
+        comparison = dataclasses.replace(COMPARISON, run_id=run.info.run_id)
+        report.log(dataclasses.replace(FINDINGS, comparison=comparison))
     capsys.readouterr()
 
-    evaluation.show()
+    terminal.show(comparison)
 
     table, _, page = capsys.readouterr().err.partition("The report is ")
     assert "97.4% (94.9% to 99.5%)" in table

@@ -8,17 +8,15 @@ import mlflow
 import pytest
 
 from slmflow.config import compose as configs
-from slmflow.conversion.result import OnnxModel
 from slmflow.datasets import rows
-from slmflow.measurement.result import Measurements
-from slmflow.metrics.result import Evaluation
 from slmflow.paths import PROJECT
 from slmflow.pipeline import results, runs
+from slmflow.pipeline.results import Evaluation, Measurements, OnnxModel
 from slmflow.pipeline.step import Step, run
 from steps.evaluate import evaluate
 from steps.measure import measure
-from tests.measurement.models.logged import log
-from tests.metrics.test_result import COLUMNS
+from tests.measurement.models.logged import log_model
+from tests.metrics.test_comparison import COLUMNS
 
 TINY_PHI3 = PROJECT / "bundled" / "tiny_phi3"
 
@@ -35,7 +33,7 @@ def of_recorders(step: Step, kind: Any) -> Any:
 def _ensured(step: Step, kind: Any, code: str) -> Any:
     if kind is Measurements:
         return measure(step)
-    return OnnxModel(str(TINY_PHI3)) if kind is OnnxModel else log(kind, code)
+    return OnnxModel(str(TINY_PHI3)) if kind is OnnxModel else log_model(kind, code)
 
 
 def no_model(_: Step, kind: Any) -> Any:
@@ -84,7 +82,7 @@ def test_comparison(tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     evaluation = runs.load_result(Evaluation, parent.info.run_id)
     assert evaluation.run_id == parent.info.run_id
-    assert evaluation.figures[1].model_uri == model.model_uri
+    assert evaluation.metrics[1]["model_uri"] == model.model_uri
     evaluation.check()
 
 

@@ -7,12 +7,12 @@ import mlflow
 import pytest
 
 from slmflow.config import compose as configs
-from slmflow.measurement.result import Measurements
-from slmflow.pipeline.results import key_of
+from slmflow.pipeline.keys import key_of
+from slmflow.pipeline.results import Measurements
 from slmflow.pipeline.step import Step, run
 from steps.evaluate import evaluate
 from steps.measure import measure
-from tests.measurement.models.logged import HERE
+from tests.measurement.models.logged import FOLDER
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def log(alias: str) -> str:
     with mlflow.start_run():
         mlflow.pyfunc.log_model(
             name="herald",
-            python_model=str(HERE / "mlflow_chat_model.py"),
+            python_model=str(FOLDER / "mlflow_chat_model.py"),
             pip_requirements=["mlflow"],
             registered_model_name="mine",
         )

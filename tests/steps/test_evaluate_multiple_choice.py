@@ -9,21 +9,18 @@ import pytest
 import torch
 
 from slmflow.config import compose as configs
-from slmflow.conversion.result import OnnxModel
-from slmflow.flavors.genai_result import GenaiModel
-from slmflow.flavors.transformers_result import TransformersModel
+from slmflow.measurement.interleaved import measure as measured_in_turns
 from slmflow.measurement.measured_model import MeasuredModel
-from slmflow.measurement.result import Measurements
-from slmflow.measurement.turns import measure as measured_in_turns
 from slmflow.metrics import evaluation_inputs
-from slmflow.metrics.compare import compare
+from slmflow.metrics.evaluate_models import evaluate_models
 from slmflow.paths import PROJECT
+from slmflow.pipeline.results import GenaiModel, Measurements, OnnxModel, TransformersModel
 from slmflow.pipeline.step import Step, run
 from steps.evaluate import evaluate
 from steps.measure import measure
 from tests.fixtures import choice_questions
 from tests.fixtures.bundled_model import Reference
-from tests.measurement.models.logged import PROMPT, log
+from tests.measurement.models.logged import PROMPT, log_model
 
 TINY_PHI3 = PROJECT / "bundled" / "tiny_phi3"
 
@@ -51,10 +48,10 @@ def test_accuracy_is_that_of_the_largest_of_transformers_own_logits(
     right = [choice == row.answer for choice, row in zip(chosen, given.rows, strict=True)]
     assert 0 < sum(right) < len(right)
 
-    models = [MeasuredModel.of(pipeline), MeasuredModel.of(chat)]
+    models = [MeasuredModel.from_logged(pipeline), MeasuredModel.from_logged(chat)]
     measurements = measured_in_turns(models, given.rows)
     with mlflow.start_run() as parent:
-        both = compare(config, given, measurements, TINY_PHI3 / "tokenizer.json")
+        both = evaluate_models(config, given, measurements, TINY_PHI3 / "tokenizer.json")
     for each in both:
         table = each.table.sort_index()
         assert table["choice"].tolist() == chosen
@@ -77,7 +74,7 @@ def ensured(transformers: tuple[Any, ...], genai: tuple[Any, ...]) -> Any:
             return measure(step)
         if kind is OnnxModel:
             return OnnxModel(str(TINY_PHI3))
-        return log(kind, *(transformers if kind is TransformersModel else genai))
+        return log_model(kind, *(transformers if kind is TransformersModel else genai))
 
     return ensure
 

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.container import BarContainer
 from numpy.typing import NDArray
 
-from slmflow.metrics.figures import FlavorFigures, more_is_better
+from slmflow.metrics.model_metrics import ModelMetrics, is_higher_better
 from slmflow.reports.plots.style import INK, colored, frame, head, short
 
 _QUALITY = {
@@ -21,13 +21,15 @@ _OF_100 = ("bleu",)
 
 
 def draw(
-    axes: Axes, figures: Sequence[FlavorFigures], heading: str, columns: Mapping[str, str]
+    axes: Axes, figures: Sequence[ModelMetrics], heading: str, columns: Mapping[str, str]
 ) -> None:
     """Draw upright bars; what was not measured has words in place of its bar.
 
     columns: what each group of bars is called; of all of them more is better, or of none.
     """
-    head(axes, heading, "more is better" if all(map(more_is_better, columns)) else "less is better")
+    head(
+        axes, heading, "more is better" if all(map(is_higher_better, columns)) else "less is better"
+    )
     for row, bars in _bars(axes.bar, "yerr", figures, list(columns), filled=0.92):
         labels = [_label(row, name, "not\nmeasured") for name in columns]
         axes.bar_label(bars, labels, padding=3, fontsize=9, color=INK)
@@ -40,7 +42,7 @@ def draw(
     frame(axes, "bottom")
 
 
-def draw_quality(axes: Axes, figures: Sequence[FlavorFigures]) -> None:
+def draw_quality(axes: Axes, figures: Sequence[ModelMetrics]) -> None:
     """Draw the figures of quality as lying bars on one scale from 0 to 1.
 
     BLEU is drawn as its hundredth. Of the user's own metrics those whose figures and bounds all lie
@@ -66,11 +68,11 @@ def draw_quality(axes: Axes, figures: Sequence[FlavorFigures]) -> None:
 def _bars(
     draw: Callable[..., BarContainer],
     errors: str,
-    figures: Sequence[FlavorFigures],
+    figures: Sequence[ModelMetrics],
     names: Sequence[str],
     *,
     filled: float,
-) -> Iterator[tuple[FlavorFigures, BarContainer]]:
+) -> Iterator[tuple[ModelMetrics, BarContainer]]:
     """Draw a bar per flavor in the group of each name, and yield each flavor with its bars.
 
     errors: what `draw` calls the intervals along the bars; filled: the part of a bar's room.
@@ -83,7 +85,7 @@ def _bars(
         yield row, draw(places, lengths, thickness * filled, color=color, ecolor=INK, **reach)
 
 
-def _is_share(figures: Sequence[FlavorFigures], name: str) -> bool:
+def _is_share(figures: Sequence[ModelMetrics], name: str) -> bool:
     told = [value for row in figures for value in (row.value(name), *row.intervals.get(name, ()))]
     return all(value is not None and 0 <= value <= 1 for value in told)
 
@@ -92,14 +94,14 @@ def _share(name: str, value: float) -> float:
     return value / 100 if name in _OF_100 else value
 
 
-def _label(row: FlavorFigures, name: str, unknown: str) -> str:
+def _label(row: ModelMetrics, name: str, unknown: str) -> str:
     if row.value(name) is None:
         return unknown
     return row.value_written(name).partition(" ")[0]  # the unit is in the heading
 
 
 def _errors(
-    row: FlavorFigures, names: Sequence[str], lengths: Sequence[float]
+    row: ModelMetrics, names: Sequence[str], lengths: Sequence[float]
 ) -> NDArray[np.float64]:
     """Return how far the intervals go below and above the bars: float64 of shape (2, bars)."""
     bounds = [

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
-from slmflow.metrics.figures import FlavorFigures
+from slmflow.metrics.model_metrics import ModelMetrics
 from slmflow.reports.plots import bars, quality_speed
 from slmflow.reports.plots.style import INK, colored, short
 
@@ -21,7 +21,7 @@ _COLUMNS = 4
 # Of a panel by itself, so that those of one row are level where they stand side by side.
 _INCHES, _GAP = 2.75, 0.2
 
-Draw = Callable[[Axes, Sequence[FlavorFigures]], None]
+Draw = Callable[[Axes, Sequence[ModelMetrics]], None]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ PANELS = (
 )
 
 
-def draw(figures: Sequence[FlavorFigures], title: str) -> Figure:
+def draw(figures: Sequence[ModelMetrics], title: str) -> Figure:
     """Return all panels on one page of 12 x 10 inches."""
     page = _page(12, 10)
     page.suptitle(
@@ -89,7 +89,7 @@ def draw(figures: Sequence[FlavorFigures], title: str) -> Figure:
     return page
 
 
-def svg(panel: Panel, figures: Sequence[FlavorFigures]) -> bytes:
+def svg(panel: Panel, figures: Sequence[ModelMetrics]) -> bytes:
     """Return one panel as an SVG file that needs no fonts, the same bytes for the same figures."""
     page = _page(_INCHES * panel.columns + _GAP * (panel.columns - 1), panel.inches)
     panel.draw(page.subplots(), figures)

@@ -6,7 +6,7 @@ from functools import partial
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from slmflow.metrics.figures import FlavorFigures
+from slmflow.metrics.model_metrics import ModelMetrics
 from slmflow.reports.plots.style import FAINT, INK, RULE, colored, frame, head, short
 
 _SPEED = "latency_ms_p50"
@@ -17,7 +17,7 @@ _LOG_FROM = 3
 _LEAST_SPAN = 0.1
 
 
-def draw(axes: Axes, figures: Sequence[FlavorFigures]) -> None:
+def draw(axes: Axes, figures: Sequence[ModelMetrics]) -> None:
     """Draw accuracy where it was measured, else exact match, over the median latency.
 
     A flavor that lacks either has no point.
@@ -57,7 +57,7 @@ def draw(axes: Axes, figures: Sequence[FlavorFigures]) -> None:
     )
 
 
-def _point(axes: Axes, row: FlavorFigures, quality: str, color: str, *, above: bool) -> None:
+def _point(axes: Axes, row: ModelMetrics, quality: str, color: str, *, above: bool) -> None:
     x, y = _of(row, _SPEED), _of(row, quality)
     left, right = _bounds(row, _SPEED)
     low, high = _bounds(row, quality)
@@ -104,9 +104,9 @@ def _scale_quality(axes: Axes, bounds: Sequence[float]) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}%"))
 
 
-def _of(row: FlavorFigures, name: str) -> float:
+def _of(row: ModelMetrics, name: str) -> float:
     return float(row.value(name) or 0)
 
 
-def _bounds(row: FlavorFigures, name: str) -> tuple[float, float]:
+def _bounds(row: ModelMetrics, name: str) -> tuple[float, float]:
     return row.intervals.get(name, (_of(row, name),) * 2)

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from slmflow.metrics.figures import FlavorFigures
+from slmflow.metrics.model_metrics import ModelMetrics
 
 INK, FAINT, RULE = "#0f172a", "#64748b", "#cbd5e1"
 GREY, TEAL = "#94a3b8", "#0d9488"
 _LONGEST = 24
 
 
-def colored(figures: Sequence[FlavorFigures]) -> list[tuple[FlavorFigures, str]]:
+def colored(figures: Sequence[ModelMetrics]) -> list[tuple[ModelMetrics, str]]:
     """Return each flavor with its color: the reference in grey, what is compared in teal."""
     return list(zip(figures, (GREY, TEAL)[-len(figures) :], strict=True))
 

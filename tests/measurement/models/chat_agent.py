@@ -1,4 +1,4 @@
-"""MLflow's ChatAgent, which says the last message back in capitals."""
+"""A ChatAgent that repeats the last message in capitals."""
 
 import mlflow
 from mlflow.pyfunc.model import ChatAgent
@@ -12,9 +12,9 @@ class Herald(ChatAgent):
         context: ChatContext | None = None,
         custom_inputs: dict[str, object] | None = None,
     ) -> ChatAgentResponse:
-        said = str(messages[-1].content).upper()
+        text = str(messages[-1].content).upper()
         return ChatAgentResponse(
-            messages=[ChatAgentMessage(id="1", role="assistant", content=said)]
+            messages=[ChatAgentMessage(id="1", role="assistant", content=text)]
         )
 
 

@@ -1,6 +1,6 @@
-"""A chat model whose answers and counts are known: it says the question back, word by word.
+"""A chat model that repeats the question, one token per word.
 
-A question that begins with `crash` makes it fail; `die` ends its process.
+A question that begins with `crash` raises an error; `die` kills the process.
 """
 
 import math
@@ -19,7 +19,7 @@ class Parrot(PythonModel):
         return [self._complete(row) for row in model_input.to_dict("records")]
 
     def score(self, messages: list[dict[str, str]], answer: str) -> tuple[float, int]:
-        """Every word has the probability 1/2, so the perplexity is 2."""
+        """Give every word the probability 1/2, so the perplexity is 2."""
         return len(answer.split()) * math.log(0.5), len(answer.split())
 
     def _complete(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -29,10 +29,10 @@ class Parrot(PythonModel):
         if question.startswith("die"):
             os.kill(os.getpid(), signal.SIGKILL)
         words = question.split()
-        said = words[: int(row.get("max_tokens") or len(words))]
+        completion = words[: int(row.get("max_tokens") or len(words))]
         return {
-            "choices": [{"message": {"role": "assistant", "content": " ".join(said)}}],
-            "usage": {"prompt_tokens": len(words), "completion_tokens": len(said)},
+            "choices": [{"message": {"role": "assistant", "content": " ".join(completion)}}],
+            "usage": {"prompt_tokens": len(words), "completion_tokens": len(completion)},
         }
 
 

@@ -1,4 +1,4 @@
-"""A chat model that answers with the time at which it was asked, in nanoseconds."""
+"""A chat model that answers with the time of the request, in nanoseconds."""
 
 import time
 

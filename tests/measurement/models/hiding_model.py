@@ -1,4 +1,4 @@
-"""A chat model that hides the folder it is asked about: a file stands in its place."""
+"""A chat model that renames the folder in the question and puts a file in its place."""
 
 from pathlib import Path
 

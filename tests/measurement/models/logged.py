@@ -1,4 +1,4 @@
-"""Models of a few lines, logged as those of the flavors are."""
+"""Log or save the models of this folder."""
 
 from pathlib import Path
 from typing import Any
@@ -10,25 +10,25 @@ from mlflow.types.schema import ColSpec, Schema
 
 from slmflow.measurement.measured_model import MeasuredModel
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 CHAT = ModelSignature(CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA)
 PROMPT = ModelSignature(Schema([ColSpec("string", "prompt")]), Schema([ColSpec("string")]))
 
 
-def log(kind: Any, code: str, signature: ModelSignature = CHAT) -> Any:
-    """Log a model of this folder, to the active run, as what the step of a flavor hands on."""
+def log_model(kind: Any, code: str, signature: ModelSignature = CHAT) -> Any:
+    """Log a model of this folder to the active run; return it as a result of this kind."""
     info = mlflow.pyfunc.log_model(
         name=kind.flavor,
-        python_model=str(HERE / code),
+        python_model=str(FOLDER / code),
         signature=signature,
         pip_requirements=["mlflow"],
     )
     return kind(info.model_uri, info.model_id, 5_000_000)
 
 
-def saved(folder: Path, code: str, signature: ModelSignature = CHAT) -> MeasuredModel:
-    """Save a model of this folder in another, which gives it its name."""
+def save_model(folder: Path, code: str, signature: ModelSignature = CHAT) -> MeasuredModel:
+    """Save a model of this folder to another folder, whose name becomes its flavor."""
     mlflow.pyfunc.save_model(
-        folder, python_model=str(HERE / code), signature=signature, pip_requirements=["mlflow"]
+        folder, python_model=str(FOLDER / code), signature=signature, pip_requirements=["mlflow"]
     )
     return MeasuredModel(folder.name, str(folder), model_id="", size_bytes=0)

@@ -1,4 +1,4 @@
-"""A model that slmflow did not make: MLflow's own ChatModel, with answers of its own."""
+"""A model from outside slmflow: an MLflow ChatModel."""
 
 import mlflow
 from mlflow.pyfunc.model import ChatModel
@@ -9,8 +9,8 @@ class Herald(ChatModel):
     def predict(
         self, context: object, messages: list[ChatMessage], params: ChatParams
     ) -> ChatCompletionResponse:
-        said = f"The capital is {messages[-1].content}."
-        message = ChatMessage(role="assistant", content=said)
+        text = f"The capital is {messages[-1].content}."
+        message = ChatMessage(role="assistant", content=text)
         return ChatCompletionResponse(choices=[ChatChoice(index=0, message=message)])
 
 

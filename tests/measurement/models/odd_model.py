@@ -1,4 +1,4 @@
-"""A model that says it is a chat model, and answers with numbers."""
+"""A model with a chat signature that returns numbers."""
 
 import mlflow
 from mlflow.pyfunc.model import PythonModel

@@ -1,4 +1,4 @@
-"""A model under `prompt: string -> string` that says the prompt back; it cannot score."""
+"""A model with the signature `prompt: string -> string` that repeats the prompt."""
 
 import mlflow
 from mlflow.pyfunc.model import PythonModel

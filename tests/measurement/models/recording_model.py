@@ -1,4 +1,4 @@
-"""A chat model that answers with the messages it was sent, as JSON."""
+"""A chat model that answers with the messages of the request, as JSON."""
 
 import json
 

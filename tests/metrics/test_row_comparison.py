@@ -1,12 +1,12 @@
 import pandas as pd
 import pytest
 
-from slmflow.metrics.regressions import Regression, RowByRow
-from tests.metrics.figures import HOSTILE, TABLE
+from slmflow.metrics.row_comparison import Regression, RowComparison
+from tests.metrics.samples import HOSTILE, TABLE
 
 
 def test_rows_are_counted_and_regressions_keep_their_order() -> None:
-    rows = RowByRow.of(TABLE)
+    rows = RowComparison.of(TABLE)
     assert [row.answer for row in rows.regressions] == [HOSTILE, "It is Paris"]
     assert [row.first_diverging_token for row in rows.regressions] == [1, 4]
     assert (rows.rows, rows.better, rows.otherwise) == (5, 1, 1)
@@ -18,7 +18,7 @@ def test_rows_are_counted_and_regressions_keep_their_order() -> None:
 
 def test_a_lower_token_f1_is_a_regression_where_neither_is_exact() -> None:
     row = ("q", "one two three", "one two", "one", 2)
-    rows = RowByRow.of(pd.DataFrame([row], columns=list(TABLE)))
+    rows = RowComparison.of(pd.DataFrame([row], columns=list(TABLE)))
     assert rows.regressions == (Regression("q", "one two three", "one two", "one", 2),)
 
 
@@ -26,7 +26,7 @@ def test_a_right_choice_that_is_lost_is_a_regression_whatever_is_written() -> No
     row = {"question": "q", "answer": "B", "reference": "A", "prediction": "B"}
     lost = row | {"reference_choice": "B", "choice": "A", "first_diverging_token": 1}
     untold = lost | {"choice": None}
-    rows = RowByRow.of(pd.DataFrame([lost, untold]))
+    rows = RowComparison.of(pd.DataFrame([lost, untold]))
     assert [each.choices for each in rows.regressions] == [("B", "A"), None]
 
 

@@ -5,19 +5,18 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 
-from slmflow.conversion.result import OnnxModel
-from slmflow.measurement.result import Measurements
-from slmflow.metrics.compare import Compared
+from slmflow.metrics.evaluate_models import EvaluatedModel
 from slmflow.pipeline import step as steps
 from slmflow.pipeline import store
+from slmflow.pipeline.results import Measurements, OnnxModel
 from slmflow.pipeline.step import Step
-from slmflow.reports import origin
-from slmflow.reports.origin import Origin
-from tests.metrics.figures import GENAI, TRANSFORMERS
+from slmflow.reports import provenance
+from slmflow.reports.provenance import Provenance
+from tests.metrics.samples import GENAI, TRANSFORMERS
 
 MACHINE = {"cpu": "Z80"}
-REFERENCE = Compared(TRANSFORMERS, pd.DataFrame(), "run of transformers")
-CONVERTED = Compared(GENAI, pd.DataFrame(), "run of genai")
+REFERENCE = EvaluatedModel(TRANSFORMERS, pd.DataFrame(), "run of transformers")
+CONVERTED = EvaluatedModel(GENAI, pd.DataFrame(), "run of genai")
 
 
 def convert(mean_kl: float, *arguments: str) -> None:
@@ -33,12 +32,12 @@ def convert(mean_kl: float, *arguments: str) -> None:
     assert steps.run("convert", work, arguments) == 0
 
 
-def traced(*compared: Compared) -> Origin:
+def traced(*compared: EvaluatedModel) -> Provenance:
     """Return what a run of evaluate finds."""
     found = []
 
     def work(step: Step) -> None:
-        found.append(origin.trace(step, Measurements("run of measure", MACHINE), compared))
+        found.append(provenance.find_provenance(step, Measurements("run of measure", MACHINE, ()), compared))
 
     assert steps.run("evaluate", work, []) == 0
     return found[0]

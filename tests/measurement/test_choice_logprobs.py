@@ -1,4 +1,4 @@
-"""The log-probabilities of the choices, against transformers' own logits."""
+"""The log-probabilities of choices, compared with transformers' logits."""
 
 import dataclasses
 import json
@@ -9,20 +9,19 @@ import pytest
 import torch
 
 from slmflow.datasets.rows import Row
-from slmflow.flavors.genai_result import GenaiModel
-from slmflow.flavors.transformers_result import TransformersModel
+from slmflow.measurement.interleaved import measure
 from slmflow.measurement.measured_model import MeasuredModel
 from slmflow.measurement.records import Likelihood, Measurement
-from slmflow.measurement.turns import measure
+from slmflow.pipeline.results import GenaiModel, TransformersModel
 from tests.fixtures import choice_questions
 from tests.fixtures.bundled_model import Reference
-from tests.measurement.models.logged import PROMPT, saved
+from tests.measurement.models.logged import PROMPT, save_model
 
 ROW = Row([{"role": "user", "content": "?"}], "B", ["yes", "no", "maybe"])
 
 
-def letters_of(reference: Reference, row: Row) -> list[float]:
-    """The log-probabilities of A, B, C and D as the first token of the answer: one pass."""
+def expected_logprobs(reference: Reference, row: Row) -> list[float]:
+    """Return the log-probabilities of A, B, C and D as the first token of the answer."""
     with torch.no_grad():
         logits = reference.model(torch.tensor([reference.prompt(row.messages)])).logits[0, -1]
     tokens = [reference.tokenizer.encode(letter, add_special_tokens=False) for letter in "ABCD"]
@@ -35,38 +34,38 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     return choice_questions.read(tmp_path_factory.mktemp("choices"))
 
 
-def test_both_flavors_and_a_prompt_give_those_of_transformers(
+def test_all_interfaces_score_choices_like_transformers(
     pipeline: TransformersModel,
     chat: GenaiModel,
     prompted: GenaiModel,
     reference: Reference,
     rows: list[Row],
 ) -> None:
-    models = [MeasuredModel.of(each) for each in (pipeline, chat, prompted)]
-    expected = [letters_of(reference, row) for row in rows]
+    models = [MeasuredModel.from_logged(each) for each in (pipeline, chat, prompted)]
+    expected = [expected_logprobs(reference, row) for row in rows]
     for measured in measure(models, rows):
-        assert measured.choices is not None and measured.likelihoods is not None
-        for found, wanted in zip(measured.choices, expected, strict=True):
-            assert found == pytest.approx(wanted, abs=1e-3)
-        for row, likelihood, found in zip(
-            rows, measured.likelihoods, measured.choices, strict=True
+        assert measured.choice_logprobs is not None and measured.likelihoods is not None
+        for logprobs, wanted in zip(measured.choice_logprobs, expected, strict=True):
+            assert logprobs == pytest.approx(wanted, abs=1e-3)
+        for row, likelihood, logprobs in zip(
+            rows, measured.likelihoods, measured.choice_logprobs, strict=True
         ):
-            assert found is not None
-            assert likelihood == Likelihood(found["ABCD".index(row.answer)], 1)
+            assert logprobs is not None
+            assert likelihood == Likelihood(logprobs["ABCD".index(row.answer)], 1)
 
 
 @pytest.mark.usefixtures("tracking")
-def test_what_a_model_does_not_tell(tmp_path: Path) -> None:
+def test_model_without_score_has_no_choice_logprobs(tmp_path: Path) -> None:
     plain = Row(ROW.messages, "no")
     (parrot, echo) = measure(
         [
-            saved(tmp_path / "chat", "chat_model.py"),
-            saved(tmp_path / "e", "prompt_model.py", PROMPT),
+            save_model(tmp_path / "chat", "chat_model.py"),
+            save_model(tmp_path / "e", "prompt_model.py", PROMPT),
         ],
         [ROW, plain],
     )
-    assert parrot.choices == ((math.log(0.5),) * 3, None)
-    assert echo.choices is echo.likelihoods is None
+    assert parrot.choice_logprobs == ((math.log(0.5),) * 3, None)
+    assert echo.choice_logprobs is echo.likelihoods is None
     for measured in (parrot, echo):
         assert Measurement.from_json(_through_json(measured)) == measured
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from slmflow.metrics import subjects
-from slmflow.metrics.regressions import Regression
-from slmflow.metrics.result import Evaluation
-from slmflow.reports import parity_figures
-from slmflow.reports.findings import Findings
+from slmflow.metrics.comparison import Comparison
+from slmflow.metrics.row_comparison import Regression
+from slmflow.reports import parity
+from slmflow.reports.content import ReportContent
 from slmflow.reports.plots import panels
 
 _TEMPLATE = "comparison.html.jinja"
@@ -23,9 +23,9 @@ _REGRESSIONS, _UNFOLDED = 20, 5
 _COMMON, _PARTED = 200, 600
 
 
-def html(findings: Findings) -> str:
+def html(findings: ReportContent) -> str:
     """Return the page; whatever a model, a row or a name holds is shown as text."""
-    evaluation, rows = findings.evaluation, findings.rows
+    comparison, rows = findings.comparison, findings.rows
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -34,14 +34,14 @@ def html(findings: Findings) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template(_TEMPLATE).render(
-        evaluation=evaluation,
-        reference=evaluation.reference,
-        compared=evaluation.compared,
-        pictures=[_picture(panel, evaluation) for panel in panels.PANELS],
-        subjects=subjects.groups(findings.subjects) if findings.subjects else [],
+        comparison=comparison,
+        reference=comparison.reference,
+        compared=comparison.compared,
+        pictures=[_picture(panel, comparison) for panel in panels.PANELS],
+        subjects=subjects.group_by_subject(findings.subjects) if findings.subjects else [],
         macro=subjects.MACRO,
         unscored=findings.unscored,
-        parity=parity_figures.tell(findings.origin.parity),
+        parity=parity.parity_metrics(findings.origin.parity),
         rows=rows,
         regressions=[_shown(row) for row in rows.regressions[:_REGRESSIONS]] if rows else [],
         unfolded=_UNFOLDED,
@@ -49,8 +49,8 @@ def html(findings: Findings) -> str:
     )
 
 
-def _picture(panel: panels.Panel, evaluation: Evaluation) -> dict[str, str | bool]:
-    drawn = base64.b64encode(panels.svg(panel, evaluation.figures)).decode()
+def _picture(panel: panels.Panel, comparison: Comparison) -> dict[str, str | bool]:
+    drawn = base64.b64encode(panels.svg(panel, comparison.figures)).decode()
     return {
         "shows": panel.shows,
         "address": f"data:image/svg+xml;base64,{drawn}",

@@ -11,14 +11,14 @@ from slmflow.metrics.uncertainty import Array
 
 
 @dataclass(frozen=True)
-class Costs:
+class Performance:
     """Figures by the name of their column, and 95 % confidence intervals of some."""
 
     figures: dict[str, float | None]
     intervals: dict[str, tuple[float, float]]
 
 
-def costs(measurement: Measurement) -> Costs:
+def compute_performance(measurement: Measurement) -> Performance:
     """Return what a model's answers cost; None is a figure that was not measured.
 
     Tokens per second are those of all rows by the seconds of all rows: one row's seconds after its
@@ -29,23 +29,23 @@ def costs(measurement: Measurement) -> Costs:
     whole = _milliseconds(answer.latency_s for answer in answers)
     medians = {"ttft_ms_p50": first, "latency_ms_p50": whole}
     rates = {"prefill_tokens_per_s": _prefill(answers), "decode_tokens_per_s": _decode(answers)}
-    return Costs(
+    return Performance(
         figures={
             "ttft_ms_p50": _percentile(first, 50),
-            **latencies(answers),
+            **latency_percentiles(answers),
             **{name: _rate(rows) for name, rows in rates.items()},
             "load_s": measurement.load_s,
-            "peak_rss_mb": megabytes(measurement.peak_rss_bytes),
-            "model_size_mb": megabytes(measurement.model.size_bytes),
+            "peak_rss_mb": to_megabytes(measurement.peak_rss_bytes),
+            "model_size_mb": to_megabytes(measurement.model.size_bytes),
         },
         intervals={
-            **_found({name: uncertainty.of_median(row) for name, row in medians.items()}),
+            **_found({name: uncertainty.median_interval(row) for name, row in medians.items()}),
             **_found({name: _rate_interval(rows) for name, rows in rates.items()}),
         },
     )
 
 
-def latencies(answers: Sequence[Answer]) -> dict[str, float | None]:
+def latency_percentiles(answers: Sequence[Answer]) -> dict[str, float | None]:
     """Return the percentiles of the latencies by column, in ms; None where there is no answer."""
     whole = _milliseconds(answer.latency_s for answer in answers)
     return {f"latency_ms_p{q}": _percentile(whole, q) for q in (50, 95, 99)}
@@ -79,7 +79,7 @@ def _rate_interval(rows: Array) -> tuple[float, float] | None:
     """Return the interval of a rate; None where few rows could as well have taken no time."""
     if _rate(rows) is None:
         return None
-    found = uncertainty.interval(rows, uncertainty.mean, share=False)
+    found = uncertainty.confidence_interval(rows, uncertainty.mean, share=False)
     return found if found and found[0] > 0 else None
 
 
@@ -96,6 +96,6 @@ def _found(intervals: dict[str, tuple[float, float] | None]) -> dict[str, tuple[
     return {name: interval for name, interval in intervals.items() if interval is not None}
 
 
-def megabytes(size: int | None) -> float | None:
+def to_megabytes(size: int | None) -> float | None:
     """Return bytes in 10^6."""
     return None if size is None else size * 1e-6

@@ -4,14 +4,14 @@ import dataclasses
 
 import pandas as pd
 
-from slmflow.metrics.figures import FlavorFigures, Own
-from slmflow.metrics.regressions import RowByRow
-from slmflow.metrics.result import Evaluation
-from slmflow.reports.findings import Findings
-from slmflow.reports.origin import Origin
+from slmflow.metrics.model_metrics import ModelMetrics, UserMetricInfo
+from slmflow.metrics.row_comparison import RowComparison
+from slmflow.metrics.comparison import Comparison
+from slmflow.reports.content import ReportContent
+from slmflow.reports.provenance import Provenance
 
-OWN = {"politeness": Own("mean of my_metrics:politeness", share=False)}
-TRANSFORMERS = FlavorFigures(
+OWN = {"politeness": UserMetricInfo("mean of my_metrics:politeness", share=False)}
+TRANSFORMERS = ModelMetrics(
     flavor="transformers",
     target="cpu_int4",
     exporter="optimum",
@@ -39,7 +39,7 @@ TRANSFORMERS = FlavorFigures(
     own=OWN,
     intervals={"exact_match": (0.9487, 0.9949), "politeness": (3.0, 3.5)},
 )
-GENAI = FlavorFigures(
+GENAI = ModelMetrics(
     flavor="genai",
     target="cpu_int4",
     exporter="optimum",
@@ -71,8 +71,8 @@ GENAI = FlavorFigures(
 GENAI_ALONE = dataclasses.replace(
     GENAI, target=None, exporter=None, model_uri="models:/chat$/1", agreement=None, p_values={}
 )
-EVALUATION = Evaluation("run", "tiny_phi3", (TRANSFORMERS, GENAI))
-ALONE = Evaluation("run", "tiny_phi3", (GENAI_ALONE,))
+COMPARISON = Comparison("run", "tiny_phi3", (TRANSFORMERS, GENAI))
+ALONE = Comparison("run", "tiny_phi3", (GENAI_ALONE,))
 HOSTILE = (
     "<script>parent.x = document.title = 'ran'</script><img src=x onerror=alert(1)> |a| `b`\n*c*"
 )
@@ -86,7 +86,7 @@ TABLE = pd.DataFrame(
     ],
     columns=["question", "answer", "reference", "prediction", "first_diverging_token"],
 ).astype({"first_diverging_token": "Int64"})
-ORIGIN = Origin(
+ORIGIN = Provenance(
     experiment_id="7",
     runs={"comparison": "c0ffee", "rows of genai": "beef", "conversion": "f00d"},
     parity={
@@ -99,5 +99,5 @@ ORIGIN = Origin(
     machine={"cpu": "Z80 <at> 4 MHz", "memory": "64.0 GB"},
     asked={"rows": "capitals.jsonl", "system": "Be <brief>."},
 )
-FINDINGS = Findings(EVALUATION, RowByRow.of(TABLE), ORIGIN)
-FINDINGS_ALONE = Findings(ALONE, None, Origin("7", {"measurements": "feed"}, {}, {"cpu": "Z80"}))
+FINDINGS = ReportContent(COMPARISON, RowComparison.of(TABLE), ORIGIN)
+FINDINGS_ALONE = ReportContent(ALONE, None, Provenance("7", {"measurements": "feed"}, {}, {"cpu": "Z80"}))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Told:
+class ParityMetric:
     """A figure of parity: what it is of, how it is written, and what it means."""
 
     name: str
@@ -39,13 +39,13 @@ _FIGURES = {
 }
 
 
-def tell(parity: Mapping[str, float]) -> list[Told]:
+def parity_metrics(parity: Mapping[str, float]) -> list[ParityMetric]:
     """Return the figures that were measured, the proof first.
 
     parity: the metrics `parity.*` of convert's run, by what follows the dot.
     """
     return [
-        Told(f"parity.{name}", form.format(parity[name]), meaning)
+        ParityMetric(f"parity.{name}", form.format(parity[name]), meaning)
         for name, (form, meaning) in _FIGURES.items()
         if name in parity
     ]

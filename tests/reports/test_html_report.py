@@ -4,9 +4,9 @@ from html.parser import HTMLParser
 
 import pandas as pd
 
-from slmflow.metrics.regressions import RowByRow
-from slmflow.reports import html_page
-from tests.metrics.figures import FINDINGS, FINDINGS_ALONE, HOSTILE, TABLE
+from slmflow.metrics.row_comparison import RowComparison
+from slmflow.reports import html_report
+from tests.metrics.samples import FINDINGS, FINDINGS_ALONE, HOSTILE, TABLE
 
 
 class Parsed(HTMLParser):
@@ -30,12 +30,12 @@ class Parsed(HTMLParser):
         return " ".join(" ".join(self.pieces).split())
 
 
-def with_rows(*rows: tuple[str, str, str, str, int | None]) -> RowByRow:
-    return RowByRow.of(pd.DataFrame(list(rows), columns=list(TABLE)))
+def with_rows(*rows: tuple[str, str, str, str, int | None]) -> RowComparison:
+    return RowComparison.of(pd.DataFrame(list(rows), columns=list(TABLE)))
 
 
 def test_what_models_and_rows_say_is_text() -> None:
-    shown = Parsed(html_page.html(FINDINGS))
+    shown = Parsed(html_report.html(FINDINGS))
     assert shown.text.count(" ".join(HOSTILE.split())) == 2
     names = {tag for tag, _ in shown.tags}
     assert not names & {"script", "a", "link", "iframe", "object", "form"}
@@ -47,9 +47,9 @@ def test_what_models_and_rows_say_is_text() -> None:
 
 
 def test_it_tells_all() -> None:
-    shown = Parsed(html_page.html(FINDINGS)).text
+    shown = Parsed(html_report.html(FINDINGS)).text
     for told in (
-        FINDINGS.evaluation.verdict,
+        FINDINGS.comparison.verdict,
         "exact_match answers that are the expected text 97.4% 94.9% to 99.5% 96.4%",
         "99.1% 0.031 worse",
         "politeness mean of my_metrics:politeness 3.25 3 to 3.5 0.5 <0.001 worse",
@@ -63,7 +63,7 @@ def test_it_tells_all() -> None:
 
 
 def test_where_two_answers_part_is_marked() -> None:
-    html = html_page.html(FINDINGS)
+    html = html_report.html(FINDINGS)
     assert "It is Paris<mark>.</mark>" in html
     assert "It is Paris<i>ends here</i>" in html
 
@@ -71,7 +71,7 @@ def test_where_two_answers_part_is_marked() -> None:
 def test_long_texts_and_many_regressions_are_cut() -> None:
     same, rest = "a" * 5_000, "b" * 5_000
     row = ("q" * 5_000, same + rest, same + rest, same, 7)
-    html = html_page.html(dataclasses.replace(FINDINGS, rows=with_rows(*[row] * 30)))
+    html = html_report.html(dataclasses.replace(FINDINGS, rows=with_rows(*[row] * 30)))
     assert f"…{'a' * 200}<mark>{'b' * 600}…</mark>" in html
     assert "a" * 601 not in html
     assert "q" * 601 not in html
@@ -83,12 +83,12 @@ def test_long_texts_and_many_regressions_are_cut() -> None:
 
 def test_no_regressions() -> None:
     rows = with_rows(("q", "a", "a", "a", None))
-    shown = Parsed(html_page.html(dataclasses.replace(FINDINGS, rows=rows))).text
+    shown = Parsed(html_report.html(dataclasses.replace(FINDINGS, rows=rows))).text
     assert "There are no regressions: transformers answers no row better than genai." in shown
 
 
 def test_a_model_alone() -> None:
-    shown = Parsed(html_page.html(FINDINGS_ALONE)).text
+    shown = Parsed(html_report.html(FINDINGS_ALONE)).text
     assert re.search(r"models:/chat\$/1 genai: 96.4% exact match, 33.3 ms median latency. ", shown)
     for left_out in ("Row by row", "Parity", "transformers 97.4%", "by a paired test"):
         assert left_out not in shown

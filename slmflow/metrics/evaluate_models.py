@@ -14,32 +14,32 @@ from mlflow.data.dataset_source import DatasetSource
 from mlflow.data.huggingface_dataset_source import HuggingFaceDatasetSource
 from mlflow.data.pandas_dataset import PandasDataset, from_pandas
 
-from slmflow.config.compose import Config
+from slmflow.config.schema.config import Config
 from slmflow.config.schema.evaluation import EvaluationData
 from slmflow.console import messages
 from slmflow.datasets import rows
 from slmflow.datasets.rows import Row
 from slmflow.measurement.records import Measurement
 from slmflow.metrics import answer_table as tables
-from slmflow.metrics.costs import costs
-from slmflow.metrics.evaluation_inputs import Inputs
-from slmflow.metrics.figures import FlavorFigures, Own
-from slmflow.metrics.scoring import METRICS, Metric, mean_of, uncertain
+from slmflow.metrics.evaluation_inputs import EvaluationInputs
+from slmflow.metrics.model_metrics import ModelMetrics, UserMetricInfo
+from slmflow.metrics.performance import compute_performance
+from slmflow.metrics.scoring import METRICS, Metric, estimate_uncertainty, mean_metric
 from slmflow.metrics.user_metrics import UserMetric
 
 
 @dataclass(frozen=True)
-class Compared:
+class EvaluatedModel:
     """A model's figures, the table they are computed from, worst first, and the run of both."""
 
-    figures: FlavorFigures
+    figures: ModelMetrics
     table: pd.DataFrame
     run_id: str
 
 
-def compare(
-    config: Config, given: Inputs, measured: Sequence[Measurement], tokenizer: Path | None
-) -> tuple[Compared, ...]:
+def evaluate_models(
+    config: Config, given: EvaluationInputs, measured: Sequence[Measurement], tokenizer: Path | None
+) -> tuple[EvaluatedModel, ...]:
     """Return what is to be said of each model; the first one is the reference of the others.
 
     Logs the rows as a dataset of the active run, with a digest of all that is asked. What each
@@ -47,14 +47,16 @@ def compare(
     after it. tokenizer: the tokenizer.json of all, None for one alone. Raises UserError where a
     metric of the user's cannot score an answer.
     """
-    further = {own: mean_of(own.name, own.score, share=own.share) for own in given.metrics}
-    reference = tables.alone(measured[0], given.rows)
+    further = {own: mean_metric(own.name, own.score, share=own.share) for own in given.metrics}
+    reference = tables.build(measured[0], given.rows)
     with messages.quiet():
         dataset = _dataset(config.evaluation, given.rows)
         mlflow.log_input(dataset, context="evaluation")
         compared = [_scored(config, measured[0], reference, None, dataset, further)]
         for other in measured[1:]:
-            table = tables.beside(tables.alone(other, given.rows), reference, Path(str(tokenizer)))
+            table = tables.add_reference(
+                tables.build(other, given.rows), reference, Path(str(tokenizer))
+            )
             compared.append(_scored(config, other, table, reference, dataset, further))
     return tuple(compared)
 
@@ -66,20 +68,20 @@ def _scored(
     reference: pd.DataFrame | None,
     dataset: PandasDataset,
     further: Mapping[UserMetric, Metric],
-) -> Compared:
+) -> EvaluatedModel:
     """Score a model's table in a child run."""
     all_metrics = (*METRICS, *further.values())
     metrics = [metric for metric in all_metrics if metric.measured(table)]
     # First, as a fault in a metric of the user's has its own message here, not in MLflow.
-    sure = uncertain(metrics, table, reference)
+    sure = estimate_uncertainty(metrics, table, reference)
     if reference is not None:
-        table = tables.worst_first(table, reference)
+        table = tables.sort_by_regression(table, reference)
     model = measurement.model
-    cost = costs(measurement)
+    cost = compute_performance(measurement)
     made_here = config.evaluation.model_uri is None
     with mlflow.start_run(run_name=model.flavor, nested=True) as run:
         quality = _evaluate(model.model_id or None, table, dataset, metrics)
-        figures = FlavorFigures(
+        figures = ModelMetrics(
             flavor=model.flavor,
             target=config.target.name if made_here else None,
             exporter=config.exporter.name.value if made_here else None,
@@ -88,13 +90,13 @@ def _scored(
             **{metric.name: quality.get(metric.name) for metric in METRICS},
             **cost.figures,
             further={own.name: quality[own.name] for own in further},
-            own={own.name: Own(own.meaning, own.share) for own in further},
+            own={own.name: UserMetricInfo(own.meaning, own.share) for own in further},
             intervals=sure.intervals | cost.intervals,
             p_values=sure.p_values,
         )
         others = {k: v for k, v in figures.measured().items() if k not in quality}
         mlflow.log_metrics(others, model_id=model.model_id or None, dataset=dataset)
-    return Compared(figures, table, run.info.run_id)
+    return EvaluatedModel(figures, table, run.info.run_id)
 
 
 def _dataset(data: EvaluationData, asked: Sequence[Row]) -> PandasDataset:

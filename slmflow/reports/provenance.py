@@ -5,18 +5,17 @@ from dataclasses import dataclass, field
 
 from mlflow import MlflowClient
 
-from slmflow.config.compose import Config
-from slmflow.conversion.result import OnnxModel
-from slmflow.measurement.result import Measurements
-from slmflow.metrics.compare import Compared
+from slmflow.config.schema.config import Config
+from slmflow.metrics.evaluate_models import EvaluatedModel
 from slmflow.pipeline import runs
+from slmflow.pipeline.results import Measurements, OnnxModel
 from slmflow.pipeline.step import Step
 
 _PREFIX = "parity."
 
 
 @dataclass(frozen=True)
-class Origin:
+class Provenance:
     """What a comparison rests on.
 
     runs: the ids of runs of one experiment, by what they hold, in words; parity: the metrics
@@ -31,7 +30,9 @@ class Origin:
     asked: dict[str, str] = field(default_factory=dict)
 
 
-def trace(step: Step, measurements: Measurements, compared: Sequence[Compared]) -> Origin:
+def find_provenance(
+    step: Step, measurements: Measurements, compared: Sequence[EvaluatedModel]
+) -> Provenance:
     """Return what evaluate's comparison of these models comes from."""
     experiment_id = step.run.info.experiment_id
     converted = None
@@ -43,7 +44,7 @@ def trace(step: Step, measurements: Measurements, compared: Sequence[Compared]) 
         "measurements": measurements.run_id,
         "conversion": converted,
     }
-    return Origin(
+    return Provenance(
         experiment_id=experiment_id,
         runs={holds: run_id for holds, run_id in found.items() if run_id},
         parity=_parity(converted) if converted else {},

@@ -33,7 +33,7 @@ class Regression:
 
 
 @dataclass(frozen=True)
-class RowByRow:
+class RowComparison:
     """How many rows a model answers worse than the reference, better, or otherwise but level.
 
     `regressions` are the worse ones, the worst first.
@@ -48,7 +48,7 @@ class RowByRow:
     def of(cls, table: pd.DataFrame) -> Self:
         """Return what a table beside a reference tells; its rows are the worst first."""
         rows = table.to_dict("records")
-        drops = list(tables.drops(table).itertuples(index=False, name=None))
+        drops = list(tables.score_drops(table).itertuples(index=False, name=None))
         level = (0,) * len(drops[0])
         other = [row["prediction"] != row["reference"] for row in rows]
         return cls(

@@ -23,7 +23,7 @@ _TESTED = SUFFIXES
 
 
 @dataclass(frozen=True)
-class Own:
+class UserMetricInfo:
     """What a metric of the user's is, in words; `share`: its figure is a share, from 0 to 1."""
 
     meaning: str
@@ -31,7 +31,7 @@ class Own:
 
 
 @dataclass(frozen=True)
-class FlavorFigures:
+class ModelMetrics:
     """One row of the comparison; its fields are the columns of `comparison.json`, in order.
 
     None is a figure that was not measured. The unit is in the name: `_s` seconds, `_ms`
@@ -96,7 +96,7 @@ class FlavorFigures:
         "{:,.1f} MB", "files of the MLflow model", more_is_better=False
     )
     further: dict[str, float] = dataclasses.field(default_factory=dict)
-    own: dict[str, Own] = dataclasses.field(default_factory=dict)
+    own: dict[str, UserMetricInfo] = dataclasses.field(default_factory=dict)
     intervals: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     p_values: dict[str, float] = dataclasses.field(default_factory=dict)
 
@@ -147,18 +147,18 @@ class FlavorFigures:
 
     def meaning(self, name: str) -> str:
         """Return what a figure is, in words."""
-        return self.own[name].meaning if name in self.own else str(MEANINGS[name]["meaning"])
+        return self.own[name].meaning if name in self.own else str(METRIC_COLUMNS[name]["meaning"])
 
     def _form(self, name: str) -> str:
         if name not in self.own:
-            return str(MEANINGS[name]["form"])
+            return str(METRIC_COLUMNS[name]["form"])
         return SHARE if self.own[name].share else "{:,.4g}"
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:
         """Return the figures that a JSON object holds."""
         intervals = {name: (low, high) for name, (low, high) in fields["intervals"].items()}
-        own = {name: Own(**told) for name, told in fields["own"].items()}
+        own = {name: UserMetricInfo(**told) for name, told in fields["own"].items()}
         return cls(**fields | {"intervals": intervals, "own": own})
 
 
@@ -174,8 +174,8 @@ def p_in_words(p: float | None) -> str:
     return "-" if p is None else f"{p:.3f}" if p >= 0.001 else "<0.001"
 
 
-MEANINGS = {
-    field.name: field.metadata for field in dataclasses.fields(FlavorFigures) if field.metadata
+METRIC_COLUMNS = {
+    field.name: field.metadata for field in dataclasses.fields(ModelMetrics) if field.metadata
 }
 """How each figure is written (`form`), what it is (`meaning`) and whether `more_is_better`.
 
@@ -184,21 +184,21 @@ In the order of the columns.
 
 _FIELDS = tuple(
     field.name
-    for field in dataclasses.fields(FlavorFigures)
+    for field in dataclasses.fields(ModelMetrics)
     if field.default_factory is dataclasses.MISSING
 )
 
-COLUMNS = (*_FIELDS, *(name + suffix for name, m in MEANINGS.items() for suffix in m["also"]))
+COLUMNS = (*_FIELDS, *(name + suffix for name, m in METRIC_COLUMNS.items() for suffix in m["also"]))
 """The columns of `comparison.json` but for those of the user's own metrics, in order."""
 
-NUMBERS = COLUMNS[COLUMNS.index("n") :]
+NUMERIC_COLUMNS = COLUMNS[COLUMNS.index("n") :]
 """The columns that hold a number."""
 
 
-def more_is_better(column: str) -> bool:
+def is_higher_better(column: str) -> bool:
     """Return whether a column is better high; a p-value is, and so are the user's own metrics."""
     figure = column.removesuffix("_low").removesuffix("_high")
-    return bool(MEANINGS[figure]["more_is_better"]) if figure in MEANINGS else True
+    return bool(METRIC_COLUMNS[figure]["more_is_better"]) if figure in METRIC_COLUMNS else True
 
 
 def _bounds(form: str, interval: tuple[float, float]) -> str:
