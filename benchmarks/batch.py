@@ -28,14 +28,14 @@ from benchmarks.models.shapes import SHAPES
 from benchmarks.reports.batch_report import Report
 from slmflow.batch import in_process, requests, spark
 from slmflow.batch import partitions as parts
-from slmflow.batch.input_rows import Question
-from slmflow.batch.requests import Answered, Ask, Partition
+from slmflow.batch.input_rows import RowMessages
+from slmflow.batch.requests import Partition, Predict, RowAnswer
 from slmflow.config.schema.batch import Batch, Spark
 from slmflow.errors import BadArguments
 from slmflow.flavors import chat_interfaces
-from slmflow.flavors.chat_interfaces import Interface
-from slmflow.flavors.genai_result import GenaiModel
+from slmflow.flavors.chat_interfaces import ChatInterface
 from slmflow.paths import PROJECT
+from slmflow.pipeline.results import GenaiModel
 from slmflow.system import machine
 
 BUNDLED = "tiny_phi3"
@@ -56,11 +56,14 @@ def measure(shape: str, rows: int, rounds: int) -> Report:
     logged.make_sure(overrides)
     model_uri = logged.finished(GenaiModel, overrides)[0].model_uri
     partitions = list(_partitions(rows))
-    interface = chat_interfaces.interface_of(Model.load(model_uri))
+    interface = chat_interfaces.find_interface(Model.load(model_uri))
     settings = Spark(f"local[{os.cpu_count()}]")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(mlflow.artifacts.download_artifacts(model_uri, dst_path=scratch))
-        with spark.asking(settings, folder) as workers, in_process.asking(folder) as here:
+        with (
+            spark.open_predictor(settings, folder) as workers,
+            in_process.open_predictor(folder) as here,
+        ):
             timed = alternate(
                 f"{rows} rows",
                 lambda _: _timed(partitions, interface, workers),
@@ -88,17 +91,17 @@ def _partitions(rows: int) -> Iterator[Partition]:
     """Yield the bundled questions, over and over."""
     texts = [json.loads(line)["question"] for line in _QUESTIONS.read_text().splitlines()]
     over = itertools.islice(itertools.cycle(texts), rows)
-    asked = (Question([{"role": "user", "content": text}]) for text in over)
-    for number, chunk in enumerate(parts.chunks(asked, Batch().partition_rows)):
+    asked = (RowMessages([{"role": "user", "content": text}]) for text in over)
+    for number, chunk in enumerate(parts.split_into_chunks(asked, Batch().partition_rows)):
         yield Partition(number, chunk)
 
 
 def _timed(
-    partitions: Sequence[Partition], interface: Interface, ask: Ask
-) -> tuple[float, list[Answered]]:
+    partitions: Sequence[Partition], interface: ChatInterface, ask: Predict
+) -> tuple[float, list[RowAnswer]]:
     """Return the seconds that all rows take, and their answers in order."""
     begun = time.perf_counter()
-    found = dict(requests.answer(partitions, interface, ask))
+    found = dict(requests.answer_partitions(partitions, interface, ask))
     seconds = time.perf_counter() - begun
     return seconds, [each for number in sorted(found) for each in found[number]]
 
@@ -123,7 +126,7 @@ def main() -> None:
         raise BadArguments("--rows and --rounds must be at least 1")
     output = given.output.absolute()
     use_store(given.work)
-    if missing := spark.problem(Spark("local")):
+    if missing := spark.find_problem(Spark("local")):
         raise BadArguments(missing)
     with logged.tracking_in(given.work.absolute() / "batch"):
         report = measure(given.shape, given.rows, given.rounds)

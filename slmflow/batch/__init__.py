@@ -1,1 +1,1 @@
-"""Answers to a file of rows, in this process or on Spark."""
+"""Batch jobs: run a model over a file of rows, in this process or on Spark."""

@@ -1,4 +1,4 @@
-"""Have a model in this process answer, a partition after the other."""
+"""Run the model in this process, one partition after another."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -7,18 +7,19 @@ from pathlib import Path
 import pandas as pd
 
 from slmflow.batch import model_worker
-from slmflow.batch.requests import Ask, Requests
+from slmflow.batch.requests import PartitionRequests, Predict
 from slmflow.console import messages
 
 
 @contextmanager
-def asking(model: Path) -> Iterator[Ask]:
-    """Load the MLflow model in a folder, and yield what asks it."""
+def open_predictor(model: Path) -> Iterator[Predict]:
+    """Load the MLflow model in a folder and yield a function that runs it."""
     with messages.working("loading the model"), messages.quiet():
-        loaded = model_worker.load(str(model))
+        predictor = model_worker.load_predictor(str(model))
 
-    def ask(partitions: Iterable[Requests]) -> Iterator[tuple[int, list[str]]]:
-        for each in partitions:
-            yield each.number, loaded.predict(pd.DataFrame({model_worker.REQUEST: each.texts}))
+    def predict(partitions: Iterable[PartitionRequests]) -> Iterator[tuple[int, list[str]]]:
+        for partition in partitions:
+            frame = pd.DataFrame({model_worker.REQUEST_COLUMN: partition.requests})
+            yield partition.number, predictor.predict(frame)
 
-    yield ask
+    yield predict

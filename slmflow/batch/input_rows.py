@@ -1,7 +1,7 @@
-"""The rows of the input: what a row asks, and what it holds beside that.
+"""Read the input file and the chat messages of its rows.
 
-What is wrong with the file is told before anything is answered; what is wrong with a row that can
-be read becomes the error of that row.
+An invalid file raises before the model is loaded. A row that can be read but is invalid gets an
+error of its own in the output.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,130 +17,131 @@ from slmflow.datasets import readers, row_checks
 from slmflow.datasets.readers import Record
 from slmflow.errors import UserError
 
-_MOST_LISTED = 100
+_MAX_LISTED_PROBLEMS = 100
 _CHUNK_ROWS = 1000
 
 
 @dataclass(frozen=True)
-class Source:
-    """A file, its columns in their order, their types for Parquet, and how many rows it has."""
+class InputFile:
+    """An input file.
 
-    file: Path
+    column_names: in the order of the file; schema: the columns' types, None where the output needs
+    none.
+    """
+
+    path: Path
     columns: BatchColumns
-    names: tuple[str, ...]
+    column_names: tuple[str, ...]
     schema: pa.Schema | None
-    rows: int
+    row_count: int
 
     def records(self) -> Iterator[Record]:
-        """Yield the rows, in order."""
-        return readers.records(self.file, lambda _: None)
+        """Yield the rows in order."""
+        return readers.read(self.path, lambda _: None)
 
 
 @dataclass(frozen=True)
-class Question:
-    """What a row asks, or why it asks nothing; messages are of role and content."""
+class RowMessages:
+    """The chat messages of a row (role and content), or why the row is invalid."""
 
     messages: list[dict[str, str]]
-    problem: str | None = None
+    error: str | None = None
 
 
-def read(file: Path, columns: BatchColumns, *, typed: bool) -> Source:
-    """Read all rows once, and return what they are.
+def inspect(file: Path, columns: BatchColumns, *, typed: bool) -> InputFile:
+    """Read all rows once, validate the file, and return its columns and size.
 
-    typed: whether the types of the columns are needed, as Parquet has them. Raises UserError with
-    every place where the file is no file of rows in one message.
+    typed: whether to infer the columns' types, which Parquet output needs. Raises UserError with
+    all problems of the file in one message.
     """
     names: dict[str, None] = {}
     problems: list[str] = []
     schema = pa.schema([])
     chunk: list[dict[str, Any]] = []
-    rows = 0
-    asks = False
+    row_count = 0
+    has_messages = False
     try:
-        for record in readers.records(file, lambda found: _lacks(found, columns)):
+        for record in readers.read(file, lambda header: _header_problem(header, columns)):
             if record.problem:
                 problems.append(f"{record.place}: {record.problem}")
                 continue
-            rows += 1
+            row_count += 1
             names.update(dict.fromkeys(record.written))
-            asks = asks or not record.fields.keys().isdisjoint((columns.question, columns.messages))
+            has_messages |= not record.fields.keys().isdisjoint(
+                (columns.question, columns.messages)
+            )
             if typed and file.suffix.lower() == ".jsonl":
                 chunk.append(record.written)
                 if len(chunk) == _CHUNK_ROWS:
-                    schema, chunk = _joined(schema, chunk), []
-        schema = _joined(schema, chunk)
+                    schema, chunk = _extend_schema(schema, chunk), []
+        schema = _extend_schema(schema, chunk)
     except (pa.ArrowException, UnicodeEncodeError, OverflowError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
         problems.append(
-            f"Parquet has one type for a column, and these have several: {_first_line(error)}; "
-            "give batch.output a name that ends in .jsonl"
+            f"a Parquet column has one type, but a column here has several: {reason}; "
+            "choose a name for batch.output that ends in .jsonl"
         )
     if not problems:
-        problems = list(_problems(list(names), columns, rows, asks=asks))
+        problems = list(_column_problems(list(names), columns, row_count, has_messages))
     if problems:
-        listed = problems[:_MOST_LISTED]
-        more = [f"and {len(problems) - _MOST_LISTED} more"] if problems[_MOST_LISTED:] else []
-        raise UserError("\n".join([f"{file} cannot be answered:", *listed, *more]))
-    return Source(file, columns, tuple(names), _schema(file, names, schema, typed=typed), rows)
+        listed = problems[:_MAX_LISTED_PROBLEMS]
+        if more := len(problems) - len(listed):
+            listed.append(f"and {more} more")
+        raise UserError("\n".join([f"{file} is not a valid input file:", *listed]))
+    if file.suffix.lower() == ".csv":
+        schema = pa.schema([(name, pa.string()) for name in names])
+    if file.suffix.lower() == ".parquet":
+        schema = parquet.read_schema(file)
+    elif not typed:
+        schema = None
+    return InputFile(file, columns, tuple(names), schema, row_count)
 
 
-def question(record: Record, columns: BatchColumns) -> Question:
-    """Return what a row asks."""
-    given = row_checks.decoded(record.fields, columns.messages)
-    if found := list(row_checks.question_problems(given, columns)):
-        return Question([], "; ".join(found))
-    if columns.question in given:
-        return Question([{"role": "user", "content": given[columns.question]}])
-    return Question(
-        [{"role": each["role"], "content": each["content"]} for each in given[columns.messages]]
+def parse_messages(record: Record, columns: BatchColumns) -> RowMessages:
+    """Return the chat messages of a row, from its question or its messages."""
+    fields = row_checks.decode_json_fields(record.fields, columns.messages)
+    if problems := list(row_checks.question_problems(fields, columns)):
+        return RowMessages([], "; ".join(problems))
+    if columns.question in fields:
+        return RowMessages([{"role": "user", "content": fields[columns.question]}])
+    return RowMessages(
+        [{"role": each["role"], "content": each["content"]} for each in fields[columns.messages]]
     )
 
 
-def _lacks(names: Sequence[str], columns: BatchColumns) -> str | None:
-    """Return what is wrong with the header of a table, or None."""
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        return f"two columns are named {' and '.join(twice)}: rename one"
+def _header_problem(names: Sequence[str], columns: BatchColumns) -> str | None:
+    """Return the problem with the header of a table, or None."""
+    if duplicates := sorted({name for name in names if names.count(name) > 1}):
+        return f"two columns are named {' and '.join(duplicates)}: rename one"
     if columns.question not in names and columns.messages not in names:
-        return _no_question(names, columns)
+        return _no_messages(names, columns)
     return None
 
 
-def _problems(
-    names: Sequence[str], columns: BatchColumns, rows: int, *, asks: bool
+def _column_problems(
+    names: Sequence[str], columns: BatchColumns, row_count: int, has_messages: bool
 ) -> Iterator[str]:
-    if not rows:
-        yield "it has no rows: give at least one"
-    elif not asks:
-        yield _no_question(names, columns)
+    if not row_count:
+        yield "it has no rows: add at least one"
+    elif not has_messages:
+        yield _no_messages(names, columns)
     for key in ("answer", "prompt_tokens", "completion_tokens", "error"):
         if (name := getattr(columns, key)) in names:
-            yield f"it has a column {name}, as the output is to: name that with batch.columns.{key}"
+            yield (
+                f"its column {name} has the name of an output column: rename the output column "
+                f"with batch.columns.{key}"
+            )
 
 
-def _no_question(names: Sequence[str], columns: BatchColumns) -> str:
+def _no_messages(names: Sequence[str], columns: BatchColumns) -> str:
     return (
-        f"no row has {columns.question} or {columns.messages}, but {', '.join(names)}: name yours "
-        "with batch.columns.question or .messages"
+        f"no row has {columns.question} or {columns.messages}; the columns are {', '.join(names)}: "
+        "name yours with batch.columns.question or batch.columns.messages"
     )
 
 
-def _joined(schema: pa.Schema, rows: Sequence[dict[str, Any]]) -> pa.Schema:
-    """Return the types of columns that hold these rows too."""
+def _extend_schema(schema: pa.Schema, rows: Sequence[dict[str, Any]]) -> pa.Schema:
+    """Return column types that hold these rows as well."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    found = [(name, pa.array([row.get(name) for row in rows]).type) for name in names]
-    return pa.unify_schemas([schema, pa.schema(found)], promote_options="permissive")
-
-
-def _schema(
-    file: Path, names: dict[str, None], found: pa.Schema, *, typed: bool
-) -> pa.Schema | None:
-    if file.suffix.lower() == ".parquet":
-        return parquet.read_schema(file)
-    if not typed:
-        return None
-    if file.suffix.lower() == ".csv":
-        return pa.schema([(name, pa.string()) for name in names])
-    return found
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip(".")
+    inferred = [(name, pa.array([row.get(name) for row in rows]).type) for name in names]
+    return pa.unify_schemas([schema, pa.schema(inferred)], promote_options="permissive")

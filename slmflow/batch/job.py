@@ -1,4 +1,4 @@
-"""What a batch is given, checked before any model is loaded."""
+"""Validate the config of a batch job before the model is loaded."""
 
 import hashlib
 import json
@@ -9,105 +9,109 @@ from typing import TypeVar
 
 from mlflow.models import Model
 
-from slmflow.batch import input_rows as source
-from slmflow.batch import output, partitions, spark
-from slmflow.batch.input_rows import Source
-from slmflow.config.compose import Config
+from slmflow.batch import input_rows, output, partitions, spark
+from slmflow.batch.input_rows import InputFile
+from slmflow.config.schema.config import Config
 from slmflow.errors import BadArguments, UserError
 from slmflow.flavors import chat_interfaces
-from slmflow.flavors.chat_interfaces import Interface
+from slmflow.flavors.chat_interfaces import ChatInterface
 from slmflow.paths import PROJECT
-from slmflow.pipeline import model_uris, results, store
+from slmflow.pipeline import model_uris, source_code, store
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Job:
-    """A file, the model that answers it, how that is asked, and where the answers go.
+class BatchJob:
+    """A batch job: the input file, the model and its chat interface, and the output path.
 
-    digest: sha256 of the file; key: of all that the answers depend on.
+    input_digest: sha256 of the input file; key: sha256 of everything the answers depend on.
     """
 
-    source: Source
-    digest: str
+    input_file: InputFile
+    input_digest: str
     model_uri: str
     model: Model
-    interface: Interface
+    interface: ChatInterface
     output: Path
     key: str
     partition_rows: int
 
+    def check_input_unchanged(self) -> None:
+        """Raise UserError if the input file has changed since the job was prepared."""
+        if store.sha256(self.input_file.path) != self.input_digest:
+            raise UserError(f"{self.input_file.path} changed while the job ran: run the job again")
 
-def check(config: Config) -> Job:
-    """Return the job. Raises UserError with everything that is wrong in one message."""
-    given = config.batch
+
+def prepare_job(config: Config) -> BatchJob:
+    """Validate the config and return the job. Raises BadArguments with all problems at once."""
+    settings = config.batch
     problems = [
-        f"batch.{key} is missing: give a .jsonl, .csv or .parquet file, -P {key}=FILE"
-        for key, path in (("input", given.input), ("output", given.output))
+        f"batch.{key} is missing: set it to a .jsonl, .csv or .parquet file, -P {key}=FILE"
+        for key, path in (("input", settings.input), ("output", settings.output))
         if path is None
     ]
-    if missing := spark.problem(config.spark):
-        problems.append(missing)
-    model_uri = model_uris.resolved(given.model_uri, config.registry)
+    if spark_problem := spark.find_problem(config.spark):
+        problems.append(spark_problem)
+    model_uri = model_uris.resolved(settings.model_uri, config.registry)
 
-    def tried(work: Callable[[], T]) -> T | None:
+    def attempt(function: Callable[[], T]) -> T | None:
         try:
-            return work()
+            return function()
         except UserError as error:
             problems.append(str(error))
             return None
 
-    model = tried(lambda: model_uris.read("batch.model_uri", model_uri))
-    interface = tried(lambda: _interface(model_uri, model)) if model else None
-    destination = PROJECT / str(given.output)
-    if given.output is not None:
-        tried(lambda: _check_output(destination))
-    read = None
-    if given.input is not None:
-        typed = destination.suffix.lower() == ".parquet"
-        read = tried(lambda: source.read(PROJECT / str(given.input), given.columns, typed=typed))
-    if read is not None and given.output is not None:
-        problems += output.problems(read, destination)
-    if problems or read is None or model is None or interface is None:
+    model = attempt(lambda: model_uris.read("batch.model_uri", model_uri))
+    interface = attempt(lambda: _interface(model_uri, model)) if model else None
+    output_path = PROJECT / str(settings.output)
+    if settings.output is not None:
+        attempt(lambda: _check_output(output_path))
+    input_file = None
+    if settings.input is not None:
+        input_path, typed = PROJECT / settings.input, output_path.suffix.lower() == ".parquet"
+        input_file = attempt(lambda: input_rows.inspect(input_path, settings.columns, typed=typed))
+    if input_file is not None and settings.output is not None:
+        problems += output.find_problems(input_file, output_path)
+    if problems or input_file is None or model is None or interface is None:
         raise BadArguments("\n".join(problems))
-    digest = store.sha256(read.file)
-    return Job(
-        source=read,
-        digest=digest,
+    digest = store.sha256(input_file.path)
+    return BatchJob(
+        input_file=input_file,
+        input_digest=digest,
         model_uri=model_uri,
         model=model,
         interface=interface,
-        output=destination,
+        output=output_path,
         key=_key(config, digest, model),
-        partition_rows=given.partition_rows,
+        partition_rows=settings.partition_rows,
     )
 
 
-def _interface(model_uri: str, model: Model) -> Interface:
+def _interface(model_uri: str, model: Model) -> ChatInterface:
     try:
-        return chat_interfaces.interface_of(model)
+        return chat_interfaces.find_interface(model)
     except UserError as error:
         raise UserError(f"batch.model_uri={model_uri!r}: {error}") from error
 
 
-def _check_output(destination: Path) -> None:
-    output.refuse_existing(destination)
-    if not partitions.writable(destination.parent):
+def _check_output(path: Path) -> None:
+    output.require_absent(path)
+    if not partitions.is_writable(path.parent):
         raise UserError(
-            f"batch.output={str(destination)!r}: {destination.parent} is no folder that you may "
-            "write to: make it, or name another"
+            f"batch.output={str(path)!r}: {path.parent} is not a writable folder: create it, or "
+            "choose another"
         )
 
 
-def _key(config: Config, digest: str, model: Model) -> str:
-    """Return the sha256 of what the answers, and how they are cut into partitions, depend on."""
-    given = config.batch
-    depends = {
-        "source": results.source_digest("batch"),
-        "input": digest,
+def _key(config: Config, input_digest: str, model: Model) -> str:
+    """Return the sha256 of everything the answers and their partitions depend on."""
+    settings = config.batch
+    dependencies = {
+        "source": source_code.digest("steps.batch"),
+        "input": input_digest,
         "model": model.model_uuid,
-        "columns": asdict(given.columns),
-        "partition_rows": given.partition_rows,
+        "columns": asdict(settings.columns),
+        "partition_rows": settings.partition_rows,
     }
-    return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(dependencies, sort_keys=True).encode()).hexdigest()

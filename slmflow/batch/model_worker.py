@@ -1,6 +1,6 @@
-"""Answer requests with a loaded MLflow model, in this process or in a worker of Spark's.
+"""Run a loaded MLflow model on requests, in this process or in a Spark worker.
 
-This file alone is sent to the workers, so it imports nothing else of slmflow's.
+Spark's workers receive this file alone, so it imports nothing else of slmflow.
 """
 
 import functools
@@ -14,65 +14,65 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
 
-REQUEST = "request"
-"""The column of requests: each the JSON object of one row that the model takes."""
+REQUEST_COLUMN = "request"
+"""The column of requests. Each is a JSON object: one row of the model's input."""
 
-_LONGEST_REASON = 1000
+_MAX_ERROR_CHARACTERS = 1000
 
 
-class Answerer:
-    """A model that gives what it says to every request, or why it says nothing to that one."""
+class RequestPredictor:
+    """Run a model on requests; a request that fails gets an error and does not fail the others."""
 
     def __init__(self, model: PyFuncModel) -> None:
-        """Answer with a loaded model."""
+        """Wrap a loaded model."""
         self._model = model
         self._one_by_one = False
 
     def predict(self, requests: pd.DataFrame, params: dict[str, Any] | None = None) -> list[str]:
-        """Return for each request, in order, a JSON object: its `reply`, or the `error`.
+        """Return a JSON object for each request, in order: its `reply`, or its `error`.
 
         requests: a frame with the column `request`.
         """
-        given = [json.loads(request) for request in requests[REQUEST]]
-        return [json.dumps(told, default=_plain) for told in self._answered(given)]
+        decoded = [json.loads(request) for request in requests[REQUEST_COLUMN]]
+        return [json.dumps(result, default=_to_json) for result in self._predict_all(decoded)]
 
-    def _answered(self, requests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Ask for all at once; where that fails, for each half, down to who is at fault."""
+    def _predict_all(self, requests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Send all requests at once; if that fails, send halves, down to the failing request."""
         if not requests:
             return []
         if not (self._one_by_one and len(requests) > 1):
             try:
-                return [{"reply": reply} for reply in self._asked(requests)]
-            except _TakesOne:
+                return [{"reply": reply} for reply in self._predict_once(requests)]
+            except _OneRequestPerCall:
                 self._one_by_one = True
             except Exception as error:
                 if len(requests) == 1:
-                    return [{"error": _reason(error)}]
+                    return [{"error": _error_message(error)}]
         parts = len(requests) if self._one_by_one else 2
-        return [told for part in _split(requests, parts) for told in self._answered(part)]
+        return [result for part in _split(requests, parts) for result in self._predict_all(part)]
 
-    def _asked(self, requests: Sequence[dict[str, Any]]) -> list[Any]:
-        replied: Any = self._model.predict(pd.DataFrame(requests))
-        replies = replied.tolist() if isinstance(replied, np.ndarray | pd.Series) else replied
+    def _predict_once(self, requests: Sequence[dict[str, Any]]) -> list[Any]:
+        output: Any = self._model.predict(pd.DataFrame(requests))
+        replies = output.tolist() if isinstance(output, np.ndarray | pd.Series) else output
         if isinstance(replies, list) and len(replies) == len(requests):
             return replies
         if len(requests) > 1:
-            raise _TakesOne
+            raise _OneRequestPerCall
         return [replies]
 
 
-class _TakesOne(Exception):
-    """The model answers a frame as one request, as MLflow's ChatModel and agents do."""
+class _OneRequestPerCall(Exception):
+    """The model treats a frame as one request, as MLflow's ChatModel and agents do."""
 
 
 @functools.cache
-def load(folder: str) -> Answerer:
-    """Return the answerer of the model in a folder; a process loads it once."""
-    return Answerer(mlflow.pyfunc.load_model(folder))
+def load_predictor(folder: str) -> RequestPredictor:
+    """Load the model in a folder, once per process."""
+    return RequestPredictor(mlflow.pyfunc.load_model(folder))
 
 
-_load_pyfunc = load
-"""What MLflow calls in a worker of Spark's."""
+_load_pyfunc = load_predictor
+"""The function that MLflow calls in a Spark worker."""
 
 
 def _split(requests: Sequence[dict[str, Any]], parts: int) -> list[Sequence[dict[str, Any]]]:
@@ -80,14 +80,16 @@ def _split(requests: Sequence[dict[str, Any]], parts: int) -> list[Sequence[dict
     return [requests[start : start + size] for start in range(0, len(requests), size)]
 
 
-def _reason(error: Exception) -> str:
-    said = error.message if isinstance(error, MlflowException) else f"{error}"
-    kind = "" if isinstance(error, MlflowException) else f"{type(error).__name__}: "
-    return f"{kind}{said}".strip()[:_LONGEST_REASON]
+def _error_message(error: Exception) -> str:
+    if isinstance(error, MlflowException):
+        message = str(error.message)
+    else:
+        message = f"{type(error).__name__}: {error}"
+    return message.strip()[:_MAX_ERROR_CHARACTERS]
 
 
-def _plain(value: Any) -> Any:
-    """Return what JSON has for a value that some models put into their answers."""
+def _to_json(value: Any) -> Any:
+    """Return a JSON value for an object that some models put into their replies."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     if hasattr(value, "model_dump"):

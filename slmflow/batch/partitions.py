@@ -1,5 +1,6 @@
-"""What is answered already: a folder beside the output, with a file for each finished partition."""
+"""Store finished partitions in a folder beside the output, so that a job can resume."""
 
+import glob
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from typing import TypeVar
 import pyarrow as pa
 from pyarrow import parquet
 
-from slmflow.batch.requests import Answered
+from slmflow.batch.requests import RowAnswer
 from slmflow.console import messages
 from slmflow.system import databricks
 
@@ -28,56 +29,60 @@ _SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Parts:
-    """The partitions of some rows, `size` each but the last, kept in a folder until all are done.
+class PartitionStore:
+    """The finished partitions of a batch job.
 
-    The folder is named after the output and the key of all that its answers depend on.
+    key: sha256 of everything the answers depend on. The folder is named after output and key.
+    partition_rows: rows of each partition but the last.
     """
 
     output: Path
     key: str
-    rows: int
-    size: int
+    row_count: int
+    partition_rows: int
 
     @property
     def folder(self) -> Path:
-        """Where the finished ones lie."""
+        """The folder of the finished partitions."""
         return self.output.with_name(f"{self._prefix}{self.key[:16]}")
 
     @property
-    def count(self) -> int:
-        """How many there are."""
-        return -(-self.rows // self.size)
+    def partition_count(self) -> int:
+        """The number of partitions, finished or not."""
+        return -(-self.row_count // self.partition_rows)
 
-    def length(self, number: int) -> int:
-        """Return how many rows one has."""
-        return min(self.size, self.rows - number * self.size)
+    def rows_in(self, number: int) -> int:
+        """Return how many rows a partition has."""
+        return min(self.partition_rows, self.row_count - number * self.partition_rows)
 
-    def begin(self) -> list[int]:
-        """Make the folder, and return the numbers of the partitions that are not finished.
+    def prepare(self) -> list[int]:
+        """Create the folder; return the numbers of the unfinished partitions.
 
-        A folder of other rows, another model or other options is left as it is, and told.
+        Warns of folders of the same output with another key, and leaves them in place.
         """
         self.folder.mkdir(exist_ok=True)
-        for other in sorted(self.output.parent.glob(f"{_literal(self._prefix)}*")):
+        for other in sorted(self.output.parent.glob(f"{glob.escape(self._prefix)}*")):
             if other != self.folder:
-                messages.warn(f"{other} is of another input, model or options: delete it if done")
-        return [number for number in range(self.count) if not self._finished(number)]
+                messages.warn(
+                    f"{other} holds partitions of another input, model or options: delete it if "
+                    "you no longer need it"
+                )
+        return [number for number in range(self.partition_count) if not self._is_finished(number)]
 
-    def keep(self, number: int, answers: Sequence[Answered]) -> None:
-        """Write the answers to a partition; they are there whole or not at all."""
-        table = pa.Table.from_pylist([asdict(each) for each in answers], _SCHEMA)
-        building = self.folder / f"building-{number}"
-        parquet.write_table(table, building)
-        databricks.put(building, self._file(number))
+    def write(self, number: int, answers: Sequence[RowAnswer]) -> None:
+        """Write the answers of a partition atomically."""
+        table = pa.Table.from_pylist([asdict(answer) for answer in answers], _SCHEMA)
+        temporary = self.folder / f"building-{number}"
+        parquet.write_table(table, temporary)
+        databricks.put(temporary, self._file(number))
 
-    def answers(self) -> Iterator[Answered]:
-        """Yield the answers to all rows, in order; every partition must be finished."""
-        for number in range(self.count):
+    def read_answers(self) -> Iterator[RowAnswer]:
+        """Yield the answers of all rows in order; every partition must be finished."""
+        for number in range(self.partition_count):
             for row in parquet.read_table(self._file(number)).to_pylist():
-                yield Answered(**row)
+                yield RowAnswer(**row)
 
-    def remove(self) -> None:
+    def delete(self) -> None:
         """Delete the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -88,26 +93,21 @@ class Parts:
     def _file(self, number: int) -> Path:
         return self.folder / f"part-{number:06d}.parquet"
 
-    def _finished(self, number: int) -> bool:
-        """Return whether a partition is there whole, with a row for each of its rows."""
+    def _is_finished(self, number: int) -> bool:
+        """Return whether the file of a partition is complete."""
         try:
             with parquet.ParquetFile(self._file(number)) as file:
-                return int(file.metadata.num_rows) == self.length(number)
+                return int(file.metadata.num_rows) == self.rows_in(number)
         except (OSError, pa.ArrowException):
             return False
 
 
-def chunks(rows: Iterator[T], size: int) -> Iterator[list[T]]:
-    """Yield lists of `size` rows, of the rest at the end."""
+def split_into_chunks(rows: Iterator[T], size: int) -> Iterator[list[T]]:
+    """Yield lists of `size` rows; the last may be shorter."""
     while chunk := list(islice(rows, size)):
         yield chunk
 
 
-def _literal(name: str) -> str:
-    """Return a name as a pattern that only it fits."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
-
-
-def writable(folder: Path) -> bool:
-    """Return whether files can be made in a folder."""
+def is_writable(folder: Path) -> bool:
+    """Return whether this process can create files in a folder."""
     return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)

@@ -1,100 +1,101 @@
-"""From what a row asks to the request that is sent, and from the reply to the row's answer."""
+"""Turn the messages of rows into model requests, and model replies into the rows' answers."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from slmflow.batch.input_rows import Question
+from slmflow.batch.input_rows import RowMessages
 from slmflow.config.schema.batch import BatchColumns
 from slmflow.errors import UserError
-from slmflow.flavors.chat_interfaces import Interface
+from slmflow.flavors.chat_interfaces import ChatInterface
 
 
 @dataclass(frozen=True)
-class Answered:
-    """A row's answer, or why it has none; counts are None where the model does not tell them."""
+class RowAnswer:
+    """The answer of a row or its error; token counts are None where the model reports none."""
 
     answer: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     error: str | None = None
 
-    def named(self, columns: BatchColumns) -> dict[str, Any]:
-        """Return the values under the names of the output's columns."""
+    def to_columns(self, columns: BatchColumns) -> dict[str, Any]:
+        """Return the values by output column."""
         values = (self.answer, self.prompt_tokens, self.completion_tokens, self.error)
         return dict(zip(columns.added, values, strict=True))
 
 
 @dataclass(frozen=True)
 class Partition:
-    """Rows that are answered together: its number from 0, and what they ask, in order."""
+    """Rows that are answered together, in order; partitions are numbered from 0."""
 
     number: int
-    questions: list[Question]
+    rows: list[RowMessages]
 
 
 @dataclass(frozen=True)
-class Requests:
-    """The requests of a partition: JSON objects of one row that the model takes."""
+class PartitionRequests:
+    """The requests of a partition. Each is a JSON object: one row of the model's input."""
 
     number: int
-    texts: list[str]
+    requests: list[str]
 
 
-Ask = Callable[[Iterable[Requests]], Iterator[tuple[int, list[str]]]]
-"""Has partitions of requests answered; yields the number of each, in any order, with what came
-back, as `Answerer.predict` gives it. Empty ones are not handed over.
+Predict = Callable[[Iterable[PartitionRequests]], Iterator[tuple[int, list[str]]]]
+"""Run the model on partitions; yield the number and the results of each, in any order.
+
+Results are as `RequestPredictor.predict` returns them.
 """
 
 
-def answer(
-    partitions: Iterable[Partition], interface: Interface, ask: Ask
-) -> Iterator[tuple[int, list[Answered]]]:
-    """Yield the number of each partition with the answers to its rows, in their order.
+def answer_partitions(
+    partitions: Iterable[Partition], interface: ChatInterface, predict: Predict
+) -> Iterator[tuple[int, list[RowAnswer]]]:
+    """Yield each partition's number with the answers of its rows, in row order.
 
-    Partitions are taken one by one, as `ask` wants them.
+    Partitions are consumed lazily, as `predict` asks for them.
     """
-    waiting: dict[int, list[str | Answered]] = {}
+    pending: dict[int, list[str | RowAnswer]] = {}
 
-    def requests() -> Iterator[Requests]:
+    def requests() -> Iterator[PartitionRequests]:
         for partition in partitions:
-            each = [_request(question, interface) for question in partition.questions]
-            waiting[partition.number] = each
-            yield Requests(partition.number, [text for text in each if isinstance(text, str)])
+            rows = [_request_or_error(row, interface) for row in partition.rows]
+            pending[partition.number] = rows
+            yield PartitionRequests(partition.number, [row for row in rows if isinstance(row, str)])
 
-    for number, came in ask(requests()):
-        replies = iter(came)
+    for number, results in predict(requests()):
+        remaining = iter(results)
         yield (
             number,
             [
-                each if isinstance(each, Answered) else _answered(next(replies), interface)
-                for each in waiting.pop(number)
+                row if isinstance(row, RowAnswer) else _parse_result(next(remaining), interface)
+                for row in pending.pop(number)
             ],
         )
 
 
-def _request(question: Question, interface: Interface) -> str | Answered:
-    if question.problem is not None:
-        return Answered(error=question.problem)
-    if interface.conversation != "prompt":
-        return json.dumps({interface.conversation: question.messages})
-    if len(question.messages) > 1:
-        return Answered(
-            error=f"the model takes a prompt, but the row is a conversation of "
-            f"{len(question.messages)} messages"
+def _request_or_error(row: RowMessages, interface: ChatInterface) -> str | RowAnswer:
+    if row.error is not None:
+        return RowAnswer(error=row.error)
+    if interface.input_field != "prompt":
+        return json.dumps({interface.input_field: row.messages})
+    if len(row.messages) > 1:
+        return RowAnswer(
+            error="the model takes a prompt, but the row is a conversation of "
+            f"{len(row.messages)} messages"
         )
-    return json.dumps({interface.conversation: question.messages[0]["content"]})
+    return json.dumps({interface.input_field: row.messages[0]["content"]})
 
 
-def _answered(told: str, interface: Interface) -> Answered:
-    said = json.loads(told)
-    if "error" in said:
-        return Answered(error=said["error"])
+def _parse_result(text: str, interface: ChatInterface) -> RowAnswer:
+    result = json.loads(text)
+    if "error" in result:
+        return RowAnswer(error=result["error"])
     try:
-        reply = interface.reply(said["reply"])
+        reply = interface.parse_completion(result["reply"])
     except UserError as error:
-        return Answered(error=str(error))
+        return RowAnswer(error=str(error))
     if not isinstance(reply.text, str):
-        return Answered(error=f"its answer is not text but {reply.text!r:.200}")
-    return Answered(reply.text, reply.prompt_tokens, reply.completion_tokens)
+        return RowAnswer(error=f"the model's answer is not text but {reply.text!r:.200}")
+    return RowAnswer(reply.text, reply.prompt_tokens, reply.completion_tokens)

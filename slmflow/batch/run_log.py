@@ -1,4 +1,4 @@
-"""What a batch's run tells: rows, failures, speed, the input as a dataset, and the model."""
+"""Log a batch job to its MLflow run: counts, errors, speed, the input as a dataset, the model."""
 
 import json
 from collections import Counter
@@ -11,84 +11,87 @@ from mlflow.data.dataset_source_registry import resolve_dataset_source
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import LoggedModelInput
 
-from slmflow.batch.job import Job
-from slmflow.batch.requests import Answered
+from slmflow.batch.job import BatchJob
+from slmflow.batch.requests import RowAnswer
 from slmflow.console import messages
-from slmflow.datasets.rows import DIGEST_CHARACTERS
+from slmflow.datasets.rows import DIGEST_LENGTH
 
-OUTPUT = "slmflow.output"
+OUTPUT_TAG = "slmflow.output"
 
-_MOST_REASONS = 20
+_MAX_LOGGED_ERRORS = 20
 
 
 @dataclass
-class Tally:
-    """Counts of the answers that pass by."""
+class AnswerCounts:
+    """Counts over the answers of a job."""
 
     rows: int = 0
     tokens: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
 
-    def over(self, answers: Iterable[Answered]) -> Iterator[Answered]:
-        """Pass the answers on, and count them."""
-        for each in answers:
+    def count(self, answers: Iterable[RowAnswer]) -> Iterator[RowAnswer]:
+        """Yield the answers unchanged while counting them."""
+        for answer in answers:
             self.rows += 1
-            self.tokens += each.completion_tokens or 0
-            if each.error is not None:
-                self.reasons[each.error] += 1
-            yield each
+            self.tokens += answer.completion_tokens or 0
+            if answer.error is not None:
+                self.errors[answer.error] += 1
+            yield answer
 
     @property
     def failed(self) -> int:
-        """How many rows have no answer."""
-        return self.reasons.total()
+        """The number of rows without an answer."""
+        return self.errors.total()
 
 
-class _Rows(MetaDataset):
-    """The input, of which MLflow is told the file, its digest and the number of rows."""
+class _InputDataset(MetaDataset):
+    """The input as an MLflow dataset: path, digest and number of rows, but no content."""
 
-    def __init__(self, job: Job) -> None:
-        source = resolve_dataset_source(str(job.source.file))
-        super().__init__(source, name=job.source.file.stem, digest=job.digest[:DIGEST_CHARACTERS])
-        self._count = job.source.rows
+    def __init__(self, job: BatchJob) -> None:
+        path = job.input_file.path
+        source = resolve_dataset_source(str(path))
+        super().__init__(source, name=path.stem, digest=job.input_digest[:DIGEST_LENGTH])
+        self._row_count = job.input_file.row_count
 
     @property
     def profile(self) -> dict[str, int]:
         """Return the number of rows."""
-        return {"num_rows": self._count}
+        return {"num_rows": self._row_count}
 
     def to_dict(self) -> dict[str, str]:
-        """Return what MLflow keeps."""
+        """Return the fields that MLflow stores."""
         return {**super().to_dict(), "profile": json.dumps(self.profile)}
 
 
-def log_given(job: Job, run_id: str) -> None:
-    """Log what is answered, and by what, before that begins."""
-    mlflow.set_tag(OUTPUT, str(job.output))
+def log_inputs(job: BatchJob, run_id: str) -> None:
+    """Log the input file and the model."""
+    mlflow.set_tag(OUTPUT_TAG, str(job.output))
     with messages.quiet():
-        mlflow.log_input(_Rows(job), context="inference")
+        mlflow.log_input(_InputDataset(job), context="inference")
     if job.model.model_id:
         MlflowClient().log_inputs(run_id, models=[LoggedModelInput(job.model.model_id)])
 
 
-def log_done(job: Job, tally: Tally, answered_now: int, seconds: float) -> None:
-    """Log and say what has come of it; rows that an earlier run had answered count for no speed."""
+def log_results(job: BatchJob, counts: AnswerCounts, answered_now: int, seconds: float) -> None:
+    """Log and print the results.
+
+    answered_now: rows that this run answered. The speed excludes rows of earlier runs.
+    """
     mlflow.log_metrics(
         {
-            "rows": tally.rows,
-            "failed_rows": tally.failed,
-            "completion_tokens": tally.tokens,
-            "answered_earlier_rows": tally.rows - answered_now,
+            "rows": counts.rows,
+            "failed_rows": counts.failed,
+            "completion_tokens": counts.tokens,
+            "answered_earlier_rows": counts.rows - answered_now,
             "seconds": seconds,
             **({"rows_per_second": answered_now / seconds} if answered_now else {}),
         }
     )
-    reasons = dict(tally.reasons.most_common(_MOST_REASONS))
-    mlflow.log_dict({"output": str(job.output), "failed": reasons}, "batch.json")
-    if tally.failed:
-        often, _ = tally.reasons.most_common(1)[0]
+    errors = dict(counts.errors.most_common(_MAX_LOGGED_ERRORS))
+    mlflow.log_dict({"output": str(job.output), "failed": errors}, "batch.json")
+    if counts.failed:
         messages.warn(
-            f"{tally.failed} of {tally.rows} rows have no answer, but an "
-            f"{job.source.columns.error}, most often: {often}"
+            f"{counts.failed} of {counts.rows} rows have no answer; see the column "
+            f"{job.input_file.columns.error}. Most frequent error: {next(iter(errors))}"
         )
-    messages.say(f"{tally.rows} rows are in {job.output}")
+    messages.say(f"wrote {counts.rows} rows to {job.output}")

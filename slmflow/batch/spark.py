@@ -1,7 +1,7 @@
-"""Have Spark's workers answer, each with a model of its own, by `mlflow.pyfunc.spark_udf`.
+"""Run the model on Spark's workers with `mlflow.pyfunc.spark_udf`; each loads its own copy.
 
-A partition is a job of Spark's with one task: as many run at once as there is room for, and this
-process keeps each when it is done. The workers need the model's packages, and no file of ours.
+Each partition is a Spark job with one task, and jobs run concurrently from threads of this process,
+which collects the results. The workers need the model's packages, but no file of slmflow.
 """
 
 import hashlib
@@ -26,23 +26,23 @@ from mlflow.types.schema import ColSpec, Schema
 from mlflow.utils.databricks_utils import is_in_databricks_runtime
 
 from slmflow.batch import model_worker
-from slmflow.batch.requests import Ask, Requests
+from slmflow.batch.requests import PartitionRequests, Predict
 from slmflow.config.schema.batch import Spark
 from slmflow.console import messages
 from slmflow.errors import UserError
 
-_TAG = "slmflow-batch"
-_REPLY = "reply"
-_COLUMNS = f"position long, {model_worker.REQUEST} string"
+_JOB_TAG = "slmflow-batch"
+_REPLY_COLUMN = "reply"
+_SCHEMA = f"position long, {model_worker.REQUEST_COLUMN} string"
 
-# The last line of a traceback.
-_RAISED = re.compile(r"[\w.]*(Error|Exception|Interrupt|Exit)\b(: |$)")
+# The last line of a Python traceback.
+_EXCEPTION_LINE = re.compile(r"[\w.]*(Error|Exception|Interrupt|Exit)\b(: |$)")
 
-# Where the session's own room cannot be asked for, as on Databricks' shared and serverless compute.
-_ROOM = 16
+# Used where the session does not report it: on Databricks' shared and serverless compute.
+_DEFAULT_PARALLEL_TASKS = 16
 
-# On this machine nothing but this process is to reach Spark, or to see its progress bar.
-_LOCAL = {
+# Make a local Spark reachable from this process only, and keep its messages off the terminal.
+_LOCAL_SETTINGS = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.ui.enabled": "false",
@@ -50,66 +50,70 @@ _LOCAL = {
 }
 
 
-def wanted(settings: Spark) -> bool:
-    """Return whether Spark answers: where a master is given, and inside a Databricks runtime."""
+def is_enabled(settings: Spark) -> bool:
+    """Return whether the job runs on Spark: with a master, or inside a Databricks runtime."""
     return settings.master is not None or is_in_databricks_runtime()
 
 
-def problem(settings: Spark) -> str | None:
-    """Return why Spark cannot be used, as far as that can be told without starting it."""
-    if not wanted(settings) or find_spec("pyspark") is not None:
+def find_problem(settings: Spark) -> str | None:
+    """Return why Spark is unavailable, as far as is known without starting it, or None."""
+    if not is_enabled(settings) or find_spec("pyspark") is not None:
         return None
     if settings.master is None:
         return (
-            "inside a Databricks runtime its Spark answers, and this step's Python has no PySpark: "
-            "run it with the cluster's own, as the bundle's job `batch` does (docs/batch.md)"
+            "inside a Databricks runtime a batch job runs on Spark, but this step's Python has no "
+            "PySpark: run it with the cluster's Python, as the bundle's job `batch` does "
+            "(docs/batch.md)"
         )
     return (
         f"spark.master={settings.master}: PySpark is not installed; run "
         "`uv pip install -r requirements-spark.txt` and use --env-manager local, or set "
-        "spark.master=null to answer in the step's own process"
+        "spark.master=null to run the model in the step's own process"
     )
 
 
 @contextmanager
-def asking(settings: Spark, model: Path) -> Iterator[Ask]:
-    """Start Spark, or take the session that is there, and yield what asks its workers.
+def open_predictor(settings: Spark, model: Path) -> Iterator[Predict]:
+    """Start Spark or use the active session; yield a function that runs the model on its workers.
 
-    model: the folder of the MLflow model. Raises UserError where Spark cannot be started. A session
-    that was started here is stopped in the end.
+    model: the folder of the MLflow model. Stops the session at the end if it was started here.
+    Raises UserError if Spark cannot start.
     """
-    with _session(settings) as spark, tempfile.TemporaryDirectory() as scratch:
-        folder = _for_workers(model, Path(scratch))
-        workers = _Workers(spark, folder, int(spark.conf.get("spark.task.cpus", "1")))
+    with _open_session(settings) as session, tempfile.TemporaryDirectory() as scratch:
+        folder = _save_worker_model(model, Path(scratch))
+        predictor = _SparkPredictor(session, folder, int(session.conf.get("spark.task.cpus", "1")))
         try:
-            yield workers.ask
+            yield predictor.predict
         except BaseException:
-            _tag(spark.interruptTag)
+            _apply_job_tag(session.interruptTag)
             raise
 
 
 @dataclass(frozen=True)
-class _Workers:
-    """A session, the model as its workers load it, and how many cores each may use."""
+class _SparkPredictor:
+    """A Spark session and the model for its workers.
 
-    spark: Any
+    folder: the model as `_save_worker_model` saves it; cores: CPU cores of a task.
+    """
+
+    session: Any
     folder: Path
     cores: int
 
-    def ask(self, partitions: Iterable[Requests]) -> Iterator[tuple[int, list[str]]]:
-        """Have as many partitions answered at once as there is room for, and as many wait.
+    def predict(self, partitions: Iterable[PartitionRequests]) -> Iterator[tuple[int, list[str]]]:
+        """Run the partitions; queue as many as run concurrently.
 
-        Raises UserError where Spark gives one up.
+        Raises UserError if Spark gives up on a partition.
         """
-        udf = self._udf()
-        room = self._room()
-        coming = iter(partitions)
-        pool = ThreadPoolExecutor(2 * room)
+        udf = self._create_udf()
+        parallel_tasks = self._parallel_tasks()
+        remaining = iter(partitions)
+        pool = ThreadPoolExecutor(2 * parallel_tasks)
         running: set[Future[tuple[int, list[str]]]] = set()
         try:
             while True:
-                for each in islice(coming, 2 * room - len(running)):
-                    running.add(pool.submit(self._answer, udf, each))
+                for partition in islice(remaining, 2 * parallel_tasks - len(running)):
+                    running.add(pool.submit(self._predict_partition, udf, partition))
                 if not running:
                     return
                 done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -118,114 +122,113 @@ class _Workers:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _answer(self, udf: Any, requests: Requests) -> tuple[int, list[str]]:
-        """Have one partition answered, as one task; called in a thread."""
-        if not requests.texts:
-            return requests.number, []
-        _tag(self.spark.addTag)
-        numbered = list(enumerate(requests.texts))
-        asked = self.spark.createDataFrame(numbered, _COLUMNS).coalesce(1)
+    def _predict_partition(self, udf: Any, partition: PartitionRequests) -> tuple[int, list[str]]:
+        """Run one partition as one Spark task; called in a thread."""
+        if not partition.requests:
+            return partition.number, []
+        _apply_job_tag(self.session.addTag)
+        numbered = list(enumerate(partition.requests))
+        frame = self.session.createDataFrame(numbered, _SCHEMA).coalesce(1)
+        reply = udf(model_worker.REQUEST_COLUMN).alias(_REPLY_COLUMN)
         try:
-            rows = asked.select("position", udf(model_worker.REQUEST).alias(_REPLY)).collect()
+            rows = frame.select("position", reply).collect()
         except Exception as error:
             raise UserError(
-                f"Spark gave up partition {requests.number}: {_reason(error)}"
+                f"Spark gave up on partition {partition.number}: {_error_summary(error)}"
             ) from error
         replies = dict(rows)
-        return requests.number, [replies[position] for position in range(len(requests.texts))]
+        return partition.number, [replies[position] for position, _ in numbered]
 
-    def _udf(self) -> Any:
-        # As many threads as Spark has cores for a task; it sets OMP_NUM_THREADS itself.
-        threads = {"LOKY_MAX_CPU_COUNT": str(self.cores), "HF_HUB_OFFLINE": "1"}
-        with (
-            messages.quiet()
-        ):  # the workers have what the cluster has: no other environment is made
+    def _create_udf(self) -> Any:
+        # As many threads as a task has cores. Spark sets OMP_NUM_THREADS itself.
+        environment = {"LOKY_MAX_CPU_COUNT": str(self.cores), "HF_HUB_OFFLINE": "1"}
+        # Without env_manager the workers use the cluster's Python: MLflow builds no environment.
+        with messages.quiet():
             return mlflow.pyfunc.spark_udf(
-                self.spark, str(self.folder), result_type="string", extra_env=threads
+                self.session, str(self.folder), result_type="string", extra_env=environment
             )
 
-    def _room(self) -> int:
-        """Return how many tasks run at once."""
+    def _parallel_tasks(self) -> int:
+        """Return how many tasks run concurrently."""
         try:
-            return max(1, int(self.spark.sparkContext.defaultParallelism) // self.cores)
+            return max(1, int(self.session.sparkContext.defaultParallelism) // self.cores)
         except Exception:
-            return _ROOM
+            return _DEFAULT_PARALLEL_TASKS
 
 
-def _tag(tagged: Callable[[str], Any]) -> None:
-    """Call what tags or interrupts jobs; Spark 3.5 knows that of Spark Connect only."""
+def _apply_job_tag(method: Callable[[str], Any]) -> None:
+    """Tag or interrupt this job's Spark jobs, where supported: Spark 3.5 needs Spark Connect."""
     with suppress(Exception):
-        tagged(_TAG)
+        method(_JOB_TAG)
 
 
 @contextmanager
-def _session(settings: Spark) -> Iterator[Any]:
-    """Yield a session; one that was there before is left as it is."""
+def _open_session(settings: Spark) -> Iterator[Any]:
+    """Yield the active Spark session, or a new one that is stopped at the end."""
     sql = importlib.import_module("pyspark.sql")
-    there = sql.SparkSession.getActiveSession()
-    if there is not None:
-        yield there
+    active = sql.SparkSession.getActiveSession()
+    if active is not None:
+        yield active
         return
-    interrupted = signal.getsignal(signal.SIGINT)
+    sigint_handler = signal.getsignal(signal.SIGINT)
     builder = sql.SparkSession.builder.appName("slmflow batch")
     builder = builder.config("spark.ui.showConsoleProgress", "false")
     if settings.master is not None:
         builder = builder.master(settings.master)
         if settings.master.startswith("local"):
-            # Spark would take the first python3 of PATH, and on another machine that is right.
+            # Spark's default is the first python3 on PATH, which suits other machines only.
             os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-            for name, value in _LOCAL.items():
+            for name, value in _LOCAL_SETTINGS.items():
                 builder = builder.config(name, value)
     try:
         with messages.working(f"starting Spark at {settings.master or 'Databricks'}"):
-            spark = builder.getOrCreate()
+            session = builder.getOrCreate()
     except Exception as error:
         raise UserError(
-            f"spark.master={settings.master}: Spark cannot be used: {_reason(error)}. It needs "
-            "Java 17 or later (JAVA_HOME), and a master such as local[2] or spark://HOST:7077"
+            f"spark.master={settings.master}: Spark cannot be used: {_error_summary(error)}. It "
+            "needs Java 17 or later (JAVA_HOME), and a master such as local[2] or spark://HOST:7077"
         ) from error
     finally:
-        signal.signal(signal.SIGINT, interrupted)  # PySpark takes it for itself
+        signal.signal(signal.SIGINT, sigint_handler)  # PySpark replaces the handler
     try:
-        yield spark
+        yield session
     finally:
         if not is_in_databricks_runtime():
-            spark.stop()
+            session.stop()
 
 
-def _for_workers(model: Path, scratch: Path) -> Path:
-    """Save the model anew, in the hands of `answerer`; return its folder.
+def _save_worker_model(model: Path, scratch: Path) -> Path:
+    """Wrap the model in another that `model_worker` loads; return its folder.
 
-    The code has a name made of its content: a worker of Spark's may outlive a job, and must not
-    answer for another slmflow.
+    The name of the code contains its digest: a Spark worker may outlive a job, and must not run an
+    older slmflow's code.
     """
     source = Path(model_worker.__file__).read_bytes()
-    name = f"slmflow_answerer_{hashlib.sha256(source).hexdigest()[:16]}"
+    name = f"slmflow_model_worker_{hashlib.sha256(source).hexdigest()[:16]}"
     code = scratch / f"{name}.py"
     code.write_bytes(source)
     folder = scratch / "model"
-    text = ColSpec("string", model_worker.REQUEST)
+    request = ColSpec("string", model_worker.REQUEST_COLUMN)
     with messages.quiet():
         mlflow.pyfunc.save_model(
             str(folder),
             loader_module=name,
             data_path=str(model),
             code_paths=[str(code)],
-            signature=ModelSignature(Schema([text]), Schema([ColSpec("string")])),
-            pip_requirements=_requirements(model),
+            signature=ModelSignature(Schema([request]), Schema([ColSpec("string")])),
+            pip_requirements=_model_requirements(model),
         )
     return folder
 
 
-def _requirements(model: Path) -> list[str]:
-    """Return what the model itself says that it needs."""
+def _model_requirements(model: Path) -> list[str]:
     file = model / "requirements.txt"
     return file.read_text().splitlines() if file.is_file() else []
 
 
-def _reason(error: Exception) -> str:
-    """Return of an error of Spark's what its Python worker raised, else its first line."""
-    said = str(error).partition("JVM stacktrace:")[0]
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    raised = [line for line in lines if _RAISED.match(line)]
-    return (raised[-1:] or lines or [type(error).__name__])[0].rstrip(".")[:500]
+def _error_summary(error: Exception) -> str:
+    """Return the Python exception of the worker in a Spark error, or the error's first line."""
+    message = str(error).partition("JVM stacktrace:")[0]
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    exceptions = [line for line in lines if _EXCEPTION_LINE.match(line)]
+    return (exceptions[-1:] or lines or [type(error).__name__])[0].rstrip(".")[:500]

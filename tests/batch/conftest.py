@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.batch.jobs import Place
+from tests.batch.workspace import BatchWorkspace
 
 
 @pytest.fixture
-def place(tmp_path: Path, experiment: str, monkeypatch: pytest.MonkeyPatch) -> Place:
+def workspace(tmp_path: Path, experiment: str, monkeypatch: pytest.MonkeyPatch) -> BatchWorkspace:
     monkeypatch.setenv("SLMFLOW_HOME", str(tmp_path / "home"))
-    return Place(tmp_path, experiment)
+    return BatchWorkspace(tmp_path, experiment)

@@ -1,4 +1,4 @@
-"""What goes in comes out, in every format; what is no input is refused before any model loads."""
+"""Input and output formats, and problems that are reported before the model is loaded."""
 
 import csv
 import datetime as dt
@@ -17,33 +17,37 @@ from slmflow.batch import spark
 from slmflow.config.schema.batch import Spark
 from slmflow.pipeline.step import run
 from steps.batch import batch
-from tests.batch.jobs import Place, lines, listening, write_rows
+from tests.batch.workspace import BatchWorkspace, save_echo_model, write_rows
 from tests.fixtures.project import Workplace
 
 ADDED = ["answer", "prompt_tokens", "completion_tokens", "error"]
 
 
-def test_csv_stays_as_it_is(place: Place) -> None:
-    """Read by pandas too: numbers with zeros, formulas, quotes, line ends and blank cells."""
+def _stderr(capsys: pytest.CaptureFixture[str]) -> str:
+    return " ".join(capsys.readouterr().err.split())
+
+
+def test_csv_cells_are_unchanged(workspace: BatchWorkspace) -> None:
+    """Numbers with zeros, formulas, quotes, line ends and blank cells, as pandas reads them."""
     rows = [
         ["id", "question", "note"],
         ["007", "=1+1", '"quoted", with a comma'],
         ["1e5", "@SUM(A1)", "two\nlines"],
         ["", "  ", "Zürich 東京"],
     ]
-    with (place.folder / "in.csv").open("w", newline="", encoding="utf-8") as file:
+    with (workspace.folder / "in.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
 
-    assert place.batch(listening(place.folder), "in.csv", "out.csv") == 0
+    assert workspace.batch(workspace.save_echo_model(), "in.csv", "out.csv") == 0
 
-    found = pd.read_csv(place.folder / "out.csv", dtype=str, keep_default_na=False)
-    assert list(found.columns) == [*rows[0], *ADDED]
-    assert found[rows[0]].to_numpy().tolist() == rows[1:]
-    assert list(found["answer"]) == ["You said =1+1", "You said @SUM(A1)", ""]
-    assert list(found["error"]) == ["", "", "no question and no messages"]
+    output = pd.read_csv(workspace.folder / "out.csv", dtype=str, keep_default_na=False)
+    assert list(output.columns) == [*rows[0], *ADDED]
+    assert output[rows[0]].to_numpy().tolist() == rows[1:]
+    assert list(output["answer"]) == ["You said =1+1", "You said @SUM(A1)", ""]
+    assert list(output["error"]) == ["", "", "no question and no messages"]
 
 
-def test_parquet_keeps_its_types(place: Place) -> None:
+def test_parquet_types_are_unchanged(workspace: BatchWorkspace) -> None:
     table = pa.table(
         {
             "question": ["one", None, "three"],
@@ -53,159 +57,169 @@ def test_parquet_keeps_its_types(place: Place) -> None:
             "small": pa.array([1, 2, None], pa.int8()),
         }
     )
-    parquet.write_table(table, place.folder / "in.parquet")
+    parquet.write_table(table, workspace.folder / "in.parquet")
 
-    assert place.batch(listening(place.folder), "in.parquet", "out.parquet") == 0
+    assert workspace.batch(workspace.save_echo_model(), "in.parquet", "out.parquet") == 0
 
-    found = parquet.read_table(place.folder / "out.parquet")
-    assert found.select(table.column_names).equals(table)
-    assert found.column_names == [*table.column_names, *ADDED]
-    assert found["answer"].to_pylist() == ["You said one", None, "You said three"]
-    assert found.schema.field("prompt_tokens").type == pa.int64()
+    output = parquet.read_table(workspace.folder / "out.parquet")
+    assert output.select(table.column_names).equals(table)
+    assert output.column_names == [*table.column_names, *ADDED]
+    assert output["answer"].to_pylist() == ["You said one", None, "You said three"]
+    assert output.schema.field("prompt_tokens").type == pa.int64()
 
 
-def test_jsonl_keeps_what_a_row_holds(place: Place) -> None:
+def test_jsonl_values_are_unchanged(workspace: BatchWorkspace) -> None:
     rows: list[dict[str, Any]] = [
         {"question": "one", "extra": {"nested": [1, None]}, "none": None},
         {"question": "half \ud800", "extra": 2.5},
     ]
-    place.write("in.jsonl", rows)
+    workspace.write("in.jsonl", rows)
 
-    assert place.batch(listening(place.folder), "in.jsonl", "out.jsonl") == 0
+    assert workspace.batch(workspace.save_echo_model(), "in.jsonl", "out.jsonl") == 0
 
-    found = place.read("out.jsonl")
-    assert [{k: v for k, v in row.items() if k not in ADDED} for row in found] == rows
-    assert "half a character" in found[1]["error"]
+    output = workspace.read("out.jsonl")
+    assert [{k: v for k, v in row.items() if k not in ADDED} for row in output] == rows
+    assert "half a character" in output[1]["error"]
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
-@pytest.mark.parametrize("given", [".jsonl", ".csv", ".parquet"])
-def test_every_format_into_every_other(given: str, suffix: str, place: Place) -> None:
-    said = [{"role": "user", "content": "hear"}]
-    frame = pd.DataFrame({"id": [1, 2], "messages": [said, said]})
-    file = place.folder / f"in{given}"
-    match given:
+@pytest.mark.parametrize("output_suffix", [".jsonl", ".csv", ".parquet"])
+@pytest.mark.parametrize("input_suffix", [".jsonl", ".csv", ".parquet"])
+def test_every_format_converts_to_every_other(
+    input_suffix: str, output_suffix: str, workspace: BatchWorkspace
+) -> None:
+    messages = [{"role": "user", "content": "hello"}]
+    frame = pd.DataFrame({"id": [1, 2], "messages": [messages, messages]})
+    file = workspace.folder / f"in{input_suffix}"
+    match input_suffix:
         case ".jsonl":
             frame.to_json(file, orient="records", lines=True)
         case ".csv":
-            frame.assign(messages=[json.dumps(said)] * 2).to_csv(file, index=False)
+            frame.assign(messages=[json.dumps(messages)] * 2).to_csv(file, index=False)
         case _:
             frame.to_parquet(file)
 
-    assert place.batch(listening(place.folder), file.name, f"out{suffix}") == 0
+    status = workspace.batch(workspace.save_echo_model(), file.name, f"out{output_suffix}")
 
-    out = place.folder / f"out{suffix}"
-    match suffix:
+    assert status == 0
+    match output_suffix:
         case ".jsonl":
-            found = pd.DataFrame([json.loads(line) for line in lines(out)])
+            output = pd.DataFrame(workspace.read("out.jsonl"))
         case ".csv":
-            found = pd.read_csv(out)
+            output = pd.read_csv(workspace.folder / "out.csv")
         case _:
-            found = pd.read_parquet(out)
-    assert list(found.columns) == ["id", "messages", *ADDED]
-    assert [int(each) for each in found["id"]] == [1, 2]
-    assert list(found["answer"]) == ["You said hear"] * 2
+            output = pd.read_parquet(workspace.folder / "out.parquet")
+    assert list(output.columns) == ["id", "messages", *ADDED]
+    assert [int(number) for number in output["id"]] == [1, 2]
+    assert list(output["answer"]) == ["You said hello"] * 2
 
 
-def test_columns_have_the_names_that_are_given(place: Place) -> None:
-    place.write("in.jsonl", [{"prompt": "one", "answer": "two"}])
-    names = ("batch.columns.question=prompt", "batch.columns.answer=said")
+def test_column_names_are_configurable(workspace: BatchWorkspace) -> None:
+    workspace.write("in.jsonl", [{"prompt": "one", "answer": "two"}])
+    columns = ("batch.columns.question=prompt", "batch.columns.answer=reply")
 
-    assert place.batch(listening(place.folder), "in.jsonl", "out.jsonl", *names) == 0
+    assert workspace.batch(workspace.save_echo_model(), "in.jsonl", "out.jsonl", *columns) == 0
 
-    [row] = place.read("out.jsonl")
-    assert (row["prompt"], row["answer"], row["said"]) == ("one", "two", "You said one")
+    [row] = workspace.read("out.jsonl")
+    assert (row["prompt"], row["answer"], row["reply"]) == ("one", "two", "You said one")
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("in.jsonl", "", "it has no rows"),
         ("in.jsonl", '{"question": "a"}\nnot json\n[1]\n', "line 2: not JSON"),
-        ("in.jsonl", '{"prompt": "a"}\n', "no row has question or messages, but prompt"),
-        ("in.jsonl", '{"question": "a", "error": 1}\n', "name that with batch.columns.error"),
-        ("in.csv", "a,b\n1,2\n", "no row has question or messages, but a, b"),
+        ("in.jsonl", '{"prompt": "a"}\n', "has question or messages; the columns are prompt: name"),
+        (
+            "in.jsonl",
+            '{"question": "a", "error": 1}\n',
+            "its column error has the name of an output column: rename the output column with "
+            "batch.columns.error",
+        ),
+        ("in.csv", "a,b\n1,2\n", "no row has question or messages; the columns are a, b: name"),
         ("in.csv", "question,question\n1,2\n", "two columns are named question"),
         ("in.csv", "question,b\n1\n", "line 2: 1 cells, but the header has 2"),
         ("in.parquet", "no", "cannot be read as Parquet"),
     ],
 )
-def test_a_bad_file_is_refused(
-    name: str, content: str, said: str, place: Place, capsys: pytest.CaptureFixture[str]
+def test_invalid_input_fails_before_model_loads(
+    name: str,
+    content: str,
+    message: str,
+    workspace: BatchWorkspace,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    model = listening(place.folder)
-    (place.folder / name).write_text(content)
+    model = workspace.save_echo_model()
+    (workspace.folder / name).write_text(content)
 
-    assert place.batch(model, name, "out.csv") == 2
+    assert workspace.batch(model, name, "out.csv") == 2
 
-    shown = " ".join(capsys.readouterr().err.split())
-    assert said in shown
-    assert shown.count("error:") == 1
-    assert not (place.folder / "loads").exists()
+    stderr = _stderr(capsys)
+    assert message in stderr
+    assert stderr.count("error:") == 1
+    assert workspace.echo_log("loads") == []
 
 
-def test_all_that_is_wrong_is_told_at_once(
-    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_all_problems_are_one_message(
+    workspace: BatchWorkspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spark, "find_spec", lambda _: None)
-    (place.folder / "in.csv").write_text("a\n1\n")
-    (place.folder / "out.csv").write_text("mine")
+    (workspace.folder / "in.csv").write_text("a\n1\n")
+    (workspace.folder / "out.csv").write_text("mine")
 
-    assert place.batch("models:/none@best", "in.csv", "out.csv", "spark.master=local[2]") == 2
+    assert workspace.batch("models:/none@best", "in.csv", "out.csv", "spark.master=local[2]") == 2
 
-    shown = " ".join(capsys.readouterr().err.split())
-    assert "PySpark is not installed; run `uv pip install -r requirements-spark.txt`" in shown
-    assert "batch.model_uri='models:/none@best': no model can be read there" in shown
-    assert "out.csv' is there already: delete it, or name another" in shown
-    assert "no row has question or messages, but a" in shown
-    assert shown.count("error:") == 1
-    assert (place.folder / "out.csv").read_text() == "mine"
+    stderr = _stderr(capsys)
+    assert "PySpark is not installed; run `uv pip install -r requirements-spark.txt`" in stderr
+    assert "batch.model_uri='models:/none@best': no model can be read there" in stderr
+    assert "out.csv' already exists: delete it, or choose another name" in stderr
+    assert "no row has question or messages; the columns are a: name yours" in stderr
+    assert stderr.count("error:") == 1
+    assert (workspace.folder / "out.csv").read_text() == "mine"
 
 
-def test_files_that_are_not_given_are_asked_for(
-    place: Place, capsys: pytest.CaptureFixture[str]
+def test_missing_files_are_named(
+    workspace: BatchWorkspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    new_run = {"experiment_id": place.experiment}
+    new_run = {"experiment_id": workspace.experiment}
 
     assert run("batch", batch, ["batch.input=null"], new_run=new_run) == 2
 
-    shown = " ".join(capsys.readouterr().err.split())
-    assert "batch.input is missing" in shown
-    assert "batch.output is missing" in shown
-    assert shown.count("error:") == 1
+    stderr = _stderr(capsys)
+    assert "batch.input is missing" in stderr
+    assert "batch.output is missing" in stderr
+    assert stderr.count("error:") == 1
 
 
-def test_types_that_parquet_cannot_join_are_refused(
-    place: Place, capsys: pytest.CaptureFixture[str]
+def test_mixed_types_are_rejected_for_parquet_output(
+    workspace: BatchWorkspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    place.write("in.jsonl", [{"question": "a", "n": 1}, {"question": "b", "n": "one"}])
+    workspace.write("in.jsonl", [{"question": "a", "n": 1}, {"question": "b", "n": "one"}])
 
-    assert place.batch(listening(place.folder), "in.jsonl", "out.parquet") == 2
+    assert workspace.batch(workspace.save_echo_model(), "in.jsonl", "out.parquet") == 2
 
-    shown = " ".join(capsys.readouterr().err.split())
-    assert "Parquet has one type for a column" in shown
+    assert "a Parquet column has one type, but a column here has several" in _stderr(capsys)
 
 
-def test_bytes_have_no_place_in_a_text_file(
-    place: Place, capsys: pytest.CaptureFixture[str]
+def test_bytes_are_rejected_for_text_output(
+    workspace: BatchWorkspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = pa.table({"question": ["one"], "blob": [b"\x00"]})
-    parquet.write_table(table, place.folder / "in.parquet")
+    parquet.write_table(table, workspace.folder / "in.parquet")
 
-    assert place.batch(listening(place.folder), "in.parquet", "out.jsonl") == 2
+    assert workspace.batch(workspace.save_echo_model(), "in.parquet", "out.jsonl") == 2
 
-    assert "column blob holds bytes" in " ".join(capsys.readouterr().err.split())
+    assert "column blob holds bytes" in _stderr(capsys)
 
 
-def test_a_databricks_runtime_is_spark(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_databricks_runtime_enables_spark(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATABRICKS_RUNTIME_VERSION", raising=False)
-    assert not spark.wanted(Spark())
-    assert spark.wanted(Spark("local[2]"))
+    assert not spark.is_enabled(Spark())
+    assert spark.is_enabled(Spark("local[2]"))
     monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "16.4")
-    assert spark.wanted(Spark())
+    assert spark.is_enabled(Spark())
 
 
-_ON_A_VOLUME = """
+_BATCH_ON_A_VOLUME = """
 import sys
 from tests.fixtures.volume import behave
 behave(sys.argv.pop(1))
@@ -216,19 +230,19 @@ run_step("batch", batch)
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
-def test_input_and_output_may_lie_on_a_volume(tmp_path: Path, suffix: str) -> None:
+def test_input_and_output_work_on_a_volume(tmp_path: Path, suffix: str) -> None:
     volume = tmp_path / "Volumes"
     volume.mkdir()
     write_rows(volume / "in.jsonl", [{"question": "one"}, {"question": "two"}])
-    given = (
-        f"batch.model_uri={listening(tmp_path)}",
+    arguments = (
+        f"batch.model_uri={save_echo_model(tmp_path)}",
         f"batch.input={volume}/in.jsonl",
         f"batch.output={volume}/out{suffix}",
         "batch.partition_rows=1",
     )
 
     done = subprocess.run(
-        [sys.executable, "-c", _ON_A_VOLUME, str(volume), *given],
+        [sys.executable, "-c", _BATCH_ON_A_VOLUME, str(volume), *arguments],
         cwd=tmp_path,
         env=Workplace(tmp_path).environ(),
         capture_output=True,

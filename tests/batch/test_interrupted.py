@@ -1,4 +1,4 @@
-"""A batch that is killed and started again: real processes."""
+"""Kill a batch job and run it again, in real processes."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.batch.jobs import lines, listening, read_rows, write_rows
+from tests.batch.workspace import read_lines, read_rows, save_echo_model, write_rows
 from tests.fixtures.project import Workplace
 
 SPARK = pytest.param(
@@ -22,50 +22,50 @@ SIZE = 4
 
 
 @pytest.mark.parametrize("master", ["null", SPARK])
-def test_a_killed_batch_repeats_no_finished_partition(master: str, tmp_path: Path) -> None:
-    questions = [f"hear {number}" for number in range(10 * SIZE)]
+def test_killed_job_repeats_no_finished_partition(master: str, tmp_path: Path) -> None:
+    questions = [f"hello {number}" for number in range(10 * SIZE)]
     questions[7 * SIZE + 1] = "wait for me"
     write_rows(tmp_path / "in.jsonl", [{"question": question} for question in questions])
-    os.mkfifo(tmp_path / "waited")
-    place = Workplace(tmp_path)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    project = Workplace(tmp_path)
     arguments = (
-        f"batch.model_uri={listening(tmp_path)}",
+        f"batch.model_uri={save_echo_model(tmp_path)}",
         f"batch.input={tmp_path / 'in.jsonl'}",
         f"batch.output={tmp_path / 'out.jsonl'}",
         f"batch.partition_rows={SIZE}",
         f"spark.master={master}",
     )
 
-    killed = subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "steps.batch", *arguments],
         cwd=tmp_path,
-        env={**place.environ(), "WAITED": str(tmp_path / "waited")},
+        env={**project.environ(), "WAIT_PIPE": str(pipe)},
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    with (tmp_path / "waited").open() as waited:
-        assert waited.read() == "asked"
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.wait()
+    assert pipe.read_text() == "waiting"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
     assert not (tmp_path / "out.jsonl").exists()
     [parts] = tmp_path.glob("out.jsonl.parts-*")
     finished = {int(file.stem.partition("-")[2]) for file in parts.glob("part-*.parquet")}
     assert 7 not in finished
     assert len(finished) >= (7 if master == "null" else 1)
-    assert lines(tmp_path / "asked").count("wait for me") == 1
+    assert read_lines(tmp_path / "prompts").count("wait for me") == 1
 
-    done = place.step("batch", *arguments)
+    done = project.step("batch", *arguments)
 
     assert done.status == 0, done.errors
     answers = [row["answer"] for row in read_rows(tmp_path / "out.jsonl")]
     assert answers == [f"You said {question}" for question in questions]
-    asked = lines(tmp_path / "asked")
+    prompts = read_lines(tmp_path / "prompts")
     for number, question in enumerate(questions):
         if number // SIZE in finished:
-            assert asked.count(question) == 1
-    assert asked.count("wait for me") == 2
+            assert prompts.count(question) == 1
+    assert prompts.count("wait for me") == 2
     assert not parts.exists()
-    run = place.runs("batch")[0]
+    run = project.runs("batch")[0]
     assert run.data.metrics["answered_earlier_rows"] == len(finished) * SIZE
     assert run.data.metrics["rows"] == len(questions)

@@ -1,6 +1,7 @@
-"""A file answered on real Spark: two threads of this machine, and a cluster of two workers.
+"""Batch jobs on real Spark: two local threads, and a local cluster of two workers.
 
-Each in a process of its own, as Spark's Java process stays with the one that starts it.
+Each job runs in its own process, because Spark's Java process stays with the process that starts
+it.
 """
 
 import json
@@ -12,7 +13,7 @@ import mlflow
 import pytest
 
 from slmflow.paths import PROJECT
-from tests.batch.jobs import Place, lines, listening
+from tests.batch.workspace import BatchWorkspace
 from tests.fixtures.project import Workplace
 
 pytestmark = pytest.mark.skipif(
@@ -25,7 +26,7 @@ ROWS = 2000
 
 @pytest.fixture
 def spark_home(tmp_path: Path) -> str:
-    """PySpark's folder in another: a local cluster writes into it."""
+    """A folder of links to PySpark's: a local cluster writes into its Spark home."""
     import pyspark
 
     home = tmp_path / "spark"
@@ -37,20 +38,20 @@ def spark_home(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def workplace(place: Place, spark_home: str) -> Workplace:
-    """Where the step is called, with the tracking database that has the models."""
+def project(workspace: BatchWorkspace, spark_home: str) -> Workplace:
+    """The project with the tracking database that has the models."""
     return Workplace(
-        place.folder,
+        workspace.folder,
         {
             "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(),
-            "MLFLOW_EXPERIMENT_ID": place.experiment,
+            "MLFLOW_EXPERIMENT_ID": workspace.experiment,
             "SPARK_HOME": spark_home,
         },
     )
 
 
 def _questions() -> list[dict[str, Any]]:
-    """Return 2,000 rows: the bundled questions over and over, and a few that cannot be sent."""
+    """Return 2,000 rows: the bundled questions repeated, and three blank ones."""
     file = PROJECT / "bundled" / "capitals" / "evaluation.jsonl"
     texts = [json.loads(line)["question"] for line in file.read_text().splitlines()]
     rows: list[dict[str, Any]] = [
@@ -61,70 +62,74 @@ def _questions() -> list[dict[str, Any]]:
     return rows
 
 
-def _arguments(place: Place, model_uri: str, master: str) -> tuple[str, ...]:
+def _arguments(workspace: BatchWorkspace, model_uri: str, master: str) -> tuple[str, ...]:
     return (
         f"batch.model_uri={model_uri}",
-        f"batch.input={place.folder / 'in.jsonl'}",
-        f"batch.output={place.folder / 'spark.jsonl'}",
+        f"batch.input={workspace.folder / 'in.jsonl'}",
+        f"batch.output={workspace.folder / 'spark.jsonl'}",
         f"spark.master={master}",
     )
 
 
-def test_answers_are_those_of_this_process(place: Place, workplace: Workplace, chat: Any) -> None:
-    place.write("in.jsonl", _questions())
-    assert place.batch(chat.model_uri, "in.jsonl", "here.jsonl") == 0
-    here = place.read("here.jsonl")
+def test_spark_answers_equal_in_process_answers(
+    workspace: BatchWorkspace, project: Workplace, chat: Any
+) -> None:
+    workspace.write("in.jsonl", _questions())
+    assert workspace.batch(chat.model_uri, "in.jsonl", "in_process.jsonl") == 0
+    expected = workspace.read("in_process.jsonl")
     for master in MASTERS:
-        done = workplace.step("batch", *_arguments(place, chat.model_uri, master))
+        done = project.step("batch", *_arguments(workspace, chat.model_uri, master))
 
         assert done.status == 0, done.errors
-        found = place.read("spark.jsonl")
-        (place.folder / "spark.jsonl").unlink()
-        assert [row["id"] for row in found] == list(range(ROWS))
-        assert found == here
-        assert [row["id"] for row in found if row["error"]] == [0, 999, 1999]
-        assert place.newest().data.metrics["failed_rows"] == 3
+        rows = workspace.read("spark.jsonl")
+        (workspace.folder / "spark.jsonl").unlink()
+        assert [row["id"] for row in rows] == list(range(ROWS))
+        assert rows == expected
+        assert [row["id"] for row in rows if row["error"]] == [0, 999, 1999]
+        assert workspace.newest_run().data.metrics["failed_rows"] == 3
 
 
 @pytest.mark.parametrize("master", MASTERS)
-def test_a_worker_loads_once(master: str, place: Place, workplace: Workplace) -> None:
-    model = listening(place.folder)
-    rows = [{"question": f"{'crash' if n % 17 == 3 else 'hear'} {n}"} for n in range(100)]
-    place.write("in.jsonl", rows)
+def test_each_worker_loads_the_model_once(
+    master: str, workspace: BatchWorkspace, project: Workplace
+) -> None:
+    model = workspace.save_echo_model()
+    rows = [{"question": f"{'crash' if n % 17 == 3 else 'hello'} {n}"} for n in range(100)]
+    workspace.write("in.jsonl", rows)
 
-    done = workplace.step("batch", *_arguments(place, model, master), "batch.partition_rows=5")
+    done = project.step("batch", *_arguments(workspace, model, master), "batch.partition_rows=5")
 
     assert done.status == 0, done.errors
-    for row in place.read("spark.jsonl"):
+    for row in workspace.read("spark.jsonl"):
         if row["question"].startswith("crash"):
             assert (row["answer"], row["error"]) == (None, "ValueError: no such prompt")
         else:
             assert (row["answer"], row["error"]) == (f"You said {row['question']}", None)
-    loads = lines(place.folder / "loads")
+    loads = workspace.echo_log("loads")
     assert 1 <= len(set(loads)) == len(loads) <= 2
-    assert len(lines(place.folder / "frames")) < len(rows)
+    assert len(workspace.echo_log("calls")) < len(rows)
 
 
 @pytest.mark.parametrize("flavor", ["prompted", "pipeline"])
-def test_the_other_flavors_answer_too(
-    flavor: str, place: Place, workplace: Workplace, request: pytest.FixtureRequest
+def test_other_flavors_answer_on_spark(
+    flavor: str, workspace: BatchWorkspace, project: Workplace, request: pytest.FixtureRequest
 ) -> None:
     model = request.getfixturevalue(flavor)
-    place.write("in.jsonl", _questions()[:8])
-    assert place.batch(model.model_uri, "in.jsonl", "here.jsonl") == 0
+    workspace.write("in.jsonl", _questions()[:8])
+    assert workspace.batch(model.model_uri, "in.jsonl", "in_process.jsonl") == 0
 
-    done = workplace.step(
-        "batch", *_arguments(place, model.model_uri, "local[2]"), "batch.partition_rows=3"
+    done = project.step(
+        "batch", *_arguments(workspace, model.model_uri, "local[2]"), "batch.partition_rows=3"
     )
 
     assert done.status == 0, done.errors
-    assert place.read("spark.jsonl") == place.read("here.jsonl")
+    assert workspace.read("spark.jsonl") == workspace.read("in_process.jsonl")
 
 
-def test_a_master_that_cannot_be_used_is_told(place: Place, workplace: Workplace) -> None:
-    place.write("in.jsonl", _questions()[1:3])
+def test_invalid_master_is_one_message(workspace: BatchWorkspace, project: Workplace) -> None:
+    workspace.write("in.jsonl", _questions()[1:3])
 
-    done = workplace.step("batch", *_arguments(place, listening(place.folder), "nonsense"))
+    done = project.step("batch", *_arguments(workspace, workspace.save_echo_model(), "nonsense"))
 
     assert done.status == 1
     assert len(done.messages) == 1

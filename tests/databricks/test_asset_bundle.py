@@ -20,15 +20,14 @@ from mlflow.entities import Run
 
 from slmflow.config import compose as configs
 from slmflow.config import overrides
-from slmflow.config.compose import Config
+from slmflow.config.schema.config import Config
 from slmflow.paths import PROJECT
 from slmflow.pipeline import runs
-from slmflow.pipeline.results import Result
+from slmflow.pipeline.results import ModelVersion, Result
 from slmflow.registry import preflight
-from slmflow.registry.result import ModelVersion
 from slmflow.sweeps import points
-from slmflow.sweeps.arguments import read
-from tests.batch.jobs import listening, read_rows, write_rows
+from slmflow.sweeps.arguments import parse_arguments
+from tests.batch.workspace import save_echo_model, read_rows, write_rows
 from tests.fixtures.asset_bundle import COMMIT, TEXT, Workspace, calls, deployed, tasks
 
 BUNDLE: dict[str, Any] = yaml.safe_load(TEXT)
@@ -61,8 +60,8 @@ def _of_each_task(target: str) -> Iterator[tuple[str, str, list[str]]]:
 
 
 def _config(step: str, taken: list[str]) -> Config:
-    given = overrides.from_arguments(taken, configs.TEXTS)
-    return read(given)[1] if step == "sweep" else configs.load(given)
+    given = overrides.from_arguments(taken)
+    return parse_arguments(given)[1] if step == "sweep" else configs.load(given)
 
 
 @pytest.mark.parametrize("name", JOBS)
@@ -133,7 +132,7 @@ def test_the_points_are_those_of_the_grid() -> None:
     job = deployed("dev")["resources"]["jobs"]["sweep"]
     defaults = {each["name"]: each["default"] for each in job["parameters"]}
 
-    grid = points.read(shlex.split(defaults["grid"]))
+    grid = points.grid(shlex.split(defaults["grid"]))
 
     assert [each.name for each in grid] == json.loads(defaults["points"])
 
@@ -216,7 +215,7 @@ def test_the_batch_answers_a_file(workspace: Workspace, tmp_path: Path) -> None:
     volume = tmp_path / "volume"
     volume.mkdir()
     write_rows(volume / "in.jsonl", [{"question": "one"}, {"question": "two"}])
-    given = {"model_uri": listening(tmp_path), "input": f"{volume}/in.jsonl"}
+    given = {"model_uri": save_echo_model(tmp_path), "input": f"{volume}/in.jsonl"}
 
     _run_job(workspace, "batch", {"batch"}, **given, output=f"{volume}/out.jsonl")
 

@@ -1,11 +1,12 @@
-"""A file answered in this process: by the bundled model in each of its flavors, and by others."""
+"""Batch jobs in this process: the bundled model in each flavor, and models of other kinds."""
 
 import mlflow
 import pytest
 
-from slmflow.flavors.genai_result import GenaiModel
-from tests.batch.jobs import Place, lines, listening
-from tests.measurement.models.logged import HERE
+from slmflow.pipeline.results import GenaiModel
+from tests.batch.conftest import workspace
+from tests.batch.workspace import BatchWorkspace
+from tests.measurement.models.logged import FOLDER
 
 COUNTRIES = ("France", "Japan", "Peru", "Kenya", "Norway")
 CAPITALS = ("Paris", "Tokyo", "Lima", "Nairobi", "Oslo")
@@ -21,76 +22,76 @@ ANSWERS = [
 
 @pytest.mark.parametrize("flavor", ["chat", "prompted", "pipeline"])
 def test_every_flavor_answers_in_order(
-    flavor: str, place: Place, request: pytest.FixtureRequest
+    flavor: str, workspace: BatchWorkspace, request: pytest.FixtureRequest
 ) -> None:
-    model = request.getfixturevalue(flavor)
-    place.write("in.jsonl", ROWS)
+    uri = request.getfixturevalue(flavor).model_uri
+    workspace.write("in.jsonl", ROWS)
 
-    assert place.batch(model.model_uri, "in.jsonl", "out.jsonl", "batch.partition_rows=2") == 0
+    assert workspace.batch(uri, "in.jsonl", "out.jsonl", "batch.partition_rows=2") == 0
 
-    found = place.read("out.jsonl")
-    assert [row["answer"] for row in found] == ANSWERS
-    assert [{"id": row["id"], "question": row["question"]} for row in found] == ROWS
-    assert {row["error"] for row in found} == {None}
-    told = flavor != "prompted"
-    assert all((row["prompt_tokens"] is not None) == told for row in found)
-    assert all((row["completion_tokens"] is not None) == told for row in found)
-    assert place.names() == {"in.jsonl", "out.jsonl"}
+    rows = workspace.read("out.jsonl")
+    assert [row["answer"] for row in rows] == ANSWERS
+    assert [{"id": row["id"], "question": row["question"]} for row in rows] == ROWS
+    assert {row["error"] for row in rows} == {None}
+    has_counts = flavor != "prompted"
+    assert all((row["prompt_tokens"] is not None) == has_counts for row in rows)
+    assert all((row["completion_tokens"] is not None) == has_counts for row in rows)
+    assert workspace.file_names() == {"in.jsonl", "out.jsonl"}
 
 
-def test_the_run_tells_what_was_done(place: Place, chat: GenaiModel) -> None:
-    place.write("in.jsonl", [*ROWS, {"id": "none", "question": None}])
+def test_run_logs_counts_dataset_and_model(workspace: BatchWorkspace, chat: GenaiModel) -> None:
+    workspace.write("in.jsonl", [*ROWS, {"id": "none", "question": None}])
 
-    assert place.batch(chat.model_uri, "in.jsonl", "out.jsonl") == 0
+    assert workspace.batch(chat.model_uri, "in.jsonl", "out.jsonl") == 0
 
-    run = place.newest()
+    run = workspace.newest_run()
     metrics = run.data.metrics
     assert (metrics["rows"], metrics["failed_rows"], metrics["answered_earlier_rows"]) == (6, 1, 0)
     assert metrics["rows_per_second"] == pytest.approx(6 / metrics["seconds"])
-    assert run.data.tags["slmflow.output"] == str(place.folder / "out.jsonl")
+    assert run.data.tags["slmflow.output"] == str(workspace.folder / "out.jsonl")
     [dataset] = run.inputs.dataset_inputs
     assert dataset.dataset.name == "in"
     assert '"num_rows": 6' in dataset.dataset.profile
     models = mlflow.MlflowClient().get_run(run.info.run_id).inputs.model_inputs
-    assert [each.model_id for each in models] == [chat.model_id]
-    told = mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/batch.json")
-    assert told["failed"] == {"no question and no messages": 1}
+    assert [model.model_id for model in models] == [chat.model_id]
+    summary = mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/batch.json")
+    assert summary["failed"] == {"no question and no messages": 1}
 
 
-def test_a_row_that_cannot_be_answered_fails_alone(place: Place) -> None:
-    rows = [f"{'crash' if number in (0, 5, 6, 63) else 'hear'} {number}" for number in range(64)]
-    place.write("in.jsonl", [{"question": row} for row in rows])
+def test_failing_row_does_not_fail_others(workspace: BatchWorkspace) -> None:
+    rows = [f"{'crash' if number in (0, 5, 6, 63) else 'hello'} {number}" for number in range(64)]
+    workspace.write("in.jsonl", [{"question": row} for row in rows])
 
-    assert place.batch(listening(place.folder), "in.jsonl", "out.jsonl") == 0
+    assert workspace.batch(workspace.save_echo_model(), "in.jsonl", "out.jsonl") == 0
 
-    for row in place.read("out.jsonl"):
+    for row in workspace.read("out.jsonl"):
         crashes = row["question"].startswith("crash")
         assert row["error"] == ("ValueError: no such prompt" if crashes else None)
         assert row["answer"] == (None if crashes else f"You said {row['question']}")
-    assert len(lines(place.folder / "asked")) == 60  # each once
-    assert len(lines(place.folder / "frames")) < 20
-    assert len(lines(place.folder / "loads")) == 1
+    assert len(workspace.echo_log("prompts")) == 60  # each once
+    assert len(workspace.echo_log("calls")) < 20
+    assert len(workspace.echo_log("loads")) == 1
 
 
-def test_a_conversation_is_an_error_to_a_prompt_model(place: Place) -> None:
-    said = [{"role": role, "content": "hear"} for role in ("user", "assistant", "user")]
-    place.write("in.jsonl", [{"messages": said}, {"messages": said[:1]}])
+def test_prompt_model_rejects_conversations(workspace: BatchWorkspace) -> None:
+    messages = [{"role": role, "content": "hello"} for role in ("user", "assistant", "user")]
+    workspace.write("in.jsonl", [{"messages": messages}, {"messages": messages[:1]}])
 
-    assert place.batch(listening(place.folder), "in.jsonl", "out.jsonl") == 0
+    assert workspace.batch(workspace.save_echo_model(), "in.jsonl", "out.jsonl") == 0
 
-    first, second = place.read("out.jsonl")
+    first, second = workspace.read("out.jsonl")
     assert first["error"] == "the model takes a prompt, but the row is a conversation of 3 messages"
-    assert second["answer"] == "You said hear"
+    assert second["answer"] == "You said hello"
 
 
-def test_a_model_that_answers_one_row_at_a_time(place: Place) -> None:
-    """MLflow's own ChatModel takes a frame as one request."""
-    code = str(HERE / "mlflow_chat_model.py")
-    model = place.folder / "model"
+def test_one_request_per_call_model_answers_all_rows(workspace: BatchWorkspace) -> None:
+    """MLflow's own ChatModel treats a frame as one request."""
+    code = str(FOLDER / "mlflow_chat_model.py")
+    model = workspace.folder / "model"
     mlflow.pyfunc.save_model(model, python_model=code, pip_requirements=["mlflow"])
-    place.write("in.jsonl", ROWS)
+    workspace.write("in.jsonl", ROWS)
 
-    assert place.batch(str(model), "in.jsonl", "out.jsonl") == 0
+    assert workspace.batch(str(model), "in.jsonl", "out.jsonl") == 0
 
-    found = [row["answer"] for row in place.read("out.jsonl")]
-    assert found == [f"The capital is {row['question']}." for row in ROWS]
+    answers = [row["answer"] for row in workspace.read("out.jsonl")]
+    assert answers == [f"The capital is {row['question']}." for row in ROWS]

@@ -1,4 +1,4 @@
-"""Run the step in this process, and read what it leaves."""
+"""Run the step in this process, and read its files."""
 
 import json
 from collections.abc import Sequence
@@ -15,32 +15,32 @@ from tests.measurement.models.logged import PROMPT
 
 
 @dataclass(frozen=True)
-class Place:
-    """A folder for files, and the experiment that has the runs."""
+class BatchWorkspace:
+    """A folder of input and output files, and the experiment of the runs."""
 
     folder: Path
     experiment: str
 
-    def batch(self, model_uri: str, file: str, output: str, *overrides: str) -> int:
-        """Answer a file of the folder; return the exit status."""
+    def batch(self, model_uri: str, input_name: str, output_name: str, *overrides: str) -> int:
+        """Run the step on a file of the folder; return the exit status."""
         arguments = [
             f"batch.model_uri={model_uri}",
-            f"batch.input={self.folder / file}",
-            f"batch.output={self.folder / output}",
+            f"batch.input={self.folder / input_name}",
+            f"batch.output={self.folder / output_name}",
             *overrides,
         ]
         return run("batch", batch, arguments, new_run={"experiment_id": self.experiment})
 
-    def newest(self) -> Run:
-        """Return the last run of a batch."""
+    def newest_run(self) -> Run:
+        """Return the newest run of the step."""
         query = "tags.`slmflow.step` = 'batch'"
-        found: Sequence[Run] = mlflow.search_runs(
+        runs: Sequence[Run] = mlflow.search_runs(
             [self.experiment], query, output_format="list", order_by=["start_time DESC"]
         )
-        return found[0]
+        return runs[0]
 
-    def names(self) -> set[str]:
-        """Return what lies in the folder but the store."""
+    def file_names(self) -> set[str]:
+        """Return the names in the folder, without the store's."""
         return {file.name for file in self.folder.iterdir()} - {"home"}
 
     def write(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
@@ -51,6 +51,14 @@ class Place:
         """Read a JSONL file."""
         return read_rows(self.folder / name)
 
+    def save_echo_model(self) -> str:
+        """Save the echo model in the folder; return its URI."""
+        return save_echo_model(self.folder)
+
+    def echo_log(self, name: str) -> list[str]:
+        """Return the lines of a log of the echo model: `loads`, `calls` or `prompts`."""
+        return read_lines(self.folder / name)
+
 
 def write_rows(file: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write a JSONL file."""
@@ -59,15 +67,15 @@ def write_rows(file: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 def read_rows(file: Path) -> list[dict[str, Any]]:
     """Read a JSONL file."""
-    return [json.loads(line) for line in file.read_text().splitlines()]
+    return [json.loads(line) for line in read_lines(file)]
 
 
-def listening(folder: Path) -> str:
-    """Save `listening_model.py`, which notes what it does in a folder; return its address."""
+def save_echo_model(folder: Path) -> str:
+    """Save `echo_model.py`, which writes its logs to a folder; return its URI."""
     model = folder / "model"
     mlflow.pyfunc.save_model(
         model,
-        python_model=str(Path(__file__).with_name("listening_model.py")),
+        python_model=str(Path(__file__).with_name("echo_model.py")),
         signature=PROMPT,
         pip_requirements=["mlflow"],
         model_config={"folder": str(folder)},
@@ -75,6 +83,6 @@ def listening(folder: Path) -> str:
     return str(model)
 
 
-def lines(file: Path) -> list[str]:
-    """Return the lines of a file, none where there is none."""
+def read_lines(file: Path) -> list[str]:
+    """Return the lines of a file, or none if it does not exist."""
     return file.read_text().splitlines() if file.exists() else []
