@@ -1,9 +1,9 @@
-# `make run` and `make test` are all the set-up there is: Python 3.11, make and a package index.
+# `make run` and `make test` need Python 3.11, make and a package index, and no other setup.
 PYTHON ?= python3.11
-# pip looks into PIP_FIND_LINKS, a folder of wheels (a CPU build of torch, say); uv must be told.
+# uv does not read PIP_FIND_LINKS, a folder of wheels such as a CPU build of torch.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export MLFLOW_DISABLE_TELEMETRY ?= true
-# Containers often set it; each process then compiles all it imports anew, for many seconds.
+# Containers often set it; each process then compiles its imports again, for many seconds.
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CHECKS_DB := sqlite:///$(CURDIR)/.venv/checks.db
@@ -11,15 +11,15 @@ TOOLS := uv run --quiet --no-project --python 3.11 --with-requirements requireme
 
 UPLOAD := .venv/upload
 
-.PHONY: run test test-long test-spark test-launchers fuzz kill-storm lint format lock audit licences benchmarks databricks databricks-spark export
+.PHONY: run test test-long test-spark test-launchers docs fuzz kill-storm lint format lock audit licences benchmarks databricks databricks-spark export
 
 run: .venv
 	mlflow run . --env-manager uv $(ARGS)
 
-test: .venv
+test: .venv docs
 	MLFLOW_TRACKING_URI=$(CHECKS_DB) mlflow run . -e test --env-manager uv $(ARGS)
 
-# docs/databricks.md; ARGS names at least the experiment.
+# See docs/databricks.md; ARGS names at least the experiment.
 databricks: export
 	mlflow run $(UPLOAD)/slmflow -b databricks --backend-config databricks/cluster.json \
 		--env-manager uv $(ARGS)
@@ -28,46 +28,50 @@ databricks-spark: export
 	cp databricks/MLproject databricks/job.py $(UPLOAD)
 	mlflow run $(UPLOAD) -b databricks --backend-config databricks/spark_cluster.json $(ARGS)
 
-# The client uploads a project's whole folder, .git and .venv too: it gets one that holds what git
-# tracks, as it is now, and the commit.
+# MLflow's client uploads the whole project folder, .git and .venv too. Export what git tracks, with
+# its current changes, and the commit.
 export: .venv
 	rm -rf $(UPLOAD)
 	mkdir -p $(UPLOAD)/slmflow
 	git archive $$(git stash create | grep . || echo HEAD) | tar -x -C $(UPLOAD)/slmflow
 	git describe --always --abbrev=40 --exclude='*' --dirty > $(UPLOAD)/slmflow/COMMIT
 
-# Before a change to benchmarks/ or slmflow/sweeps lands: each from end to end, some minutes.
+# Run before a change to benchmarks/ or slmflow/sweeps lands: end-to-end tests of some minutes.
 test-long: .venv
 	$(TOOLS) pytest -m long
 
 ON_SPARK := $(subst requirements.txt,requirements-spark.txt,$(TOOLS))
 
-# Before a change to slmflow/batch/ lands: its tests with PySpark, which needs Java 17.
+# Run before a change to slmflow/batch lands: its tests with PySpark, which needs Java 17.
 test-spark: .venv
 	$(ON_SPARK) pytest -n 0 tests/batch tests/benchmarks/test_batch.py
 
-# Before a change to the launchers of slmflow/sweeps lands: their tests with Ray and submitit.
+# Run before a change to the launchers of slmflow/sweeps lands: their tests with Ray and submitit.
 test-launchers: .venv
 	$(subst requirements.txt,requirements-ray.txt,$(TOOLS:--=)) --with-requirements \
 		requirements-submitit.txt -- pytest -n 0 -m long tests/sweeps
 
-# Ten minutes at the least; what it finds it prints as bytes, and stops.
-FUZZED := arguments jsonl csv index safetensors request completion template
+# Ten minutes; it stops at the first finding and prints its bytes.
+FUZZ_TARGETS := arguments jsonl csv index safetensors request completion template
 fuzz: .venv
-	$(foreach target,$(FUZZED),$(TOOLS:--=) --with-requirements requirements-fuzz.txt -- \
+	$(foreach target,$(FUZZ_TARGETS),$(TOOLS:--=) --with-requirements requirements-fuzz.txt -- \
 		python -m fuzz.run $(target) -max_total_time=75 &&) true
 
-# Kills every step at random moments; about half an hour.
+# Kill every step at random moments; about half an hour.
 kill-storm: .venv
 	$(TOOLS) python -m benchmarks.kill_storm --kills 50 --output docs/killed $(ARGS)
 
+docs: .venv
+	NO_MKDOCS_2_WARNING=1 $(subst requirements.txt,requirements-docs.txt,$(TOOLS)) \
+		mkdocs build --strict --quiet
+
 lint: .venv
-	$(TOOLS) sh -c "ruff format --check . && ruff check . && mypy"
+	$(TOOLS) sh -c "ruff format --check . && ruff check . && lint-imports && mypy"
 
 format: .venv
 	$(TOOLS) sh -c "ruff format . && ruff check --fix ."
 
-# Takes an hour or two and 25 GB in the store, and Java 17; nothing else should compute meanwhile.
+# One or two hours, 25 GB in the store, Java 17; nothing else should compute meanwhile.
 benchmarks: .venv
 	$(TOOLS) python -m benchmarks.conversion phi3_mini --output docs/conversion
 	$(TOOLS) python -m benchmarks.speed --output docs/speed
@@ -78,20 +82,20 @@ benchmarks: .venv
 	$(ON_SPARK) python -m benchmarks.batch --output docs/batch
 	$(ON_SPARK) python -m benchmarks.batch --shape phi3_220m --rows 128 --rounds 4 --output docs/batch
 
-# Without the folder of wheels: the pins must hold on every machine.
+# Without the folder of wheels, because the pins must hold on every machine.
 lock: .venv
 	grep -v '^-c ' requirements.txt | UV_FIND_LINKS= uv pip compile - --universal \
 		--python-version 3.11 --custom-compile-command "make lock" --output-file constraints.txt
 
-# Needs the network: it asks PyPI for the known vulnerabilities of every pin.
+# Needs the network: it queries PyPI for known vulnerabilities of every pin.
 audit: .venv
 	uv tool run --from pip-audit==2.10.1 pip-audit --requirement constraints.txt --no-deps --disable-pip
 
-# After `make lock`, where a package came or went or changed its licence.
+# Run after `make lock` if a package was added, removed or changed its licence.
 licences: .venv
 	$(TOOLS) python -m checks.licences
 
-# What `mlflow run` itself needs; the steps run in the environment it makes.
+# What `mlflow run` itself needs; the steps run in the environment that it creates.
 .venv: constraints.txt
 	$(PYTHON) -m venv --clear .venv
 	.venv/bin/pip install --quiet --constraint constraints.txt uv
