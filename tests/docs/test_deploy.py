@@ -1,4 +1,4 @@
-"""docs/deploy.md and deploy/: what runs or is validated without Docker and without a cloud."""
+"""docs/deploy.md and deploy/, run or validated without Docker and without a cloud."""
 
 import json
 import os
@@ -17,7 +17,7 @@ import yaml
 from databricks.sdk.service.serving import EndpointCoreConfigInput
 from packaging.requirements import Requirement
 
-from slmflow.flavors.pins import installed
+from slmflow.flavors.pins import pin_installed
 from slmflow.paths import PROJECT
 from slmflow.registry import versions
 from tests.fixtures.project import Done, Workplace
@@ -32,7 +32,7 @@ COMMANDS = [
 ]
 NAME, ALIAS = "slmflow-tiny_phi3", "candidate"
 
-# It does not go with MLflow's pins: azure-ai-ml's telemetry wants another opentelemetry-sdk.
+# azure-ai-ml's telemetry needs another opentelemetry-sdk than MLflow's pins.
 AZURE_VALIDATOR = "azure-ai-ml==1.35.2"
 AZURE_VALIDATION = """
 import json, sys
@@ -45,7 +45,7 @@ try:
 except ValidationError:
     pass
 else:
-    raise SystemExit("it takes everything")
+    raise SystemExit("it accepts anything")
 endpoint, deployment = load_online_endpoint(endpoint), load_online_deployment(deployment)
 inference = deployment.environment.inference_config
 routes = inference.liveness_route, inference.readiness_route, inference.scoring_route
@@ -57,7 +57,7 @@ print(json.dumps({
     "timeout_ms": deployment.request_settings.request_timeout_ms,
 }))
 """
-# Stands in for the daemon's client: keeps the context that it is to build, and its arguments.
+# In place of Docker's client: saves the build context and the arguments.
 DOCKER = """#!/bin/sh
 [ "$1" = build ] || { echo 27.0.0; exit; }
 echo "$@" > "$BUILT.arguments"
@@ -66,14 +66,14 @@ cp -r . "$BUILT"
 
 
 def command(start: str) -> str:
-    """Return the one command of docs/deploy.md that starts so."""
-    [found] = [line for line in COMMANDS if line.startswith(start)]
-    return found
+    """Return the command of docs/deploy.md with this prefix."""
+    [match] = [line for line in COMMANDS if line.startswith(start)]
+    return match
 
 
 @dataclass(frozen=True)
 class Container:
-    """What `generate-dockerfile` wrote for one flavor, in a place with a copy of deploy/."""
+    """The output of `generate-dockerfile` for one flavor, beside a copy of deploy/."""
 
     place: Workplace
     flavor: str
@@ -108,9 +108,9 @@ def call(place: Workplace, line: str) -> Done:
 def container(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Container]:
-    """The registered model of one flavor after another, by the very command of the document."""
+    """The registered model of each flavor, by the document's own command."""
     logged = request.getfixturevalue(request.param)
-    versions.put(NAME, ALIAS, logged.model_uri, "", {})
+    versions.register_version(NAME, ALIAS, logged.model_uri, "", {})
     folder = tmp_path_factory.mktemp("deploy")
     (folder / "deploy").mkdir()
     (folder / "deploy" / "request.json").write_bytes((DEPLOY / "request.json").read_bytes())
@@ -119,7 +119,7 @@ def container(
     yield Container(place, logged.flavor)
 
 
-def test_the_image_has_the_python_that_logged_the_model(container: Container) -> None:
+def test_image_uses_python_version_of_logging(container: Container) -> None:
     version = ".".join(map(str, sys.version_info[:3]))
     environment = yaml.safe_load((container.model / "python_env.yaml").read_text())
     conda = yaml.safe_load((container.model / "conda.yaml").read_text())
@@ -131,26 +131,26 @@ def test_the_image_has_the_python_that_logged_the_model(container: Container) ->
     assert conda["dependencies"][-1] == {"pip": container.requirements}
 
 
-def test_the_image_installs_the_pins_of_the_model_and_serves_it(container: Container) -> None:
+def test_image_installs_pins_and_serves(container: Container) -> None:
     text = "\n".join(container.dockerfile)
     [entrypoint] = [line for line in container.dockerfile if line.startswith("ENTRYPOINT ")]
 
-    assert f"RUN pip install {installed('mlflow')[0]}\n" in text
+    assert f"RUN pip install {pin_installed('mlflow')[0]}\n" in text
     assert (
         "C._install_pyfunc_deps('/opt/ml/model', install_mlflow=False, env_manager='local')" in text
     )
     assert "C._serve('local')" in json.loads(entrypoint.removeprefix("ENTRYPOINT "))[-1]
 
 
-def test_the_requirements_are_what_is_installed_here(container: Container) -> None:
+def test_requirements_match_installed_versions(container: Container) -> None:
     names = [Requirement(line).name for line in container.requirements]
 
-    assert container.requirements == installed(*names)
+    assert container.requirements == pin_installed(*names)
     assert ("torch" in names) == ("transformers" in names) == (container.flavor == "transformers")
 
 
-def test_the_requirements_resolve(container: Container) -> None:
-    """For the image's Python; with the GenAI flavor no package brings torch."""
+def test_requirements_resolve(container: Container) -> None:
+    """For the image's Python; no package of the GenAI flavor requires torch."""
     python = ".".join(map(str, sys.version_info[:2]))
     path = container.model / "requirements.txt"
 
@@ -162,8 +162,8 @@ def test_the_requirements_resolve(container: Container) -> None:
     assert heavy == ({"torch", "transformers"} if container.flavor == "transformers" else set())
 
 
-def test_the_image_holds_the_whole_model(container: Container) -> None:
-    """Its files are all there is, and answer the document's request at Azure's routes."""
+def test_image_model_serves_documented_request(container: Container) -> None:
+    """From its files alone, at Azure's routes."""
     curl = command("curl http://127.0.0.1:8080/invocations ")
     deployment = yaml.safe_load((DEPLOY / "azure_ml" / "deployment.yml").read_text())
     routes = deployment["environment"]["inference_config"]
@@ -179,7 +179,7 @@ def test_the_image_holds_the_whole_model(container: Container) -> None:
     assert "The capital of France is Paris." in answer
 
 
-def test_build_docker_takes_the_same_folder(container: Container, tmp_path: Path) -> None:
+def test_build_docker_uses_same_folder(container: Container, tmp_path: Path) -> None:
     docker, built = tmp_path / "docker", tmp_path / "built"
     docker.write_text(DOCKER)
     docker.chmod(0o755)
@@ -193,8 +193,8 @@ def test_build_docker_takes_the_same_folder(container: Container, tmp_path: Path
 
 
 @pytest.mark.parametrize("container", ["chat"], ids=["genai"], indirect=True, scope="module")
-def test_the_registered_model_moves_as_a_folder(container: Container) -> None:
-    """Downloaded and registered again, here in a registry of its own."""
+def test_registered_model_moves_as_folder(container: Container) -> None:
+    """It is downloaded and registered again, in another registry."""
     place = Workplace(container.place.folder)
 
     call(container.place, command("mlflow artifacts download "))
@@ -207,8 +207,8 @@ def test_the_registered_model_moves_as_a_folder(container: Container) -> None:
     assert version.status == "READY"
 
 
-def test_databricks_knows_every_field() -> None:
-    """`from_dict` drops what it does not know, so all must come back."""
+def test_databricks_endpoint_fields_are_known() -> None:
+    """`from_dict` drops unknown fields, so all of them must come back."""
     endpoint = _databricks()
 
     config = EndpointCoreConfigInput.from_dict(endpoint["config"])
@@ -218,8 +218,8 @@ def test_databricks_knows_every_field() -> None:
     assert endpoint["config"]["served_entities"][0]["entity_name"] in command("python -c ")
 
 
-def test_azure_takes_the_files(tmp_path: Path) -> None:
-    """By Azure's own package, which also refuses a field that does not exist."""
+def test_azure_validates_deployment_files(tmp_path: Path) -> None:
+    """With Azure's own package, which also rejects an unknown field."""
     (tmp_path / "container").mkdir()
     (tmp_path / "azure_ml").mkdir()
     files = [tmp_path / "azure_ml" / name for name in ("endpoint.yml", "deployment.yml")]
@@ -249,7 +249,7 @@ def test_azure_takes_the_files(tmp_path: Path) -> None:
     assert re.fullmatch(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]", name)
 
 
-def test_commands_are_of_kinds_that_are_known_and_name_files_that_exist() -> None:
+def test_commands_name_existing_files() -> None:
     kinds = {shlex.split(line)[0] for line in COMMANDS}
     assert kinds == {"mlflow", "docker", "curl", "az", "export", "python", "databricks"}
     written = {"deploy/container", "deploy/model"}
@@ -257,7 +257,7 @@ def test_commands_are_of_kinds_that_are_known_and_name_files_that_exist() -> Non
         assert (PROJECT / path).is_file()
 
 
-def test_what_the_commands_write_is_ignored() -> None:
+def test_command_outputs_are_ignored_by_git() -> None:
     assert (DEPLOY / ".gitignore").read_text().split() == ["container/", "model/"]
 
 
@@ -269,7 +269,7 @@ def _databricks() -> dict[str, Any]:
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
-    """Every file under a folder; the time of a download, which MLflow notes, is left out."""
+    """Return all files of a folder, without MLflow's record of the download time."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")
