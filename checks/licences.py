@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from slmflow.config import compose as configs
+from slmflow.config import config_keys
 from slmflow.config.schema.model import Model
 from slmflow.paths import PROJECT
 from slmflow.reports.markdown import table, text
@@ -55,9 +56,9 @@ def page() -> str:
     return "\n".join(
         [
             _INTRODUCTION,
-            table(_MODEL, models, words=_MODEL),
+            table(_MODEL, models, left_aligned=_MODEL),
             _PACKAGES,
-            table(_PACKAGE, rows, words=_PACKAGE),
+            table(_PACKAGE, rows, left_aligned=_PACKAGE),
             _ELSEWHERE,
             f"{elsewhere}\n",
         ]
@@ -92,7 +93,7 @@ def _named(package: dict[str, str]) -> str:
 
 
 def _models() -> Iterator[tuple[str, str, str, str]]:
-    for choice in configs.groups()["model"]:
+    for choice in config_keys.groups()["model"]:
         if choice in _ANY:
             continue
         model = configs.load([f"model={choice}"]).model

@@ -14,16 +14,16 @@ import atheris
 
 with atheris.instrument_imports(include=["steps"]):
     from slmflow.checkpoints import files, tensors
-    from slmflow.config import compose, overrides
+    from slmflow.config import overrides
     from slmflow.config.schema.evaluation import EvaluationData
     from slmflow.datasets import readers
-    from slmflow.datasets.rows import _parse
+    from slmflow.datasets.rows import parse_file
     from slmflow.errors import UserError
-    from slmflow.runtime.generation.options import Options
-    from slmflow.runtime.prompts.conversation import checked
+    from slmflow.runtime.generation.options import RequestOptions
+    from slmflow.runtime.prompts.conversation import validate_messages
     from slmflow.runtime.prompts.template import ChatTemplate
     from slmflow.serving import openai_requests
-    from slmflow.serving.errors import Refusal
+    from slmflow.serving.errors import RequestError
 
 import contextlib
 
@@ -37,8 +37,7 @@ TURN = [{"role": "user", "content": "Hi"}]
 def arguments(data: bytes) -> None:
     """The arguments of a step, one a line, to overrides that are checked."""
     given = data.decode(errors="surrogateescape").split("\n")
-    made = overrides.from_arguments(given, compose.TEXTS)
-    overrides.check(made, compose.groups(), list(compose._keys(compose.Config)), compose.LISTS)
+    overrides.for_hydra(overrides.from_arguments(given))
 
 
 def jsonl(data: bytes) -> None:
@@ -54,7 +53,7 @@ def csv(data: bytes) -> None:
 def index(data: bytes) -> None:
     """The index of weights in parts, as fetch and convert read it."""
     (SCRATCH / files.INDEX).write_bytes(data)
-    for read in (lambda: files._check_index(SCRATCH, "m"), lambda: tensors.stored(SCRATCH)):
+    for read in (lambda: files._check_index(SCRATCH, "m"), lambda: tensors.read_headers(SCRATCH)):
         with contextlib.suppress(UserError):
             read()
 
@@ -63,19 +62,21 @@ def safetensors(data: bytes) -> None:
     """The header of a file of weights."""
     file = SCRATCH / "header.safetensors"
     file.write_bytes(len(data).to_bytes(8, "little") + data + b"\0" * 64)
-    list(tensors._header(file))
+    list(tensors._read_header(file))
 
 
 def request(data: bytes) -> None:
     """A body of /v1/chat/completions, up to the options of the model."""
-    fields = dict(openai_requests.chat(data).fields)
-    checked(fields.pop("messages", None))
-    Options.of(fields, DEFAULTS)
+    fields = openai_requests.parse_chat(data).body
+    validate_messages(fields.pop("messages", None))
+    RequestOptions.parse(fields, DEFAULTS)
 
 
 def completion(data: bytes) -> None:
     """A body of /v1/completions."""
-    Options.of(openai_requests.completion(data).fields, DEFAULTS)
+    options = openai_requests.parse_completion(data).body
+    del options["prompt"]
+    RequestOptions.parse(options, DEFAULTS)
 
 
 def template(data: bytes) -> None:
@@ -87,9 +88,9 @@ def template(data: bytes) -> None:
 def _rows(data: bytes, suffix: str) -> None:
     file = SCRATCH / f"rows{suffix}"
     file.write_bytes(data)
-    rows, problems = _parse(file, file.name, EvaluationData(data=str(file)))
+    rows, problems = parse_file(file, file.name, EvaluationData(data=str(file)))
     assert bool(rows) != bool(problems)  # noqa: S101
-    list(readers.read(file, EvaluationData().columns))
+    list(readers.read_columns(file, EvaluationData().columns))
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
@@ -122,7 +123,7 @@ def main() -> None:
         (seeds / str(number)).write_text(seed)
 
     def once(data: bytes) -> None:
-        with contextlib.suppress(UserError, Refusal, MlflowException):
+        with contextlib.suppress(UserError, RequestError, MlflowException):
             target(data)
 
     options = ["-max_len=400", "-timeout=60", "-rss_limit_mb=4096", f"-artifact_prefix={SCRATCH}/"]

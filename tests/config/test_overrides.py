@@ -3,6 +3,7 @@
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from slmflow.config import compose as configs
 from slmflow.config import overrides
 from slmflow.errors import BadArguments
 
@@ -34,14 +35,33 @@ def test_pairs_that_mlflow_appends_become_overrides() -> None:
         "a=b=c",
     ],
 )
-def test_any_text_passes_as_plain_text(text: str) -> None:
-    [override] = overrides.from_arguments(["--model.path", text])
+@pytest.mark.parametrize("key", ["model.path", "target"])
+def test_text_that_hydra_cannot_parse_is_quoted(key: str, text: str) -> None:
+    [override] = overrides.from_arguments([f"--{key}", text])
 
     assert _value(override) == text
 
 
+def test_null_in_quotes_is_text() -> None:
+    config = configs.compose(
+        overrides.from_arguments(["evaluation.system=null", "model.licence='null'"])
+    )
+
+    assert config.evaluation.system is None
+    assert config.model.licence == "null"
+
+
+def test_other_keys_take_several_values() -> None:
+    arguments = ["target=cpu_int8,cpu_int4", "generation.temperature=0.0,1.0", "model.path=a,b"]
+
+    assert overrides.swept_values(overrides.from_arguments(arguments)) == {
+        "target": "cpu_int8,cpu_int4",
+        "generation.temperature": "0.0,1.0",
+    }
+
+
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--generation.temperature"], "has no value"),
         (["tiny_phi3"], "KEY=VALUE"),
@@ -52,12 +72,31 @@ def test_any_text_passes_as_plain_text(text: str) -> None:
         (["registry.name=${oc.env:HF_TOKEN}"], "write it out"),
     ],
 )
-def test_what_is_no_override_is_refused(arguments: list[str], said: str) -> None:
-    with pytest.raises(BadArguments, match=said):
+def test_malformed_arguments_are_rejected(arguments: list[str], message: str) -> None:
+    with pytest.raises(BadArguments, match=message):
         overrides.from_arguments(arguments)
 
 
-def test_hydra_is_asked_by_its_own_flags() -> None:
-    assert overrides.asks_hydra(["target=cpu_int8", "--cfg", "job"])
-    assert overrides.asks_hydra(["--cfg=job"])
-    assert not overrides.asks_hydra(["target=cpu_int8", "--generation.temperature", "0.2"])
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("evaluation.metrics=" + "[" * 3000, "must be a list"),
+        ("evaluation.metrics=" + "[" * 300 + "]" * 300, "must be a list"),
+        ("evaluation.limit=" + "9" * 5000, "could not be converted to Integer"),
+        ("evaluation.system=???", "'\\?\\?\\?' as a missing value"),
+        ("evaluation.system=a\udcff", "is not UTF-8 text"),
+        ("evaluation.data=" + "a" * 5000 + ".csv", "there is no file"),
+        ("evaluation.data=a\0.csv", "there is no file"),
+        ("evaluation.data=/dev/zero", "there is no file"),
+    ],
+    ids=["unclosed", "nested", "digits", "missing", "bytes", "long path", "NUL", "device"],
+)
+def test_hostile_values_are_rejected(argument: str, message: str) -> None:
+    with pytest.raises(BadArguments, match=message):
+        configs.load(overrides.from_arguments([argument]))
+
+
+def test_hydra_flags_are_recognized() -> None:
+    assert overrides.has_hydra_flag(["target=cpu_int8", "--cfg", "job"])
+    assert overrides.has_hydra_flag(["--cfg=job"])
+    assert not overrides.has_hydra_flag(["target=cpu_int8", "--generation.temperature", "0.2"])

@@ -1,1 +1,1 @@
-"""The sections of the config: what each may hold, and which values are refused."""
+"""The sections of the config: their keys, types, defaults and validation."""

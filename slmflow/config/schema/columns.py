@@ -1,4 +1,4 @@
-"""What the names of a table's columns must be."""
+"""Validation of configured column names."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -6,16 +6,15 @@ from typing import Any
 
 
 def column_problems(section: str, columns: Any) -> Iterator[str]:
-    """Yield what is wrong with the names that a dataclass holds, one sentence each.
+    """Yield one message for each blank or repeated name in a dataclass of column names.
 
-    section: the config's name of it, such as `batch.columns`.
+    section: its name in the config, such as `batch.columns`.
     """
-    first: dict[str, str] = {}
+    first_use: dict[str, str] = {}
     for key, name in dataclasses.asdict(columns).items():
         if not name.strip():
             yield f"{section}.{key} is blank: give the name of a column"
-        elif (other := first.setdefault(name, key)) != key:
+        elif (other := first_use.setdefault(name, key)) != key:
             yield (
-                f"{section}.{other} and {section}.{key} are both {name!r}: "
-                "each must be a column of its own"
+                f"{section}.{other} and {section}.{key} are both {name!r}: give different columns"
             )

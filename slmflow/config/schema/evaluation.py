@@ -1,56 +1,55 @@
-"""What both flavors are asked, and how they are scored: `evaluation.*`."""
+"""The evaluation rows, and how answers to them are requested and scored: `evaluation.*`."""
 
 import dataclasses
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from slmflow.config.schema.columns import column_problems
+from slmflow.config.schema.fields import Kind, config_key
 from slmflow.config.schema.model import pin_problems
-from slmflow.metrics.builtin import BUILT_IN
 from slmflow.paths import PROJECT, is_file
 
-# What evaluation data can be, by the suffix of its file.
 FORMATS = (".jsonl", ".csv", ".parquet")
+"""File suffixes of evaluation data."""
 
-# Where a template takes the question, and its choices.
 QUESTION = "{question}"
 CHOICES = "{choices}"
-
-_FUNCTION = re.compile(r"[a-z_]\w*(\.[a-z_]\w*)*:[a-z_]\w*", re.ASCII | re.IGNORECASE)
+"""Placeholders of a template."""
 
 
 @dataclass
 class Columns:
     """Names of the fields or columns of the evaluation data."""
 
-    question: str = "question"
-    answer: str = "answer"
-    messages: str = "messages"
-    choices: str = "choices"
-    subject: str = "subject"
+    question: str = config_key(Kind.text, "column with the user message", "question")
+    answer: str = config_key(Kind.text, "column with the expected answer", "answer")
+    messages: str = config_key(Kind.text, "column with a whole conversation", "messages")
+    choices: str = config_key(Kind.text, "column with the choices of multiple choice", "choices")
+    subject: str = config_key(Kind.text, "column that groups rows with choices", "subject")
 
     @property
     def names(self) -> list[str]:
-        """What the columns are called."""
+        """The configured column names."""
         return list(dataclasses.asdict(self).values())
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with these values, one sentence each."""
+        """Yield one message for each invalid value."""
         yield from column_problems("evaluation.columns", self)
 
 
 @dataclass
 class HubDataset:
-    """A data file of a dataset of the hub, at a commit."""
+    """One data file of a hub dataset, at a pinned commit."""
 
-    id: str | None = None
-    revision: str | None = None
-    file: str | None = None
+    id: str | None = config_key(Kind.text, "dataset on the hub, owner/name", None)
+    revision: str | None = config_key(Kind.text, "its commit, 40 hexadecimal digits", None)
+    file: str | None = config_key(
+        Kind.text, "path of the file in the dataset: .jsonl, .csv or .parquet", None
+    )
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with these values, one sentence each."""
+        """Yield one message for each invalid value."""
         yield from pin_problems("evaluation.dataset", self.id, self.revision)
         path = PurePosixPath(self.file or "")
         if not path.name or path.is_absolute() or ".." in path.parts or "\\" in str(path):
@@ -64,29 +63,35 @@ class HubDataset:
 
 @dataclass
 class EvaluationData:
-    """The rows both flavors answer, and what is sent with each.
+    """The rows that are evaluated, from `data` or `dataset`, and what is sent with each."""
 
-    The rows are in a file, `data` (relative to the project), or in a `dataset` of the hub. system:
-    text of the system message; template: the user message, with `{question}` in it, and `{choices}`
-    where they are not to follow it; examples: a file of further rows, sent as earlier turns of user
-    and assistant; seed: of the random choices
-    of every answer, where the model samples; model_uri: a logged chat model, evaluated alone in
-    place of the two flavors.
-    """
-
-    data: str | None = None
-    dataset: HubDataset | None = None
+    data: str | None = config_key(Kind.path, "file of rows: .jsonl, .csv or .parquet", None)
+    dataset: HubDataset | None = config_key(Kind.section, "a file of a hub dataset", None)
     columns: Columns = field(default_factory=Columns)
-    system: str | None = None
-    template: str | None = None
-    examples: str | None = None
-    limit: int | None = None
-    seed: int | None = 0
-    model_uri: str | None = None
-    metrics: list[str] = field(default_factory=list)  # see `user_metrics`
+    system: str | None = config_key(
+        Kind.text, "system message; conversations that begin with one keep their own", None
+    )
+    template: str | None = config_key(
+        Kind.text,
+        "user message with {question} in it; {choices} places the choices, which else follow it",
+        None,
+    )
+    examples: str | None = config_key(
+        Kind.path, "file of rows sent as earlier turns of user and assistant", None
+    )
+    limit: int | None = config_key(Kind.value, "number of rows; null is all", None)
+    seed: int | None = config_key(
+        Kind.value, "seed of every answer where the model samples; null is a new one each time", 0
+    )
+    model_uri: str | None = config_key(
+        Kind.model_uri, "logged chat model to evaluate alone in place of the two flavors", None
+    )
+    metrics: list[str] = config_key(
+        Kind.functions, "further metrics: json_valid, or your own as module:function", list
+    )
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with these values, one sentence each."""
+        """Yield one message for each invalid value."""
         if self.data is None and self.dataset is None:
             yield "evaluation.data is missing: give a file"
         if self.data is not None and self.dataset is not None:
@@ -107,13 +112,6 @@ class EvaluationData:
                 f"evaluation.template={self.template!r} has no {QUESTION}: write it where the "
                 "question goes, or give null for the question as it is"
             )
-        for name in self.metrics:
-            if name not in BUILT_IN and not _FUNCTION.fullmatch(name):
-                yield (
-                    f"evaluation.metrics={self.metrics}: {name!r} names no function: give "
-                    "module:function, e.g. [my_package.my_module:my_function], or one that is "
-                    f"built in: {', '.join(BUILT_IN)}"
-                )
         if self.seed is not None and not 0 <= self.seed < 2**32:
             yield f"evaluation.seed={self.seed}: must be from 0 to 4294967295, or null for none"
         if self.limit is not None and self.limit < 1:
@@ -121,7 +119,7 @@ class EvaluationData:
 
     @property
     def name(self) -> str:
-        """What the data is called: the file without its suffix, or the dataset's id."""
+        """Name of the data: the file's name without its suffix, or the dataset's id."""
         if self.dataset is not None:
             return str(self.dataset.id)
         return Path(self.data or "").stem

@@ -1,10 +1,10 @@
-"""How answers are generated, and through which interface: `generation.*`, `log_genai.*`."""
+"""Generation defaults of a logged model, and its interface: `generation.*`, `log_genai.*`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from omegaconf import MISSING
+from slmflow.config.schema.fields import Kind, config_key
 
 
 class Interface(Enum):
@@ -16,14 +16,14 @@ class Interface(Enum):
 
 @dataclass
 class Generation:
-    """How an answer is generated where the request does not say; temperature 0 is greedy."""
+    """Generation options of a logged model, for requests that do not set them."""
 
-    max_new_tokens: int = MISSING
-    temperature: float = MISSING
-    top_p: float = MISSING
+    max_new_tokens: int = config_key(Kind.value, "most tokens of an answer")
+    temperature: float = config_key(Kind.value, "sampling temperature; 0 is greedy")
+    top_p: float = config_key(Kind.value, "probability mass that nucleus sampling keeps")
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with these values, one sentence each."""
+        """Yield one message for each invalid value."""
         if self.max_new_tokens < 1:
             yield f"generation.max_new_tokens={self.max_new_tokens}: must be at least 1"
         if not 0 <= self.temperature <= 2:
@@ -36,4 +36,6 @@ class Generation:
 class LogGenai:
     """How the GenAI model is logged."""
 
-    interface: Interface = Interface.chat
+    interface: Interface = config_key(
+        Kind.value, "signature: chat, or prompt for `prompt: string -> string`", Interface.chat
+    )

@@ -1,4 +1,4 @@
-"""Which model: `model.*`."""
+"""The source model: `model.*`."""
 
 import re
 from collections.abc import Iterator
@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from omegaconf import MISSING
-
+from slmflow.config.schema.fields import Kind, config_key
 from slmflow.paths import PROJECT, is_folder
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -25,22 +24,20 @@ class Source(Enum):
 
 @dataclass
 class Model:
-    """A hub model (`id`, `revision`) or a folder (`path`, relative to the project).
+    """A hub model (`id`, `revision`) or a folder (`path`)."""
 
-    licence: an SPDX id, or the name that the hub has for another; null is unknown. gated: whether
-    its makers ask for consent before the hub hands it out.
-    """
-
-    name: str = MISSING
-    source: Source = MISSING
-    id: str | None = None
-    revision: str | None = None
-    path: str | None = None
-    licence: str | None = None
-    gated: bool = False
+    name: str = config_key(Kind.text, "short name, used for the registered model")
+    source: Source = config_key(Kind.value, "where the weights come from")
+    id: str | None = config_key(Kind.text, "model on the hub, owner/name", None)
+    revision: str | None = config_key(Kind.text, "its commit, 40 hexadecimal digits", None)
+    path: str | None = config_key(Kind.path, "folder of a bundled or local model", None)
+    licence: str | None = config_key(
+        Kind.text, "SPDX id, or the hub's name for another licence; null is unknown", None
+    )
+    gated: bool = config_key(Kind.value, "whether the hub asks users to accept terms first", False)
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with these values, one sentence each."""
+        """Yield one message for each invalid value."""
         if self.source is Source.hub:
             yield from pin_problems("model", self.id, self.revision)
         elif not self.path:
@@ -50,17 +47,17 @@ class Model:
         if self.licence is not None and not _LICENCE.fullmatch(self.licence):
             yield (
                 f"model.licence={self.licence!r}: give an SPDX id such as Apache-2.0, "
-                "or the name that the hub has for it, such as llama3.2"
+                "or the hub's name for the licence, such as llama3.2"
             )
 
     @property
     def folder(self) -> Path:
-        """The absolute folder of a bundled or local model."""
+        """Absolute folder of a bundled or local model."""
         return PROJECT / (self.path or "")
 
 
 def pin_problems(key: str, hub_id: str | None, revision: str | None) -> Iterator[str]:
-    """Yield what is wrong with a repository of the hub at a commit, one sentence each."""
+    """Yield one message for an invalid hub id and one for a revision that is not a commit."""
     if not _HUB_ID.fullmatch(hub_id or ""):
         yield f"{key}.id={hub_id!r} is not a hub id: give owner/name"
     if not _COMMIT.fullmatch(revision or ""):

@@ -1,4 +1,4 @@
-"""Where the better flavor is registered, and its gate: `registry.*`."""
+"""The registered model and the gate that a new version must pass: `registry.*`."""
 
 import math
 import re
@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
-from omegaconf import MISSING
+from slmflow.config.schema.fields import Kind, config_key
 
-# Alias of the version that others are measured against.
 CHAMPION = "champion"
+"""Alias of the version that new ones are compared with."""
+
 _RESERVED_ALIAS = re.compile(r"v\d+|latest", re.IGNORECASE)
 _REGISTERED_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 
@@ -23,45 +24,43 @@ class Flavor(Enum):
 
 @dataclass
 class Threshold:
-    """What a figure of the comparison must be, in its own unit; None asks nothing.
+    """Limits of one metric of the candidate, in the metric's unit; None sets no limit."""
 
-    min, max: of the flavor that is registered. max_drop: how much worse than the reference flavor,
-    and than the champion, it may be.
-    """
-
-    min: float | None = None
-    max: float | None = None
-    max_drop: float | None = None
+    min: float | None = config_key(Kind.value, "lowest value that passes", None)
+    max: float | None = config_key(Kind.value, "highest value that passes", None)
+    max_drop: float | None = config_key(
+        Kind.value, "how much worse than the reference and than the champion it may be", None
+    )
 
     def problems(self, key: str) -> Iterator[str]:
-        """Yield what is wrong with these values, one sentence each."""
+        """Yield one message for each invalid value."""
         limits = {"min": self.min, "max": self.max, "max_drop": self.max_drop}
         for name, value in limits.items():
             if value is not None and not math.isfinite(value):
                 yield f"{key}.{name}={value}: must be a finite number, or null for no threshold"
         if self.min is not None and self.max is not None and self.min > self.max:
-            yield f"{key}.min={self.min}: is above {key}.max={self.max}, so no figure can pass"
+            yield f"{key}.min={self.min}: is above {key}.max={self.max}, so no value can pass"
         if self.max_drop is not None and self.max_drop < 0:
             yield f"{key}.max_drop={self.max_drop}: must be 0 or more"
 
 
 @dataclass
 class Registry:
-    """Where the better flavor is registered, and what its figures must be for that.
+    """Where the better flavor is registered, and the gate it must pass.
 
-    alias: of each new version; flavor: which one, None for the better; promote: whether one that is
-    better than the champion becomes the champion; gate: thresholds by column of the comparison,
-    whose names `register` checks.
+    The step `register` checks that the names in `gate` are columns of the comparison.
     """
 
-    name: str = MISSING
-    alias: str = MISSING
-    flavor: Flavor | None = None
-    promote: bool = False
+    name: str = config_key(Kind.text, "name of the registered model")
+    alias: str = config_key(Kind.text, "alias of each new version")
+    flavor: Flavor | None = config_key(Kind.value, "flavor to register; null is the better", None)
+    promote: bool = config_key(
+        Kind.value, "whether a version that beats the champion becomes the champion", False
+    )
     gate: dict[str, Threshold] = field(default_factory=dict)
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with these values, one sentence each."""
+        """Yield one message for each invalid value."""
         for key, value in (("name", self.name), ("alias", self.alias)):
             if not _REGISTERED_NAME.fullmatch(value):
                 yield (
@@ -72,8 +71,8 @@ class Registry:
             yield f"registry.alias={self.alias!r}: MLflow reserves v1, v2, ... and latest"
         if self.alias == CHAMPION:
             yield (
-                f"registry.alias={self.alias}: that alias is for versions that are better than the "
-                "one before; choose another, such as candidate, and set registry.promote=true"
+                f"registry.alias={self.alias}: that alias is for versions that beat the previous "
+                "champion; choose another, such as candidate, and set registry.promote=true"
             )
         for metric, threshold in self.gate.items():
             yield from threshold.problems(f"registry.gate.{metric}")

@@ -1,14 +1,14 @@
-"""How a logged model is served: `serve.*`."""
+"""The server of a logged model: `serve.*`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from omegaconf import MISSING
+from slmflow.config.schema.fields import Kind, config_key
 
 
 class Tracing(Enum):
-    """What the server notes of each request in MLflow: usage is tokens and times, content all."""
+    """What the server traces of a request: nothing, tokens and times, or its content too."""
 
     off = "off"
     usage = "usage"
@@ -17,26 +17,29 @@ class Tracing(Enum):
 
 @dataclass
 class Serve:
-    """How a logged model is served.
+    """The server of a logged model."""
 
-    model_uri: a model's address, `registered` for the version with the alias of `registry`; host:
-    loopback unless you say otherwise; port: 0 is any that is free; most_waiting: requests in
-    the queue before further ones are turned away; most_body_kb: in thousands of bytes.
-    """
-
-    model_uri: str = MISSING
-    host: str = "127.0.0.1"
-    port: int = 8000
-    most_waiting: int = 64
-    most_body_kb: int = 1000
-    tracing: Tracing = Tracing.off
+    model_uri: str = config_key(
+        Kind.model_uri, "URI of a logged model; `registered` is the version with `registry.alias`"
+    )
+    host: str = config_key(Kind.text, "address to listen on", "127.0.0.1")
+    port: int = config_key(Kind.value, "port to listen on; 0 is any free port", 8000)
+    most_waiting: int = config_key(
+        Kind.value, "length of the queue; further requests are rejected", 64
+    )
+    most_body_kb: int = config_key(Kind.value, "largest request body, in kB", 1000)
+    tracing: Tracing = config_key(
+        Kind.value,
+        "what MLflow traces record: nothing, usage (tokens, times) or content",
+        Tracing.off,
+    )
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with these values, one sentence each."""
+        """Yield one message for each invalid value."""
         if not self.model_uri:
             yield "serve.model_uri is empty: give models:/NAME@ALIAS, or registered"
         if not 0 <= self.port <= 65535:
-            yield f"serve.port={self.port}: must be 0 (any that is free) to 65535"
+            yield f"serve.port={self.port}: must be 0 (any free port) to 65535"
         for key, value in (
             ("most_waiting", self.most_waiting),
             ("most_body_kb", self.most_body_kb),

@@ -1,17 +1,17 @@
-"""What a sweep looks for, and what works on its points: `sweep.*`."""
+"""The points of a sweep, their goals and their launcher: `sweep.*`."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
-from omegaconf import MISSING
+from slmflow.config.schema.fields import Kind, config_key
 
 
 class Launcher(Enum):
-    """What works on the points.
+    """What runs the points.
 
-    This process, one after the other; joblib's processes, side by side; jobs of submitit's, on this
-    machine or a Slurm cluster; or tasks of Ray's, on this machine or its cluster.
+    serial: this process, one by one; joblib: processes, in parallel; submitit_*: jobs on this
+    machine or a Slurm cluster; ray: tasks on this machine or a Ray cluster.
     """
 
     serial = "serial"
@@ -22,7 +22,7 @@ class Launcher(Enum):
 
 
 class Search(Enum):
-    """Which points are worked on: all, or those by which Optuna looks for the best or the front."""
+    """Which points run: all, or those that Optuna picks to find the best point or the front."""
 
     grid = "grid"
     best = "best"
@@ -31,27 +31,28 @@ class Search(Enum):
 
 @dataclass
 class Sweep:
-    """A sweep: points, what is best of them, and who works on them.
+    """A sweep over points of the config. The step `sweep` checks the names of the metrics."""
 
-    over: values by key, as Hydra writes several, unless the command line gives several. objective:
-    goals, the first one first, e.g. `max exact_match, min latency_ms_p50`; front: two goals, whose
-    non-dominated points are told. constraints: limits, e.g. `peak_rss_mb<2000`, that the best point
-    keeps. Their names `sweep` checks. workers: points at once. trials: how many points a search
-    asks for.
-    """
-
-    over: dict[str, str] = field(default_factory=dict)
-    objective: str = MISSING
-    front: str = MISSING
-    constraints: str | None = None
-    allow_failures: bool = False
-    launcher: Launcher = Launcher.serial
-    workers: int = 2
-    search: Search = Search.grid
-    trials: int = 20
+    over: dict[str, str] = config_key(
+        Kind.mapping, "values by key in Hydra's grammar; only a file of conf/sweep sets it", dict
+    )
+    objective: str = config_key(
+        Kind.text, "goals by priority, such as `max exact_match, min latency_ms_p50`"
+    )
+    front: str = config_key(Kind.text, "the two goals of the Pareto front")
+    constraints: str | None = config_key(
+        Kind.text, "limits that the best point must keep, such as `peak_rss_mb<2000`", None
+    )
+    allow_failures: bool = config_key(
+        Kind.value, "whether the sweep succeeds although points failed", False
+    )
+    launcher: Launcher = config_key(Kind.value, "what runs the points", Launcher.serial)
+    workers: int = config_key(Kind.value, "points that run at once, with a parallel launcher", 2)
+    search: Search = config_key(Kind.value, "which points run", Search.grid)
+    trials: int = config_key(Kind.value, "points that a search with Optuna runs", 20)
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with these values, one sentence each."""
+        """Yield one message for each invalid value."""
         for key, number in (("workers", self.workers), ("trials", self.trials)):
             if number < 1:
                 yield f"sweep.{key}={number}: must be at least 1"

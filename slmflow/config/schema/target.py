@@ -1,10 +1,10 @@
-"""What hardware the ONNX model is for, and what writes it: `target.*` and `exporter.*`."""
+"""The hardware that the ONNX model is for, and its exporter: `target.*`, `exporter.*`."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
-from omegaconf import MISSING
+from slmflow.config.schema.fields import Kind, config_key
 
 
 class Provider(Enum):
@@ -16,16 +16,16 @@ class Provider(Enum):
 
 
 class Precision(Enum):
-    """Floating-point type of the activations and of the weights that are not quantized."""
+    """Floating-point type of activations and unquantized weights."""
 
     fp32 = "fp32"
     fp16 = "fp16"
 
 
 class Algorithm(Enum):
-    """How scales and zero points are chosen.
+    """How scales and zero points are computed.
 
-    rtn: rounding to nearest; k_quant: a search for the least error, slower; hqq: Half-Quadratic
+    rtn: round to nearest; k_quant: search for the least error, slower; hqq: Half-Quadratic
     Quantization, slowest, and slow to run on a CPU.
     """
 
@@ -43,24 +43,30 @@ class ExporterName(Enum):
 
 @dataclass
 class Quantization:
-    """Block-wise weight quantization of the MatMul nodes (ONNX Runtime's MatMulNBits).
+    """Block-wise weight quantization of the MatMul nodes (ONNX Runtime's MatMulNBits)."""
 
-    accuracy_level: 4 multiplies in int8, 0 to 3 in fp32; below 4, 8 bits are slow on a CPU.
-    eight_bit: modules kept at 8 bits, by their names in the checkpoint or by patterns of them, such
-    as `lm_head` and `*.down_proj`. embedding: whether the token embedding is quantized too; None is
-    only where it is tied to the LM head, so that the two stay one tensor.
-    """
-
-    bits: int = 4
-    block_size: int = 32
-    symmetric: bool = True
-    accuracy_level: int = 4
-    algorithm: Algorithm = Algorithm.rtn
-    eight_bit: list[str] = field(default_factory=list)
-    embedding: bool | None = None
+    bits: int = config_key(Kind.value, "bits of a weight: 4 or 8", 4)
+    block_size: int = config_key(Kind.value, "weights that share a scale", 32)
+    symmetric: bool = config_key(Kind.value, "whether blocks have no zero point", True)
+    accuracy_level: int = config_key(
+        Kind.value, "4 multiplies in int8, 0 to 3 in fp32, where 8 bits are slow on a CPU", 4
+    )
+    algorithm: Algorithm = config_key(
+        Kind.value, "how scales and zero points are computed", Algorithm.rtn
+    )
+    eight_bit: list[str] = config_key(
+        Kind.list,
+        "modules kept at 8 bits, by name in the checkpoint or pattern: [lm_head, *.down_proj]",
+        list,
+    )
+    embedding: bool | None = config_key(
+        Kind.value,
+        "whether the token embedding is quantized; null: only if it shares the LM head's tensor",
+        None,
+    )
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with these values, one sentence each."""
+        """Yield one message for each invalid value."""
         if self.bits not in (4, 8):
             yield f"target.quantization.bits={self.bits}: must be 4 or 8"
         if self.block_size not in (16, 32, 64, 128, 256):
@@ -76,29 +82,29 @@ class Quantization:
             )
         if self.symmetric and self.algorithm is not Algorithm.rtn:
             yield (
-                f"target.quantization.symmetric=true: {self.algorithm.value} always finds zero "
+                f"target.quantization.symmetric=true: {self.algorithm.value} always has zero "
                 "points; set symmetric=false, or algorithm=rtn"
             )
         if self.algorithm is Algorithm.hqq:
             yield from self._hqq_problems()
 
     def builder_problems(self) -> Iterator[str]:
-        """Yield what exporter=builder would leave out without a word, one sentence each."""
-        refused = []
+        """Yield one message for each option that exporter=builder would ignore silently."""
+        unsupported = []
         if self.algorithm is not Algorithm.rtn:
-            refused.append(("algorithm", self.algorithm.value, "rtn"))
+            unsupported.append(("algorithm", self.algorithm.value, "rtn"))
         if self.eight_bit:
-            refused.append(("eight_bit", str(self.eight_bit), "[]"))
+            unsupported.append(("eight_bit", str(self.eight_bit), "[]"))
         if self.embedding is not None:
-            refused.append(("embedding", str(self.embedding).lower(), "null"))
-        for key, value, default in refused:
+            unsupported.append(("embedding", str(self.embedding).lower(), "null"))
+        for key, value, default in unsupported:
             yield (
                 f"target.quantization.{key}={value}: exporter=builder has no such option; set "
                 f"{key}={default}, or exporter=optimum"
             )
 
     def _hqq_problems(self) -> Iterator[str]:
-        """Yield what onnxruntime cannot do with float zero points, which only hqq has."""
+        """Yield what onnxruntime does not support for the float zero points of hqq."""
         if self.bits == 8 or self.eight_bit:
             key, value = ("bits", 8) if self.bits == 8 else ("eight_bit", self.eight_bit)
             yield (
@@ -108,31 +114,34 @@ class Quantization:
         if self.accuracy_level != 0:
             yield (
                 f"target.quantization.accuracy_level={self.accuracy_level}: onnxruntime ignores it "
-                "for hqq, and on a CPU unpacks the weights anew for each token, many times slower "
-                "than rtn or k_quant; set accuracy_level=0 if you want hqq nevertheless"
+                "for hqq, and on a CPU unpacks the weights again for each token, many times slower "
+                "than rtn or k_quant; set accuracy_level=0 to use hqq nevertheless"
             )
         if self.embedding:
             yield (
-                "target.quantization.embedding=true: onnxruntime has no embedding with hqq's zero "
-                "points; set embedding=null or false, or algorithm=rtn or k_quant"
+                "target.quantization.embedding=true: onnxruntime supports no embedding with hqq's "
+                "zero points; set embedding=null or false, or algorithm=rtn or k_quant"
             )
 
 
 @dataclass
 class Target:
-    """Execution provider, precision, quantization, and the package that serves them.
+    """The hardware that the ONNX model is converted for."""
 
-    `runtime` is a package of the version of onnxruntime-genai installed here, or `name==version`.
-    """
-
-    name: str = MISSING
-    provider: Provider = MISSING
-    precision: Precision = MISSING
-    quantization: Quantization | None = None
-    runtime: str = MISSING
+    name: str = config_key(Kind.text, "name of the target")
+    provider: Provider = config_key(Kind.value, "execution provider of ONNX Runtime")
+    precision: Precision = config_key(
+        Kind.value, "floating-point type of activations and unquantized weights"
+    )
+    quantization: Quantization | None = config_key(
+        Kind.section, "how the weights are quantized; null keeps them as they are", None
+    )
+    runtime: str = config_key(
+        Kind.text, "package that runs the model, in the installed version or as name==version"
+    )
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with these values, one sentence each."""
+        """Yield one message for each invalid value."""
         if self.provider is Provider.cpu and self.precision is Precision.fp16:
             yield "target.precision=fp16: the cpu provider computes in fp32"
         if self.runtime.partition("==")[0] != RUNTIMES[self.provider]:
@@ -155,4 +164,4 @@ RUNTIMES = {
 class Exporter:
     """What writes the ONNX graph."""
 
-    name: ExporterName = MISSING
+    name: ExporterName = config_key(Kind.value, "what writes the ONNX graph")

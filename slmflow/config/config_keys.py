@@ -1,0 +1,71 @@
+"""Every config key, with what its field declares, and the Hydra groups of `conf/`."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, cast, get_args, get_origin, get_type_hints
+
+from slmflow.config.schema.config import Config
+from slmflow.config.schema.fields import Kind
+from slmflow.paths import CONF
+
+ANY_NAME = "<column>"
+"""The part of a key that stands for any name, as in `registry.gate.<column>.min`."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """A config key: its dotted name, its Python type, and the kind and doc it declares."""
+
+    name: str
+    type: Any
+    kind: Kind
+    doc: str
+
+
+@functools.cache
+def all_keys() -> tuple[Key, ...]:
+    """Return every key, in the order of the schema."""
+    return tuple(_keys_of(Config))
+
+
+@functools.cache
+def kinds() -> Mapping[str, Kind]:
+    """Return the kind of every key that can be overridden; `ANY_NAME` stands for any name."""
+    return MappingProxyType(
+        {key.name: key.kind for key in all_keys() if key.kind is not Kind.mapping}
+    )
+
+
+@functools.cache
+def groups() -> Mapping[str, list[str]]:
+    """Return the Hydra groups of `conf/`, each with its choices."""
+    folders = sorted(folder for folder in CONF.iterdir() if folder.is_dir())
+    return {folder.name: sorted(f.stem for f in folder.glob("*.yaml")) for folder in folders}
+
+
+def match_pattern(name: str) -> str | None:
+    """Return the key with an `ANY_NAME` that a name matches, if any."""
+    parts = name.split(".")
+    for key in kinds():
+        pattern = key.split(".")
+        if ANY_NAME in pattern and len(parts) == len(pattern):
+            pairs = zip(parts, pattern, strict=True)
+            if all(expected in (part, ANY_NAME) for part, expected in pairs):
+                return key
+    return None
+
+
+def _keys_of(section: type, prefix: str = "") -> Iterator[Key]:
+    types = get_type_hints(section)
+    for field in dataclasses.fields(section):
+        name, annotation = f"{prefix}{field.name}", types[field.name]
+        parts = (annotation, *get_args(annotation))
+        nested = next((part for part in parts if dataclasses.is_dataclass(part)), None)
+        if field.metadata:
+            yield Key(name, annotation, field.metadata["kind"], field.metadata["doc"])
+        if nested is not None:
+            any_name = f".{ANY_NAME}" if get_origin(annotation) is dict else ""
+            yield from _keys_of(cast(type, nested), f"{name}{any_name}.")
