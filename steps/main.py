@@ -19,21 +19,21 @@ from slmflow.pipeline.results import (
 )
 from slmflow.pipeline.step import Step, run_step
 from slmflow.registry import preflight
-from slmflow.reports import terminal, workflow_summary
+from slmflow.reports import artifacts, terminal
 
 
 def main(step: Step) -> None:
     """Fetch, convert, log, measure, evaluate, register: each new, or reused as nothing changed."""
     execution_providers.check(step.config.target)
     evaluation_inputs.read(step.config)
-    preflight.check(step.config)
+    preflight.validate_config(step.config)
     step.ensure(Weights)
     step.ensure(OnnxModel)
     step.ensure(TransformersModel)
     step.ensure(GenaiModel)
     step.ensure(Measurements)
     comparison = Comparison.from_result(step.ensure(Evaluation))
-    workflow_summary.log(comparison)
+    artifacts.copy_report(comparison)
     terminal.show(comparison)
     version = step.ensure(ModelVersion)
     messages.say(version.summary)

@@ -1,4 +1,4 @@
-"""Register the better flavor if it passes the gate: its version is under `registry.alias`.
+"""Register the better flavor under `registry.alias` if it passes the gate.
 
 mlflow run . -e register --env-manager uv -P registry.name=my-model
 python -m steps.register registry.gate.latency_ms_p95.max=200 registry.promote=true
@@ -12,39 +12,45 @@ from slmflow.metrics.comparison import Comparison
 from slmflow.pipeline.results import Evaluation, ModelVersion
 from slmflow.pipeline.step import Step, run_step
 from slmflow.registry import gate, preflight, version_tags, versions
-from slmflow.registry.champion import current_champion
-from slmflow.registry.ranking import chosen
+from slmflow.registry.champion import find_champion
+from slmflow.registry.ranking import select_flavor
 
 
 def register(step: Step) -> ModelVersion:
-    """Make sure of the comparison, choose by it, hold the choice to the gate, register it.
+    """Evaluate, select the better flavor, enforce the gate, and register a version.
 
-    A model that is a version already is no new one.
+    A model that is already a version is not registered again.
     """
     registry = step.config.registry
-    preflight.check(step.config)
+    preflight.validate_config(step.config)
     comparison = Comparison.from_result(step.ensure(Evaluation))
-    best, reason = chosen(comparison.figures, registry.flavor)
-    champion = current_champion(registry.name, comparison)
-    held_against = champion.against(best) if champion else None
-    gate.hold(registry.gate, best, reason, comparison.figures, held_against)
+    candidate, reason = select_flavor(comparison.models, registry.flavor)
+    champion = find_champion(registry.name, comparison)
+    baseline = champion.baseline_for(candidate) if champion else None
+    gate.enforce(registry.gate, candidate, reason, comparison.models, baseline)
     table = mlflow.artifacts.load_text(f"runs:/{comparison.run_id}/comparison.md")
-    tags = version_tags.tags(step, comparison, best)
-    number = versions.put(registry.name, registry.alias, best.model_uri, table, tags)
-    leading = champion.version if champion else None
-    if registry.promote and (champion is None or champion.is_beaten_by(best)):
-        versions.point(registry.name, CHAMPION, number)
-        leading = number
+    tags = version_tags.build_tags(step, comparison, candidate)
+    version = versions.register_version(
+        registry.name, registry.alias, candidate.model_uri, table, tags
+    )
+    champion_version = champion.version if champion else None
+    if registry.promote and (champion is None or champion.is_outranked_by(candidate)):
+        versions.set_alias(registry.name, CHAMPION, version)
+        champion_version = version
     if champion:
-        champion.warn_if_passed_over(best, number, registry)
-    version = ModelVersion(
-        *(registry.name, number, registry.alias, best.flavor, reason),
-        champion=leading,
+        champion.warn_if_not_compared(candidate, version, registry)
+    result = ModelVersion(
+        name=registry.name,
+        version=version,
+        alias=registry.alias,
+        flavor=candidate.flavor,
+        reason=reason,
+        champion=champion_version,
         evaluation=comparison.run_id,
     )
     if not step.nested:
-        messages.say(version.summary)
-    return version
+        messages.say(result.summary)
+    return result
 
 
 if __name__ == "__main__":

@@ -12,10 +12,12 @@ from slmflow.console.messages import quiet
 from slmflow.flavors import log_model
 from slmflow.flavors.pins import pin_installed
 from slmflow.flavors.provenance import Provenance
+from slmflow.pipeline import source_code
 from slmflow.pipeline.results import GenaiModel
 
-_CODE = Path(__file__).with_name("genai_model.py")
-_RUNTIME = Path(__file__).parents[1] / "runtime"
+# By name, so that the key of the logged model covers their source.
+_CODE = source_code.path("slmflow.flavors.genai_model")
+_RUNTIME = source_code.path("slmflow.runtime").parent
 ARTIFACTS_FOLDER = "artifacts"
 """Folder inside the model where MLflow puts its `artifacts`."""
 

@@ -12,50 +12,47 @@ from slmflow.config.compose import flatten
 from slmflow.config.config_keys import kinds
 from slmflow.config.schema.config import Config
 from slmflow.config.schema.fields import Kind
-from slmflow.metrics import user_metrics
 from slmflow.paths import PROJECT
-from slmflow.pipeline import model_uris, store
+from slmflow.pipeline import model_uris, source_code, store
 from slmflow.pipeline.results import Result
 
 
-def key_of(kind: type[Result], config: Config) -> str:
-    """Return the sha256 that names the result of `kind` under `config`."""
-    return _key(kind, flatten(config))
+def key_of(kind: type[Result], config: Config, source_root: Path = PROJECT) -> str:
+    """Return the key of the result of `kind` under `config`.
+
+    It covers the source of the step and of all modules of ours that it imports, the config that it
+    reads, the keys of what it consumes, and the versions of the packages that shape it. A path
+    counts by the content of its file or folder, a model URI by the model that it resolves to, a
+    function by the source of its module too. source_root: the folder of `steps` and `slmflow`.
+    """
+    return _key(kind, flatten(config), source_root)
 
 
-def _key(kind: type[Result], values: Mapping[str, Any]) -> str:
-    parts = {
-        "source": source_digest(kind.step),
+def _key(kind: type[Result], values: Mapping[str, Any], source_root: Path) -> str:
+    inputs = {
+        "source": source_code.digest(f"steps.{kind.step}", source_root),
         "config": {
-            name: _counted(name, value)
+            name: _identity(name, value)
             for name, value in values.items()
             if any(name == part or name.startswith(f"{part}.") for part in kind.reads)
         },
-        "consumes": {other.step: _key(other, values) for other in kind.consumes},
+        "consumes": {other.step: _key(other, values, source_root) for other in kind.consumes},
         "packages": {package: metadata.version(package) for package in kind.packages},
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
-def _counted(name: str, value: Any) -> Any:
-    kind = kinds().get(name)
-    if kind is Kind.path and value:
-        return _digest(PROJECT / value)
-    if kind is Kind.functions:
-        return {where: user_metrics.source_digest(where) for where in value}
-    if kind is Kind.model_uri and value:
-        return model_uris.read(name, value).model_uuid
+def _identity(name: str, value: Any) -> Any:
+    """Return what identifies the value of a config key, wherever it is and whatever its name."""
+    match kinds().get(name):
+        case Kind.path if value:
+            return _path_digest(PROJECT / value)
+        case Kind.model_uri if value:
+            return model_uris.read(name, value).model_uuid
+        case Kind.functions:  # a name without a module is a built-in metric: the step imports it
+            digests = {each: source_code.function_digest(each) for each in value if ":" in each}
+            return {"names": value, "sources": digests}
     return value
 
 
-@functools.cache
-def _digest(path: Path) -> str:
-    return store.digest(path)
-
-
-@functools.cache
-def source_digest(step: str) -> str:
-    """Return a sha256 over the source of a step."""
-    sources = [PROJECT / "steps" / f"{step}.py", *sorted((PROJECT / "slmflow").rglob("*.py"))]
-    texts = "".join(f"{file.relative_to(PROJECT)} {store.sha256(file)}\n" for file in sources)
-    return hashlib.sha256(texts.encode()).hexdigest()
+_path_digest = functools.cache(store.digest)

@@ -1,11 +1,10 @@
-"""Metrics that are asked for by name."""
+"""Built-in metrics selected by name."""
 
 import pytest
 
 from slmflow.config.compose import load as config
 from slmflow.errors import BadArguments
 from slmflow.metrics.builtin import BUILT_IN, json_valid
-from slmflow.metrics.model_metrics import COLUMNS
 from slmflow.metrics.user_metrics import load
 from slmflow.pipeline.keys import key_of
 from slmflow.pipeline.results import Evaluation
@@ -14,7 +13,7 @@ from slmflow.pipeline.results import Evaluation
 @pytest.mark.parametrize(
     "text", ["{}", ' \n[1, -0.5e3, "NaN", null, true]\t', '"\\ud83d"', "7", '{"a": {"b": []}}']
 )
-def test_json(text: str) -> None:
+def test_valid_json_is_accepted(text: str) -> None:
     assert json_valid(text, "anything") is True
 
 
@@ -35,29 +34,29 @@ def test_json(text: str) -> None:
         "```json\n{}\n```",
     ],
 )
-def test_no_json(text: str) -> None:
+def test_invalid_json_is_rejected(text: str) -> None:
     assert json_valid(text, "anything") is False
 
 
-def test_it_is_asked_for_by_name() -> None:
-    (metric,) = load(["json_valid"], COLUMNS, "Paris.")
-    assert (metric.name, metric.share) == ("json_valid", True)
-    assert metric.meaning.startswith("answers that are JSON")
+def test_metric_is_selected_by_name() -> None:
+    (metric,) = load(["json_valid"], "Paris.")
+    assert (metric.name, metric.is_share) == ("json_valid", True)
+    assert metric.column.meaning.startswith("share of answers that are valid JSON")
     assert [metric.score(text, "") for text in ("[]", "[")] == [1.0, 0.0]
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_no_name_is_taken_and_each_says_what_it_is(name: str) -> None:
-    assert load([name], COLUMNS, "")[0].meaning != f"mean of {name}"
+def test_names_are_unique_and_documented(name: str) -> None:
+    assert load([name], "")[0].column.meaning != f"mean of {name}"
 
 
-def test_an_unknown_name_is_refused_with_those_there_are() -> None:
-    with pytest.raises(BadArguments, match=r"'json' names no function: .*built in: json_valid"):
-        load(["json"], COLUMNS, "")
-    with pytest.raises(BadArguments, match="a column json_valid already"):
-        load(["json_valid", "json_valid"], COLUMNS, "")
+def test_unknown_or_repeated_name_is_rejected() -> None:
+    with pytest.raises(BadArguments, match=r"'json' is not a function: .*built-in metric: json_valid"):
+        load(["json"], "")
+    with pytest.raises(BadArguments, match="already has a column json_valid"):
+        load(["json_valid", "json_valid"], "")
 
 
-def test_it_is_part_of_the_key() -> None:
-    asked = config(["evaluation.metrics=[json_valid]"])
-    assert key_of(Evaluation, asked) != key_of(Evaluation, config([]))
+def test_selected_metric_changes_the_key() -> None:
+    selected = config(["evaluation.metrics=[json_valid]"])
+    assert key_of(Evaluation, selected) != key_of(Evaluation, config([]))

@@ -1,4 +1,4 @@
-"""Functions of the user's: found and refused."""
+"""The user's metric functions."""
 
 import sys
 from collections.abc import Iterator
@@ -8,7 +8,6 @@ import pytest
 
 from slmflow.config.compose import load as config
 from slmflow.errors import BadArguments, UserError
-from slmflow.metrics.model_metrics import COLUMNS
 from slmflow.metrics.user_metrics import load
 
 CODE = '''
@@ -61,56 +60,56 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             del sys.modules[name]
 
 
-def test_a_function_scores(folder: Path) -> None:
-    (metric,) = load(["mine.of_text:politeness"], COLUMNS, "Yes.")
+def test_function_scores_answers(folder: Path) -> None:
+    (metric,) = load(["mine.of_text:politeness"], "Yes.")
     assert metric.name == "politeness"
     assert metric.score("Yes, please.", "Yes.") == 1.0
     assert isinstance(metric.score("", ""), float)
 
 
-def test_what_a_function_says_of_itself(folder: Path) -> None:
-    mean, share = load(["mine.of_text:politeness", "mine.of_text:polite"], COLUMNS, "Yes.")
-    assert (mean.meaning, mean.share) == ("mean of mine.of_text:politeness", False)
-    assert (share.meaning, share.share) == ("Whether the answer is polite", True)
+def test_meaning_comes_from_the_docstring(folder: Path) -> None:
+    mean, share = load(["mine.of_text:politeness", "mine.of_text:polite"], "Yes.")
+    assert (mean.column.meaning, mean.is_share) == ("mean of mine.of_text:politeness", False)
+    assert (share.column.meaning, share.is_share) == ("Whether the answer is polite", True)
     assert share.score("Yes, please.", "Yes.") == 1.0
 
 
 @pytest.mark.parametrize(
-    ("where", "reason"),
+    ("spec", "reason"),
     [
         ("nowhere.at_all:f", "cannot be imported .*No module named 'nowhere'.* PYTHONPATH"),
         ("broken_metric:f", "OSError: no such thing"),
-        ("mine.of_text:absent", "absent is not there in mine.of_text"),
-        ("mine.of_text:number", "number is no function in mine.of_text"),
-        ("mine.of_text:exact_match", "a column exact_match already; give .* another name"),
-        ("mine.of_text:exact_match_p", "a column exact_match_p already"),
-        ("mine.of_text:unfinished", "'Yes.' where 'Yes.' is expected: it gave None; .*number"),
-        ("mine.of_text:infinite", "it gave nan; a finite number is wanted"),
+        ("mine.of_text:absent", "there is no absent in mine.of_text"),
+        ("mine.of_text:number", "number is not a function in mine.of_text"),
+        ("mine.of_text:exact_match", "already has a column exact_match; rename"),
+        ("mine.of_text:exact_match_p", "already has a column exact_match_p"),
+        ("mine.of_text:unfinished", "'Yes.' where 'Yes.' is expected: it returned None; .*number"),
+        ("mine.of_text:infinite", "it returned nan; return a finite number"),
         ("mine.of_text:alone", "TypeError: alone.. takes 1 positional argument"),
     ],
 )
-def test_refused_before_there_is_a_model(folder: Path, where: str, reason: str) -> None:
+def test_unusable_function_is_rejected(folder: Path, spec: str, reason: str) -> None:
     with pytest.raises(BadArguments, match=reason):
-        load([where], COLUMNS, "Yes.")
+        load([spec], "Yes.")
 
 
-def test_all_problems_at_once(folder: Path) -> None:
-    names = ["mine.of_text:absent", "mine.of_text:politeness", "mine.of_text:politeness", "x:y"]
-    with pytest.raises(BadArguments) as refused:
-        load(names, COLUMNS, "Yes.")
-    lines = str(refused.value).splitlines()
-    assert [line.split(" ")[1] for line in lines] == [f"{names[0]}:", f"{names[1]}:", "x:y"]
+def test_all_problems_are_reported_together(folder: Path) -> None:
+    specs = ["mine.of_text:absent", "mine.of_text:politeness", "mine.of_text:politeness", "x:y"]
+    with pytest.raises(BadArguments) as error:
+        load(specs, "Yes.")
+    lines = str(error.value).splitlines()
+    assert [line.split(" ")[1] for line in lines] == [f"{specs[0]}:", f"{specs[1]}:", "x:y"]
 
 
-def test_a_fault_on_a_later_row_names_the_texts(folder: Path) -> None:
-    (metric,) = load(["mine.of_text:picky"], COLUMNS, "Yes.")
+def test_failing_function_is_reported_with_the_texts(folder: Path) -> None:
+    (metric,) = load(["mine.of_text:picky"], "Yes.")
     with pytest.raises(UserError, match=r"picky .* 'No.' where 'Yes.' .*: ZeroDivisionError"):
         metric.score("No.", "Yes.")
 
 
 @pytest.mark.parametrize("name", ["mine", "mine:", "mine:f()", "/mine.py:f", "mine:a.b", "mi ne:f"])
-def test_malformed_names_are_refused(name: str) -> None:
-    with pytest.raises(BadArguments, match="names no function: give module:function"):
-        load([name], COLUMNS, "Yes.")
+def test_malformed_names_are_rejected(name: str) -> None:
+    with pytest.raises(BadArguments, match="is not a function: give module:function"):
+        load([name], "Yes.")
     with pytest.raises(BadArguments, match="must be a list"):
         config(["evaluation.metrics=mine:f"])

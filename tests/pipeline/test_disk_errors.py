@@ -78,7 +78,7 @@ def test_weights_for_which_there_is_no_room(on_small_disk: Call) -> None:
 
     assert done.status == 1
     [message] = done.messages
-    assert "7.5 MB, but the store has room for 1.0 MB: set SLMFLOW_HOME" in message
+    assert "7.5 MB, but the store has only 1.0 MB of free space: set SLMFLOW_HOME" in message
     assert "None" not in message
 
 
