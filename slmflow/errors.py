@@ -1,8 +1,8 @@
-"""The one error type whose message is meant for the user."""
+"""Errors with a message for the user."""
 
 
 class UserError(Exception):
-    """A fault the user can mend: says what is wrong, which value, and what to do.
+    """A fault the user can fix: the message says what, which value, and what to do.
 
     Shown without a traceback. `exit_code` becomes the exit status of the step.
     """
@@ -10,12 +10,12 @@ class UserError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, shown: bool = False) -> None:
-        """`shown` marks a message that a nested step has put on the screen already."""
+        """shown: whether a nested step has already printed the message."""
         super().__init__(message)
         self.shown = shown
 
 
 class BadArguments(UserError):
-    """A value on the command line or in a config that cannot be used."""
+    """An invalid value on the command line or in the config."""
 
     exit_code = 2

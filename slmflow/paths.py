@@ -1,4 +1,4 @@
-"""Where the project lies, and what is at a path, whoever gave it."""
+"""Where the project is, and file checks for paths from users."""
 
 from pathlib import Path
 
@@ -7,15 +7,15 @@ CONF = PROJECT / "conf"
 
 
 def is_file(path: Path) -> bool:
-    """Return whether there is a file: not where the path cannot be one, or may not be looked at."""
+    """Return whether a file exists; false if the path is invalid or may not be read."""
     try:
         return path.is_file()
-    except OSError:  # too long, or in a folder of someone else's
+    except OSError:  # too long, or in a folder of another user
         return False
 
 
 def is_folder(path: Path) -> bool:
-    """Return whether there is a folder, as `is_file` does."""
+    """Return whether a folder exists; false if the path is invalid or may not be read."""
     try:
         return path.is_dir()
     except OSError:

@@ -12,7 +12,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-databricks.settle_in(os.environ)
+databricks.set_default_environment(os.environ)
 
 # A tracking server that is away gets half a minute to come back; MLflow's own seven tries are more
 # than four.

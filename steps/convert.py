@@ -15,7 +15,8 @@ from slmflow.pipeline.step import Step, run_step
 def convert(step: Step) -> OnnxModel:
     """Make sure of the weights, convert them unless the store has it done, log the figures."""
     # Here, because it imports torch for ten seconds: a wrong argument is told before.
-    from slmflow.conversion.convert import RECORD_FILE, ConversionRecord, convert_model
+    from slmflow.conversion.convert import convert_model
+    from slmflow.conversion.record import RECORD_FILE, ConversionRecord
 
     weights = step.ensure(Weights)
     config = step.config
@@ -29,7 +30,7 @@ def convert(step: Step) -> OnnxModel:
     conversion = ConversionRecord.read(folder)
     mlflow.log_metrics(conversion.metrics())
     mlflow.log_artifact(str(folder / RECORD_FILE))
-    messages.say(
+    messages.info(
         f"{config.target.name}: {conversion.onnx_size_mb:.1f} MB, top-1 agreement with the "
         f"original {conversion.parity.top1_agreement:.1%}, in {folder}"
     )

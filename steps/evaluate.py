@@ -26,7 +26,7 @@ def evaluate(step: Step) -> Evaluation:
     models = evaluate_models(step.config, inputs, measured, tokenizer)
     comparison = Comparison.from_evaluated(step, models)
     artifacts.log_report(ReportContent.build(step, comparison, measurements, models))
-    if not step.nested:
+    if not step.is_nested:
         terminal.show(comparison)
     return comparison.to_result()
 

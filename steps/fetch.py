@@ -24,7 +24,7 @@ def fetch(step: Step) -> Weights:
     )
     size_mb = sum(weights.stat().st_size for weights in entry.glob("*.safetensors")) / 1e6
     mlflow.log_metric("weights_size_mb", size_mb)
-    messages.say(f"{model.name}: {size_mb:,.1f} MB of weights in {entry}")
+    messages.info(f"{model.name}: {size_mb:,.1f} MB of weights in {entry}")
     return Weights(path=str(entry))
 
 
@@ -35,7 +35,7 @@ def fetch_checkpoint(model: Model, folder: Path) -> None:
             repository = hub_model.repository(model_id, revision)
             name = repository.name
             for warning in licence.find_warnings(model, repository):
-                messages.warn(warning)
+                messages.warning(warning)
             hub_model.download(repository, folder)
         case _:
             name = f"model.path={model.path!r}"

@@ -4,7 +4,7 @@ mlflow run . -e log_genai --env-manager uv -P target=cpu_int8 -P log_genai.inter
 python -m steps.log_genai target=cpu_int8 log_genai.interface=prompt
 """
 
-from slmflow.console import messages
+from slmflow.console import progress_bars
 from slmflow.flavors import genai_pyfunc
 from slmflow.flavors.provenance import Provenance, SourceEntry
 from slmflow.pipeline.results import GenaiModel, OnnxModel, Weights
@@ -21,7 +21,7 @@ def log_genai(step: Step) -> GenaiModel:
         SourceEntry.from_result(weights),
         SourceEntry.from_result(onnx, folder=f"{genai_pyfunc.ARTIFACTS_FOLDER}/{onnx.folder.name}"),
     )
-    with messages.working("logging the GenAI model"):
+    with progress_bars.spinner("logging the GenAI model"):
         return genai_pyfunc.log(
             onnx.folder,
             provenance,

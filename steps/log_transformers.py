@@ -4,7 +4,7 @@ mlflow run . -e log_transformers --env-manager uv -P generation=sampling
 python -m steps.log_transformers generation=sampling
 """
 
-from slmflow.console import messages
+from slmflow.console import progress_bars
 from slmflow.flavors import transformers_pipeline
 from slmflow.flavors.provenance import Provenance, SourceEntry
 from slmflow.pipeline.results import TransformersModel, Weights
@@ -15,9 +15,11 @@ def log_transformers(step: Step) -> TransformersModel:
     """Make sure of the weights and log them under the chat signature."""
     weights = step.ensure(Weights)
     provenance = Provenance.collect(
-        TransformersModel, step.config, SourceEntry.from_result(weights, folder=transformers_pipeline.CHECKPOINT_FOLDER)
+        TransformersModel,
+        step.config,
+        SourceEntry.from_result(weights, folder=transformers_pipeline.CHECKPOINT_FOLDER),
     )
-    with messages.working("logging the transformers model"):
+    with progress_bars.spinner("logging the transformers model"):
         return transformers_pipeline.log(weights.folder, provenance, step.config.generation)
 
 

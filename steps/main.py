@@ -36,7 +36,7 @@ def main(step: Step) -> None:
     artifacts.copy_report(comparison)
     terminal.show(comparison)
     version = step.ensure(ModelVersion)
-    messages.say(version.summary)
+    messages.info(version.summary)
 
 
 if __name__ == "__main__":

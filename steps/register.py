@@ -48,8 +48,8 @@ def register(step: Step) -> ModelVersion:
         champion=champion_version,
         evaluation=comparison.run_id,
     )
-    if not step.nested:
-        messages.say(result.summary)
+    if not step.is_nested:
+        messages.info(result.summary)
     return result
 
 

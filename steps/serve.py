@@ -4,6 +4,7 @@ mlflow run . -e serve --env-manager uv -P model_uri=models:/slmflow-tiny_phi3@ca
 python -m steps.serve serve.model_uri=models:/slmflow-tiny_phi3@candidate serve.port=8000
 """
 
+from slmflow.console import progress_bars
 import asyncio
 import os
 
@@ -26,12 +27,12 @@ def serve(step: Step) -> None:
 async def _serve(step: Step) -> None:
     settings = step.config.serve
     listening = server.listen(settings.host, settings.port)
-    model_uri = model_uris.resolved(settings.model_uri, step.config.registry)
-    model_uris.read("serve.model_uri", model_uri)
-    with messages.working(f"loading {model_uri}"):
+    model_uri = model_uris.resolve(settings.model_uri, step.config.registry)
+    model_uris.load_metadata("serve.model_uri", model_uri)
+    with progress_bars.spinner(f"loading {model_uri}"):
         model = await ModelProcess.start(model_uri)
     experiment_id = step.run.info.experiment_id
-    tracer = Tracer(settings.tracing.value, experiment_id, warn=messages.warn)
+    tracer = Tracer(settings.tracing.value, experiment_id, warn=messages.warning)
     app = create(model, settings, os.environ.get(API_KEY) or None, tracer)
     try:
         await server.run(app, listening, model)

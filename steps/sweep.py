@@ -35,9 +35,9 @@ def sweep(step: Step) -> None:
     failures = outcomes.failure_summary(found.failed, len(points))
     is_tolerated = step.config.sweep.allow_failures and found.measured
     if found.failed and is_tolerated:
-        messages.warn(failures)
+        messages.warning(failures)
     if found.measured:
-        messages.say(sweep_result.summary(result, step.config, context.experiment_id))
+        messages.info(sweep_result.summary(result, step.config, context.experiment_id))
     if found.failed and not is_tolerated:
         raise UserError(failures)
 

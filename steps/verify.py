@@ -4,6 +4,7 @@ mlflow run . -e verify --env-manager uv -P model_uri=models:/slmflow-tiny_phi3@c
 python -m steps.verify verify.model_uri=models:/slmflow-tiny_phi3@candidate
 """
 
+from slmflow.console import progress_bars
 import mlflow
 
 from slmflow.console import messages
@@ -22,9 +23,9 @@ def verify(step: Step) -> None:
     Raises UserError, with every file that differs, where anything does.
     """
     settings = step.config.verify
-    address = model_uris.resolved(settings.model_uri, step.config.registry)
+    address = model_uris.resolve(settings.model_uri, step.config.registry)
     with model_folder.local("verify.model_uri", address) as folder:
-        with messages.working(f"checking {address}"):
+        with progress_bars.spinner(f"checking {address}"):
             carried = Carried.read(folder, address)
             found = checks.of(carried, address)
         if settings.sign_with and not any(f.state is State.differs for f in found):
@@ -39,7 +40,7 @@ def verify(step: Step) -> None:
             found.append(signatures.unchecked(carried.model_id))
     mlflow.log_dict({"checks": [finding.to_json() for finding in found]}, "verification.json")
     for finding in found:
-        messages.say(f"{finding.check:<10} {finding.state.value:<12} {finding.told}")
+        messages.info(f"{finding.check:<10} {finding.state.value:<12} {finding.told}")
     if differing := [finding for finding in found if finding.state is State.differs]:
         raise UserError(_refusal(differing, address, carried))
 

@@ -1,6 +1,6 @@
-"""Keep tokens and passwords out of what is told: on the screen, in tags, in tracebacks.
+"""Remove tokens and passwords from messages, tags and tracebacks.
 
-Nothing of slmflow puts one into a message. Libraries' messages quote addresses and headers.
+slmflow itself puts none there, but messages of libraries quote URLs and headers.
 """
 
 import os
@@ -8,21 +8,22 @@ import re
 
 HIDDEN = "[hidden]"
 
-# Variables that hold what only its owner may read, by the ends of their names.
-_NAME = re.compile(
+# Environment variables with a secret, by the end of their names.
+_SECRET_NAME = re.compile(
     r"(TOKEN|PASSWORD|PASSWD|SECRET|CREDENTIALS?|API_?KEY|ACCESS_KEY|CONNECTION_STRING)$",
     re.IGNORECASE,
 )
 
 # A shorter value is no secret, and may be part of any word.
-_SHORTEST = 8
+_MIN_LENGTH = 8
 
-_IN_ADDRESS = re.compile(r"(?<=://)[^/\s@\"']+(?=@)")
+_URL_CREDENTIALS = re.compile(r"(?<=://)[^/\s@\"']+(?=@)")
 
 
-def redacted(text: str) -> str:
-    """Return a text without the secrets of the environment, and what logs in to addresses."""
-    held = [v for name, v in os.environ.items() if _NAME.search(name) and len(v) >= _SHORTEST]
-    for secret in sorted(held, key=len, reverse=True):
+def redact(text: str) -> str:
+    """Return a text without the secrets of the environment and the credentials in URLs."""
+    variables = os.environ.items()
+    secrets = [v for name, v in variables if _SECRET_NAME.search(name) and len(v) >= _MIN_LENGTH]
+    for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
-    return _IN_ADDRESS.sub(HIDDEN, text)
+    return _URL_CREDENTIALS.sub(HIDDEN, text)

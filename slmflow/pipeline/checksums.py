@@ -23,13 +23,13 @@ class Difference:
         return f"{self.kind}: {self.path!r}"
 
 
-def of(folder: Path) -> dict[str, str]:
+def compute(folder: Path) -> dict[str, str]:
     """Return the hexadecimal sha256 of each file below a folder, by its path inside it."""
     found = {path.relative_to(folder).as_posix(): path for path in _below(folder)}
     return {name: _sum(path) for name, path in sorted(found.items())}
 
 
-def differences(recorded: Mapping[str, str], found: Mapping[str, str]) -> list[Difference]:
+def compare(recorded: Mapping[str, str], found: Mapping[str, str]) -> list[Difference]:
     """Return the files whose sums differ from the recorded ones, in the order of their paths."""
     kinds = {
         **{path: "changed" for path in recorded if found.get(path) != recorded[path]},

@@ -15,13 +15,13 @@ INTERRUPTED = 130
 """The exit status of a step that is interrupted."""
 
 
-def report(fault: BaseException, run_id: str | None) -> int:
+def report_failure(fault: BaseException, run_id: str | None) -> int:
     """Tell the user and the run why the step ends; return the exit status."""
     if isinstance(fault, KeyboardInterrupt):
         # A second signal, such as MLflow's to the step it cancels, must not end the telling.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        tracking_errors.give_up_early(1)
+        tracking_errors.limit_retries(1)
     expected = isinstance(fault, UserError | KeyboardInterrupt)
     message = "interrupted" if isinstance(fault, KeyboardInterrupt) else str(fault)
     if not expected or os.environ.get("SLMFLOW_DEBUG") == "1":

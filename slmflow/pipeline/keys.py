@@ -48,7 +48,7 @@ def _identity(name: str, value: Any) -> Any:
         case Kind.path if value:
             return _path_digest(PROJECT / value)
         case Kind.model_uri if value:
-            return model_uris.read(name, value).model_uuid
+            return model_uris.load_metadata(name, value).model_uuid
         case Kind.functions:  # a name without a module is a built-in metric: the step imports it
             digests = {each: source_code.function_digest(each) for each in value if ":" in each}
             return {"names": value, "sources": digests}

@@ -10,12 +10,12 @@ REGISTERED = "registered"
 """In place of an address: what `register` registered last."""
 
 
-def resolved(address: str, registry: Registry) -> str:
+def resolve(address: str, registry: Registry) -> str:
     """Return an address, in place of `registered` that of the version with the alias."""
     return f"models:/{registry.name}@{registry.alias}" if address == REGISTERED else address
 
 
-def read(key: str, address: str) -> Model:
+def load_metadata(key: str, address: str) -> Model:
     """Return what MLflow notes of the model at an address.
 
     key: the option that holds it, for the message. Raises BadArguments where there is no model.
@@ -23,10 +23,10 @@ def read(key: str, address: str) -> Model:
     try:
         return Model.load(address)
     except (MlflowException, OSError) as error:
-        raise unreadable(key, address, error) from error
+        raise unreadable_error(key, address, error) from error
 
 
-def unreadable(key: str, address: str, error: Exception) -> BadArguments:
+def unreadable_error(key: str, address: str, error: Exception) -> BadArguments:
     """Return what to raise where no model can be read at the address that an option holds."""
     reason = str(error).partition("\n")[0]
     return BadArguments(

@@ -66,7 +66,7 @@ class StoredResult(Result):
         """Raise Stale unless the folder holds the files of its manifest."""
         try:
             store.verify(self.folder)
-        except store.Broken as broken:
+        except store.BrokenEntry as broken:
             raise Stale(str(broken)) from broken
 
 

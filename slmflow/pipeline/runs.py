@@ -20,7 +20,7 @@ from mlflow.exceptions import ExecutionException, MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_PROJECT_ENTRY_POINT
 
 from slmflow.console import messages
-from slmflow.console.redaction import redacted
+from slmflow.console.redaction import redact
 from slmflow.errors import UserError
 from slmflow.paths import PROJECT
 from slmflow.pipeline import results, store, tracking_errors
@@ -36,21 +36,21 @@ GIT_DIRTY = "slmflow.git_dirty"
 # The tracking server keeps at most this many characters of a tag.
 _TAG_LENGTH = 5000
 
-MOST = 50_000
+MAX_RUNS = 50_000
 """How many runs a tracking server gives at once."""
 
 R = TypeVar("R", bound=Result)
 
-Launch = Callable[[str, Sequence[str], Run], str]
+Launcher = Callable[[str, Sequence[str], Run], str]
 """What runs a step, with these overrides, as a child of a run, and returns the id of its run."""
 
 
-def lock(kind: type[Result], key: str) -> AbstractContextManager[None]:
+def lock_result(kind: type[Result], key: str) -> AbstractContextManager[None]:
     """Return the lock on a result: of two that want it at once, one works, the other waits."""
     return store.lock(f"{kind.step}-run-{key}")
 
 
-def find(kind: type[R], key: str, experiment_id: str) -> tuple[R, str] | None:
+def find_finished(kind: type[R], key: str, experiment_id: str) -> tuple[R, str] | None:
     """Return the newest finished result with this key that still holds, and its run's id."""
     for run in _finished(kind, key, experiment_id):
         try:
@@ -58,17 +58,17 @@ def find(kind: type[R], key: str, experiment_id: str) -> tuple[R, str] | None:
             result.check()
             return result, run.info.run_id
         except (Stale, MlflowException, TypeError, ValueError) as reason:
-            messages.warn(f"{kind.step}: run {run.info.run_id} is passed over: {reason}")
+            messages.warning(f"{kind.step}: run {run.info.run_id} is passed over: {reason}")
     return None
 
 
-def newest(kind: type[Result], key: str, experiment_id: str) -> str | None:
+def newest_run_id(kind: type[Result], key: str, experiment_id: str) -> str | None:
     """Return the id of the newest finished run with this key, whether its result holds or not."""
     finished = _finished(kind, key, experiment_id)
     return str(finished[0].info.run_id) if finished else None
 
 
-def launch(step: str, overrides: Sequence[str], parent: Run) -> str:
+def launch_step(step: str, overrides: Sequence[str], parent: Run) -> str:
     """Run a step as a nested project run of `parent` and return the id of its run.
 
     Raises UserError where the step failed, marked as shown if it has said why on the screen.
@@ -103,7 +103,7 @@ def load_result(kind: type[R], run_id: str) -> R:
 
 def tag_error(run_id: str, message: str) -> None:
     """Note on a run why it failed."""
-    MlflowClient().set_tag(run_id, ERROR, redacted(message)[:_TAG_LENGTH])
+    MlflowClient().set_tag(run_id, ERROR, redact(message)[:_TAG_LENGTH])
 
 
 def log_params(run: Run, params: dict[str, Any]) -> None:
@@ -126,14 +126,14 @@ def _finished(kind: type[Result], key: str, experiment_id: str) -> list[Run]:
 def _told_by_server(step: str, parent: Run) -> UserError:
     """Return why a step failed; where the server cannot be asked, the step itself has said it."""
     try:
-        return failure_of(step, _last_child(step, parent))
+        return step_failure(step, _last_child(step, parent))
     except MlflowException as error:
-        if (fault := tracking_errors.explained(error)) is None:
+        if (fault := tracking_errors.explain(error)) is None:
             raise
         return UserError(f"step {step} failed: {fault}", shown=True)
 
 
-def failure_of(step: str, child: Run | None) -> UserError:
+def step_failure(step: str, child: Run | None) -> UserError:
     """Return the fault that a step's failed run, a child, is to its parent."""
     told = child.data.tags.get(ERROR) if child else None
     reason = told or "it was ended from outside, most likely for want of memory"

@@ -26,14 +26,14 @@ from slmflow.errors import UserError
 from slmflow.pipeline import runs, store
 from slmflow.system import locks
 
-LOCK = "slmflow.lock"
+LOCK_TAG = "slmflow.lock"
 """Tag of a run: the machine and the file of its process's lock."""
 
 _LONGEST_START_S = 24 * 60 * 60
 
 
 @contextmanager
-def owning() -> Iterator[dict[str, str]]:
+def hold_run_lock() -> Iterator[dict[str, str]]:
     """Hold a lock of one's own; yield the tag of the run that is worked at meanwhile.
 
     There is no tag where the store cannot be written: a step that needs none runs all the same.
@@ -42,41 +42,41 @@ def owning() -> Iterator[dict[str, str]]:
         tag = {}
         with suppress(UserError, OSError):
             file = store.lock_file(f"run-{uuid.uuid4().hex}")
-            stack.enter_context(locks.held(file))
-            tag = {LOCK: f"{platform.node()}:{file}"}
+            stack.enter_context(locks.hold(file))
+            tag = {LOCK_TAG: f"{platform.node()}:{file}"}
         yield tag
 
 
-def end_dead(own: Run) -> None:
+def end_stale_runs(own: Run) -> None:
     """Mark as KILLED the runs of `own`'s experiment whose process on this machine is no more.
 
     And those of its project that no step has begun for a day: MLflow was ended while it made the
     environment, say.
     """
-    for run in running(own.info.experiment_id):
+    for run in find_running(own.info.experiment_id):
         if run.info.run_id == own.info.run_id:
             continue
         if (owner := _owner(run)) is None:
             if _never_began(run, own):
-                end(run)
+                mark_killed(run)
         else:
-            with _freed(owner.data.tags[LOCK]) as is_dead:
+            with _freed(owner.data.tags[LOCK_TAG]) as is_dead:
                 if is_dead and _still_running(run):
-                    end(run)
-                    messages.say(f"run {run.info.run_id}, whose process was ended, is KILLED now")
-    locks.clear(store.home() / "locks", "run-*.lock")
+                    mark_killed(run)
+                    messages.info(f"run {run.info.run_id}, whose process was ended, is KILLED now")
+    locks.remove_unheld(store.home() / "locks", "run-*.lock")
 
 
 def is_orphan(run: Run) -> bool:
     """Return whether the process that launched a run's step, at a run above, is no more."""
-    above = next((each for each in list(lineage(run))[1:] if LOCK in each.data.tags), None)
+    above = next((each for each in list(with_ancestors(run))[1:] if LOCK_TAG in each.data.tags), None)
     if above is None:
         return False
-    with _freed(above.data.tags[LOCK]) as is_dead:
+    with _freed(above.data.tags[LOCK_TAG]) as is_dead:
         return is_dead
 
 
-def end(run: Run) -> None:
+def mark_killed(run: Run) -> None:
     """Mark a run as KILLED, and the models that it was still logging as FAILED."""
     client = MlflowClient()
     runs.tag_error(run.info.run_id, "ended from outside")
@@ -89,7 +89,7 @@ def end(run: Run) -> None:
     client.set_terminated(run.info.run_id, "KILLED")
 
 
-def lineage(run: Run) -> Iterator[Run]:
+def with_ancestors(run: Run) -> Iterator[Run]:
     """Yield a run, its parent, the parent's parent and so on, as far as they are there."""
     yield run
     with suppress(MlflowException):
@@ -98,15 +98,15 @@ def lineage(run: Run) -> Iterator[Run]:
             yield run
 
 
-def running(experiment_id: str) -> list[Run]:
+def find_running(experiment_id: str) -> list[Run]:
     """Return the runs of an experiment that are RUNNING."""
     query = "attributes.status = 'RUNNING'"
-    return list(MlflowClient().search_runs([experiment_id], query, max_results=runs.MOST))
+    return list(MlflowClient().search_runs([experiment_id], query, max_results=runs.MAX_RUNS))
 
 
 def _owner(run: Run) -> Run | None:
     """Return the run whose process works at this one: itself, or the one that launches its step."""
-    return next((each for each in lineage(run) if LOCK in each.data.tags), None)
+    return next((each for each in with_ancestors(run) if LOCK_TAG in each.data.tags), None)
 
 
 def _never_began(run: Run, own: Run) -> bool:
@@ -134,5 +134,5 @@ def _freed(tag: str) -> Iterator[bool]:
     elif not Path(file).exists():
         yield True
     else:
-        with locks.taken_over(Path(file)) as is_free:
+        with locks.try_hold(Path(file)) as is_free:
             yield is_free

@@ -22,7 +22,7 @@ from slmflow.config import compose as configs
 from slmflow.config import overrides
 from slmflow.config.schema.config import Config
 from slmflow.console import messages
-from slmflow.console.redaction import redacted
+from slmflow.console.redaction import redact
 from slmflow.errors import UserError
 from slmflow.paths import CONF
 from slmflow.pipeline import (
@@ -34,14 +34,14 @@ from slmflow.pipeline import (
     temporary_files,
     tracking_errors,
 )
-from slmflow.pipeline.failures import INTERRUPTED, report
+from slmflow.pipeline.failures import INTERRUPTED, report_failure
 from slmflow.pipeline.results import Result
 from slmflow.system import child_processes
-from slmflow.system.git_state import git_state
+from slmflow.system.git_state import read_git_state
 
 R = TypeVar("R", bound=Result)
 
-Read = Callable[[Sequence[str]], tuple[Sequence[str], Config]]
+ConfigReader = Callable[[Sequence[str]], tuple[Sequence[str], Config]]
 """What makes of overrides those that the step goes by, and its config. Raises BadArguments."""
 
 _RUN_STATUS = {0: "FINISHED", INTERRUPTED: "KILLED"}
@@ -58,7 +58,7 @@ class Step:
     config: Config
     overrides: tuple[str, ...]
     run: Run
-    launch: runs.Launch = runs.launch
+    launch: runs.Launcher = runs.launch_step
 
     def ensure(self, kind: type[R]) -> R:
         """Return the result of another step: a finished run's with the same key, or a new one's.
@@ -66,14 +66,14 @@ class Step:
         Raises UserError where that step fails.
         """
         key = self.key(kind)
-        with runs.lock(kind, key):
-            if found := runs.find(kind, key, self.run.info.experiment_id):
+        with runs.lock_result(kind, key):
+            if found := runs.find_finished(kind, key, self.run.info.experiment_id):
                 result, run_id = found
-                if not self.nested:
-                    messages.step_line(kind.step, f"reused from run {run_id}")
-                self.note_reuse(kind.step, run_id)
+                if not self.is_nested:
+                    messages.step_status(kind.step, f"reused from run {run_id}")
+                self.tag_reuse(kind.step, run_id)
                 return result
-            messages.step_line(kind.step, "runs")
+            messages.step_status(kind.step, "runs")
             return runs.load_result(kind, self.launch(kind.step, self.overrides, self.run))
 
     def key(self, kind: type[Result]) -> str:
@@ -81,7 +81,7 @@ class Step:
         return keys.key_of(kind, self.config)
 
     @property
-    def nested(self) -> bool:
+    def is_nested(self) -> bool:
         """Whether another step launched this one, and tells the user what comes of it.
 
         A notebook's run, or any other, may be the parent too.
@@ -89,7 +89,7 @@ class Step:
         parent = self.run.data.tags.get(MLFLOW_PARENT_RUN_ID)
         return parent is not None and runs.STEP in MlflowClient().get_run(parent).data.tags
 
-    def note_reuse(self, step: str, run_id: str) -> None:
+    def tag_reuse(self, step: str, run_id: str) -> None:
         """Note on the step's run that the result of another is taken, and from which run."""
         client = MlflowClient()
         before = client.get_run(self.run.info.run_id).data.tags.get(runs.REUSED_FROM)
@@ -97,12 +97,12 @@ class Step:
         client.set_tag(self.run.info.run_id, runs.REUSED_FROM, noted)
 
 
-def read(given: Sequence[str]) -> tuple[Sequence[str], Config]:
+def load_config(given: Sequence[str]) -> tuple[Sequence[str], Config]:
     """Return overrides as they are, and the config they make. Raises BadArguments."""
     return given, configs.load(given)
 
 
-def run_step(name: str, work: Callable[[Step], Result | None], read: Read = read) -> None:
+def run_step(name: str, work: Callable[[Step], Result | None], read: ConfigReader = load_config) -> None:
     """Run one step from the command line and exit with its status.
 
     0 done, 1 a fault its message explains, 2 bad arguments. With one of Hydra's own flags
@@ -113,9 +113,9 @@ def run_step(name: str, work: Callable[[Step], Result | None], read: Read = read
     # A step that is cancelled ends as one that is interrupted by the keyboard: its run is KILLED.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if "MLFLOW_RUN_ID" in os.environ:
-        child_processes.end_with_parent()
-    with temporary_files.own():
-        status = run(name, work, sys.argv[1:], read)
+        child_processes.terminate_with_parent()
+    with temporary_files.use_private_folder():
+        status = run(name, work, sys.argv[1:], load_config)
     sys.exit(status)
 
 
@@ -123,9 +123,9 @@ def run(
     name: str,
     work: Callable[[Step], Result | None],
     arguments: Sequence[str],
-    read: Read = read,
+    read: ConfigReader = load_config,
     new_run: Mapping[str, Any] | None = None,
-    launch: runs.Launch = runs.launch,
+    launch: runs.Launcher = runs.launch_step,
 ) -> int:
     """Run one step as the MLflow run it was launched in, or a new one; return its exit status.
 
@@ -133,14 +133,14 @@ def run(
     wants as a child of its own. launch: what runs the steps that this one needs.
     """
     try:
-        given, config = read(overrides.from_arguments(arguments))
+        given, config = load_config(overrides.from_arguments(arguments))
     except UserError as fault:
-        return report(fault, os.environ.get("MLFLOW_RUN_ID"))
-    with stale_runs.owning() as tag:
+        return report_failure(fault, os.environ.get("MLFLOW_RUN_ID"))
+    with stale_runs.hold_run_lock() as tag:
         try:
             run = _start_run(name, tag, new_run or {})
         except (MlflowException, SQLAlchemyError) as error:
-            return report(tracking_errors.unusable(error), None)
+            return report_failure(tracking_errors.server_error(error), None)
         return _end_run(_work(work, Step(name, config, tuple(given), run, launch)))
 
 
@@ -156,7 +156,7 @@ def _end_run(status: int) -> int:
     try:
         mlflow.end_run(_RUN_STATUS.get(status, "FAILED"))
     except (MlflowException, SQLAlchemyError) as error:
-        return status or report(tracking_errors.unusable(error), None)
+        return status or report_failure(tracking_errors.server_error(error), None)
     return status
 
 
@@ -166,7 +166,7 @@ def _ask_hydra(arguments: Sequence[str]) -> int:
     try:
         taken = overrides.for_hydra(overrides.from_arguments(given))
     except UserError as fault:
-        return report(fault, None)
+        return report_failure(fault, None)
     sys.argv[1:] = [*flags, *taken]
     hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(lambda _: None)()
     return 0
@@ -176,14 +176,14 @@ def _work(work: Callable[[Step], Result | None], step: Step) -> int:
     try:
         if stale_runs.is_orphan(step.run):
             raise KeyboardInterrupt
-        stale_runs.end_dead(step.run)
-        store.clear_building()
+        stale_runs.end_stale_runs(step.run)
+        store.remove_abandoned_builds()
         _describe(step)
         if (result := work(step)) is not None:
             mlflow.set_tag(runs.KEY, step.key(type(result)))
             mlflow.log_dict(result.to_json(), results.FILE)
     except (Exception, KeyboardInterrupt) as fault:
-        return report(tracking_errors.explained(fault) or fault, step.run.info.run_id)
+        return report_failure(tracking_errors.explain(fault) or fault, step.run.info.run_id)
     return 0
 
 
@@ -193,7 +193,7 @@ def _describe(step: Step) -> None:
     several = overrides.swept_values(step.overrides)
     runs.log_params(step.run, configs.flatten(step.config, several))
     mlflow.log_dict(configs.to_dict(step.config, several), "config.yaml")
-    if (state := git_state()) is not None:
+    if (state := read_git_state()) is not None:
         commit, dirty = state
         mlflow.set_tag(runs.GIT_COMMIT, commit)
         if dirty is not None:
@@ -202,5 +202,5 @@ def _describe(step: Step) -> None:
 
 def _hide_secrets(run: Run) -> None:
     """Mend the tags that MLflow made: it notes the remote of a clone, with its token."""
-    mended = {name: redacted(value) for name, value in run.data.tags.items()}
+    mended = {name: redact(value) for name, value in run.data.tags.items()}
     mlflow.set_tags({n: value for n, value in mended.items() if value != run.data.tags[n]})

@@ -31,7 +31,7 @@ MANIFEST = "manifest.json"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
-class Broken(Exception):
+class BrokenEntry(Exception):
     """A store entry whose files are not those of its manifest; the message names the first."""
 
 
@@ -41,9 +41,9 @@ def home() -> Path:
     return Path(chosen).absolute() if chosen else platformdirs.user_cache_path("slmflow")
 
 
-def workbench() -> Path:
+def workspace() -> Path:
     """Return where entries are made and locks lie: the store, or scratch where it is a Volume."""
-    return databricks.scratch() if databricks.is_mounted(home()) else home()
+    return databricks.scratch_folder() if databricks.is_object_storage(home()) else home()
 
 
 def get_or_build(kind: str, key: str, build: Callable[[Path], None]) -> Path:
@@ -59,8 +59,8 @@ def get_or_build(kind: str, key: str, build: Callable[[Path], None]) -> Path:
             try:
                 verify(entry)
                 return entry
-            except Broken as broken:
-                messages.warn(f"{broken}; making it anew")
+            except BrokenEntry as broken:
+                messages.warning(f"{broken}; making it anew")
         with _room(), _building(kind, key) as folder:
             if entry.exists():
                 shutil.rmtree(entry)
@@ -86,14 +86,14 @@ def verify(entry: Path) -> None:
     try:
         manifest = json.loads((entry / MANIFEST).read_text())
     except (OSError, ValueError) as error:
-        raise Broken(f"{entry} has no readable manifest") from error
+        raise BrokenEntry(f"{entry} has no readable manifest") from error
     expected = {file["path"]: (file["size"], file["sha256"]) for file in manifest["files"]}
     if set(expected) != {path for path, _ in _files(entry)}:
-        raise Broken(f"{entry} has other files than its manifest")
+        raise BrokenEntry(f"{entry} has other files than its manifest")
     for path, (size, digest) in expected.items():
         file = entry / path
         if file.stat().st_size != size or sha256(file) != digest:
-            raise Broken(f"{file} is not what its manifest says")
+            raise BrokenEntry(f"{file} is not what its manifest says")
 
 
 def manifest(entry: Path) -> dict[str, str]:
@@ -126,7 +126,7 @@ def digest(path: Path) -> str:
 
 def _put_in_place(folder: Path, entry: Path) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
-    if not databricks.is_mounted(entry):
+    if not databricks.is_object_storage(entry):
         folder.rename(entry)
         return
     for name in (*(name for name, _ in _files(folder)), MANIFEST):
@@ -149,7 +149,7 @@ def _write_manifest(folder: Path) -> None:
 
 def lock_file(name: str) -> Path:
     """Return the file of a lock, in a folder that is there."""
-    file = workbench() / "locks" / f"{name}.lock"
+    file = workspace() / "locks" / f"{name}.lock"
     _make_folder(file.parent)
     return file
 
@@ -162,7 +162,7 @@ def lock(name: str) -> Iterator[None]:
         try:
             held.acquire(blocking=False)
         except Timeout:
-            messages.say(f"waiting for another process that makes {name.split('-')[0]}")
+            messages.info(f"waiting for another process that makes {name.split('-')[0]}")
             held.acquire()
     try:
         yield
@@ -170,10 +170,10 @@ def lock(name: str) -> Iterator[None]:
         held.release()
 
 
-def clear_building() -> None:
+def remove_abandoned_builds() -> None:
     """Remove what processes were making that are no more: nobody holds the entry's lock."""
-    for left in (workbench() / "building").glob("*"):
-        with locks.taken_over(lock_file(left.name)) as is_free:
+    for left in (workspace() / "building").glob("*"):
+        with locks.try_hold(lock_file(left.name)) as is_free:
             if is_free:
                 shutil.rmtree(left, ignore_errors=True)
 
@@ -181,7 +181,7 @@ def clear_building() -> None:
 @contextmanager
 def _building(kind: str, key: str) -> Iterator[Path]:
     """Yield an empty folder for an entry whose lock is held: what is in it is of a dead process."""
-    folder = workbench() / "building" / f"{kind}-{key}"
+    folder = workspace() / "building" / f"{kind}-{key}"
     shutil.rmtree(folder, ignore_errors=True)
     _make_folder(folder)
     try:

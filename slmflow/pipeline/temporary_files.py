@@ -18,7 +18,7 @@ from slmflow.system import locks
 
 
 @contextmanager
-def own() -> Iterator[None]:
+def use_private_folder() -> Iterator[None]:
     """Have this process's temporary files in a folder that is removed at the end.
 
     What dead processes left is removed first. A process that it starts has the system's folder.
@@ -29,7 +29,7 @@ def own() -> Iterator[None]:
     folder = base / f"{_prefix()}{name}"
     with ExitStack() as stack:
         with suppress(UserError, OSError):
-            stack.enter_context(locks.held(_lock(name)))
+            stack.enter_context(locks.hold(_lock(name)))
             _remove_dead(base)
             folder.mkdir(mode=0o700)
             tempfile.tempdir = str(folder)
@@ -42,10 +42,10 @@ def own() -> Iterator[None]:
 
 def _remove_dead(base: Path) -> None:
     for left in base.glob(f"{_prefix()}*"):
-        with locks.taken_over(_lock(left.name.removeprefix(_prefix()))) as is_free:
+        with locks.try_hold(_lock(left.name.removeprefix(_prefix()))) as is_free:
             if is_free:
                 shutil.rmtree(left, ignore_errors=True)
-    locks.clear(store.home() / "locks", "scratch-*.lock")
+    locks.remove_unheld(store.home() / "locks", "scratch-*.lock")
 
 
 def _lock(name: str) -> Path:

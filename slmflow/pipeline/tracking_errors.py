@@ -38,7 +38,7 @@ _REASON = re.compile(
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
-def explained(error: BaseException) -> UserError | None:
+def explain(error: BaseException) -> UserError | None:
     """Return what to tell where an error is the tracking server's; None where it is another's.
 
     A server that is away was given its time by then: MLflow asks it no second time after this.
@@ -47,25 +47,25 @@ def explained(error: BaseException) -> UserError | None:
         return None
     for each in reversed(list(_chain(error))):
         if told := _told(each):
-            give_up_early()
+            limit_retries()
             return UserError(told)
     return None
 
 
-def give_up_early(retries: int = 0) -> None:
+def limit_retries(retries: int = 0) -> None:
     """Have MLflow try a request only so many times more, from now on."""
     os.environ[RETRIES] = str(retries)
 
 
-def unusable(error: BaseException) -> UserError:
+def server_error(error: BaseException) -> UserError:
     """Return why no run can be begun on the tracking server."""
-    return explained(error) or UserError(
-        f"the tracking server {address()} cannot be used: "
+    return explain(error) or UserError(
+        f"the tracking server {server_address()} cannot be used: "
         f"{str(error).splitlines()[0]}. Set MLFLOW_TRACKING_URI to one that can"
     )
 
 
-def address() -> str:
+def server_address() -> str:
     """Return where the tracking server is, without the user and password that may be in it."""
     return re.sub(r"//[^/@\s]*@", "//", mlflow.get_tracking_uri())
 
@@ -85,12 +85,12 @@ def _told(error: BaseException) -> str | None:
             return _refusal(str(error))
         case OperationalError(orig=reason) if "already exists" in str(reason):
             return (
-                f"the tracking database {address()} is half-made ({reason}): MLflow was ended "
+                f"the tracking database {server_address()} is half-made ({reason}): MLflow was ended "
                 "while it made or upgraded it. Move it away if it is new, else put back a copy"
             )
         case OperationalError(orig=reason):
             return (
-                f"the tracking database {address()} cannot be used ({reason}): see that it is "
+                f"the tracking database {server_address()} cannot be used ({reason}): see that it is "
                 f"there, with room, and may be written. {_again()}"
             )
         case MlflowException(error_code=code) if code in _AWAY or _NO_ANSWER.search(str(error)):
@@ -102,7 +102,7 @@ def _told(error: BaseException) -> str | None:
 
 def _refusal(said: str) -> str:
     return (
-        f"the tracking server {address()} refuses ({_short(said)}): set MLFLOW_TRACKING_TOKEN, or "
+        f"the tracking server {server_address()} refuses ({_short(said)}): set MLFLOW_TRACKING_TOKEN, or "
         "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, to an account that may write "
         f"there. {_again()}"
     )
@@ -110,7 +110,7 @@ def _refusal(said: str) -> str:
 
 def _absence(said: str) -> str:
     return (
-        f"the tracking server {address()} does not answer ({_short(said)}): see that it runs and "
+        f"the tracking server {server_address()} does not answer ({_short(said)}): see that it runs and "
         f"that MLFLOW_TRACKING_URI is its address. {_again()}"
     )
 

@@ -1,1 +1,1 @@
-"""The process and the machine: child processes, locks, memory, git."""
+"""The process and the machine: child processes, locks, memory, git, Databricks."""

@@ -1,4 +1,4 @@
-"""Processes of our own: what they are started with, and why one ended."""
+"""Child processes: their environment, their end, and why they ended."""
 
 import contextlib
 import ctypes
@@ -14,52 +14,52 @@ from mlflow.utils.databricks_utils import get_databricks_env_vars, is_in_databri
 from slmflow.paths import PROJECT
 
 
-def environment(**further: str) -> dict[str, str]:
-    """Return the environment in which a child finds the project, wherever it is called from."""
+def environment(**extra: str) -> dict[str, str]:
+    """Return an environment in which a child finds the project from any working folder."""
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")]),
-        "HF_HUB_OFFLINE": "1",  # its model is whole on disk: there is nothing to ask the hub
-        **_credentials(),
-        **further,
+        "HF_HUB_OFFLINE": "1",  # the model is complete on disk
+        **_databricks_credentials(),
+        **extra,
     }
 
 
-def _credentials() -> dict[str, str]:
-    """Return the variables by which a child reaches the workspace whose runtime this process is in.
+def _databricks_credentials() -> dict[str, str]:
+    """Return the variables with which a child logs in to the workspace, if on Databricks.
 
-    There a process has its credentials from the kernel, which its children do not have.
+    The kernel gives credentials to this process, but not to its children.
     """
     if is_in_databricks_runtime():
-        with contextlib.suppress(MlflowException):  # there are none to hand on
+        with contextlib.suppress(MlflowException):  # no credentials
             return dict(get_databricks_env_vars(mlflow.get_tracking_uri()))
     return {}
 
 
-def end_with_parent() -> None:
-    """Have the system interrupt this process when its parent ends, in whichever way: on Linux.
+def terminate_with_parent() -> None:
+    """Interrupt this process when its parent ends for any reason; on Linux only.
 
-    By SIGTERM, taken as the keyboard's: what a script starts in the background ignores SIGINT.
+    By SIGTERM, handled like Ctrl-C: background jobs of a shell script ignore SIGINT.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if sys.platform == "linux":
-        set_death_signal = 1  # PR_SET_PDEATHSIG of prctl.h
+        pr_set_pdeathsig = 1  # of prctl.h
         with contextlib.suppress(AttributeError):  # another C library
-            ctypes.CDLL(None).prctl(set_death_signal, signal.SIGTERM)
+            ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
-def take_stdout() -> TextIO:
-    """Return standard output for lines to the parent; what others print there goes to stderr."""
-    own = os.fdopen(os.dup(1), "w")
+def claim_stdout() -> TextIO:
+    """Return standard output for messages to the parent; other output then goes to stderr."""
+    stdout = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    return own
+    return stdout
 
 
-def why_ended(status: int, log: str) -> str:
-    """Return why a child ended with a status, from what it wrote to standard error."""
+def describe_exit(status: int, log: str) -> str:
+    """Return why a child ended, from its exit status and its standard error."""
     if status < 0:
         name = signal.Signals(-status).name
-        hint = ", most likely because the machine ran out of memory" if name == "SIGKILL" else ""
+        hint = ", probably because the machine ran out of memory" if name == "SIGKILL" else ""
         return f"its process was ended by {name}{hint}"
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     return lines[-1] if lines else f"its process ended with status {status}"

@@ -1,7 +1,7 @@
-"""What is other inside a Databricks runtime, which its environment names.
+"""Differences inside a Databricks runtime.
 
-A driver's home folder and the folder that a notebook lies in are no places for large files, and
-what is tracked belongs to the workspace.
+The driver's home folder and the notebook's folder are no places for large files, and runs belong
+in the workspace's tracking server.
 """
 
 import shutil
@@ -11,46 +11,46 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 RUNTIME = "DATABRICKS_RUNTIME_VERSION"
+"""The environment variable that marks a Databricks runtime."""
 
-# Mounts of object storage: files can be written from front to back, read and deleted, and no more.
+# Mounts of object storage: files can only be written sequentially, read and deleted.
 MOUNTS = ("/Volumes", "/dbfs")
 
 
-def scratch() -> Path:
+def scratch_folder() -> Path:
     """Return slmflow's part of the machine's temporary folder."""
     return Path(tempfile.gettempdir()) / "slmflow"
 
 
-def is_mounted(path: Path) -> bool:
-    """Return whether a path lies in object storage, where nothing can be renamed or locked."""
+def is_object_storage(path: Path) -> bool:
+    """Return whether a path is on object storage, which has no rename and no locks."""
     return any(path.is_relative_to(mount) for mount in MOUNTS)
 
 
-def put(made: Path, place: Path) -> None:
-    """Move a finished file to its place, whole or not at all.
+def move_file(source: Path, target: Path) -> None:
+    """Move a finished file to its target, atomically except on object storage.
 
-    Object storage knows no move: there it is copied, and a copy that is broken off leaves what
-    came of it.
+    There it is copied, and an interrupted copy leaves a partial file.
     """
-    if not is_mounted(place):
-        made.replace(place)
+    if not is_object_storage(target):
+        source.replace(target)
         return
-    shutil.copyfile(made, place)
-    made.unlink()
+    shutil.copyfile(source, target)
+    source.unlink()
 
 
-def settle_in(environ: MutableMapping[str, str]) -> None:
-    """Fill in an environment so that a step, and all it starts, keeps to the driver's scratch.
+def set_default_environment(environ: MutableMapping[str, str]) -> None:
+    """Set defaults in an environment so that a step and its children use the scratch folder.
 
-    What is set already stays as it is. Outside a Databricks runtime nothing changes.
+    Variables that are already set stay. Does nothing outside a Databricks runtime.
     """
     if RUNTIME not in environ:
         return
     defaults = {
-        "MLFLOW_TRACKING_URI": "databricks",  # and with it the registry is databricks-uc
-        "SLMFLOW_HOME": str(scratch() / "store"),
-        "XDG_CACHE_HOME": str(scratch() / "cache"),  # the hub's client, uv
-        "MPLCONFIGDIR": str(scratch() / "matplotlib"),
+        "MLFLOW_TRACKING_URI": "databricks",  # implies the registry databricks-uc
+        "SLMFLOW_HOME": str(scratch_folder() / "store"),
+        "XDG_CACHE_HOME": str(scratch_folder() / "cache"),  # of the hub's client and uv
+        "MPLCONFIGDIR": str(scratch_folder() / "matplotlib"),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     for name, value in defaults.items():

@@ -1,27 +1,27 @@
-"""Which state of the project's source a run was made with."""
+"""The git commit of the project."""
 
 import os
 import re
 
 from slmflow.paths import PROJECT
 
-# Databricks gets the files without `.git`: `make export` lays the commit beside them, and the asset
-# bundle, which cannot tell whether the working tree differed from it, puts it into the environment.
-_EXPORTED = "COMMIT"
-_DEPLOYED = "SLMFLOW_GIT_COMMIT"
+# Databricks gets the files without `.git`: `make export` writes the commit to a file; the asset
+# bundle, which cannot tell whether the working tree differs, sets an environment variable.
+_EXPORTED_FILE = "COMMIT"
+_DEPLOYED_VARIABLE = "SLMFLOW_GIT_COMMIT"
 _COMMIT = re.compile(r"([0-9a-f]{40})(-dirty)?")
 
 
-def git_state() -> tuple[str, bool | None] | None:
+def read_git_state() -> tuple[str, bool | None] | None:
     """Return the commit, 40 hexadecimal digits, and whether the working tree differs from it.
 
-    Whether it differs is None where that is not known; all is None in a repository without a
-    commit, and in an unpacked archive that nobody has given one.
+    Whether it differs is None if unknown. All is None in a repository without a commit, and in an
+    unpacked archive without a commit file.
     """
-    return _of_repository() or _of_export() or _of_deployment()
+    return _from_repository() or _from_export() or _from_deployment()
 
 
-def _of_repository() -> tuple[str, bool] | None:
+def _from_repository() -> tuple[str, bool] | None:
     try:
         import git  # raises ImportError on a machine without the git command
     except ImportError:
@@ -33,22 +33,21 @@ def _of_repository() -> tuple[str, bool] | None:
         return None
 
 
-def _of_export() -> tuple[str, bool] | None:
-    file = PROJECT / _EXPORTED
-    described = file.read_text().strip() if file.is_file() else ""
-    found = _COMMIT.fullmatch(described)
-    return (found[1], found[2] is not None) if found else None
+def _from_export() -> tuple[str, bool] | None:
+    file = PROJECT / _EXPORTED_FILE
+    match = _COMMIT.fullmatch(file.read_text().strip() if file.is_file() else "")
+    return (match[1], match[2] is not None) if match else None
 
 
-def _of_deployment() -> tuple[str, None] | None:
-    found = _COMMIT.fullmatch(os.environ.get(_DEPLOYED, ""))
-    return (found[1], None) if found else None
+def _from_deployment() -> tuple[str, None] | None:
+    match = _COMMIT.fullmatch(os.environ.get(_DEPLOYED_VARIABLE, ""))
+    return (match[1], None) if match else None
 
 
-def content_at(commit: str, path: str) -> bytes | None:
-    """Return what a file of the project held at a commit, None where that is not known here."""
+def file_at_commit(commit: str, path: str) -> bytes | None:
+    """Return the content of a project file at a commit; None if unknown on this machine."""
     try:
-        import git  # see _of_repository
+        import git  # see _from_repository
     except ImportError:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Locks that tell whether a process lives: the system frees them when it ends in any way."""
+"""File locks that show whether a process is alive: the system frees them when it ends."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -8,8 +8,8 @@ from filelock import FileLock, Timeout
 
 
 @contextmanager
-def held(file: Path) -> Iterator[None]:
-    """Hold the lock of a file that nobody else asks to hold; the file goes with it."""
+def hold(file: Path) -> Iterator[None]:
+    """Hold the lock of a file that no other process holds; then remove the file."""
     with FileLock(file):
         try:
             yield
@@ -19,8 +19,8 @@ def held(file: Path) -> Iterator[None]:
 
 
 @contextmanager
-def taken_over(file: Path) -> Iterator[bool]:
-    """Yield whether nobody holds the lock of a file; if so, nobody does while the block runs."""
+def try_hold(file: Path) -> Iterator[bool]:
+    """Hold the lock of a file if it is free; yield whether it was."""
     lock = FileLock(file)
     try:
         lock.acquire(blocking=False)
@@ -33,9 +33,9 @@ def taken_over(file: Path) -> Iterator[bool]:
         lock.release()
 
 
-def clear(folder: Path, pattern: str) -> None:
-    """Remove the lock files that nobody holds: those of `held`, whose processes are no more."""
+def remove_unheld(folder: Path, pattern: str) -> None:
+    """Remove the lock files of `hold` that dead processes left."""
     for file in folder.glob(pattern):
-        with taken_over(file) as is_free, suppress(OSError):
+        with try_hold(file) as is_free, suppress(OSError):
             if is_free:
                 file.unlink()

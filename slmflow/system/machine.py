@@ -1,4 +1,4 @@
-"""What a measurement was made on."""
+"""Hardware and software of this machine, for the record of a measurement."""
 
 import os
 import platform
@@ -12,12 +12,12 @@ import psutil
 
 
 def description() -> str:
-    """Return the processor, the number of cores and the memory in 10^9 bytes, on one line."""
+    """Return processor, number of cores and memory in 10^9 bytes, on one line."""
     return f"{_cores()} cores of {_processor()}, {_memory_gb():.0f} GB"
 
 
 def facts(packages: Iterable[str]) -> dict[str, str]:
-    """Return the machine by what is told of it, in words, and the versions of these packages."""
+    """Return the hardware, the system and the versions of these packages, by name."""
     return {
         "cpu": _processor(),
         "cores": str(_cores()),
@@ -39,5 +39,5 @@ def _memory_gb() -> float:
 
 def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
-    found = cpuinfo.exists() and re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text())
-    return found[1].strip() if found else platform.processor() or platform.machine()
+    match = cpuinfo.exists() and re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text())
+    return match[1].strip() if match else platform.processor() or platform.machine()

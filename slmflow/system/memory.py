@@ -1,4 +1,4 @@
-"""How much memory this process has held, and how to hold no more than it uses."""
+"""The memory of this process: its peak, and how to return freed memory."""
 
 import contextlib
 import re
@@ -7,14 +7,14 @@ from pathlib import Path
 
 
 def peak_rss_bytes() -> int | None:
-    """Return the most memory this process has held; None where the system does not tell.
+    """Return the peak resident memory of this process; None if the system does not report it.
 
-    Linux carries `ru_maxrss` across exec (`exec_mmap` in the kernel's fs/exec.c), so a child's is
-    never below what its parent held at the fork; VmHWM begins anew.
+    Reads VmHWM on Linux: `ru_maxrss` survives exec (`exec_mmap` in the kernel's fs/exec.c), so a
+    child's is never below that of its parent at the fork.
     """
     if sys.platform == "linux":
-        found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
-        return int(found[1]) * 1024 if found else None
+        match = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+        return int(match[1]) * 1024 if match else None
     if sys.platform == "darwin":
         import resource
 
@@ -22,16 +22,15 @@ def peak_rss_bytes() -> int | None:
     return None
 
 
-def give_back_freed() -> None:
-    """Let memory that is freed go back to the system at once, in this process from now on.
+def return_freed_memory() -> None:
+    """Make this process return freed memory to the system at once; with glibc only.
 
-    glibc raises the size from which it does so up to 32 MiB by itself; what is smaller then stays
-    in its heap, and work in waves of large tensors leaves gigabytes there. Elsewhere this does
-    nothing.
+    glibc raises the size from which it does so, up to 32 MiB. Smaller blocks then stay in its heap,
+    which grows by gigabytes when large tensors come and go.
     """
     if sys.platform == "linux":
         import ctypes
 
-        mmap_threshold = -3  # M_MMAP_THRESHOLD of malloc.h; to set it also ends the raising
+        m_mmap_threshold = -3  # of malloc.h; setting it also stops glibc from raising it
         with contextlib.suppress(AttributeError):  # another C library than glibc
-            ctypes.CDLL(None).mallopt(mmap_threshold, 1 << 20)
+            ctypes.CDLL(None).mallopt(m_mmap_threshold, 1 << 20)

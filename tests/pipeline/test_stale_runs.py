@@ -125,7 +125,7 @@ def test_a_step_ends_with_the_process_that_launched_it(
 def test_a_step_whose_launcher_is_dead_already_does_not_begin(place: Workplace) -> None:
     client = MlflowClient()
     tag = f"{os.uname().nodename}:{place.folder}/gone.lock"
-    parent = client.create_run("0", tags={stale_runs.LOCK: tag}).info.run_id
+    parent = client.create_run("0", tags={stale_runs.LOCK_TAG: tag}).info.run_id
     child = client.create_run("0", tags={"mlflow.parentRunId": parent}).info.run_id
 
     status = step.run("fetch", _nothing, [], new_run={"run_id": child})
@@ -174,4 +174,4 @@ def test_a_store_that_cannot_be_written_hinders_no_step_that_needs_none(
     assert step.run("serve", _nothing, []) == 0
 
     [run] = MlflowClient().search_runs(["0"])
-    assert stale_runs.LOCK not in run.data.tags
+    assert stale_runs.LOCK_TAG not in run.data.tags

@@ -59,7 +59,7 @@ def test_what_a_dead_process_was_building_is_removed(home: Path) -> None:
         _write_half(home / "building" / name)
 
     with store.lock(f"weights-{KEY}"):  # another process, at work
-        store.clear_building()
+        store.remove_abandoned_builds()
 
     assert [left.name for left in (home / "building").iterdir()] == [f"weights-{KEY}"]
 
@@ -89,7 +89,7 @@ def test_damage_is_found_said_and_mended(damage: str, capsys: pytest.CaptureFixt
         "manifest": lambda: (entry / store.MANIFEST).write_text("{"),
     }[damage]()
 
-    with pytest.raises(store.Broken):
+    with pytest.raises(store.BrokenEntry):
         store.verify(entry)
     store.get_or_build("onnx", KEY, _write)
 
