@@ -9,7 +9,7 @@ import pytest
 
 from tests.fixtures.tracking import tracking_in
 
-pytest_plugins = ["tests.fixtures.bundled_model"]
+pytest_plugins = ["tests.fixtures.bundled_model", "tests.fixtures.hub"]
 
 # `mlflow run -e test` hands its own run on; the runs of the tests are no part of it.
 for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_TRACKING_URI"):

@@ -1,4 +1,4 @@
-"""The chat template of a model, tried before anything else uses it."""
+"""Try a model's chat template before anything else uses it."""
 
 from pathlib import Path
 
@@ -8,26 +8,26 @@ from mlflow.exceptions import MlflowException
 from slmflow.errors import UserError
 from slmflow.runtime.prompts.template import ChatTemplate
 
-_TURN = [{"role": "user", "content": "What is the capital of France?"}]
-_TURNS = [
+_QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+_CONVERSATION = [
     {"role": "system", "content": "Be brief."},
-    *_TURN,
+    *_QUESTION,
     {"role": "assistant", "content": "Paris."},
     {"role": "user", "content": "And of Peru?"},
 ]
 
 
 def check(folder: Path, model: str) -> None:
-    """Raise UserError for a template that does too much, or what the sandbox forbids.
+    """Raise UserError for a template that exceeds the sandbox's limits or breaks its rules.
 
-    transformers renders the same template in a sandbox without bounds. What a template refuses
-    itself, such as a system message, is no fault, nor is that there is none.
+    transformers renders the same template in a sandbox without limits. A missing template and a
+    template that itself rejects a conversation, such as one with a system message, both pass.
     """
     try:
         template = ChatTemplate(folder)
     except MlflowException as error:
-        raise UserError(f"{model}: {error.message}: get the model anew") from error
-    for messages in (_TURN, _TURNS):
+        raise UserError(f"{model}: {error.message}: get the model again") from error
+    for messages in (_QUESTION, _CONVERSATION):
         try:
             template.render(messages)
         except MlflowException as error:

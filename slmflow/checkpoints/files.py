@@ -1,6 +1,6 @@
-"""Which files make a model: weights as safetensors, config, tokenizer, and its card and licence.
+"""The files of a checkpoint: safetensors weights, config, tokenizer, model card and licence.
 
-The list is of what is taken, so a pickle, a script or a file in a subfolder never is.
+Files are selected by an allow-list, so pickles, scripts and files in subfolders are never copied.
 """
 
 import json
@@ -17,7 +17,7 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
-_PART = re.compile(r"[\w.-]+-\d+-of-\d+\.safetensors", re.ASCII)
+_SHARD = re.compile(r"[\w.-]+-\d+-of-\d+\.safetensors", re.ASCII)
 _TOKENIZERS = frozenset(
     {"tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"}
 )
@@ -32,112 +32,120 @@ _SETTINGS = frozenset(
         "chat_template.jinja",
     }
 )
-_PAPERS = re.compile(r"(README|LICEN[CS]E|NOTICE|USE_POLICY)(\.(md|txt))?", re.IGNORECASE)
-# The largest tokenizers of the hub have some 30 MB, the largest index 10. What is parsed takes a
-# multiple of its size in memory.
-_MOST_MB_TOKENIZER, _MOST_MB_OTHER = 100, 32
+_DOCUMENTS = re.compile(r"(README|LICEN[CS]E|NOTICE|USE_POLICY)(\.(md|txt))?", re.IGNORECASE)
+# On the hub the largest tokenizers have about 30 MB, the largest index 10 MB. Parsing a file takes
+# a multiple of its size in memory.
+_MAX_TOKENIZER_MB, _MAX_OTHER_MB = 100, 32
+_NO_WEIGHTS = f"has no weights: {WEIGHTS}, or {INDEX} and the shards it names, are required"
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
 
-def choose(names: Collection[str], model: str) -> list[str]:
-    """Return those of a model's file names that are taken; `model` is its name in messages.
+def select(names: Collection[str], model: str) -> list[str]:
+    """Return the file names that belong to the checkpoint; `model` is the name in messages.
 
-    Raises UserError, with all that is missing in one message, where they do not make a model.
+    Raises UserError, with all missing files in one message, if they are not a checkpoint.
     """
-    taken = sorted(name for name in names if _is_taken(name, whole=WEIGHTS in names))
-    if lacks := list(_lacks(names, taken)):
-        raise UserError("\n".join(f"{model} {lack}" for lack in lacks))
-    return taken
+    selected = sorted(name for name in names if _is_selected(name, sharded=WEIGHTS not in names))
+    if problems := list(_missing_files(names, selected)):
+        raise UserError("\n".join(f"{model} {problem}" for problem in problems))
+    return selected
 
 
-def refuse_oversized(sizes: Mapping[str, int], model: str) -> None:
-    """Raise UserError where a taken file that is no weights is larger than any that is real.
+def check_sizes(sizes: Mapping[str, int], model: str) -> None:
+    """Raise UserError for a file other than weights that is implausibly large.
 
-    sizes: bytes, by name.
+    sizes: bytes by file name.
     """
     problems = []
     for name, size in sizes.items():
-        most_mb = _MOST_MB_TOKENIZER if name in _TOKENIZERS else _MOST_MB_OTHER
-        if not name.endswith(".safetensors") and size > most_mb * 1e6:
+        max_mb = _MAX_TOKENIZER_MB if name in _TOKENIZERS else _MAX_OTHER_MB
+        if not name.endswith(".safetensors") and size > max_mb * 1e6:
             problems.append(
-                f"{name} of {model} has {size / 1e6:,.0f} MB, where no model has more than "
-                f"{most_mb}: do not trust this model"
+                f"{name} of {model} has {size / 1e6:,.0f} MB, more than the limit of {max_mb}: "
+                "do not trust this model"
             )
     if problems:
         raise UserError("\n".join(problems))
 
 
 def check(folder: Path, model: str) -> None:
-    """Raise UserError unless a folder of taken files holds all its weights, each file readable."""
-    _read_object(folder / CONFIG, model)
-    for settings in sorted(_SETTINGS):
-        if settings.endswith(".json") and (folder / settings).exists():
-            _read_object(folder / settings, model)
-    if (folder / INDEX).exists():
-        _check_index(folder, model)
-    for file in sorted(folder.glob("*.safetensors")):
-        _check_weights(file, model)
+    """Raise UserError unless a folder of selected files has all weights and all are readable."""
+    _read_json_object(folder / CONFIG, model)
+    for name in sorted(_SETTINGS):
+        if name.endswith(".json") and (folder / name).exists():
+            _read_json_object(folder / name, model)
+    for file in sorted({*weight_files(folder, model), *folder.glob("*.safetensors")}):
+        _check_safetensors(file, model)
 
 
-def _is_taken(name: str, *, whole: bool) -> bool:
-    """Return whether a name is on the list; weights in one file make parts of them superfluous."""
-    if name == INDEX or _PART.fullmatch(name):
-        return not whole
-    known = name in (CONFIG, WEIGHTS) or name in _TOKENIZERS or name in _SETTINGS
-    return known or _PAPERS.fullmatch(name) is not None
+def weight_files(folder: Path, model: str) -> list[Path]:
+    """Return the safetensors file of a checkpoint, or the shards that its index names.
+
+    Raises UserError for files that are missing and for an index that is invalid or names files
+    outside the folder.
+    """
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if not (folder / INDEX).is_file():
+        raise UserError(f"{model} {_NO_WEIGHTS}")
+    weight_map = _read_json_object(folder / INDEX, model).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise UserError(f"{INDEX} of {model} has no weight_map: get the file again")
+    shards = sorted({str(shard) for shard in weight_map.values()})
+    for shard in shards:
+        if not _SHARD.fullmatch(shard):
+            raise UserError(
+                f"{INDEX} of {model} names {shard!r}, which is not a shard such as "
+                "model-00001-of-00002.safetensors beside it: do not trust this model"
+            )
+        if not (folder / shard).is_file():
+            raise UserError(
+                f"{model} lacks {shard}, which its {INDEX} names: choose a complete revision or "
+                "copy"
+            )
+    return [folder / shard for shard in shards]
 
 
-def _lacks(names: Collection[str], taken: list[str]) -> Iterator[str]:
-    if CONFIG not in taken:
-        yield f"has no {CONFIG}: give a whole model, not an adapter or a checkpoint"
-    if WEIGHTS not in taken and INDEX not in taken:
+def _is_selected(name: str, *, sharded: bool) -> bool:
+    """Return whether a name is on the allow-list; shards only if there is no single file."""
+    if name == INDEX or _SHARD.fullmatch(name):
+        return sharded
+    is_known = name in (CONFIG, WEIGHTS) or name in _TOKENIZERS or name in _SETTINGS
+    return is_known or _DOCUMENTS.fullmatch(name) is not None
+
+
+def _missing_files(names: Collection[str], selected: Collection[str]) -> Iterator[str]:
+    if CONFIG not in selected:
+        yield f"has no {CONFIG}: give a whole model, not an adapter or a training checkpoint"
+    if WEIGHTS not in selected and INDEX not in selected:
         if pickles := sorted(name for name in names if name.endswith(_PICKLES)):
             yield (
-                f"has its weights only as pickles ({pickles[0]}), which can run code when they "
-                "are loaded: choose a revision that has safetensors, or save the model anew with "
+                f"has its weights only as pickles ({pickles[0]}), which can run code when loaded: "
+                "choose a revision with safetensors, or save the model again with "
                 "save_pretrained(safe_serialization=True)"
             )
         else:
-            yield f"has no weights: {WEIGHTS}, or {INDEX} and the parts it lists, must be there"
-    if _TOKENIZERS.isdisjoint(taken):
-        yield (
-            f"has no tokenizer: one of {', '.join(sorted(_TOKENIZERS))} must lie beside {CONFIG}"
-        )
+            yield _NO_WEIGHTS
+    if _TOKENIZERS.isdisjoint(selected):
+        yield f"has no tokenizer: one of {', '.join(sorted(_TOKENIZERS))} is required"
 
 
-def _check_index(folder: Path, model: str) -> None:
-    weight_map = _read_object(folder / INDEX, model).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
-        raise UserError(f"{INDEX} of {model} has no weight_map: get the file anew")
-    for part in sorted({str(part) for part in weight_map.values()}):
-        if not _PART.fullmatch(part):
-            raise UserError(
-                f"{INDEX} of {model} names {part!r}, which is not a part such as "
-                "model-00001-of-00002.safetensors beside it: do not trust this model"
-            )
-        if not (folder / part).is_file():
-            raise UserError(
-                f"{model} lacks {part}, which its {INDEX} names: choose a revision or copy "
-                "that is complete"
-            )
-
-
-def _check_weights(file: Path, model: str) -> None:
+def _check_safetensors(file: Path, model: str) -> None:
     try:
         with safe_open(file, framework="numpy"):
             pass
     except (SafetensorError, OSError) as error:
         raise UserError(
-            f"{file.name} of {model} is not a whole safetensors file ({error}): get it anew "
+            f"{file.name} of {model} is not a complete safetensors file ({error}): get it again "
             "(in a git clone, with `git lfs pull`)"
         ) from error
 
 
-def _read_object(file: Path, model: str) -> dict[str, Any]:
+def _read_json_object(file: Path, model: str) -> dict[str, Any]:
     try:
         content = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{file.name} of {model} is not JSON ({error}): get it anew") from error
+        raise UserError(f"{file.name} of {model} is not JSON ({error}): get it again") from error
     if not isinstance(content, dict):
-        raise UserError(f"{file.name} of {model} is not a JSON object: get the file anew")
+        raise UserError(f"{file.name} of {model} is not a JSON object: get the file again")
     return content

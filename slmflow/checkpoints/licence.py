@@ -1,21 +1,20 @@
-"""What to know of a hub model's licence before it is downloaded."""
+"""Warnings about a hub model's licence, shown before the download."""
 
 from collections.abc import Iterator
 
 from slmflow.config.schema.model import Model
-from slmflow.hub.download import Repository
+from slmflow.hub.repository import Repository
 
 
-def cautions(model: Model, repository: Repository) -> Iterator[str]:
-    """Yield what holds the user back, or should: consent to be given, a licence nobody has read."""
+def find_warnings(model: Model, repository: Repository) -> Iterator[str]:
+    """Yield a warning if the model is gated, and one if its licence is unknown."""
     if model.gated:
         yield (
             f"{repository.name} is gated, under the licence {model.licence or 'on its page'}: "
-            f"its makers must have granted you access at {repository.page}, and HF_TOKEN must be a "
-            "token of that account"
+            f"request access at {repository.page}, and set HF_TOKEN to a token of that account"
         )
     if model.licence is None:
         yield (
             f"the licence of {repository.name} is unknown: read {repository.page} before you use "
-            "what comes, and say what it is with model.licence=..."
+            "the model, and set model.licence=..."
         )

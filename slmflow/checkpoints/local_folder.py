@@ -1,55 +1,53 @@
-"""A model in a folder of this machine: one bundled with the project, or the user's own."""
+"""Copy a checkpoint from a local folder, bundled with the project or the user's own."""
 
 import shutil
 from pathlib import Path
 
 from slmflow.checkpoints import files
-from slmflow.console import messages
+from slmflow.console import progress_bars
 from slmflow.errors import UserError
 
 
 def copy(source: Path, target: Path, model: str) -> None:
-    """Copy the files of a model from one folder to another; `model` is its name in messages.
+    """Copy the checkpoint files of a folder; `model` is the name in messages.
 
-    Raises UserError where the files do not make a model, cannot be read, or lead out of the
+    Raises UserError if the files are not a checkpoint, are unreadable, or are links out of the
     folder.
     """
     try:
-        names = files.choose([file.name for file in source.iterdir()], model)
-        originals = [_inside(source, name, model) for name in names]
-        sizes = {
-            name: original.stat().st_size for name, original in zip(names, originals, strict=True)
-        }
-        files.refuse_oversized(sizes, model)
+        names = files.select([file.name for file in source.iterdir()], model)
+        paths = [_resolve_inside(source, name, model) for name in names]
+        sizes = {name: path.stat().st_size for name, path in zip(names, paths, strict=True)}
+        files.check_sizes(sizes, model)
         total = sum(sizes.values())
-        _require_room(total, target, model)
-        with messages.transferring() as progress:
+        _check_free_space(total, target, model)
+        with progress_bars.byte_bar() as progress:
             task = progress.add_task(source.name, total=total)
-            for name, original in zip(names, originals, strict=True):
-                with original.open("rb") as read, (target / name).open("wb") as written:
-                    shutil.copyfileobj(progress.wrap_file(read, task_id=task), written)
+            for name, path in zip(names, paths, strict=True):
+                with path.open("rb") as reader, (target / name).open("wb") as writer:
+                    shutil.copyfileobj(progress.wrap_file(reader, task_id=task), writer)
     except OSError as error:
         raise UserError(
             f"{model} cannot be copied to the store: {error.strerror} "
-            f"({error.filename or target}); see that "
-            "the files may be read and that SLMFLOW_HOME is a folder with room"
+            f"({error.filename or target}): check that the files are readable and that "
+            "SLMFLOW_HOME is a folder with enough space"
         ) from error
 
 
-def _require_room(total: int, target: Path, model: str) -> None:
+def _check_free_space(total: int, target: Path, model: str) -> None:
     if total > (free := shutil.disk_usage(target).free):
         raise UserError(
-            f"{model} has {total / 1e6:,.1f} MB, but the store has room for {free / 1e6:,.1f} MB: "
-            "set SLMFLOW_HOME to a folder with more"
+            f"{model} has {total / 1e6:,.1f} MB, but the store has only {free / 1e6:,.1f} MB of "
+            "free space: set SLMFLOW_HOME to a folder with more"
         )
 
 
-def _inside(folder: Path, name: str, model: str) -> Path:
+def _resolve_inside(folder: Path, name: str, model: str) -> Path:
     """Return the real path of a file. Raises UserError for a link out of the folder."""
-    real = (folder / name).resolve()
-    if not real.is_file() or not real.is_relative_to(folder.resolve()):
+    path = (folder / name).resolve()
+    if not path.is_file() or not path.is_relative_to(folder.resolve()):
         raise UserError(
-            f"{name} of {model} leads to {real}, which is no file of this folder: "
-            "copy the model with its links followed (cp -rL) and give the copy"
+            f"{name} of {model} points to {path}, which is not a file in this folder: "
+            "copy the model with links resolved (cp -rL) and use the copy"
         )
-    return real
+    return path

@@ -1,15 +1,15 @@
-"""The sizes that a config asks for, held against the weights before anything of them is made."""
+"""Compare the sizes in a checkpoint's config with its weights, before memory is allocated."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from slmflow.checkpoints.tensors import stored
+from slmflow.checkpoints.tensors import read_headers
 from slmflow.errors import UserError
 
-# Each is a dimension of some weight, or a divisor of one. Buffers of these sizes are made, and
-# memory is taken for them, before the weights' shapes are compared.
+# Each is a dimension of some weight, or a divisor of one. transformers allocates buffers of these
+# sizes before it compares the shapes of the weights.
 _DIMENSIONS = (
     *("vocab_size", "hidden_size", "intermediate_size", "head_dim", "rotary_dim"),
     *("num_attention_heads", "num_key_value_heads", "num_local_experts", "num_experts"),
@@ -17,35 +17,35 @@ _DIMENSIONS = (
 _LAYERS = "num_hidden_layers"
 _POSITIONS = ("max_position_embeddings", "original_max_position_embeddings")
 
-# The rotary embedding of a graph has a table of so many rows: some gigabytes at this length.
-_MOST_POSITIONS = 2**23
+# The rotary embedding of a graph is a table with this many rows: some gigabytes at this length.
+_MAX_POSITIONS = 2**23
 
 
 def check(weights: Path) -> None:
-    """Raise UserError, with all of them in one message, for sizes that no such weights can have.
+    """Raise UserError, with all problems in one message, for sizes that the weights contradict.
 
-    weights: a snapshot folder. Only config.json and the headers of the weights are read.
+    weights: a checkpoint folder. Reads only config.json and the headers of the weights.
     """
     config = json.loads((weights / "config.json").read_bytes())
-    tensors = stored(weights)
-    largest = max((size for each in tensors.values() for size in each.shape), default=0)
+    headers = read_headers(weights)
+    largest = max((size for header in headers.values() for size in header.shape), default=0)
     problems = []
     for key, value in _numbers(config):
         if key in _DIMENSIONS and value > largest:
-            problems.append(f"{key}={value}, but no dimension of a weight is above {largest:,}")
-        elif key == _LAYERS and value > len(tensors):
-            problems.append(f"{key}={value}, but there are {len(tensors):,} weights in all")
-        elif key in _POSITIONS and value > _MOST_POSITIONS:
-            problems.append(f"{key}={value}, where at most {_MOST_POSITIONS:,} are taken")
+            problems.append(f"{key}={value}, but the largest dimension of a weight is {largest:,}")
+        elif key == _LAYERS and value > len(headers):
+            problems.append(f"{key}={value}, but there are only {len(headers):,} weights")
+        elif key in _POSITIONS and value > _MAX_POSITIONS:
+            problems.append(f"{key}={value}, but the limit is {_MAX_POSITIONS:,}")
     if problems:
         raise UserError(
-            f"{weights / 'config.json'} asks for what its weights do not have: "
-            f"{'; '.join(problems)}. See that config.json and the weights belong together"
+            f"{weights / 'config.json'} does not fit its weights: {'; '.join(problems)}. "
+            "Check that config.json and the weights belong together"
         )
 
 
 def _numbers(config: Any) -> Iterator[tuple[str, float]]:
-    """Yield the numbers of a config and of what is nested in it, with their names."""
+    """Yield all numbers of a config with their keys, nested objects included."""
     if not isinstance(config, dict):
         return
     for key, value in config.items():

@@ -1,6 +1,5 @@
-"""The weights of a snapshot folder, one tensor at a time, held against what the model expects."""
+"""The weights of a checkpoint, read one tensor at a time and checked against the model."""
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -8,21 +7,19 @@ from typing import Any, NamedTuple, Self
 import torch
 from safetensors import SafetensorError, safe_open
 
+from slmflow.checkpoints import files
 from slmflow.errors import UserError
 
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
+# Each page read from a mapped file counts as resident memory until the mapping is closed.
+CHUNK_BYTES = 64 * 2**20
 
-# Of a mapped file every page read counts as resident memory, until the mapping is closed.
-PIECE_BYTES = 64 * 2**20
-
-_BYTES = {"F16": 2, "BF16": 2, "F32": 4}
+_ITEM_BYTES = {"F16": 2, "BF16": 2, "F32": 4}
 
 Shape = tuple[int, ...]
 
 
-class Stored(NamedTuple):
-    """Where a tensor lies and what it is; dtype in the words of safetensors."""
+class TensorHeader(NamedTuple):
+    """File, name, shape and dtype (as safetensors spells it) of a tensor in a checkpoint."""
 
     file: Path
     name: str
@@ -30,11 +27,11 @@ class Stored(NamedTuple):
     dtype: str
 
 
-class Checkpoint(Mapping[str, torch.Tensor]):
-    """Tensors by their names in the model's `state_dict`, each read anew when it is asked for.
+class CheckpointTensors(Mapping[str, torch.Tensor]):
+    """Tensors by their names in the model's `state_dict`, each read from disk on every access.
 
-    `checkpoint[name]` is contiguous float32, whatever float the file has. No file is open before
-    or after, so memory holds that one tensor and never more than `PIECE_BYTES` of the file.
+    `tensors[name]` is contiguous float32, whatever float type the file has. No file stays open
+    between accesses, so memory holds one tensor and at most `CHUNK_BYTES` of its file.
     """
 
     def __init__(
@@ -42,191 +39,161 @@ class Checkpoint(Mapping[str, torch.Tensor]):
         folder: Path,
         expected: Mapping[str, Shape],
         tied: Iterable[Collection[str]] = (),
-        base: str = "",
+        base_prefix: str = "",
     ) -> None:
-        """Find every expected tensor in the files' headers; no weight is read.
+        """Find every expected tensor in the headers of the files; no weight is read.
 
-        expected: shape of each tensor the model has; tied: groups of names that are one tensor, of
-        which a file needs one, the first that it has standing for all; base: prefix that all names
-        of the file may lack (transformers' `base_model_prefix`).
+        expected: shape of each tensor of the model; tied: groups of names that share one tensor,
+        where the first name found in the files provides it for all; base_prefix: a prefix that the
+        names in the files may lack (transformers' `base_model_prefix`).
 
-        Raises UserError for files that are missing, damaged or outside the folder, and with all
-        names in one message for tensors that are missing, of another shape, or no plain floats.
+        Raises UserError for files that are missing, damaged or outside the folder, and, with all
+        names in one message, for tensors that are missing, misshapen or not floats.
         """
-        found = _with_base(stored(folder), base)
+        headers = _add_base_prefix(read_headers(folder), base_prefix)
         for group in tied:
-            if source := next((found[name] for name in group if name in found), None):
-                found.update(dict.fromkeys(group, source))
-        _refuse_missing(folder, expected, found)
-        self._stored = {name: found[name] for name in expected}
-        _refuse_quantized(folder, self._stored)
-        _refuse_misshapen(folder, expected, self._stored)
+            if source := next((headers[name] for name in group if name in headers), None):
+                headers.update(dict.fromkeys(group, source))
+        _check_complete(folder, expected, headers)
+        self._headers = {name: headers[name] for name in expected}
+        _check_dtypes(folder, self._headers)
+        _check_shapes(folder, expected, self._headers)
 
     @classmethod
-    def of(cls, folder: Path, model: Any) -> Self:
-        """Open the weights of a folder for a transformers model, which may be on the meta device.
+    def for_model(cls, folder: Path, model: Any) -> Self:
+        """Open the weights for a transformers model, which may be on the meta device.
 
         Raises UserError as the constructor does.
         """
         expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-        base = model.base_model_prefix
-        return cls(folder, expected, _tied(model), base if hasattr(model, base) else "")
+        prefix = model.base_model_prefix
+        return cls(folder, expected, _tied_names(model), prefix if hasattr(model, prefix) else "")
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of all tensors, in the model's order."""
-        return tuple(self._stored)
-
-    def aliases(self, name: str) -> tuple[str, ...]:
-        """Return all names of a tensor, itself included: more than one where it is tied."""
+    def tied_names(self, name: str) -> tuple[str, ...]:
+        """Return all names that share the tensor, including `name` itself."""
         return tuple(
-            other for other, stored in self._stored.items() if stored == self._stored[name]
+            other for other, header in self._headers.items() if header == self._headers[name]
         )
 
     def shape(self, name: str) -> Shape:
         """Return the shape of a tensor without reading it."""
-        return self._stored[name].shape
+        return self._headers[name].shape
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names, in the model's order."""
-        return iter(self._stored)
+        return iter(self._headers)
 
     def __len__(self) -> int:
         """Return the number of names."""
-        return len(self._stored)
+        return len(self._headers)
 
     def __contains__(self, name: object) -> bool:
-        """Return whether the model has such a tensor, without reading it."""
-        return name in self._stored
+        """Return whether the model has this tensor, without reading it."""
+        return name in self._headers
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        """Read a tensor: float32, contiguous, in memory of its own."""
-        stored = self._stored[name]
-        whole = torch.empty(stored.shape, dtype=torch.float32)
-        for part in _pieces(stored):
-            with safe_open(stored.file, framework="pt") as file:
-                whole[part] = file.get_slice(stored.name)[part]
-        return whole
+        """Read a tensor as a new contiguous float32 tensor."""
+        header = self._headers[name]
+        tensor = torch.empty(header.shape, dtype=torch.float32)
+        for index in _chunk_indices(header):
+            with safe_open(header.file, framework="pt") as file:
+                tensor[index] = file.get_slice(header.name)[index]
+        return tensor
 
 
-def _pieces(stored: Stored) -> list[Any]:
-    """Return the indices that cut a tensor into pieces of at most `PIECE_BYTES`, by its rows."""
-    size = torch.Size(stored.shape).numel() * _BYTES[stored.dtype]
-    if size <= PIECE_BYTES:
+def read_headers(folder: Path) -> dict[str, TensorHeader]:
+    """Return the headers of all tensors of a checkpoint by their names in the files.
+
+    Raises UserError for files that are missing, damaged or outside the folder.
+    """
+    return {
+        header.name: header
+        for file in files.weight_files(folder, str(folder))
+        for header in _read_header(file)
+    }
+
+
+def _chunk_indices(header: TensorHeader) -> list[Any]:
+    """Return the indices that split a tensor by rows into chunks of at most `CHUNK_BYTES`."""
+    size = torch.Size(header.shape).numel() * _ITEM_BYTES[header.dtype]
+    if size <= CHUNK_BYTES:
         return [...]
-    rows = stored.shape[0]
-    step = max(1, PIECE_BYTES * rows // size)
+    rows = header.shape[0]
+    step = max(1, CHUNK_BYTES * rows // size)
     return [slice(start, start + step) for start in range(0, rows, step)]
 
 
-def _tied(model: Any) -> list[list[str]]:
-    """Return the groups of names under which the model holds one and the same parameter."""
+def _tied_names(model: Any) -> list[list[str]]:
+    """Return the groups of names under which the model holds the same parameter."""
     groups: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         groups.setdefault(id(parameter), []).append(name)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _with_base(stored: Mapping[str, Stored], base: str) -> dict[str, Stored]:
-    """Name tensors as the model does, where the file has them as its base model alone would.
+def _add_base_prefix(headers: Mapping[str, TensorHeader], prefix: str) -> dict[str, TensorHeader]:
+    """Add the prefix to all names of a file that was saved from the base model alone.
 
-    As in transformers: if no name of the file begins with the base model's, all get it.
+    As in transformers: only if no name in the file starts with the prefix.
     """
-    if not base or any(name.startswith(base) for name in stored):
-        return dict(stored)
-    return {f"{base}.{name}": tensor for name, tensor in stored.items()}
+    if not prefix or any(name.startswith(prefix) for name in headers):
+        return dict(headers)
+    return {f"{prefix}.{name}": header for name, header in headers.items()}
 
 
-def stored(folder: Path) -> dict[str, Stored]:
-    """Return what the headers of all files say, by the names they use.
-
-    Raises UserError for files that are missing, damaged or outside the folder.
-    """
-    return {found.name: found for file in _files(folder) for found in _header(file)}
-
-
-def _files(folder: Path) -> list[Path]:
-    if (folder / WEIGHTS).is_file():
-        return [folder / WEIGHTS]
-    if not (folder / INDEX).is_file():
-        raise UserError(
-            f"{folder} has no weights: {WEIGHTS}, or {INDEX} and the parts it lists, must be there"
-        )
-    return [_part(folder, part) for part in _parts(folder / INDEX)]
-
-
-def _parts(index: Path) -> list[str]:
-    try:
-        weight_map = json.loads(index.read_bytes())["weight_map"]
-        return sorted({str(part) for part in weight_map.values()})
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(
-            f"{index} is not an index of weights with a weight_map: get the file anew"
-        ) from error
-
-
-def _part(folder: Path, part: str) -> Path:
-    if not part.endswith(".safetensors") or "/" in part or "\\" in part:
-        raise UserError(
-            f"{folder / INDEX} names {part!r}, which is not a safetensors file beside it: do not "
-            "trust this model"
-        )
-    if not (folder / part).is_file():
-        raise UserError(
-            f"{folder} lacks {part}, which its {INDEX} names: choose a revision or copy that is "
-            "complete"
-        )
-    return folder / part
-
-
-def _header(file: Path) -> Iterator[Stored]:
+def _read_header(file: Path) -> Iterator[TensorHeader]:
     try:
         with safe_open(file, framework="pt") as opened:
-            for name in opened.keys():  # noqa: SIM118 - the file is no mapping
+            for name in opened.keys():  # noqa: SIM118 - not a mapping
                 tensor = opened.get_slice(name)
-                yield Stored(file, name, tuple(tensor.get_shape()), tensor.get_dtype())
+                yield TensorHeader(file, name, tuple(tensor.get_shape()), tensor.get_dtype())
     except (SafetensorError, OSError) as error:
         raise UserError(
-            f"{file} is not a whole safetensors file ({error}): get it anew (in a git clone, with "
-            "`git lfs pull`)"
+            f"{file} is not a complete safetensors file ({error}): get it again (in a git clone, "
+            "with `git lfs pull`)"
         ) from error
 
 
-def _refuse_missing(
-    folder: Path, expected: Mapping[str, Shape], stored: Mapping[str, Stored]
+def _check_complete(
+    folder: Path, expected: Mapping[str, Shape], headers: Mapping[str, TensorHeader]
 ) -> None:
-    if missing := [name for name in expected if name not in stored]:
+    if missing := [name for name in expected if name not in headers]:
         raise UserError(
-            f"the weights in {folder} lack {_some(missing)}, of the {len(expected)} tensors that "
-            "config.json asks for. See that config.json and the weights belong together, and that "
-            "they are a whole causal language model, neither quantized nor an adapter"
+            f"the weights in {folder} lack {_abbreviate(missing)}, of the {len(expected)} tensors "
+            "that config.json requires. Check that config.json and the weights belong together, "
+            "and that they are a complete causal language model, not quantized and not an adapter"
         )
 
 
-def _refuse_quantized(folder: Path, stored: Mapping[str, Stored]) -> None:
-    if odd := [f"{name} ({s.dtype})" for name, s in stored.items() if s.dtype not in _BYTES]:
+def _check_dtypes(folder: Path, headers: Mapping[str, TensorHeader]) -> None:
+    if unsupported := [
+        f"{name} ({header.dtype})"
+        for name, header in headers.items()
+        if header.dtype not in _ITEM_BYTES
+    ]:
         raise UserError(
-            f"the weights in {folder} are not all floats of 16 or 32 bits: {_some(odd)}. Choose "
-            "the model's unquantized version; the target quantizes it"
+            f"the weights in {folder} are not all floats of 16 or 32 bits: "
+            f"{_abbreviate(unsupported)}. Choose the model's unquantized version; the target "
+            "quantizes it"
         )
 
 
-def _refuse_misshapen(
-    folder: Path, expected: Mapping[str, Shape], stored: Mapping[str, Stored]
+def _check_shapes(
+    folder: Path, expected: Mapping[str, Shape], headers: Mapping[str, TensorHeader]
 ) -> None:
     misshapen = [
-        f"{name} is {list(stored[name].shape)}, not {list(shape)}"
+        f"{name} is {list(headers[name].shape)}, not {list(shape)}"
         for name, shape in expected.items()
-        if stored[name].shape != shape
+        if headers[name].shape != shape
     ]
     if misshapen:
         raise UserError(
-            f"the weights in {folder} have other shapes than config.json asks for: "
-            f"{_some(misshapen)}. See that config.json and the weights belong together"
+            f"the weights in {folder} have other shapes than config.json requires: "
+            f"{_abbreviate(misshapen)}. Check that config.json and the weights belong together"
         )
 
 
-def _some(items: list[str]) -> str:
+def _abbreviate(items: list[str]) -> str:
     """Return the first three items, and how many more there are."""
     more = f" and {len(items) - 3} more" if len(items) > 3 else ""
     return ", ".join(items[:3]) + more

@@ -1,4 +1,4 @@
-"""Which files are taken, and what a folder of them must hold."""
+"""Selection and validation of checkpoint files."""
 
 import re
 from pathlib import Path
@@ -7,13 +7,14 @@ import pytest
 
 from slmflow.checkpoints import files
 from slmflow.errors import UserError
-from tests.hub import models
+from tests.fixtures import tiny_checkpoints
 
 MODEL = "model.path='/m'"
 
 
-def test_only_what_makes_a_model_is_taken() -> None:
-    assert set(files.choose(models.whole(), MODEL)) == models.TAKEN
+def test_only_checkpoint_files_are_selected() -> None:
+    selected = files.select(tiny_checkpoints.single_file(), MODEL)
+    assert set(selected) == tiny_checkpoints.SELECTED
 
 
 @pytest.mark.parametrize(
@@ -36,17 +37,18 @@ def test_only_what_makes_a_model_is_taken() -> None:
         ".git",
     ],
 )
-def test_never_taken(name: str) -> None:
-    assert name not in files.choose([*models.in_parts(), name], MODEL)
+def test_other_file_is_not_selected(name: str) -> None:
+    assert name not in files.select([*tiny_checkpoints.sharded(), name], MODEL)
 
 
-def test_parts_are_taken_with_their_index() -> None:
-    assert set(files.choose(models.in_parts(), MODEL)) == set(models.in_parts())
+def test_shards_and_index_are_selected() -> None:
+    names = tiny_checkpoints.sharded()
+    assert set(files.select(names, MODEL)) == set(names)
 
 
-def test_parts_are_left_where_the_weights_are_in_one_file() -> None:
-    names = [*models.in_parts(), "model.safetensors"]
-    assert set(files.choose(names, MODEL)) == {
+def test_shards_are_skipped_beside_a_single_file() -> None:
+    names = [*tiny_checkpoints.sharded(), "model.safetensors"]
+    assert set(files.select(names, MODEL)) == {
         "config.json",
         "model.safetensors",
         "tokenizer.json",
@@ -63,76 +65,80 @@ def test_parts_are_left_where_the_weights_are_in_one_file() -> None:
         (["config.json", "model.safetensors"], "has no tokenizer"),
     ],
 )
-def test_what_a_model_lacks_is_said(names: list[str], message: str) -> None:
+def test_missing_file_is_reported(names: list[str], message: str) -> None:
     with pytest.raises(UserError, match=f"{re.escape(MODEL)} {message}"):
-        files.choose(names, MODEL)
+        files.select(names, MODEL)
 
 
-def test_all_that_a_model_lacks_is_said_at_once() -> None:
-    with pytest.raises(UserError) as fault:
-        files.choose([], MODEL)
-    assert len(str(fault.value).splitlines()) == 3
-
-
-@pytest.mark.parametrize("model", [models.whole(), models.in_parts()], ids=["whole", "in parts"])
-def test_a_whole_model_passes(tmp_path: Path, model: dict[str, bytes]) -> None:
-    files.check(models.lay(tmp_path, model), MODEL)
-
-
-@pytest.mark.parametrize(
-    "part",
-    ["../secret-00001-of-00001.safetensors", "/etc/passwd", "evil.bin", "a/m-1-of-1.safetensors"],
-)
-def test_index_that_leads_elsewhere_is_refused(tmp_path: Path, part: str) -> None:
-    model = models.in_parts() | {files.INDEX: models.index({"layer.1": part})}
-    with pytest.raises(UserError, match="do not trust this model"):
-        files.check(models.lay(tmp_path, model), MODEL)
-
-
-def test_part_that_is_not_there(tmp_path: Path) -> None:
-    model = models.in_parts()
-    del model["model-00002-of-00002.safetensors"]
-    with pytest.raises(UserError, match=r"lacks model-00002-of-00002.safetensors"):
-        files.check(models.lay(tmp_path, model), MODEL)
+def test_all_missing_files_are_reported_at_once() -> None:
+    with pytest.raises(UserError) as caught:
+        files.select([], MODEL)
+    assert len(str(caught.value).splitlines()) == 3
 
 
 @pytest.mark.parametrize(
     "content",
+    [tiny_checkpoints.single_file(), tiny_checkpoints.sharded()],
+    ids=["single file", "sharded"],
+)
+def test_complete_checkpoint_passes(tmp_path: Path, content: dict[str, bytes]) -> None:
+    files.check(tiny_checkpoints.write_files(tmp_path, content), MODEL)
+
+
+@pytest.mark.parametrize(
+    "shard",
+    ["../secret-00001-of-00001.safetensors", "/etc/passwd", "evil.bin", "a/m-1-of-1.safetensors"],
+)
+def test_index_with_path_outside_is_rejected(tmp_path: Path, shard: str) -> None:
+    index = tiny_checkpoints.index({"layer.1": shard})
+    content = tiny_checkpoints.sharded() | {files.INDEX: index}
+    with pytest.raises(UserError, match="do not trust this model"):
+        files.check(tiny_checkpoints.write_files(tmp_path, content), MODEL)
+
+
+def test_missing_shard_is_reported(tmp_path: Path) -> None:
+    content = tiny_checkpoints.sharded()
+    del content["model-00002-of-00002.safetensors"]
+    with pytest.raises(UserError, match=r"lacks model-00002-of-00002.safetensors"):
+        files.check(tiny_checkpoints.write_files(tmp_path, content), MODEL)
+
+
+@pytest.mark.parametrize(
+    "weights",
     [
         b"",
         b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
         b"\x80\x04\x95pickle in disguise",
-        models.weights(20)[:-1],
+        tiny_checkpoints.weights(20)[:-1],
     ],
-    ids=["empty", "git-lfs pointer", "pickle", "cut off"],
+    ids=["empty", "git-lfs pointer", "pickle", "truncated"],
 )
-def test_weights_that_are_no_safetensors(tmp_path: Path, content: bytes) -> None:
-    model = models.whole() | {"model.safetensors": content}
-    with pytest.raises(UserError, match=r"model.safetensors of .* is not a whole safetensors file"):
-        files.check(models.lay(tmp_path, model), MODEL)
+def test_invalid_safetensors_file_is_rejected(tmp_path: Path, weights: bytes) -> None:
+    content = tiny_checkpoints.single_file() | {"model.safetensors": weights}
+    with pytest.raises(UserError, match=r"model.safetensors of .* is not a complete safetensors"):
+        files.check(tiny_checkpoints.write_files(tmp_path, content), MODEL)
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b'{"a":' + b"[" * 100_000])
-def test_config_that_cannot_be_read(tmp_path: Path, content: bytes) -> None:
-    model = models.whole() | {"config.json": content}
+@pytest.mark.parametrize("config", [b"{", b"[]", b"\xff", b'{"a":' + b"[" * 100_000])
+def test_invalid_config_is_rejected(tmp_path: Path, config: bytes) -> None:
+    content = tiny_checkpoints.single_file() | {"config.json": config}
     with pytest.raises(UserError, match=r"config.json of .* is not "):
-        files.check(models.lay(tmp_path, model), MODEL)
+        files.check(tiny_checkpoints.write_files(tmp_path, content), MODEL)
 
 
-@pytest.mark.parametrize("content", [b"{}", b'{"weight_map": []}', b'{"weight_map": {}}'])
-def test_index_without_a_weight_map(tmp_path: Path, content: bytes) -> None:
-    model = models.in_parts() | {files.INDEX: content}
+@pytest.mark.parametrize("index", [b"{}", b'{"weight_map": []}', b'{"weight_map": {}}'])
+def test_index_without_weight_map_is_rejected(tmp_path: Path, index: bytes) -> None:
+    content = tiny_checkpoints.sharded() | {files.INDEX: index}
     with pytest.raises(UserError, match="has no weight_map"):
-        files.check(models.lay(tmp_path, model), MODEL)
+        files.check(tiny_checkpoints.write_files(tmp_path, content), MODEL)
 
 
-def test_files_larger_than_any_model_has() -> None:
+def test_oversized_files_are_rejected() -> None:
     sizes = {"tokenizer.json": 10**9, "config.json": 10**8, "model.safetensors": 10**12}
-    with pytest.raises(UserError) as fault:
-        files.refuse_oversized(sizes, MODEL)
-    assert str(fault.value).splitlines() == [
-        f"tokenizer.json of {MODEL} has 1,000 MB, where no model has more than 100: do not trust "
+    with pytest.raises(UserError) as caught:
+        files.check_sizes(sizes, MODEL)
+    assert str(caught.value).splitlines() == [
+        f"tokenizer.json of {MODEL} has 1,000 MB, more than the limit of 100: do not trust "
         "this model",
-        f"config.json of {MODEL} has 100 MB, where no model has more than 32: do not trust "
-        "this model",
+        f"config.json of {MODEL} has 100 MB, more than the limit of 32: do not trust this model",
     ]

@@ -1,0 +1,91 @@
+"""A dataset on a fake hub, downloaded with the real client in a separate process."""
+
+import dataclasses
+import io
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from slmflow.datasets.rows import Row
+from slmflow.pipeline import store
+from tests.fixtures.hub import RunPython
+from tests.fixtures.hub_server import MODEL, REVISION, FakeHub
+
+FILE = "data/test.parquet"
+ROWS = [dataclasses.asdict(Row([{"role": "user", "content": "a?"}], "A"))]
+NO_NETWORK = "http://127.0.0.1:9"
+
+ReadRows = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def read_rows(run_python: RunPython, hub: FakeHub) -> ReadRows:
+    """Read the rows of a file of the dataset on the hub."""
+    parquet = io.BytesIO()
+    pd.DataFrame({"question": ["a?"], "answer": ["A"]}).to_parquet(parquet)
+    hub.files = {
+        "README.md": b"# Questions",
+        FILE: parquet.getvalue(),
+        "data/train.parquet": b"much more",
+        "bad.jsonl": b'{"question": "a?"}',
+    }
+
+    def read(file: str = FILE, endpoint: str = hub.url) -> subprocess.CompletedProcess[str]:
+        dataset = {"id": MODEL, "revision": REVISION, "file": file}
+        overrides = [f"evaluation.dataset.{key}={value}" for key, value in dataset.items()]
+        return run_python(
+            *("-m", "tests.datasets.read_rows", "evaluation=hub", *overrides), HF_ENDPOINT=endpoint
+        )
+
+    return read
+
+
+def test_only_the_file_is_downloaded_and_stored(
+    read_rows: ReadRows, hub: FakeHub, store_folder: Path
+) -> None:
+    process = read_rows()
+    assert process.returncode == 0, process.stderr
+    assert json.loads(process.stdout) == ROWS
+    assert hub.downloaded() == {FILE}
+    prefixes = {path.split(MODEL)[0] for _, path, _ in hub.requests}
+    assert prefixes == {"/api/datasets/", "/datasets/", f"/cdn/{FILE}"}
+    [entry] = (store_folder / "datasets").iterdir()
+    assert set(store.manifest(entry)) == {FILE}
+    assert not list((store_folder / "downloads").iterdir())
+    offline = read_rows(endpoint=NO_NETWORK)
+    assert json.loads(offline.stdout) == ROWS, offline.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("data/none.csv", "evaluation.dataset.file='data/none.csv': evaluation.dataset.id="),
+        ("bad.jsonl", f"bad.jsonl of {MODEL}: a row has"),
+    ],
+)
+def test_unusable_file(read_rows: ReadRows, file: str, message: str) -> None:
+    process = read_rows(file)
+    assert process.returncode == 1
+    assert process.stderr.count("error:") == 1
+    assert message in process.stderr
+
+
+def test_content_with_wrong_digest_is_discarded(
+    read_rows: ReadRows, hub: FakeHub, store_folder: Path
+) -> None:
+    hub.replaced_content[FILE] = hub.files[FILE][:-1] + b"\0"
+    process = read_rows()
+    assert process.returncode == 1
+    assert f"{FILE} of evaluation.dataset.id='{MODEL}' has the digest" in process.stderr
+    assert not list(store_folder.rglob("*.parquet"))
+
+
+def test_no_network(read_rows: ReadRows) -> None:
+    process = read_rows(endpoint=NO_NETWORK)
+    assert process.returncode == 1
+    assert "or use a local file (evaluation.data=FILE)" in process.stderr
+    assert "Traceback" not in process.stderr
