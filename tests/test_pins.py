@@ -9,6 +9,8 @@ from mlflow.utils.environment import _PythonEnv
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from slmflow.config.compose import load
+from slmflow.config.config_keys import kinds
 from slmflow.paths import PROJECT
 
 
@@ -47,20 +49,20 @@ def test_no_lock_file_of_uv_replaces_them() -> None:
     assert not (PROJECT / "uv.lock").exists()
 
 
-def test_entry_points_take_the_groups_of_conf() -> None:
+def test_entry_points_run_their_steps_with_short_names() -> None:
     project: dict[str, Any] = yaml.safe_load((PROJECT / "MLproject").read_text())
-    groups = {folder.name for folder in (PROJECT / "conf").iterdir() if folder.is_dir()} - {"sweep"}
-    further = {
-        "serve": {"model_uri", "port"},
-        "evaluate": {"model_uri"},
-        "sweep": {"sweep"},
-        "batch": {"model_uri", "input", "output"},
-        "verify": {"model_uri"},
-    }
     for name, entry in project["entry_points"].items():
         if name == "test":
             continue
-        assert set(entry["parameters"]) == groups | further.get(name, set())
-        assert entry["command"].startswith(f"python -m steps.{name} ")
+        module, *overrides = entry["command"].removeprefix("python -m ").split()
+        assert (PROJECT / f"{module.replace('.', '/')}.py") == PROJECT / "steps" / f"{name}.py"
         assert (PROJECT / "steps" / f"{name}.py").is_file()
-        assert all(f"{group}={{{group}}}" in entry["command"] for group in groups)
+        parameters = entry.get("parameters", {})
+        keys = {override.partition("=")[0] for override in overrides}
+        assert {key.rpartition(".")[2] for key in keys} == set(parameters)
+        assert keys <= set(kinds())
+        load([override.format(**_defaults(parameters)) for override in overrides])
+
+
+def _defaults(parameters: dict[str, Any]) -> dict[str, str]:
+    return {name: parameter["default"] for name, parameter in parameters.items()}

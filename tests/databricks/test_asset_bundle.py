@@ -20,6 +20,7 @@ from mlflow.entities import Run
 
 from slmflow.config import compose as configs
 from slmflow.config import overrides
+from slmflow.config.reference import group_entries
 from slmflow.config.schema.config import Config
 from slmflow.paths import PROJECT
 from slmflow.pipeline import runs
@@ -27,7 +28,7 @@ from slmflow.pipeline.results import ModelVersion, Result
 from slmflow.registry import preflight
 from slmflow.sweeps import points
 from slmflow.sweeps.arguments import parse_arguments
-from tests.batch.workspace import save_echo_model, read_rows, write_rows
+from tests.batch.workspace import read_rows, save_echo_model, write_rows
 from tests.fixtures.asset_bundle import COMMIT, TEXT, Workspace, calls, deployed, tasks
 
 BUNDLE: dict[str, Any] = yaml.safe_load(TEXT)
@@ -105,15 +106,14 @@ def test_every_file_step_and_override_that_is_named_exists(target: str) -> None:
         assert _config(step, taken).model.name == "tiny_phi3"
 
 
-def test_the_choices_are_those_of_mlproject() -> None:
-    project = yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points"]["main"]
-    choices = {name: each["default"] for name, each in project["parameters"].items()}
+def test_parameters_have_the_defaults_of_conf() -> None:
+    choices = {group.name: group.default for group in group_entries() if group.name != "sweep"}
 
-    given = {each["name"]: each["default"] for each in JOBS["workflow"]["parameters"]}
-    swept = {each["name"]: each["default"] for each in JOBS["sweep"]["parameters"]}
+    workflow = {each["name"]: each["default"] for each in JOBS["workflow"]["parameters"]}
+    sweep = {each["name"]: each["default"] for each in JOBS["sweep"]["parameters"]}
 
-    assert given == choices | {"overrides": ""}
-    assert {name: swept[name] for name in swept.keys() & choices.keys()}.items() <= choices.items()
+    assert workflow == choices | {"overrides": ""}
+    assert {name: sweep[name] for name in sweep.keys() & choices.keys()}.items() <= choices.items()
 
 
 def test_any_other_key_is_an_override_and_comes_last() -> None:
@@ -181,11 +181,11 @@ def _names(bundle: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def test_models_have_names_that_unity_catalog_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", "databricks-uc")
-    assert preflight.in_unity_catalog()
+    assert preflight.uses_unity_catalog()
 
     for _, step, taken in _of_each_task("prod"):
         if step == "register":
-            preflight.check(_config(step, taken))
+            preflight.validate_config(_config(step, taken))
 
 
 def test_every_task_logs_to_the_workspace_and_registers_in_unity_catalog() -> None:

@@ -83,7 +83,7 @@ def test_uris_that_are_given_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     given["SLMFLOW_HOME"] = "/Volumes/main/default/slmflow"
     environ = dict(given)
 
-    databricks.settle_in(environ)
+    databricks.set_default_environment(environ)
 
     assert environ.items() >= given.items()
 
@@ -91,7 +91,7 @@ def test_uris_that_are_given_stay(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_outside_of_a_runtime_nothing_is_changed() -> None:
     environ = {"HOME": "/home/me"}
 
-    databricks.settle_in(environ)
+    databricks.set_default_environment(environ)
 
     assert environ == {"HOME": "/home/me"}
 
@@ -101,4 +101,4 @@ def test_outside_of_a_runtime_nothing_is_changed() -> None:
     [("/Volumes/a/b/c", True), ("/dbfs/tmp", True), ("/Volumesque", False), ("/home", False)],
 )
 def test_volumes_are_known_by_their_path(path: str, mounted: bool) -> None:
-    assert databricks.is_mounted(Path(path)) is mounted
+    assert databricks.is_object_storage(Path(path)) is mounted

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from slmflow.flavors.pins import installed
+from slmflow.flavors.pins import pin_installed
 from slmflow.paths import PROJECT
 from slmflow.pipeline import runs
 from tests.databricks.submitting import (
@@ -34,14 +34,14 @@ TOP = {
     *(".ci", "LICENSE", "MLproject", "Makefile", "README.md", ".gitignore", "pyproject.toml"),
     *("conda.yaml", "python_env.yaml", "requirements.txt", "constraints.txt"),
     *("requirements-ray.txt", "requirements-submitit.txt", "databricks.yml"),
-    *("requirements-spark.txt", "requirements-fuzz.txt"),
+    *("requirements-spark.txt", "requirements-fuzz.txt", "requirements-docs.txt"),
+    *("CHANGELOG.md", "CONTRIBUTING.md", "mkdocs.yml", ".github", ".pre-commit-config.yaml"),
     *("benchmarks", "bundled", "checks", "conf", "databricks", "deploy", "docs", "fuzz"),
-    "slmflow",
-    *("steps", "tests"),
+    *("examples", "slmflow", "steps", "tests"),
 }
 SUFFIXES = {
     *("", ".py", ".md", ".txt", ".toml", ".yaml", ".yml", ".json", ".jsonl", ".png", ".jinja"),
-    *(".csv", ".safetensors"),
+    *(".csv", ".ipynb", ".safetensors", ".svg"),
 }
 
 
@@ -111,7 +111,7 @@ def test_the_request_is_the_spec_and_the_task(road: Road) -> None:
         assert task["python_file"].startswith("dbfs:/mlflow-experiments/")
         assert task["parameters"][:3] == ["fetch", "--env_manager", "local"]
     assert request == {}
-    assert sorted(packages) == installed("mlflow", "uv")
+    assert sorted(packages) == pin_installed("mlflow", "uv")
 
 
 def test_what_is_changed_and_not_committed_is_uploaded(road: Road) -> None:

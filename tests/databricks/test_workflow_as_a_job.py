@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from slmflow.metrics.figures import COLUMNS
+from slmflow.metrics.model_metrics import COLUMNS
 from tests.databricks.submitting import Checkout, client, run_of
 from tests.databricks.test_roads import ROADS
 from tests.databricks.workspace import Workspace
