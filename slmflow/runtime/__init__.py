@@ -1,10 +1,17 @@
-"""The GenAI chat model as it runs where it is served: this package ships inside the model.
+"""The GenAI chat model where it is served. This package ships inside the logged model.
 
-It stands alone: the standard library, numpy, pandas, mlflow, tokenizers, jinja2, joblib and
-onnxruntime_genai; no torch, no transformers, nothing else of slmflow.
+It stands alone: it imports the standard library, numpy, pandas, mlflow, tokenizers, jinja2, joblib
+and onnxruntime_genai, but no torch, no transformers and nothing else of slmflow.
 
-`conversation` turns messages into token ids, `options` a request into how it is answered,
-`scheduler` shares the model among all who ask, after what `grouping` makes of the `costs`, `genai`
-runs it, `sampling` chooses the tokens, `text` turns them into an answer; `chat_model` is all that
-together, `pyfunc` what MLflow calls. `scoring` tells how likely a given answer is.
+| module | what it does |
+|---|---|
+| `pyfunc` | the class that MLflow loads: `predict`, `predict_stream`, `score`, `open_session` |
+| `protocol`, `session` | the versioned messages between a server and the model |
+| `chat_model` | validate a request, tokenize its prompt, generate its completion |
+| `prompts/` | messages -> chat template (`template`, in `sandbox`) -> token ids (`conversation`) |
+| `scheduling/` | which requests are decoded together (`batch_planning`, by `cost_model`) and when |
+| `generation/` | `options` of a request; `genai` decodes, `sampling` picks, `detokenizer` writes |
+| `completions` | shape responses as OpenAI does |
+| `scoring` | how likely a given answer is |
+| `tracing` | MLflow traces of completions |
 """

@@ -1,140 +1,145 @@
-"""A chat model: what it is asked, checked and made ready, and the answers it gives."""
+"""A loaded chat model: validate and tokenize requests, and generate their completions."""
 
 import queue
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from .errors import refuse
-from .generation.answer import Answer, Deliver, Event, Job, Taken
-from .generation.engine import Engine, Prompts
-from .generation.options import Options
-from .prompts.conversation import checked
+from .errors import reject
+from .generation.active_request import ActiveRequest
+from .generation.engine import Engine, PromptEncoder
+from .generation.events import Completion, Deliver, Event, PrefillStarted
+from .generation.options import RequestOptions
+from .prompts.conversation import validate_messages
+from .request_group import join_current_group
 from .scheduling.scheduler import Scheduler
 
-# Long enough for a thread to wake up, and little beside the time of a token.
+# Long enough for a thread to wake up, and short beside the time of a token.
 YIELD_S = 50e-6
 
 
 class ChatModel:
-    """A loaded model; threads may share it."""
+    """A loaded chat model. Threads may share it."""
 
     def __init__(
-        self, engine: Engine, prompts: Prompts, name: str, defaults: Mapping[str, Any]
+        self, engine: Engine, prompts: PromptEncoder, name: str, defaults: Mapping[str, Any]
     ) -> None:
-        """Answer with an engine.
+        """Generate with an engine.
 
-        `name` is what answers call their model, and may be set; `defaults` are the options of
-        requests that do not say, over the model's own. `on_asked` may be set: it is called with the
-        jobs of `answers`, by the thread that asks.
+        name: what responses call the model; it may be changed later. defaults: options for requests
+        that leave them out; they override the engine's own defaults.
         """
         self.name = name
-        self.on_asked: Callable[[Sequence[Job]], None] = lambda _: None
         self._engine, self._prompts = engine, prompts
         self._defaults = {**engine.defaults, **defaults}
         self._scheduler = Scheduler(engine)
 
-    def chat(self, request: Mapping[str, Any], deliver: Deliver) -> Job:
-        """Return the job that a chat request asks for, to be submitted.
+    def prepare_chat(self, request: Mapping[str, Any], deliver: Deliver) -> ActiveRequest:
+        """Return a chat request, ready to be submitted.
 
-        Raises MlflowException (400 when served) for one that cannot be answered.
+        Raises MlflowException (HTTP 400) for an invalid request.
         """
-        given = dict(request)
-        prompt = self._prompts.of_chat(checked(given.pop("messages", None)))
-        return self._job(prompt, Options.of(given, self._defaults), deliver)
+        options = dict(request)
+        prompt = self._prompts.encode_chat(validate_messages(options.pop("messages", None)))
+        return self._prepare(prompt, options, deliver)
 
-    def completion(self, text: str, request: Mapping[str, Any], deliver: Deliver) -> Job:
-        """Return the job of going on with a text, to be submitted; raises as `chat` does."""
-        prompt = self._prompts.of_document(text)
-        return self._job(prompt, Options.of(request, self._defaults), deliver)
+    def prepare_completion(
+        self, prompt: str, options: Mapping[str, Any], deliver: Deliver
+    ) -> ActiveRequest:
+        """Return a request to continue a text, ready to be submitted. Raises as `prepare_chat`."""
+        return self._prepare(self._prompts.encode_document(prompt), options, deliver)
 
-    def submit(self, jobs: Sequence[Job]) -> None:
-        """Have jobs answered; each tells its own listener."""
-        self._scheduler.submit(jobs)
+    def submit(self, requests: Sequence[ActiveRequest]) -> None:
+        """Start requests. Each delivers its own events."""
+        self._scheduler.submit(requests)
 
-    def answers(self, requests: Sequence[Mapping[str, Any]]) -> list[Answer]:
-        """Return the answers to chat requests, in their order.
+    def generate(self, requests: Sequence[Mapping[str, Any]]) -> list[Completion]:
+        """Return the completions of chat requests, in their order.
 
-        Raises MlflowException for one that cannot be answered, before any is.
+        Raises MlflowException for an invalid request, before any is started.
         """
-        told: queue.SimpleQueue[tuple[int, Answer | Exception]] = queue.SimpleQueue()
-        jobs = [
-            self.chat(request, partial(_put_whole, told, position))
+        outcomes: queue.SimpleQueue[tuple[int, Completion | Exception]] = queue.SimpleQueue()
+        active = [
+            self.prepare_chat(request, partial(_put_outcome, outcomes, position))
             for position, request in enumerate(requests)
         ]
-        self.on_asked(jobs)
-        self.submit(jobs)
-        answers: dict[int, Answer] = {}
+        join_current_group(active)
+        self.submit(active)
+        completions: dict[int, Completion] = {}
         try:
-            while len(answers) < len(jobs):
-                position, event = told.get()
-                if isinstance(event, Exception):
-                    raise event
-                answers[position] = event
+            while len(completions) < len(active):
+                position, outcome = outcomes.get()
+                if isinstance(outcome, Exception):
+                    raise outcome
+                completions[position] = outcome
         finally:
-            for job in jobs:
-                job.cancel()
-        return [answers[position] for position in range(len(jobs))]
+            for request in active:
+                request.cancel()
+        return [completions[position] for position in range(len(active))]
 
-    def stream(self, request: Mapping[str, Any]) -> Generator[str | Answer]:
-        """Yield the pieces of the answer to a chat request as they come, and at last the answer.
+    def stream(self, request: Mapping[str, Any]) -> Generator[str | Completion]:
+        """Yield the pieces of a chat completion as they are generated, then the completion.
 
-        Raises MlflowException for one that cannot be answered, when called. Who closes the
-        iterator before its end frees the model.
+        Raises MlflowException for an invalid request, at the call. Closing the iterator early
+        cancels the request.
         """
-        told: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        job = self.chat(request, partial(_put_and_yield, told))
-        return self._streamed(job, told)
+        events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        active = self.prepare_chat(request, partial(_put_and_yield, events))
+        return self._stream(active, events)
 
-    def _job(self, prompt: list[int], options: Options, deliver: Deliver) -> Job:
+    def _prepare(
+        self, prompt: list[int], options: Mapping[str, Any], deliver: Deliver
+    ) -> ActiveRequest:
+        parsed = RequestOptions.parse(options, self._defaults)
         context = self._engine.context_length
-        if options.schema is not None and not self._engine.guides:
-            refuse("response_format is not supported by this flavor: leave it out")
+        if parsed.schema is not None and not self._engine.supports_json_schema:
+            reject("response_format is not supported by this flavor: leave it out")
         if len(prompt) >= context:
-            refuse(
+            reject(
                 f"the prompt has {len(prompt)} tokens, and the model's context holds "
-                f"{context} with the answer: send less text"
+                f"{context} with the completion: send a shorter prompt"
             )
-        refuse_empty(prompt)
-        room = min(options.max_tokens, context - len(prompt))
-        return Job(prompt, options, room, self._prompts.tokenizer, self._engine.ends, deliver)
+        reject_empty(prompt)
+        max_new_tokens = min(parsed.max_tokens, context - len(prompt))
+        tokenizer, end_tokens = self._prompts.tokenizer, self._engine.end_tokens
+        return ActiveRequest(prompt, parsed, max_new_tokens, tokenizer, end_tokens, deliver)
 
-    def _streamed(self, job: Job, told: "queue.SimpleQueue[Event]") -> Generator[str | Answer]:
-        self.submit([job])
+    def _stream(
+        self, active: ActiveRequest, events: "queue.SimpleQueue[Event]"
+    ) -> Generator[str | Completion]:
+        self.submit([active])
         try:
             while True:
-                event = told.get()
+                event = events.get()
                 if isinstance(event, Exception):
                     raise event
-                if not isinstance(event, Taken):
+                if not isinstance(event, PrefillStarted):
                     yield event
-                if isinstance(event, Answer):
+                if isinstance(event, Completion):
                     return
         finally:
-            job.cancel()
+            active.cancel()
 
 
-def refuse_empty(prompt: Sequence[int]) -> None:
+def reject_empty(prompt: Sequence[int]) -> None:
     """Raise MlflowException for a prompt without tokens."""
     if not prompt:
-        refuse("the prompt has no tokens: send some text")
+        reject("the prompt has no tokens: send some text")
 
 
-def _put_and_yield(told: "queue.SimpleQueue[Event]", event: Event) -> None:
-    """Pass on an event, and let its reader have the interpreter.
+def _put_and_yield(events: "queue.SimpleQueue[Event]", event: Event) -> None:
+    """Queue an event, and let its reader run.
 
-    ONNX Runtime GenAI keeps it while it computes: the reader would get each piece a token late.
+    ONNX Runtime GenAI holds Python's global lock while it computes. Without the pause the reader
+    would get each piece one token late.
     """
-    told.put(event)
+    events.put(event)
     time.sleep(YIELD_S)
 
 
-def _put_whole(
-    told: "queue.SimpleQueue[tuple[int, Answer | Exception]]",
-    position: int,
-    event: Event,
+def _put_outcome(
+    outcomes: "queue.SimpleQueue[tuple[int, Completion | Exception]]", position: int, event: Event
 ) -> None:
-    """Pass on what ends an answer."""
-    if not isinstance(event, str | Taken):
-        told.put((position, event))
+    if not isinstance(event, str | PrefillStarted):
+        outcomes.put((position, event))

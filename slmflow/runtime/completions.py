@@ -1,51 +1,61 @@
-"""Answers in the shape of OpenAI's chat completions, which MLflow's `llm/v1/chat` has too."""
+"""Shape completions as OpenAI's API does; MLflow's `llm/v1/chat` has the same shape.
+
+The one place that knows these shapes: the model uses it for `predict`, and the server for its
+OpenAI endpoints.
+"""
 
 import time
 import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from .generation.answer import Answer
+
+@dataclass(frozen=True)
+class ResponseShape:
+    """The shape of one response: its id and time, and whether it is a chat or a text completion."""
+
+    model: str
+    is_chat: bool = True
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    def completion(
+        self, text: str, finish_reason: str, usage: Mapping[str, object]
+    ) -> dict[str, Any]:
+        """Return a whole response."""
+        content = (
+            {"message": {"role": "assistant", "content": text}} if self.is_chat else {"text": text}
+        )
+        choices = [_choice(content, finish_reason)]
+        return {**self._head("chat.completion"), "choices": choices, "usage": usage}
+
+    def chunk(
+        self, text: str | None = None, finish_reason: str | None = None, role: str | None = None
+    ) -> dict[str, Any]:
+        """Return a chunk of a stream. A chat's chunk leaves out what is None."""
+        delta = {"role": role, "content": text}
+        content: dict[str, Any] = (
+            {"delta": {name: value for name, value in delta.items() if value is not None}}
+            if self.is_chat
+            else {"text": text or ""}
+        )
+        choices = [_choice(content, finish_reason)]
+        return {**self._head("chat.completion.chunk"), "choices": choices}
+
+    def usage_chunk(self, usage: Mapping[str, object]) -> dict[str, Any]:
+        """Return the chunk without choices that ends a stream when usage is requested."""
+        return {**self._head("chat.completion.chunk"), "choices": [], "usage": usage}
+
+    def _head(self, chat_object: str) -> dict[str, Any]:
+        prefix, kind = ("chatcmpl", chat_object) if self.is_chat else ("cmpl", "text_completion")
+        return {
+            "id": f"{prefix}-{self.id}",
+            "object": kind,
+            "created": self.created,
+            "model": self.model,
+        }
 
 
-def completion(model: str, answer: Answer) -> dict[str, Any]:
-    """Return a whole answer."""
-    message = {"role": "assistant", "content": answer.text}
-    choice = {"index": 0, "message": message, "finish_reason": answer.finish_reason}
-    return {**_head(model, "chat.completion"), "choices": [choice], "usage": usage(answer)}
-
-
-def usage(answer: Answer) -> dict[str, int]:
-    """Return the token counts of an answer."""
-    return {
-        "prompt_tokens": answer.prompt_tokens,
-        "completion_tokens": answer.completion_tokens,
-        "total_tokens": answer.prompt_tokens + answer.completion_tokens,
-    }
-
-
-class Chunks:
-    """The chunks of one streamed answer: they share id and time."""
-
-    def __init__(self, model: str) -> None:
-        """Begin an answer."""
-        self._head = _head(model, "chat.completion.chunk")
-
-    def piece(self, text: str) -> dict[str, Any]:
-        """Return a chunk with a piece of the text."""
-        return self._chunk({"role": "assistant", "content": text}, None)
-
-    def end(self, answer: Answer) -> dict[str, Any]:
-        """Return the last chunk, which tells how the answer ended."""
-        return {**self._chunk({}, answer.finish_reason), "usage": usage(answer)}
-
-    def _chunk(self, delta: dict[str, str], reason: str | None) -> dict[str, Any]:
-        return {**self._head, "choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}
-
-
-def _head(model: str, kind: str) -> dict[str, Any]:
-    return {
-        "id": f"chatcmpl-{uuid.uuid4().hex}",
-        "object": kind,
-        "created": int(time.time()),
-        "model": model,
-    }
+def _choice(content: dict[str, Any], finish_reason: str | None) -> dict[str, Any]:
+    return {"index": 0, **content, "logprobs": None, "finish_reason": finish_reason}

@@ -1,10 +1,10 @@
-"""The one error of a request that cannot be answered."""
+"""The one error for requests that the model rejects."""
 
 from typing import NoReturn
 
 from mlflow.exceptions import MlflowException
 
 
-def refuse(message: str) -> NoReturn:
-    """Raise the MlflowException that MLflow's server answers with status 400."""
+def reject(message: str) -> NoReturn:
+    """Raise the MlflowException that MLflow's server returns as HTTP status 400."""
     raise MlflowException.invalid_parameter_value(message)

@@ -1,5 +1,6 @@
-"""What MLflow calls: rows of a frame to answers, and one row to the chunks of an answer."""
+"""The pyfunc that MLflow loads: answer rows of a frame, or stream one row."""
 
+import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -10,12 +11,13 @@ import numpy as np
 import pandas as pd
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from . import scoring
+from . import protocol, scoring
 from .chat_model import ChatModel
-from .completions import Chunks, completion
-from .errors import refuse
-from .generation.genai import Genai
-from .prompts.conversation import Message, TemplatePrompts
+from .completions import ResponseShape
+from .errors import reject
+from .generation.genai import GenaiEngine
+from .prompts.conversation import Message, TemplatePromptEncoder
+from .session import ModelSession
 from .tracing import OFF, Tracer
 
 TRACING = "SLMFLOW_TRACING"
@@ -24,17 +26,19 @@ TRACING = "SLMFLOW_TRACING"
 class GenaiPyfunc(PythonModel):
     """The pyfunc, under `llm/v1/chat` or, with `interface: prompt`, `prompt: string -> string`.
 
-    The environment variable SLMFLOW_TRACING says what is traced, as `serve.tracing` does.
+    The environment variable SLMFLOW_TRACING selects what is traced, as `serve.tracing` does.
     """
 
+    protocol_version = protocol.PROTOCOL_VERSION
+
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the model where its files lie, and the defaults it was logged with."""
+        """Load the model and the defaults that it was logged with."""
         config = context.model_config
         self._interface = config["interface"]
         self._tracer = Tracer(os.environ.get(TRACING, OFF))
         folder = Path(context.artifacts["model"])
-        self._engine, self._prompts = Genai(folder), TemplatePrompts(folder)
-        self.chat = ChatModel(
+        self._engine, self._prompts = GenaiEngine(folder), TemplatePromptEncoder(folder)
+        self._chat_model = ChatModel(
             self._engine,
             self._prompts,
             name=config["model_name"],
@@ -45,26 +49,37 @@ class GenaiPyfunc(PythonModel):
             },
         )
 
+    def open_session(
+        self, deliver: protocol.Deliver, model_name: str | None = None
+    ) -> protocol.Session:
+        """Return a session for a server; see `protocol`."""
+        self._chat_model.name = model_name or self._chat_model.name
+        return ModelSession(self._chat_model, deliver)
+
     def predict(
         self,
         context: PythonModelContext,
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> list[Any]:
-        """Answer every row, in order; a dict is one row, and a value that is null is not given.
+        """Return the completion of every row, in order.
 
-        Columns are `messages` and options of the request, or `prompt`. Returns a list of chat
-        completions, or of texts. Raises MlflowException (400 when served) for a request that
-        cannot be answered, before any is.
+        A dict is one row. Columns are `messages` and options of the request, or `prompt`; null
+        values count as missing. Returns chat completions, or texts. Raises MlflowException (HTTP
+        400) for an invalid row, before any row is answered.
         """
-        rows = [{**(params or {}), **row} for row in _rows(model_input)]
-        requests = [self._request(row) for row in rows]
-        answers = self.chat.answers(requests)
-        for request, answer in zip(requests, answers, strict=True):
-            self._tracer.answered("predict", request, answer)
+        requests = [self._request({**(params or {}), **row}) for row in _rows(model_input)]
+        completions = self._chat_model.generate(requests)
+        for request, completion in zip(requests, completions, strict=True):
+            self._tracer.trace("predict", request, dataclasses.asdict(completion))
         if self._interface == "prompt":
-            return [answer.text for answer in answers]
-        return [completion(self.chat.name, answer) for answer in answers]
+            return [completion.text for completion in completions]
+        return [
+            ResponseShape(self._chat_model.name).completion(
+                completion.text, completion.finish_reason, completion.usage
+            )
+            for completion in completions
+        ]
 
     def predict_stream(
         self,
@@ -72,39 +87,40 @@ class GenaiPyfunc(PythonModel):
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> Iterator[Any]:
-        """Yield the answer to one row as it comes: chat completion chunks, or pieces of text.
+        """Yield the completion of one row as it is generated: chat chunks, or pieces of text.
 
         Raises MlflowException as `predict` does, and for more than one row.
         """
-        rows = [{**(params or {}), **row} for row in _rows(model_input)]
+        rows = _rows(model_input)
         if len(rows) != 1:
-            refuse(f"the input has {len(rows)} rows: a stream answers one")
-        request = self._request(rows[0])
+            reject(f"the input has {len(rows)} rows: a stream answers one row")
+        request = self._request({**(params or {}), **rows[0]})
         if request.pop("stream", True) is not True:
-            refuse("stream=False: predict answers without a stream")
+            reject("stream=False: use predict for a response without a stream")
         return self._stream(request)
 
     def score(self, messages: Sequence[Message], answer: str) -> tuple[float, int]:
         """Return the sum of the natural log-probabilities of an answer's tokens, and their count.
 
-        `scoring.score` says which tokens those are.
+        See `scoring.score` for which tokens those are.
         """
         return scoring.score(self._engine, self._prompts, messages, answer)
 
     def close(self) -> None:
-        """Write the traces that wait to be written."""
+        """Write the queued traces."""
         self._tracer.close()
 
     def _stream(self, request: dict[str, Any]) -> Iterator[Any]:
-        chunks = Chunks(self.chat.name)
-        with closing(self.chat.stream(request)) as events:
+        shape = ResponseShape(self._chat_model.name)
+        with closing(self._chat_model.stream(request)) as events:
             for event in events:
                 if isinstance(event, str):
-                    yield event if self._interface == "prompt" else chunks.piece(event)
+                    is_text = self._interface == "prompt"
+                    yield event if is_text else shape.chunk(event, role="assistant")
                     continue
-                self._tracer.answered("predict_stream", request, event)
+                self._tracer.trace("predict_stream", request, dataclasses.asdict(event))
                 if self._interface == "chat":
-                    yield chunks.end(event)
+                    yield {**shape.chunk(finish_reason=event.finish_reason), "usage": event.usage}
 
     def _request(self, row: dict[str, Any]) -> dict[str, Any]:
         """Return the chat request of a row."""
@@ -121,7 +137,7 @@ def _rows(model_input: Any) -> list[dict[str, Any]]:
     elif isinstance(model_input, Mapping):
         rows = [dict(model_input)]
     else:
-        refuse(f"the input is a {type(model_input).__name__}: give a DataFrame or a dict")
+        reject(f"the input is a {type(model_input).__name__}: give a DataFrame or a dict")
     plain = [{str(name): _plain(value) for name, value in row.items()} for row in rows]
     return [{name: value for name, value in row.items() if value is not None} for row in plain]
 

@@ -1,4 +1,4 @@
-"""A trace in MLflow of each answer: written by a thread of its own, after the answer."""
+"""Trace each completion in MLflow, in a separate thread after the completion."""
 
 import logging
 import threading
@@ -10,19 +10,18 @@ import mlflow
 from mlflow.entities import SpanStatusCode, SpanType
 from mlflow.tracing.constant import SpanAttributeKey
 
-from .errors import refuse
-from .generation.answer import Answer
+from .errors import reject
 
 OFF, USAGE, CONTENT = LEVELS = ("off", "usage", "content")
 
 _log = logging.getLogger(__name__)
 
-# Answers whose traces wait to be written; more are left out rather than kept in memory.
-_MOST_WAITING = 1000
+# Further traces are dropped rather than kept in memory.
+_MAX_QUEUED_TRACES = 1000
 
 
 class Tracer:
-    """Writes traces to an experiment: none, usage alone, or prompt and answer too."""
+    """Write traces to an experiment: none, usage only, or prompt and completion too."""
 
     def __init__(
         self,
@@ -30,60 +29,64 @@ class Tracer:
         experiment_id: str | None = None,
         warn: Callable[[str], None] = _log.warning,
     ) -> None:
-        """Write what `level` says, one of `LEVELS`; without an experiment, to MLflow's active one.
+        """Trace at a level of `LEVELS`, to MLflow's active experiment unless one is given.
 
         Raises MlflowException for another level.
         """
         if level not in LEVELS:
-            refuse(f"SLMFLOW_TRACING={level!r}: give {', '.join(LEVELS)}")
+            reject(f"SLMFLOW_TRACING={level!r}: use one of {', '.join(LEVELS)}")
         self._level, self._experiment_id, self._warn = level, experiment_id, warn
-        self._writing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tracing")
-        self._room = threading.BoundedSemaphore(_MOST_WAITING)
-        self._failed = False
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tracing")
+        self._free_slots = threading.BoundedSemaphore(_MAX_QUEUED_TRACES)
+        self._warned = False
 
-    def answered(self, name: str, request: Mapping[str, Any], answer: Answer) -> None:
-        """Note a request and its answer; `name` says which way it came."""
-        if self._level == OFF or not self._room.acquire(blocking=False):
+    def trace(self, name: str, request: Mapping[str, Any], completion: Mapping[str, Any]) -> None:
+        """Queue the trace of a request; `name` is its endpoint or method.
+
+        `completion` has the fields of the event `finished` in `protocol`.
+        """
+        if self._level == OFF or not self._free_slots.acquire(blocking=False):
             return
-        texts = {"inputs": request, "outputs": answer.text} if self._level == CONTENT else {}
-        self._writing.submit(self._write, name, answer, texts)
+        content = {}
+        if self._level == CONTENT:
+            content = {"inputs": request, "outputs": completion["text"]}
+        self._writer.submit(self._write, name, completion, content)
 
     def close(self) -> None:
-        """Write what waits to be written."""
-        self._writing.shutdown()
+        """Write the queued traces."""
+        self._writer.shutdown()
         if self._level != OFF:
             mlflow.flush_trace_async_logging()
 
-    def _write(self, name: str, answer: Answer, texts: Mapping[str, Any]) -> None:
+    def _write(self, name: str, completion: Mapping[str, Any], content: Mapping[str, Any]) -> None:
         try:
+            ended_ns, usage = completion["ended_ns"], completion["usage"]
             span = mlflow.start_span_no_context(
                 name=name,
                 span_type=SpanType.CHAT_MODEL,
-                inputs=texts.get("inputs"),
+                inputs=content.get("inputs"),
                 experiment_id=self._experiment_id,
-                start_time_ns=answer.ended_ns - round(answer.seconds * 1e9),
+                start_time_ns=ended_ns - round(completion["total_s"] * 1e9),
             )
-            span.set_attribute(SpanAttributeKey.CHAT_USAGE, _usage(answer))
+            span.set_attribute(
+                SpanAttributeKey.CHAT_USAGE,
+                {
+                    "input_tokens": usage["prompt_tokens"],
+                    "output_tokens": usage["completion_tokens"],
+                    "total_tokens": usage["total_tokens"],
+                },
+            )
             span.set_attributes(
                 {
-                    "slmflow.time_to_first_token_ms": answer.first_token_s * 1e3,
-                    "slmflow.queue_ms": answer.waited_s * 1e3,
-                    "slmflow.finish_reason": answer.finish_reason,
+                    "slmflow.time_to_first_token_ms": completion["first_token_s"] * 1e3,
+                    "slmflow.queue_ms": completion["queue_s"] * 1e3,
+                    "slmflow.finish_reason": completion["finish_reason"],
                 }
             )
-            span.end(
-                outputs=texts.get("outputs"),
-                status=SpanStatusCode.OK,
-                end_time_ns=answer.ended_ns,
-            )
+            span.end(outputs=content.get("outputs"), status=SpanStatusCode.OK, end_time_ns=ended_ns)
         except Exception as error:
-            if not self._failed:
-                self._warn(f"traces cannot be written: {error}")
-            self._failed = True
+            if not self._warned:
+                self._warn(f"cannot write traces: {error}")
+            self._warned = True
         finally:
-            self._room.release()
-
-
-def _usage(answer: Answer) -> dict[str, int]:
-    prompt, said = answer.prompt_tokens, answer.completion_tokens
-    return {"input_tokens": prompt, "output_tokens": said, "total_tokens": prompt + said}
+            self._free_slots.release()

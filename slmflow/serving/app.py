@@ -1,4 +1,4 @@
-"""The addresses of the server: OpenAI's, MLflow's, and those that watch over it."""
+"""The HTTP endpoints: OpenAI's, MLflow's, and those for monitoring."""
 
 from typing import Any
 
@@ -10,47 +10,47 @@ from starlette.types import ASGIApp
 
 from slmflow.config.schema.serving import Serve
 from slmflow.runtime.tracing import Tracer
-from slmflow.serving.access_guard import Guard
-from slmflow.serving.errors import Refusal, check_model
+from slmflow.serving.errors import RequestError, check_model
+from slmflow.serving.middleware import AccessMiddleware
 from slmflow.serving.model_process import ModelProcess
-from slmflow.serving.openai_responses import error
+from slmflow.serving.openai_responses import error_response
 from slmflow.serving.prometheus import Metrics
-from slmflow.serving.request_handler import CLIENT_GONE, Answering
+from slmflow.serving.request_handler import CLIENT_CLOSED_REQUEST, RequestHandler
 
 
 def create(model: ModelProcess, settings: Serve, api_key: str | None, tracer: Tracer) -> ASGIApp:
-    """Return the server's app; with an API key, all but its health is for those who have it."""
+    """Return the server's app. An API key protects all endpoints except the health checks."""
     app = FastAPI(title="slmflow", docs_url=None, redoc_url=None, openapi_url=None)
     metrics = Metrics(model)
-    _answer(app, Answering(model, settings, metrics, tracer))
-    _describe(app, model, metrics)
-    _tell_faults(app)
-    return Guard(app, api_key, metrics)
+    _add_model_endpoints(app, RequestHandler(model, settings, metrics, tracer))
+    _add_monitoring_endpoints(app, model, metrics)
+    _add_error_handlers(app)
+    return AccessMiddleware(app, api_key, metrics)
 
 
-def _answer(app: FastAPI, answering: Answering) -> None:
+def _add_model_endpoints(app: FastAPI, handler: RequestHandler) -> None:
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
-        return await answering.chat(request)
+        return await handler.chat(request)
 
     @app.post("/v1/completions")
     async def completion(request: Request) -> Response:
-        return await answering.completion(request)
+        return await handler.completion(request)
 
     @app.post("/invocations")
     async def invocations(request: Request) -> Response:
-        return await answering.invocations(request)
+        return await handler.invocations(request)
 
 
-def _describe(app: FastAPI, model: ModelProcess, metrics: Metrics) -> None:
+def _add_monitoring_endpoints(app: FastAPI, model: ModelProcess, metrics: Metrics) -> None:
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        return {"object": "list", "data": [_card(model)]}
+        return {"object": "list", "data": [_model_card(model)]}
 
     @app.get("/v1/models/{name:path}")
     async def one_model(name: str) -> Response:
         check_model(name, model.name)
-        return JSONResponse(_card(model))
+        return JSONResponse(_model_card(model))
 
     @app.get("/health")
     @app.get("/ping")
@@ -58,29 +58,33 @@ def _describe(app: FastAPI, model: ModelProcess, metrics: Metrics) -> None:
         return Response(status_code=503 if model.ended.done() else 200)
 
     @app.get("/metrics")
-    async def figures() -> Response:
+    async def prometheus() -> Response:
         return metrics.page()
 
 
-def _tell_faults(app: FastAPI) -> None:
-    @app.exception_handler(Refusal)
-    async def refused(_: Request, refusal: Refusal) -> Response:
-        return error(refusal)
+def _add_error_handlers(app: FastAPI) -> None:
+    @app.exception_handler(RequestError)
+    async def rejected(_: Request, error: RequestError) -> Response:
+        return error_response(error)
 
     @app.exception_handler(HTTPException)
-    async def unknown(request: Request, fault: HTTPException) -> Response:
-        return error(
-            Refusal(f"{request.method} {request.url.path}: {fault.detail}", fault.status_code)
-        )
+    async def unknown(request: Request, error: HTTPException) -> Response:
+        message = f"{request.method} {request.url.path}: {error.detail}"
+        return error_response(RequestError(message, error.status_code))
 
     @app.exception_handler(ClientDisconnect)
-    async def gone(_: Request, __: ClientDisconnect) -> Response:
-        return Response(status_code=CLIENT_GONE)
+    async def disconnected(_: Request, __: ClientDisconnect) -> Response:
+        return Response(status_code=CLIENT_CLOSED_REQUEST)
 
     @app.exception_handler(Exception)
-    async def failed(_: Request, fault: Exception) -> Response:
-        return error(Refusal(f"the server failed: {type(fault).__name__}", 500))
+    async def failed(_: Request, error: Exception) -> Response:
+        return error_response(RequestError(f"the server failed: {type(error).__name__}", 500))
 
 
-def _card(model: ModelProcess) -> dict[str, Any]:
-    return {"id": model.name, "object": "model", "created": model.started, "owned_by": "slmflow"}
+def _model_card(model: ModelProcess) -> dict[str, Any]:
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": model.started_at,
+        "owned_by": "slmflow",
+    }

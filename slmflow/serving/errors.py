@@ -1,11 +1,11 @@
-"""Why a request has no answer, in the terms of HTTP and of OpenAI's errors."""
+"""Requests that the server rejects, in terms of HTTP and of OpenAI's errors."""
 
 
-class Refusal(Exception):
-    """A request that is not answered.
+class RequestError(Exception):
+    """A request that the server rejects.
 
-    status: of HTTP; param: the field of the request that is at fault; code: OpenAI's word for the
-    fault; retry_after_s: when to ask again.
+    status: the HTTP status; param: the invalid field of the request; code: OpenAI's code of the
+    error; retry_after_s: seconds after which to retry.
     """
 
     def __init__(
@@ -16,17 +16,17 @@ class Refusal(Exception):
         code: str | None = None,
         retry_after_s: int | None = None,
     ) -> None:
-        """The message is for who asked: what is wrong, which value, what to do."""
+        """The message tells the caller what is wrong, which value, and what to do."""
         super().__init__(message)
         self.status, self.param, self.code = status, param, code
         self.retry_after_s = retry_after_s
 
 
-def check_model(asked: str | None, served: str) -> None:
-    """Raise Refusal for a model that is not the one served."""
-    if asked not in (None, served):
-        raise Refusal(
-            f"model={asked!r} is not served here: give {served!r}, or leave it out",
+def check_model(requested: str | None, served: str) -> None:
+    """Raise RequestError for another model than the served one."""
+    if requested not in (None, served):
+        raise RequestError(
+            f"model={requested!r} is not served here: use {served!r}, or leave it out",
             status=404,
             param="model",
             code="model_not_found",

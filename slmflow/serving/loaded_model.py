@@ -1,4 +1,4 @@
-"""Load a logged model of either flavor, and make of it what answers requests."""
+"""Load a logged model of either flavor, and open a session with it."""
 
 import re
 from dataclasses import dataclass
@@ -9,54 +9,67 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel, scoring_server
 
 from slmflow.errors import UserError
-from slmflow.runtime.chat_model import ChatModel
+from slmflow.runtime.protocol import PROTOCOL_VERSION, Deliver, Session
+from slmflow.serving.unversioned_session import UnversionedSession
 
-# By alias, version or stage; any other address names no registered model.
+# By alias, version or stage. Any other URI has no registered name.
 _REGISTERED = re.compile(r"models:/([^/@]+)[/@][^/@]+")
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A model: its chat interface, whose name callers give, and MLflow's interface."""
+class LoadedModel:
+    """A loaded model: the session for OpenAI requests, and the pyfunc for MLflow's."""
 
-    chat: ChatModel
+    session: Session
     pyfunc: PyFuncModel
 
-    def invocations(self, body: str, content_type: str) -> dict[str, Any]:
-        """Return what MLflow's scoring server answers: its body, status and type."""
+    def invoke(self, body: str, content_type: str) -> dict[str, Any]:
+        """Return the response of MLflow's scoring server: its body, status and media type."""
         schema = self.pyfunc.metadata.get_input_schema()
         try:
-            answer = scoring_server.invocations(body, content_type, self.pyfunc, schema)
+            response = scoring_server.invocations(body, content_type, self.pyfunc, schema)
         except MlflowException as error:
             return {
                 "body": error.serialize_as_json(),
                 "status": error.get_http_status_code(),
                 "media_type": "application/json",
             }
-        return {"body": answer.response, "status": answer.status, "media_type": answer.mimetype}
+        return {
+            "body": response.response,
+            "status": response.status,
+            "media_type": response.mimetype,
+        }
 
 
-def load(model_uri: str) -> Loaded:
-    """Load a model. Raises UserError for one that is no chat model of slmflow's."""
-    model = mlflow.pyfunc.load_model(model_uri)
-    if "transformers" in model.metadata.flavors:
-        from slmflow.serving.transformers_engine import (
-            pipeline_chat,  # needs torch, which only this flavor has
-        )
+def load(model_uri: str, deliver: Deliver) -> LoadedModel:
+    """Load a model. Its session delivers events to `deliver`.
 
-        chat = pipeline_chat(model)
-    else:
-        chat = _genai_chat(model)
-    if registered := _REGISTERED.fullmatch(model_uri):
-        chat.name = registered[1]
-    return Loaded(chat, model)
+    A registered model gets its registered name. Raises UserError for a model that cannot be served.
+    """
+    pyfunc = mlflow.pyfunc.load_model(model_uri)
+    registered = _REGISTERED.fullmatch(model_uri)
+    name = registered[1] if registered else None
+    if "transformers" in pyfunc.metadata.flavors:
+        # Imports torch, which only this flavor has installed.
+        from slmflow.serving.transformers_engine import open_session
+
+        return LoadedModel(open_session(pyfunc, deliver, name), pyfunc)
+    return LoadedModel(_genai_session(pyfunc.unwrap_python_model(), deliver, name), pyfunc)
 
 
-def _genai_chat(model: PyFuncModel) -> ChatModel:
-    chat: ChatModel | None = getattr(model.unwrap_python_model(), "chat", None)
-    if chat is None:
+def _genai_session(python_model: Any, deliver: Deliver, name: str | None) -> Session:
+    version = getattr(python_model, "protocol_version", None)
+    if version is None:
+        if hasattr(python_model, "chat"):
+            return UnversionedSession(python_model.chat, deliver, name)
         raise UserError(
-            "it is no chat model of slmflow's, or an older slmflow has logged it: log it anew "
-            "with `mlflow run . -e log_genai`"
+            "the model was not logged by slmflow, or by a version too old to be served: log it "
+            "again with `mlflow run . -e log_genai`"
         )
-    return chat
+    if version > PROTOCOL_VERSION:
+        raise UserError(
+            f"the model uses version {version} of the serving protocol, and this slmflow supports "
+            f"versions up to {PROTOCOL_VERSION}: upgrade slmflow, or log the model again with it"
+        )
+    session: Session = python_model.open_session(deliver, model_name=name)
+    return session

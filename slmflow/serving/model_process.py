@@ -1,7 +1,7 @@
-"""The model in a process of its own, so that the server answers while it computes.
+"""The model's process, separate so that the server responds while the model computes.
 
-ONNX Runtime GenAI holds Python's lock all the time, for seconds while it reads a long prompt. The
-process is `python -m slmflow.serving.worker`, asked and answering by a JSON object a line.
+ONNX Runtime GenAI holds Python's global lock all the time, for seconds during a long prefill. The
+process is `python -m slmflow.serving.worker`; both sides send one JSON object per line.
 """
 
 import asyncio
@@ -18,76 +18,70 @@ from typing import IO, Any
 import mlflow
 
 from slmflow.errors import UserError
+from slmflow.runtime.protocol import Event, is_final
 from slmflow.system import child_processes
 
-# A line may be the answers to a frame of many rows.
-_LINE_BYTES = 256 * 2**20
+# A line may hold the responses to a frame of many rows.
+_MAX_LINE_BYTES = 256 * 2**20
 
-# glibc alone reads it. Memory in pieces of a MiB or more goes back to the system when it is freed;
-# else what a large batch had stays, by chance, under what came after it.
-_GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
+# For glibc: memory in blocks of a MiB or more returns to the system when it is freed. Otherwise the
+# memory of a large batch may stay below later allocations.
+_RETURN_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
 
-Event = dict[str, Any]
-
-_ENDED = {"event": "failed", "message": "the model's process ended"}
+_PROCESS_ENDED: Event = {"type": "failed", "message": "the model's process ended"}
 
 
-class Ticket:
-    """A request under way, and its events. The last is an answer, or why there is none.
-
-    Events are {"event": "taken"}, {"event": "piece", "text": "..."}, {"event": "answer", ...},
-    {"event": "response", "answers": [...], ...} and {"event": "refused" or "failed", "message":
-    "..."}.
-    """
+class PendingRequest:
+    """A request in the model's process, and its events (see `slmflow.runtime.protocol`)."""
 
     def __init__(self, cancel: Callable[[], None]) -> None:
-        """Follow a request, which `cancel` ends."""
-        self.taken = False
-        self.unwanted = False
+        """Follow a request that `cancel` ends."""
+        self.started = False
+        self.cancelled = False
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._cancel = cancel
 
     def put(self, event: Event) -> None:
-        """Note what happened to the request."""
-        self.taken = True
+        """Add an event of the request."""
+        self.started = True
         self._events.put_nowait(event)
 
-    async def next(self) -> Event:
+    async def next_event(self) -> Event:
         """Return the next event."""
         return await self._events.get()
 
-    async def last(self) -> Event:
+    async def final_event(self) -> Event:
         """Return the event that ends the request."""
-        while _goes_on(event := await self.next()):
+        while not is_final(event := await self.next_event()):
             pass
         return event
 
     def cancel(self) -> None:
-        """Want no more of it, if it is not over."""
-        if not self.unwanted:
-            self.unwanted = True
+        """End the request early. Do nothing if it has ended."""
+        if not self.cancelled:
+            self.cancelled = True
             self._cancel()
 
 
 class ModelProcess:
-    """The process, and the requests that it has in hand."""
+    """The process and its pending requests."""
 
     name: str
 
     def __init__(self, process: Process, log: IO[str]) -> None:
-        """Talk to a process that was just started; what it logs goes to `log`."""
+        """Communicate with a process that has just started and logs to `log`."""
         self._process, self._log = process, log
-        self.started = int(time.time())
-        self._numbers = itertools.count()
-        self._tickets: dict[int, Ticket] = {}
-        self._following: asyncio.Task[None] | None = None
+        self.started_at = int(time.time())
+        self._ids = itertools.count()
+        self._pending: dict[int, PendingRequest] = {}
+        self._reader: asyncio.Task[None] | None = None
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.on_answer: Callable[[Event], None] = lambda _: None
+        self.on_finished: Callable[[Event], None] = lambda _: None
         self.on_cancel: Callable[[], None] = lambda: None
 
     @classmethod
     async def start(cls, model_uri: str) -> "ModelProcess":
-        """Return the process once the model is loaded. Raises UserError where it cannot be."""
+        """Return the process once it has loaded the model. Raises UserError if it cannot."""
         log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (open as long as the process)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "slmflow.serving.worker", model_uri),
@@ -95,11 +89,11 @@ class ModelProcess:
             stdout=PIPE,
             stderr=log,
             env=child_processes.environment(
-                **_GIVE_BACK,
+                **_RETURN_MEMORY,
                 MLFLOW_TRACKING_URI=mlflow.get_tracking_uri(),
                 SLMFLOW_TRACING="off",  # the server writes the traces
             ),
-            limit=_LINE_BYTES,
+            limit=_MAX_LINE_BYTES,
             start_new_session=True,  # Ctrl-C is for the server, which still needs the model
         )
         model = cls(process, log)
@@ -112,50 +106,50 @@ class ModelProcess:
 
     @property
     def waiting(self) -> int:
-        """How many requests the model has not begun."""
-        return sum(not (ticket.taken or ticket.unwanted) for ticket in self._tickets.values())
+        """How many requests the model has not started."""
+        pending = self._pending.values()
+        return sum(not (request.started or request.cancelled) for request in pending)
 
     @property
     def running(self) -> int:
-        """How many requests the model is answering."""
-        return sum(ticket.taken for ticket in self._tickets.values())
+        """How many requests the model has started."""
+        return sum(request.started for request in self._pending.values())
 
-    def ask(self, kind: str, **fields: Any) -> Ticket:
-        """Send a request: `chat` or `completion` with its `request`, or `invocations`."""
-        number = next(self._numbers)
-        ticket = Ticket(partial(self._cancel, number))
+    def submit(self, kind: str, **fields: Any) -> PendingRequest:
+        """Send a request of type `chat`, `completion` or `invocations` with its fields."""
+        request_id = next(self._ids)
+        pending = PendingRequest(partial(self._cancel, request_id))
         if self.ended.done():
-            ticket.put(_ENDED)
+            pending.put(_PROCESS_ENDED)
         else:
-            self._send({"id": number, "ask": kind, **fields})
-            self._tickets[number] = ticket
-        return ticket
+            self._send({"id": request_id, "type": kind, **fields})
+            self._pending[request_id] = pending
+        return pending
 
     async def stop(self) -> None:
         """End the process."""
         if self._process.returncode is None:
             self._process.kill()
         await self._process.wait()
-        if self._following is not None:
-            await self._following
+        if self._reader is not None:
+            await self._reader
         self._log.close()
 
     async def _load(self, model_uri: str) -> None:
-        ready = await self._receive()
-        if ready is None:
+        message = await self._receive()
+        if message is None:
             raise UserError(
-                f"serve.model_uri={model_uri}: the model could not be loaded: "
-                f"{await self._epitaph()}"
+                f"serve.model_uri={model_uri}: cannot load the model: {await self._why_ended()}"
             )
-        if "refused" in ready:
-            raise UserError(f"serve.model_uri={model_uri}: {ready['refused']}")
-        self.name = ready["name"]
-        self._following = asyncio.create_task(self._follow())
+        if message["type"] == "rejected":
+            raise UserError(f"serve.model_uri={model_uri}: {message['message']}")
+        self.name = message["model_name"]
+        self._reader = asyncio.create_task(self._read_events())
 
-    def _cancel(self, number: int) -> None:
-        """Have the process end a request; it is over when the process says so."""
-        if number in self._tickets:
-            self._send({"id": number, "ask": "cancel"})
+    def _cancel(self, request_id: int) -> None:
+        """Ask the process to end a request. The request stays pending until it has ended."""
+        if request_id in self._pending:
+            self._send({"id": request_id, "type": "cancel"})
             self.on_cancel()
 
     def _send(self, message: dict[str, Any]) -> None:
@@ -166,30 +160,28 @@ class ModelProcess:
     async def _receive(self) -> dict[str, Any] | None:
         assert self._process.stdout is not None  # noqa: S101 (it is a pipe)
         line = await self._process.stdout.readline()
-        # A process that is killed may leave half a line.
+        # A killed process may leave half a line.
         message: dict[str, Any] | None = json.loads(line) if line.endswith(b"\n") else None
         return message
 
-    async def _follow(self) -> None:
-        """Pass on what the process says, until it ends."""
+    async def _read_events(self) -> None:
+        """Pass events to their requests until the process ends."""
         while (event := await self._receive()) is not None:
-            number = event.pop("id")
-            self._tickets[number].put(event)
-            if not _goes_on(event):
-                del self._tickets[number]
-            for answer in event.get("answers", [event] if event["event"] == "answer" else []):
-                self.on_answer(answer)
-        self.ended.set_result(await self._epitaph())
-        for ticket in self._tickets.values():
-            ticket.put(_ENDED)
-        self._tickets.clear()
+            request_id = event["id"]
+            self._pending[request_id].put(event)
+            if is_final(event):
+                del self._pending[request_id]
+            if event["type"] == "finished":
+                self.on_finished(event)
+            elif event["type"] == "response":
+                for finished in event["finished"]:
+                    self.on_finished(finished)
+        self.ended.set_result(await self._why_ended())
+        for pending in self._pending.values():
+            pending.put(_PROCESS_ENDED)
+        self._pending.clear()
 
-    async def _epitaph(self) -> str:
-        """Return why the process ended."""
+    async def _why_ended(self) -> str:
         status = await self._process.wait()
         self._log.seek(0)
-        return child_processes.why_ended(status, self._log.read())
-
-
-def _goes_on(event: Event) -> bool:
-    return event["event"] in ("taken", "piece")
+        return child_processes.describe_exit(status, self._log.read())

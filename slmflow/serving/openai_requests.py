@@ -1,64 +1,88 @@
-"""OpenAI's requests to those of the model: renamed, unwrapped, or refused by name."""
+"""Parse OpenAI's requests into those of the model: renamed, unwrapped, or rejected by name."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from slmflow.serving.errors import Refusal
+from slmflow.serving.errors import RequestError
 
-# What tells the provider something about the caller, and nothing about the answer.
-_ABOUT_THE_CALLER = ("user", "metadata", "safety_identifier", "prompt_cache_key")
+# Fields that inform the provider about the caller and do not affect the completion.
+_CALLER_FIELDS = ("user", "metadata", "safety_identifier", "prompt_cache_key")
 
-# What only /v1/completions has, with the values that ask nothing.
-_COMPLETION_NEUTRAL = {"best_of": (1,), "echo": (False,), "suffix": ("",)}
+# Options of /v1/completions only that are not supported, with the values that have no effect.
+_UNSUPPORTED_COMPLETION_OPTIONS = {"best_of": (1,), "echo": (False,), "suffix": ("",)}
 
-# No conversation is nested, and few schemas are so deep. What is far deeper ends a recursion, here,
-# in the model's process or in the runtime's own code.
-_MOST_DEPTH = 64
+# No conversation is nested, and few schemas are this deep. Much deeper values overflow the stack
+# here, in the model's process or in the runtime's native code.
+_MAX_DEPTH = 64
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A request.
+class OpenAIRequest:
+    """A parsed request.
 
-    fields: what the model is asked; text: what it shall go on with, None for a chat; stream,
-    include_usage: how to answer; model: the name of the one asked.
+    body: `messages` or `prompt`, and options for the model. is_chat: whether it has messages.
+    stream, include_usage: how to respond. model: the requested model's name.
     """
 
-    fields: dict[str, Any]
-    text: str | None = None
+    body: dict[str, Any]
+    is_chat: bool
     stream: bool = False
     include_usage: bool = False
     model: str | None = None
 
-    @property
-    def given(self) -> dict[str, Any]:
-        """All that the answer is made of."""
-        return self.fields if self.text is None else {"prompt": self.text, **self.fields}
 
-
-def parse(body: bytes) -> dict[str, Any]:
-    """Return the object that a body is, without fields that are null. Raises Refusal."""
+def parse_body(body: bytes) -> dict[str, Any]:
+    """Return the JSON object of a body, without null fields. Raises RequestError."""
     try:
-        given = json.loads(body)
+        value = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise Refusal(f"the body is not JSON: {error}") from error
-    if _depth_above(_MOST_DEPTH, given):
-        raise Refusal(f"the body is nested more than {_MOST_DEPTH} deep: send it flatter")
+        raise RequestError(f"the body is not JSON: {error}") from error
+    if _is_deeper(value, _MAX_DEPTH):
+        raise RequestError(f"the body is nested more than {_MAX_DEPTH} levels deep")
     try:
-        json.dumps(given, ensure_ascii=False).encode()
+        json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        raise Refusal(r"the body has half a character, such as \ud800 alone") from error
-    if not isinstance(given, dict):
-        raise Refusal("the body is not a JSON object")
-    return {name: value for name, value in given.items() if value is not None}
+        raise RequestError(r"the body has half a character, such as a lone \ud800") from error
+    if not isinstance(value, dict):
+        raise RequestError("the body is not a JSON object")
+    return {name: field for name, field in value.items() if field is not None}
 
 
-def _depth_above(most: int, value: Any) -> bool:
-    """Return whether lists and objects are nested deeper than this; it takes no stack."""
+def parse_chat(body: bytes) -> OpenAIRequest:
+    """Parse a body of /v1/chat/completions. Raises RequestError."""
+    fields = parse_body(body)
+    if "max_completion_tokens" in fields:
+        if "max_tokens" in fields:
+            raise RequestError(
+                "max_tokens and max_completion_tokens are the same option: give one of them",
+                param="max_tokens",
+            )
+        fields["max_tokens"] = fields.pop("max_completion_tokens")
+    if isinstance(fields.get("messages"), list):
+        fields["messages"] = [_parse_message(message) for message in fields["messages"]]
+    return _parse_fields(fields, is_chat=True)
+
+
+def parse_completion(body: bytes) -> OpenAIRequest:
+    """Parse a body of /v1/completions. Raises RequestError."""
+    fields = parse_body(body)
+    prompt = fields.get("prompt")
+    if isinstance(prompt, list) and len(prompt) == 1:
+        [prompt] = prompt
+    if not isinstance(prompt, str):
+        raise RequestError("prompt: give one text", param="prompt")
+    for name, accepted in _UNSUPPORTED_COMPLETION_OPTIONS.items():
+        if (value := fields.pop(name, accepted[0])) not in accepted:
+            raise RequestError(f"{name}={value!r} is not supported: leave it out", param=name)
+    return _parse_fields({**fields, "prompt": prompt}, is_chat=False)
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    """Return whether lists and objects are nested deeper than `depth`, without recursion."""
     level = [value]
-    for _ in range(most + 1):
+    for _ in range(depth + 1):
         nested: list[Any] = []
         for each in level:
             if isinstance(each, dict):
@@ -71,91 +95,57 @@ def _depth_above(most: int, value: Any) -> bool:
     return True
 
 
-def chat(body: bytes) -> Asked:
-    """Return what a body of /v1/chat/completions asks. Raises Refusal."""
-    given = parse(body)
-    if "max_completion_tokens" in given:
-        if "max_tokens" in given:
-            raise Refusal(
-                "max_tokens and max_completion_tokens are two names of one option: give one",
-                param="max_tokens",
-            )
-        given["max_tokens"] = given.pop("max_completion_tokens")
-    if isinstance(given.get("messages"), list):
-        given["messages"] = [_message(message) for message in given["messages"]]
-    return _asked(given)
-
-
-def completion(body: bytes) -> Asked:
-    """Return what a body of /v1/completions asks. Raises Refusal."""
-    given = parse(body)
-    prompt = given.pop("prompt", None)
-    if isinstance(prompt, list) and len(prompt) == 1:
-        [prompt] = prompt
-    if not isinstance(prompt, str):
-        raise Refusal("prompt: give one text", param="prompt")
-    for name, neutral in _COMPLETION_NEUTRAL.items():
-        if (value := given.pop(name, neutral[0])) not in neutral:
-            raise Refusal(f"{name}={value!r} is not supported: leave it out", param=name)
-    return _asked(given, text=prompt)
-
-
-def _asked(given: dict[str, Any], text: str | None = None) -> Asked:
-    for name in _ABOUT_THE_CALLER:
-        given.pop(name, None)
-    if given.pop("store", False) is not False:
-        raise Refusal("store=True is not supported: leave it out", param="store")
-    stream = given.pop("stream", False)
+def _parse_fields(fields: dict[str, Any], is_chat: bool) -> OpenAIRequest:
+    for name in _CALLER_FIELDS:
+        fields.pop(name, None)
+    if fields.pop("store", False) is not False:
+        raise RequestError("store=True is not supported: leave it out", param="store")
+    stream = fields.pop("stream", False)
     if not isinstance(stream, bool):
-        raise Refusal(f"stream={stream!r}: must be true or false", param="stream")
-    model = given.pop("model", None)
+        raise RequestError(f"stream={stream!r}: must be true or false", param="stream")
+    model = fields.pop("model", None)
     if model is not None and not isinstance(model, str):
-        raise Refusal(f"model={model!r}: must be a text", param="model")
-    return Asked(
-        fields=given,
-        stream=stream,
-        include_usage=_include_usage(given.pop("stream_options", {}), stream),
-        model=model,
-        text=text,
-    )
+        raise RequestError(f"model={model!r}: must be a text", param="model")
+    include_usage = _parse_include_usage(fields.pop("stream_options", {}), stream)
+    return OpenAIRequest(fields, is_chat, stream, include_usage, model)
 
 
-def _include_usage(options: Any, stream: bool) -> bool:
+def _parse_include_usage(options: Any, stream: bool) -> bool:
     if options and not stream:
-        raise Refusal("stream_options goes with stream=true only", param="stream_options")
+        raise RequestError("stream_options requires stream=true", param="stream_options")
     if not isinstance(options, Mapping) or (unknown := options.keys() - {"include_usage"}):
-        named = f"{sorted(unknown)[0]} in it" if isinstance(options, Mapping) else repr(options)
-        raise Refusal(
-            f"stream_options: {named} is not supported: give include_usage",
+        invalid = f"{sorted(unknown)[0]} in it" if isinstance(options, Mapping) else repr(options)
+        raise RequestError(
+            f"stream_options: {invalid} is not supported: use include_usage",
             param="stream_options",
         )
     include = options.get("include_usage", False)
     if not isinstance(include, bool):
-        raise Refusal(
+        raise RequestError(
             f"include_usage={include!r} in stream_options: must be true or false",
             param="stream_options",
         )
     return include
 
 
-def _message(message: Any) -> Any:
-    """Return a message as the model takes it: text in one piece, by a role it knows."""
+def _parse_message(message: Any) -> Any:
+    """Return a message as the model accepts it: one text, and a role that it knows."""
     if not isinstance(message, dict):
         return message
     message = dict(message)
-    if message.get("role") == "developer":  # OpenAI's newer word for it
+    if message.get("role") == "developer":  # OpenAI's newer name of the role
         message["role"] = "system"
     parts = message.get("content")
     if isinstance(parts, list):
-        if not all(_is_text(part) for part in parts):
-            raise Refusal(
-                "messages: give text as content, this model sees nothing else", param="messages"
+        if not all(_is_text_part(part) for part in parts):
+            raise RequestError(
+                "messages: give text as content, this model accepts nothing else", param="messages"
             )
         message["content"] = "".join(part["text"] for part in parts)
     return message
 
 
-def _is_text(part: Any) -> bool:
+def _is_text_part(part: Any) -> bool:
     return (
         isinstance(part, dict)
         and part.get("type") == "text"

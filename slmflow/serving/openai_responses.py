@@ -1,19 +1,18 @@
-"""The model's events in the shape of OpenAI's answers, streamed and whole, and of its errors."""
+"""Events of the model as OpenAI's responses: JSON, server-sent events, and errors."""
 
 import json
-import time
-import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi.responses import JSONResponse
 
-from slmflow.serving.errors import Refusal
-from slmflow.serving.model_process import Event
+from slmflow.runtime.completions import ResponseShape
+from slmflow.runtime.protocol import Event
+from slmflow.serving.errors import RequestError
 
-DONE = "data: [DONE]\n\n"
+_DONE = "data: [DONE]\n\n"
 
-_TYPES = {
+_ERROR_TYPES = {
     401: "authentication_error",
     429: "rate_limit_error",
     500: "server_error",
@@ -22,82 +21,54 @@ _TYPES = {
 
 
 @dataclass(frozen=True)
-class Shape:
-    """One answer's shape: its id and time, and whether it is a chat's or a text's."""
+class ResponseFormat:
+    """Format the events of one request."""
 
-    model: str
-    chat: bool
+    shape: ResponseShape
     include_usage: bool = False
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    created: int = field(default_factory=lambda: int(time.time()))
 
-    def whole(self, answer: Event) -> dict[str, Any]:
-        """Return an answer in one piece."""
-        text = answer["text"]
-        said = {"message": {"role": "assistant", "content": text}} if self.chat else {"text": text}
-        return {
-            **self._head(""),
-            "choices": [_choice(said, answer["finish_reason"])],
-            **_usage(answer),
-        }
+    def whole(self, finished: Event) -> JSONResponse:
+        """Return a response without a stream."""
+        return JSONResponse(
+            self.shape.completion(finished["text"], finished["finish_reason"], finished["usage"])
+        )
 
     def first(self) -> str:
-        """Return the chunk that opens a chat's stream; a text's has none."""
-        return self._chunk({"delta": {"role": "assistant", "content": ""}}) if self.chat else ""
+        """Return the chunk that opens a chat's stream; the stream of a text has none."""
+        return self._chunk("", role="assistant") if self.shape.is_chat else ""
 
     def piece(self, text: str) -> str:
-        """Return the chunk of a piece of the text."""
-        return self._chunk({"delta": {"content": text}} if self.chat else {"text": text})
+        """Return the chunk with a piece of the text."""
+        return self._chunk(text)
 
-    def last(self, answer: Event) -> str:
-        """Return what ends a stream."""
-        end = self._chunk({"delta": {}} if self.chat else {"text": ""}, answer["finish_reason"])
+    def last(self, finished: Event) -> str:
+        """Return the chunks that end a stream."""
+        end = self._chunk(finish_reason=finished["finish_reason"])
         if self.include_usage:
-            end += _sse({**self._head(".chunk"), "choices": [], **_usage(answer)})
-        return end + DONE
+            end += _server_sent_event(self.shape.usage_chunk(finished["usage"]))
+        return end + _DONE
 
-    def _chunk(self, said: dict[str, Any], reason: str | None = None) -> str:
+    def _chunk(self, text: str | None = None, **fields: str) -> str:
         usage = {"usage": None} if self.include_usage else {}
-        return _sse({**self._head(".chunk"), "choices": [_choice(said, reason)], **usage})
-
-    def _head(self, chunk: str) -> dict[str, Any]:
-        prefix, kind = (
-            ("chatcmpl", f"chat.completion{chunk}") if self.chat else ("cmpl", "text_completion")
-        )
-        return {
-            "id": f"{prefix}-{self.id}",
-            "object": kind,
-            "created": self.created,
-            "model": self.model,
-        }
+        return _server_sent_event({**self.shape.chunk(text, **fields), **usage})
 
 
-def error(refusal: Refusal) -> JSONResponse:
+def error_response(error: RequestError) -> JSONResponse:
     """Return an error as OpenAI's clients expect it."""
-    wait = refusal.retry_after_s
+    wait = error.retry_after_s
     headers = {} if wait is None else {"Retry-After": str(wait)}
-    return JSONResponse({"error": _fault(refusal)}, refusal.status, headers)
+    return JSONResponse({"error": _error_body(error)}, error.status, headers)
 
 
-def streamed_error(refusal: Refusal) -> str:
-    """Return an error that comes when the status has been sent already."""
-    return _sse({"error": _fault(refusal)})
+def streamed_error(error: RequestError) -> str:
+    """Return the event for an error after the status has been sent."""
+    return _server_sent_event({"error": _error_body(error)})
 
 
-def _fault(refusal: Refusal) -> dict[str, Any]:
-    kind = _TYPES.get(refusal.status, "invalid_request_error")
-    return {"message": str(refusal), "type": kind, "param": refusal.param, "code": refusal.code}
+def _error_body(error: RequestError) -> dict[str, Any]:
+    kind = _ERROR_TYPES.get(error.status, "invalid_request_error")
+    return {"message": str(error), "type": kind, "param": error.param, "code": error.code}
 
 
-def _choice(said: dict[str, Any], reason: str | None) -> dict[str, Any]:
-    return {"index": 0, **said, "logprobs": None, "finish_reason": reason}
-
-
-def _usage(answer: Event) -> dict[str, Any]:
-    prompt, said = answer["prompt_tokens"], answer["completion_tokens"]
-    counts = {"prompt_tokens": prompt, "completion_tokens": said, "total_tokens": prompt + said}
-    return {"usage": counts}
-
-
-def _sse(message: dict[str, Any]) -> str:
-    return f"data: {json.dumps(message)}\n\n"
+def _server_sent_event(data: dict[str, Any]) -> str:
+    return f"data: {json.dumps(data)}\n\n"

@@ -1,195 +1,218 @@
-"""A request's way: taken in, passed to the model, answered whole or as a stream."""
+"""Handle a request: read it, pass it to the model, and respond whole or as a stream."""
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
 from fastapi import Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from slmflow.config.schema.serving import Serve
-from slmflow.runtime.generation.answer import Answer, together
+from slmflow.runtime.completions import ResponseShape
+from slmflow.runtime.protocol import Event
 from slmflow.runtime.tracing import Tracer
 from slmflow.serving import openai_requests
-from slmflow.serving.errors import Refusal, check_model
-from slmflow.serving.model_process import Event, ModelProcess, Ticket
-from slmflow.serving.openai_requests import Asked
-from slmflow.serving.openai_responses import Shape, streamed_error
+from slmflow.serving.errors import RequestError, check_model
+from slmflow.serving.model_process import ModelProcess, PendingRequest
+from slmflow.serving.openai_requests import OpenAIRequest
+from slmflow.serving.openai_responses import ResponseFormat, streamed_error
 from slmflow.serving.prometheus import Metrics
 
-# What nginx calls a request whose client went away; nobody reads it.
-CLIENT_GONE = 499
+# nginx's status for a request whose client has disconnected. Nobody receives it.
+CLIENT_CLOSED_REQUEST = 499
 
 
-class Answering:
-    """Answers requests with a model."""
+class RequestHandler:
+    """Answer requests with a model."""
 
     def __init__(
         self, model: ModelProcess, settings: Serve, metrics: Metrics, tracer: Tracer
     ) -> None:
-        """Keep to the settings, and note what is answered."""
+        """Apply the limits of `settings`, and trace completions."""
         self._model, self._settings = model, settings
         self._metrics, self._tracer = metrics, tracer
 
     async def chat(self, request: Request) -> Response:
         """Answer a request to /v1/chat/completions."""
-        return await self._openai(request, openai_requests.chat)
+        return await self._answer(request, openai_requests.parse_chat)
 
     async def completion(self, request: Request) -> Response:
         """Answer a request to /v1/completions."""
-        return await self._openai(request, openai_requests.completion)
+        return await self._answer(request, openai_requests.parse_completion)
 
     async def invocations(self, request: Request) -> Response:
-        """Answer a request to MLflow's /invocations, as its own server would."""
-        body = await self._body(request)
-        self._refuse_if_full()
-        kind = request.headers.get("content-type", "application/json")
+        """Answer a request to /invocations as MLflow's own server would."""
+        body = await self._read_body(request)
+        self._check_queue()
+        content_type = request.headers.get("content-type", "application/json")
         try:
             text = body.decode()
         except UnicodeDecodeError as error:
-            raise Refusal(f"the body is not UTF-8: {error}") from error
-        event = await _last(request, self._model.ask("invocations", body=text, content_type=kind))
+            raise RequestError(f"the body is not UTF-8: {error}") from error
+        pending = self._model.submit("invocations", body=text, content_type=content_type)
+        event = await _final_event(request, pending)
         if event is None:
-            return Response(status_code=CLIENT_GONE)
-        if answers := [Answer(**answer) for answer in event["answers"]]:
-            whole = together(answers, text=event["body"])
-            self._tracer.answered(request.url.path, {"body": text}, whole)
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
+        if event["finished"]:
+            completion = _merge_completions(event["finished"], text=event["body"])
+            self._tracer.trace(request.url.path, {"body": text}, completion)
         return Response(event["body"], event["status"], media_type=event["media_type"])
 
-    async def _openai(self, request: Request, parse: Callable[[bytes], Asked]) -> Response:
-        asked = parse(await self._body(request))
-        check_model(asked.model, self._model.name)
-        self._refuse_if_full()
-        shape = Shape(self._model.name, asked.text is None, asked.include_usage)
-        answer = self._streamed if asked.stream else self._whole
-        return await answer(request, asked, shape, self._ticket(asked))
+    async def _answer(self, request: Request, parse: Callable[[bytes], OpenAIRequest]) -> Response:
+        parsed = parse(await self._read_body(request))
+        check_model(parsed.model, self._model.name)
+        self._check_queue()
+        shape = ResponseShape(self._model.name, parsed.is_chat)
+        response = ResponseFormat(shape, parsed.include_usage)
+        pending = self._model.submit("chat" if parsed.is_chat else "completion", body=parsed.body)
+        respond = self._stream if parsed.stream else self._respond
+        return await respond(request, parsed, response, pending)
 
-    async def _whole(
-        self, request: Request, asked: Asked, shape: Shape, ticket: Ticket
+    async def _respond(
+        self,
+        request: Request,
+        parsed: OpenAIRequest,
+        response: ResponseFormat,
+        pending: PendingRequest,
     ) -> Response:
-        answer = await _last(request, ticket)
-        if answer is None:
-            return Response(status_code=CLIENT_GONE)
-        self._note(request.url.path, asked, answer)
-        return JSONResponse(shape.whole(answer))
+        event = await _final_event(request, pending)
+        if event is None:
+            return Response(status_code=CLIENT_CLOSED_REQUEST)
+        self._tracer.trace(request.url.path, parsed.body, event)
+        return response.whole(event)
 
-    async def _streamed(
-        self, request: Request, asked: Asked, shape: Shape, ticket: Ticket
+    async def _stream(
+        self,
+        request: Request,
+        parsed: OpenAIRequest,
+        response: ResponseFormat,
+        pending: PendingRequest,
     ) -> Response:
         try:
-            first = await _unless_gone(request, ticket.next())
+            first = await _unless_disconnected(request, pending.next_event())
             if first is None:
-                ticket.cancel()
-                return Response(status_code=CLIENT_GONE)
-            _refuse(first)  # now, so that it has its status
+                pending.cancel()
+                return Response(status_code=CLIENT_CLOSED_REQUEST)
+            _raise_if_error(first)  # before the stream starts, so that the status tells it
         except BaseException:
-            ticket.cancel()
+            pending.cancel()
             raise
-        return _Stream(self._chunks(request.url.path, asked, shape, first, ticket), ticket)
+        chunks = self._chunks(request.url.path, parsed, response, first, pending)
+        return _CancellingStream(chunks, pending)
 
     async def _chunks(
-        self, path: str, asked: Asked, shape: Shape, event: Event, ticket: Ticket
+        self,
+        path: str,
+        parsed: OpenAIRequest,
+        response: ResponseFormat,
+        event: Event,
+        pending: PendingRequest,
     ) -> AsyncIterator[str]:
-        """Yield server-sent events, from the model's first event on."""
-        if opening := shape.first():
+        """Yield server-sent events, starting with the model's first event."""
+        if opening := response.first():
             yield opening
         while True:
-            if event["event"] == "piece":
-                yield shape.piece(event["text"])
-            elif event["event"] == "answer":
-                self._note(path, asked, event)
-                yield shape.last(event)
+            if event["type"] == "piece":
+                yield response.piece(event["text"])
+            elif event["type"] == "finished":
+                self._tracer.trace(path, parsed.body, event)
+                yield response.last(event)
                 return
-            elif event["event"] != "taken":
-                yield streamed_error(_refusal(event))
+            elif event["type"] != "started":
+                yield streamed_error(_request_error(event))
                 return
-            event = await ticket.next()
+            event = await pending.next_event()
 
-    def _note(self, path: str, asked: Asked, event: Event) -> None:
-        fields = {name: value for name, value in event.items() if name != "event"}
-        self._tracer.answered(path, asked.given, Answer(**fields))
-
-    def _ticket(self, asked: Asked) -> Ticket:
-        if asked.text is None:
-            return self._model.ask("chat", request=asked.fields)
-        return self._model.ask("completion", text=asked.text, request=asked.fields)
-
-    async def _body(self, request: Request) -> bytes:
-        """Return the body. Raises Refusal as soon as it is longer than it may be."""
-        most = self._settings.most_body_kb * 1000
+    async def _read_body(self, request: Request) -> bytes:
+        """Return the body. Raises RequestError as soon as it is too long."""
+        limit = self._settings.most_body_kb * 1000
         body = bytearray()
         async for part in request.stream():
             body += part
-            if len(body) > most:
-                raise Refusal(f"the body is larger than {most:,} bytes: send less", status=413)
+            if len(body) > limit:
+                raise RequestError(f"the body is larger than {limit:,} bytes: send less", 413)
         return bytes(body)
 
-    def _refuse_if_full(self) -> None:
+    def _check_queue(self) -> None:
         waiting = self._model.waiting
         if waiting >= self._settings.most_waiting:
-            raise Refusal(
-                f"{waiting} requests wait already: ask again later",
+            raise RequestError(
+                f"{waiting} requests are waiting already: retry later",
                 status=429,
                 code="rate_limit_exceeded",
-                retry_after_s=max(1, math.ceil(self._metrics.mean_seconds)),
+                retry_after_s=max(1, math.ceil(self._metrics.mean_total_s)),
             )
 
 
-class _Stream(StreamingResponse):
-    """Server-sent events of a ticket, which is given up however the response ends."""
+class _CancellingStream(StreamingResponse):
+    """A stream of server-sent events that cancels its request when it ends for any reason."""
 
-    def __init__(self, chunks: AsyncIterator[str], ticket: Ticket) -> None:
-        """Send chunks."""
+    def __init__(self, chunks: AsyncIterator[str], pending: PendingRequest) -> None:
         super().__init__(chunks, media_type="text/event-stream")
-        self._ticket = ticket
+        self._pending = pending
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the events until the last, or until the client goes away."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._ticket.cancel()
+            self._pending.cancel()
 
 
-async def _last(request: Request, ticket: Ticket) -> Event | None:
-    """Return the event that ends a request, None where the client goes away before.
+async def _final_event(request: Request, pending: PendingRequest) -> Event | None:
+    """Return the event that ends a request, or None if the client disconnects first.
 
-    Raises Refusal where there is no answer.
+    Raises RequestError if the request is rejected or fails.
     """
     try:
-        event = await _unless_gone(request, ticket.last())
+        event = await _unless_disconnected(request, pending.final_event())
     finally:
-        ticket.cancel()
+        pending.cancel()
     if event is not None:
-        _refuse(event)
+        _raise_if_error(event)
     return event
 
 
-async def _unless_gone(request: Request, awaited: Coroutine[Any, Any, Event]) -> Event | None:
-    """Return an awaited event, None where the client goes away before."""
-    gone = asyncio.create_task(_gone(request))
+async def _unless_disconnected(
+    request: Request, awaited: Coroutine[Any, Any, Event]
+) -> Event | None:
+    """Return an awaited event, or None if the client disconnects first."""
+    disconnected = asyncio.create_task(_wait_for_disconnect(request))
     event = asyncio.create_task(awaited)
     try:
-        await asyncio.wait({gone, event}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({disconnected, event}, return_when=asyncio.FIRST_COMPLETED)
         return event.result() if event.done() else None
     finally:
-        gone.cancel()
+        disconnected.cancel()
         event.cancel()
-        await asyncio.wait({gone, event})
+        await asyncio.wait({disconnected, event})
 
 
-async def _gone(request: Request) -> None:
-    """Return when the client has gone away."""
+async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-def _refuse(event: Event) -> None:
-    if event["event"] in ("refused", "failed"):
-        raise _refusal(event)
+def _raise_if_error(event: Event) -> None:
+    if event["type"] in ("rejected", "failed"):
+        raise _request_error(event)
 
 
-def _refusal(event: Event) -> Refusal:
-    return Refusal(event["message"], status=400 if event["event"] == "refused" else 500)
+def _request_error(event: Event) -> RequestError:
+    return RequestError(event["message"], status=400 if event["type"] == "rejected" else 500)
+
+
+def _merge_completions(finished: Sequence[Event], text: str) -> Event:
+    """Return the completions of one request as one: total usage, earliest start, latest end."""
+    return {
+        "text": text,
+        "finish_reason": ", ".join(sorted({event["finish_reason"] for event in finished})),
+        "usage": {
+            name: sum(event["usage"][name] for event in finished) for name in finished[0]["usage"]
+        },
+        "queue_s": min(event["queue_s"] for event in finished),
+        "first_token_s": min(event["first_token_s"] for event in finished),
+        "total_s": max(event["total_s"] for event in finished),
+        "ended_ns": max(event["ended_ns"] for event in finished),
+    }

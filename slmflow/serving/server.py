@@ -1,4 +1,4 @@
-"""Listen, answer, and end: at SIGTERM or Ctrl-C with what is in flight, or with the model."""
+"""Run the server until SIGTERM, Ctrl-C or the end of the model's process."""
 
 import asyncio
 import contextlib
@@ -14,14 +14,14 @@ from slmflow.console import messages
 from slmflow.errors import UserError
 from slmflow.serving.model_process import ModelProcess
 
-# How long clients have to take the error, once the model has ended.
-_LAST_WORDS_S = 5
+# How long clients may take to receive the error after the model's process has ended.
+_SHUTDOWN_S = 5
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket bound to an address; port 0 is any that is free.
+    """Return a socket bound to an address. Port 0 is any free port.
 
-    Raises UserError where that cannot be.
+    Raises UserError if the address is unavailable.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family)
@@ -32,48 +32,51 @@ def listen(host: str, port: int) -> socket.socket:
         bound.close()
         raise UserError(
             f"serve.host={host} serve.port={port}: {error.strerror or error}; give another port, "
-            "or 0 for any that is free"
+            "or 0 for any free port"
         ) from error
     return bound
 
 
 async def run(app: ASGIApp, bound: socket.socket, model: ModelProcess) -> None:
-    """Answer until told to stop. Raises UserError where the model's process ends before."""
+    """Serve until a signal, and finish the requests in progress.
+
+    Raises UserError if the model's process ends first.
+    """
     host, port = bound.getsockname()[:2]
     server = _Server(
         uvicorn.Config(app, log_level="warning", lifespan="off", access_log=False),
         f"serving {model.name} on http://{f'[{host}]' if ':' in host else host}:{port}",
     )
-    answering = asyncio.create_task(server.serve([bound]))
-    either: set[asyncio.Future[Any]] = {answering, model.ended}
+    serving = asyncio.create_task(server.serve([bound]))
+    either: set[asyncio.Future[Any]] = {serving, model.ended}
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     if not model.ended.done():
-        return await answering
+        return await serving
     server.should_exit = True
-    await asyncio.wait({answering}, timeout=_LAST_WORDS_S)
+    await asyncio.wait({serving}, timeout=_SHUTDOWN_S)
     server.force_exit = True
-    await answering
-    raise UserError(f"the model cannot answer any more: {model.ended.result()}")
+    await serving
+    raise UserError(f"the model is unavailable: {model.ended.result()}")
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which says when it listens and keeps its signals to itself."""
+    """uvicorn's server, with our own message and signal handling."""
 
-    def __init__(self, config: uvicorn.Config, listening: str) -> None:
+    def __init__(self, config: uvicorn.Config, startup_message: str) -> None:
         super().__init__(config)
-        self._listening = listening
+        self._startup_message = startup_message
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        messages.say(self._listening)
+        messages.info(self._startup_message)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # uvicorn's own raises the signal again in the end, as if the step had been interrupted.
-        asked = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self.handle_exit) for number in asked}
+        # uvicorn's own version raises the signal again at the end, as if the step were interrupted.
+        signals = (signal.SIGINT, signal.SIGTERM)
+        previous = {number: signal.signal(number, self.handle_exit) for number in signals}
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in previous.items():
                 signal.signal(number, handler)

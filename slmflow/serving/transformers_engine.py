@@ -1,4 +1,4 @@
-"""The transformers flavor as an engine: one answer at a time, by its own forward passes."""
+"""The transformers flavor as an engine: one request at a time, by forward passes of its model."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,95 +9,97 @@ from mlflow.pyfunc import PyFuncModel
 from numpy.typing import NDArray
 
 from slmflow.runtime.chat_model import ChatModel
-from slmflow.runtime.errors import refuse
-from slmflow.runtime.generation.answer import Job
+from slmflow.runtime.errors import reject
+from slmflow.runtime.generation.active_request import ActiveRequest
 from slmflow.runtime.prompts.conversation import Message
+from slmflow.runtime.protocol import Deliver, Session
+from slmflow.runtime.session import ModelSession
 
 
-def pipeline_chat(model: PyFuncModel) -> ChatModel:
-    """Return the chat model that a loaded MLflow model of the transformers flavor is."""
+def open_session(model: PyFuncModel, deliver: Deliver, model_name: str | None = None) -> Session:
+    """Return a session with a loaded MLflow model of the transformers flavor."""
     pipeline = model.get_raw_model()
-    logged = model.model_config or {}
-    sampled = logged.get("do_sample", False)
+    config = model.model_config or {}
     defaults = {
-        "max_tokens": logged.get("max_new_tokens", 256),
-        "temperature": logged.get("temperature") if sampled else 0.0,
-        "top_p": logged.get("top_p") or 1.0,
+        "max_tokens": config.get("max_new_tokens", 256),
+        "temperature": config.get("temperature") if config.get("do_sample", False) else 0.0,
+        "top_p": config.get("top_p") or 1.0,
     }
-    prompts = PipelinePrompts(pipeline.tokenizer)
-    return ChatModel(PipelineEngine(pipeline), prompts, "transformers", defaults)
+    prompts = PipelinePromptEncoder(pipeline.tokenizer)
+    name = model_name or "transformers"
+    return ModelSession(ChatModel(PipelineEngine(pipeline), prompts, name, defaults), deliver)
 
 
-class PipelinePrompts:
-    """Prompts as transformers itself writes them."""
+class PipelinePromptEncoder:
+    """The `PromptEncoder` of a pipeline's own tokenizer and chat template."""
 
     def __init__(self, tokenizer: Any) -> None:
         """Use a fast tokenizer of transformers."""
         self._tokenizer = tokenizer
         self.tokenizer = tokenizer.backend_tokenizer
 
-    def of_chat(self, messages: Sequence[Message]) -> list[int]:
+    def encode_chat(self, messages: Sequence[Message]) -> list[int]:
         """Return the token ids of a conversation, up to where the answer begins."""
         try:
             ids: list[int] = self._tokenizer.apply_chat_template(
                 list(messages), add_generation_prompt=True
             )
         except Exception as error:
-            refuse(f"the model's chat template does not take these messages: {error}")
+            reject(f"the model's chat template rejects these messages: {error}")
         return ids
 
-    def of_document(self, text: str) -> list[int]:
-        """Return the token ids of a text that is all there is."""
+    def encode_document(self, text: str) -> list[int]:
+        """Return the token ids of a plain text, with the tokenizer's BOS."""
         ids: list[int] = self._tokenizer(text).input_ids
         return ids
 
 
 class PipelineEngine:
-    """An `Engine` of slmflow.runtime over a text generation pipeline."""
+    """An `Engine` over a text generation pipeline."""
 
-    guides = False
+    supports_json_schema = False
 
     def __init__(self, pipeline: Any) -> None:
         """Use a loaded pipeline."""
         self._model = pipeline.model
         generation = self._model.generation_config
-        ends = generation.eos_token_id
-        self.ends = frozenset(ends if isinstance(ends, list) else [ends])
+        end_tokens = generation.eos_token_id
+        self.end_tokens = frozenset(end_tokens if isinstance(end_tokens, list) else [end_tokens])
         self.context_length: int = self._model.config.max_position_embeddings
         self.defaults: dict[str, Any] = {
             "top_k": generation.top_k or 0,
             "repetition_penalty": generation.repetition_penalty or 1.0,
         }
 
-    def fit(self, jobs: Sequence[Job]) -> bool:
-        """Return whether this is one job: more than one would not be faster."""
-        return len(jobs) == 1
+    def can_batch(self, requests: Sequence[ActiveRequest]) -> bool:
+        """Return whether this is a single request: batching would not be faster."""
+        return len(requests) == 1
 
-    def read(self, jobs: Sequence[Job]) -> "PipelineBatch":
-        """Return a batch that has read the prompt."""
-        return PipelineBatch(self._model, jobs[0])
+    def prefill(self, requests: Sequence[ActiveRequest]) -> "PipelineBatch":
+        """Read the prompt and return its batch."""
+        return PipelineBatch(self._model, requests[0])
 
 
 class PipelineBatch:
-    """One answer under way."""
+    """A batch of one request."""
 
-    def __init__(self, model: Any, job: Job) -> None:
-        """Read what was asked."""
-        self.rows = [job]
+    def __init__(self, model: Any, request: ActiveRequest) -> None:
+        """Read the prompt."""
+        self.requests = [request]
         self._model = model
         self._cache: Any = None
-        self._logits = self._run(job.prompt)
-        self._said = 0
+        self._logits = self._forward(request.prompt)
+        self._cached = 0
 
     def step(self) -> None:
-        """Have the job say its next token."""
-        [job] = self.rows
-        if len(job.said) > self._said:
-            self._logits = self._run(job.said[self._said :])
-            self._said = len(job.said)
-        job.say(job.sampler.choose(self._logits))
+        """Decode the next token of the request."""
+        [request] = self.requests
+        if len(request.generated) > self._cached:
+            self._logits = self._forward(request.generated[self._cached :])
+            self._cached = len(request.generated)
+        request.append_token(request.sampler.choose(self._logits))
 
-    def _run(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+    def _forward(self, tokens: Sequence[int]) -> NDArray[np.float32]:
         """Return the logits after further tokens, float32[vocabulary]."""
         with torch.inference_mode():
             out = self._model(

@@ -1,93 +1,100 @@
-"""The model's process: `python -m slmflow.serving.worker MODEL_URI`, the child of `model_process`.
+"""The model's process: `python -m slmflow.serving.worker MODEL_URI`, a child of `model_process`.
 
-Standard output is one JSON object a line: first {"name": "..."} when the model is loaded, or
-{"refused": "why not"}; then the events of requests, each with the request's id. Standard input is a
-request a line, e.g. {"id": 1, "ask": "chat", "request": {"messages": [...]}}; with its end the
-process ends. Whatever libraries print goes to standard error.
+It passes messages of `slmflow.runtime.protocol` between its pipes and the loaded model, one JSON
+object per line. Two kinds of request are added to the protocol's own:
+
+    {"id": 3, "type": "invocations", "body": "...", "content_type": "application/json"}
+    {"id": 3, "type": "cancel"}
+
+`invocations` ends with `failed`, or with the response of MLflow's scoring server and the `finished`
+events of all rows: {"id": 3, "type": "response", "body": "...", "status": 200, "media_type": "...",
+"finished": [...]}.
+
+The first line of standard output is {"type": "ready", "model_name": "..."}, or {"type": "rejected",
+"message": "..."} for a model that cannot be served. The process ends with its standard input.
+Everything that libraries print goes to standard error.
 """
 
-import dataclasses
 import json
 import os
 import sys
-from functools import partial
-from typing import Any, cast
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import Any, TextIO
 
 from mlflow.exceptions import MlflowException
 
 from slmflow.errors import UserError
-from slmflow.runtime.generation.answer import Answer, Event, Job, Taken
-from slmflow.serving.invocations import Invocations
-from slmflow.serving.loaded_model import Loaded, load
-from slmflow.serving.worker_channel import Channel
-from slmflow.system.child_processes import take_stdout
+from slmflow.runtime.protocol import Event, Request
+from slmflow.serving.loaded_model import LoadedModel, load
+from slmflow.system.child_processes import claim_stdout
+
+# Each waits for the model, whose scheduler shares it among them and the OpenAI requests.
+_INVOCATION_THREADS = 8
+
+
+class LineWriter:
+    """Write JSON objects to a stream, one per line. Threads may share it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        """Write to `stream`."""
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def write(self, message: Event) -> None:
+        """Write one object."""
+        line = json.dumps(message)
+        with self._lock:
+            print(line, file=self._stream, flush=True)
 
 
 class Worker:
-    """Passes requests to the model, and what it says to the channel."""
+    """Dispatch requests to a loaded model."""
 
-    def __init__(self, loaded: Loaded, channel: Channel) -> None:
-        """Serve a loaded model."""
-        self._loaded, self._channel = loaded, channel
-        self._under_way: dict[int, Job] = {}
-        self._invocations = Invocations(loaded, channel)
+    def __init__(self, model: LoadedModel, output: LineWriter) -> None:
+        """Write the responses of `invocations` to `output`; the session delivers all others."""
+        self._model, self._output = model, output
+        self._threads = ThreadPoolExecutor(max_workers=_INVOCATION_THREADS)
 
-    def take(self, number: int, ask: str, fields: dict[str, Any]) -> None:
-        """Do what a line says."""
-        if ask == "cancel":
-            self._cancel(number)
-        elif ask == "invocations":
-            self._invocations.begin(number, **fields)
+    def handle(self, request: Request) -> None:
+        """Start or cancel a request."""
+        session = self._model.session
+        if request["type"] == "cancel":
+            session.cancel(request["id"])
+        elif request["type"] == "invocations":
+            tracked = session.track(request["id"])  # here, so that `cancel` may follow at once
+            self._threads.submit(self._invoke, request, tracked)
         else:
-            self._begin(number, ask, fields)
+            session.submit(request)
 
-    def _begin(self, number: int, ask: str, fields: dict[str, Any]) -> None:
-        chat, deliver = self._loaded.chat, partial(self._deliver, number)
+    def _invoke(
+        self, request: dict[str, Any], tracked: AbstractContextManager[list[Event]]
+    ) -> None:
+        request_id = request["id"]
+        self._output.write({"id": request_id, "type": "started"})
         try:
-            if ask == "chat":
-                job = chat.chat(**fields, deliver=deliver)
-            else:
-                job = chat.completion(**fields, deliver=deliver)
+            with tracked as finished:
+                response = self._model.invoke(request["body"], request["content_type"])
         except Exception as error:
-            deliver(error)
-        else:
-            self._under_way[number] = job
-            chat.submit([job])
-
-    def _cancel(self, number: int) -> None:
-        if job := self._under_way.get(number):
-            job.cancel()
-        else:
-            self._invocations.cancel(number)
-
-    def _deliver(self, number: int, event: Event) -> None:
-        # By name: a model brings its own copy of these classes.
-        kind = type(event).__name__
-        if kind == Taken.__name__:
-            self._channel.send(id=number, event="taken")
-        elif isinstance(event, str):
-            self._channel.send(id=number, event="piece", text=event)
-        elif kind == Answer.__name__:
-            self._under_way.pop(number, None)
-            self._channel.send(id=number, event="answer", **dataclasses.asdict(cast(Answer, event)))
-        else:
-            self._under_way.pop(number, None)
-            self._channel.fail(number, cast(Exception, event))
+            message = f"{type(error).__name__}: {error}"
+            self._output.write({"id": request_id, "type": "failed", "message": message})
+            return
+        self._output.write({"id": request_id, "type": "response", "finished": finished, **response})
 
 
 def _main() -> None:
-    channel = Channel(take_stdout())
+    output = LineWriter(claim_stdout())
     try:
-        loaded = load(sys.argv[1])
+        model = load(sys.argv[1], output.write)
     except (UserError, MlflowException) as error:
-        channel.send(refused=str(error))
+        output.write({"type": "rejected", "message": str(error)})
         return
-    channel.send(name=loaded.chat.name)
-    worker = Worker(loaded, channel)
+    output.write({"type": "ready", "model_name": model.session.model_name})
+    worker = Worker(model, output)
     for line in sys.stdin:
-        message = json.loads(line)
-        worker.take(message.pop("id"), message.pop("ask"), message)
-    os._exit(0)  # whatever is still generated, nobody reads
+        worker.handle(json.loads(line))
+    os._exit(0)  # nobody reads what is still being generated
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Answers of the logged chat model against transformers on the same weights."""
+"""Completions of the logged chat model, compared with transformers on the same weights."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
 
-from slmflow.runtime.prompts.conversation import TemplatePrompts
+from slmflow.runtime.prompts.conversation import TemplatePromptEncoder
 from slmflow.runtime.pyfunc import GenaiPyfunc
 from tests.fixtures.bundled_model import Reference
 
@@ -33,18 +33,20 @@ def content(completion: dict[str, Any]) -> str:
     return completion["choices"][0]["message"]["content"]
 
 
-def reason(completion: dict[str, Any]) -> str:
+def finish_reason(completion: dict[str, Any]) -> str:
     return completion["choices"][0]["finish_reason"]
 
 
-def ask(model: PyFuncModel | GenaiPyfunc, question: Conversation, **options: Any) -> dict[str, Any]:
+def complete(
+    model: PyFuncModel | GenaiPyfunc, question: Conversation, **options: Any
+) -> dict[str, Any]:
     request = {"messages": question, **options}
     if isinstance(model, PyFuncModel):
         return model.predict(request)[0]
     return model.predict(None, pd.DataFrame([request]))[0]
 
 
-def test_every_row_is_answered_as_transformers_would(
+def test_completions_equal_those_of_transformers(
     pyfunc: PyFuncModel, reference: Reference, questions: list[Conversation]
 ) -> None:
     completions = pyfunc.predict(pd.DataFrame({"messages": questions}))
@@ -57,60 +59,60 @@ def test_every_row_is_answered_as_transformers_would(
             "completion_tokens": len(ids),
             "total_tokens": prompt + len(ids),
         }
-        assert reason(completion) == ("stop" if reference.ends(ids) else "length")
+        assert finish_reason(completion) == ("stop" if reference.ends(ids) else "length")
         assert completion["object"] == "chat.completion"
         assert completion["model"] == "tiny_phi3"
         assert completion["choices"][0]["message"]["role"] == "assistant"
 
 
-def test_max_tokens_ends_with_length_unless_the_end_token_fits(
+def test_max_tokens_gives_finish_reason_length(
     pyfunc: PyFuncModel, reference: Reference, questions: list[Conversation]
 ) -> None:
     whole = reference.generate(questions[0], 48)
-    assert reference.ends(whole), "the bundled model ends its answers"
+    assert reference.ends(whole), "the bundled model generates end tokens"
     for limit in (1, 4, len(whole) - 1, len(whole), len(whole) + 1):
-        completion = ask(pyfunc, questions[0], max_tokens=limit)
+        completion = complete(pyfunc, questions[0], max_tokens=limit)
         ids = whole[:limit]
         assert content(completion) == reference.text(ids)
         assert completion["usage"]["completion_tokens"] == len(ids)
-        assert reason(completion) == ("stop" if reference.ends(ids) else "length")
+        assert finish_reason(completion) == ("stop" if reference.ends(ids) else "length")
 
 
-def test_the_context_bounds_the_answer(bare: GenaiPyfunc, reference: Reference) -> None:
+def test_context_limits_completion(bare: GenaiPyfunc, reference: Reference) -> None:
     question = [{"role": "user", "content": "x"}]
     while len(reference.prompt(question)) < 512 - 3:
         question[0]["content"] += " x"
-    room = 512 - len(reference.prompt(question))
-    completion = ask(bare, question, max_tokens=1000)
-    assert completion["usage"]["completion_tokens"] == len(reference.generate(question, room))
+    remaining = 512 - len(reference.prompt(question))
+    completion = complete(bare, question, max_tokens=1000)
+    assert completion["usage"]["completion_tokens"] == len(reference.generate(question, remaining))
     assert completion["usage"]["total_tokens"] <= 512
 
 
 @pytest.mark.parametrize("length", [1, 3, 8])
-def test_text_is_cut_before_a_stop_string_wherever_its_tokens_lie(
+def test_text_is_cut_before_stop_string(
     bare: GenaiPyfunc, questions: list[Conversation], length: int
 ) -> None:
-    whole = content(ask(bare, questions[0]))
+    whole = content(complete(bare, questions[0]))
     for start in range(len(whole) - length + 1):
         stop = whole[start : start + length]
-        completion = ask(bare, questions[0], stop=[stop])
+        completion = complete(bare, questions[0], stop=[stop])
         assert content(completion) == whole[: whole.index(stop)]
-        assert reason(completion) == "stop"
+        assert finish_reason(completion) == "stop"
 
 
-def test_the_first_of_several_stop_strings_counts(
+def test_first_of_several_stop_strings_counts(
     bare: GenaiPyfunc, questions: list[Conversation]
 ) -> None:
-    whole = content(ask(bare, questions[0]))
+    whole = content(complete(bare, questions[0]))
     first, second = whole[4:9], whole[7:12]
-    assert content(ask(bare, questions[0], stop=[second, first, "no such text"])) == whole[:4]
-    assert content(ask(bare, questions[0], stop="no such text")) == whole
+    assert content(complete(bare, questions[0], stop=[second, first, "no such text"])) == whole[:4]
+    assert content(complete(bare, questions[0], stop="no such text")) == whole
 
 
-def test_each_row_has_its_own_options_and_the_next_request_none_of_them(
+def test_options_apply_to_their_own_row_only(
     pyfunc: PyFuncModel, bare: GenaiPyfunc, questions: list[Conversation]
 ) -> None:
-    plain = ask(pyfunc, questions[0])
+    plain = complete(pyfunc, questions[0])
     text, tokens = content(plain), plain["usage"]["completion_tokens"]
     rows = pd.DataFrame(
         [
@@ -122,57 +124,64 @@ def test_each_row_has_its_own_options_and_the_next_request_none_of_them(
         ]
     )
     limited, stopped, *greedy = bare.predict(None, rows)
-    assert (reason(limited), limited["usage"]["completion_tokens"]) == ("length", 2)
+    assert (finish_reason(limited), limited["usage"]["completion_tokens"]) == ("length", 2)
     assert content(stopped) == text[: text.index(text[5:8])]
-    for completion in (*greedy, ask(pyfunc, questions[0])):
+    for completion in (*greedy, complete(pyfunc, questions[0])):
         assert content(completion) == text
         assert completion["usage"]["completion_tokens"] == tokens
 
 
-def test_a_row_may_leave_out_what_another_gives_also_where_the_signature_is_checked(
+def test_rows_may_have_different_options(
     pyfunc: PyFuncModel, questions: list[Conversation]
 ) -> None:
-    asked = {"messages": questions[0], "max_tokens": 5}
-    text = content(ask(pyfunc, questions[0]))
+    request = {"messages": questions[0], "max_tokens": 5}
+    text = content(complete(pyfunc, questions[0]))
     greedy = {"temperature": 2.0, "top_p": 1e-6}
-    rows = pd.DataFrame([{**asked, "stop": None}, {**asked, **greedy, "stop": [text[:3]]}])
+    rows = pd.DataFrame([{**request, "stop": None}, {**request, **greedy, "stop": [text[:3]]}])
     limited, stopped = pyfunc.predict(rows)
-    assert (reason(limited), limited["usage"]["completion_tokens"]) == ("length", 5)
+    assert (finish_reason(limited), limited["usage"]["completion_tokens"]) == ("length", 5)
     assert text.startswith(content(limited))
-    assert (reason(stopped), content(stopped)) == ("stop", "")
+    assert (finish_reason(stopped), content(stopped)) == ("stop", "")
     with pytest.raises(MlflowException, match="column max_tokens"):  # by MLflow: pandas's NaN
-        pyfunc.predict(pd.DataFrame([asked, {"messages": questions[0]}]))
+        pyfunc.predict(pd.DataFrame([request, {"messages": questions[0]}]))
 
 
-def test_a_pad_token_in_a_prompt_is_no_padding(bare: GenaiPyfunc, reference: Reference) -> None:
-    """Anyone can write it, also where a batch has its padding."""
+def test_pad_token_in_prompt_is_not_padding(bare: GenaiPyfunc, reference: Reference) -> None:
+    """Any caller can write it, also at the end, where a batch is padded."""
     pad = reference.tokenizer.pad_token
     texts = ["The capital of France", f"The capital of{pad}", f"{pad}The capital of Ital", pad]
-    told: list[SimpleQueue[Any]] = [SimpleQueue() for _ in texts]
-    asked = zip(texts, told, strict=True)
-    bare.chat.submit([bare.chat.completion(text, {"max_tokens": 8}, of.put) for text, of in asked])
-    for text, of in zip(texts, told, strict=True):
-        while not hasattr(event := of.get(timeout=30), "text"):
+    events: list[SimpleQueue[Any]] = [SimpleQueue() for _ in texts]
+    model = bare._chat_model
+    model.submit(
+        [
+            model.prepare_completion(text, {"max_tokens": 8}, queue.put)
+            for text, queue in zip(texts, events, strict=True)
+        ]
+    )
+    for text, queue in zip(texts, events, strict=True):
+        while not hasattr(event := queue.get(timeout=30), "text"):  # the model has its own classes
             pass
         prompt = reference.tokenizer.encode(text)
         assert event.text == reference.text(reference.go_on(prompt, 8)), text
 
 
-def test_temperature_is_honoured(bare: GenaiPyfunc, questions: list[Conversation]) -> None:
-    sampled = {content(ask(bare, questions[0], temperature=2.0, top_k=0)) for _ in range(10)}
+def test_temperature_randomizes_completions(
+    bare: GenaiPyfunc, questions: list[Conversation]
+) -> None:
+    sampled = {content(complete(bare, questions[0], temperature=2.0, top_k=0)) for _ in range(10)}
     assert len(sampled) > 1
 
 
-def test_threads_do_not_disturb_each_other(
+def test_concurrent_threads_get_the_same_completions(
     pyfunc: PyFuncModel, questions: list[Conversation]
 ) -> None:
-    alone = [content(ask(pyfunc, question)) for question in questions]
+    alone = [content(complete(pyfunc, question)) for question in questions]
     with ThreadPoolExecutor(4) as pool:
-        together = pool.map(lambda question: content(ask(pyfunc, question)), questions * 3)
+        together = pool.map(lambda question: content(complete(pyfunc, question)), questions * 3)
     assert list(together) == alone * 3
 
 
-def test_score_is_the_log_probability_that_transformers_gives(
+def test_score_equals_log_probability_of_transformers(
     bare: GenaiPyfunc, reference: Reference, questions: list[Conversation]
 ) -> None:
     answers = ["Paris", "The capital of France is Paris.", " 日本\n", reference.text([1020])]
@@ -184,10 +193,10 @@ def test_score_is_the_log_probability_that_transformers_gives(
             assert total == pytest.approx(expected, abs=1e-3)
 
 
-def test_prompts_have_the_token_ids_of_transformers(
+def test_prompt_token_ids_equal_those_of_transformers(
     onnx: Path, reference: Reference, questions: list[Conversation]
 ) -> None:
-    prompts = TemplatePrompts(onnx)
+    prompts = TemplatePromptEncoder(onnx)
     odd = [
         [{"role": "user", "content": text}]
         for text in (
@@ -196,13 +205,11 @@ def test_prompts_have_the_token_ids_of_transformers(
         )
     ]
     for question in questions + odd:
-        assert prompts.of_chat(question) == reference.prompt(question)
+        assert prompts.encode_chat(question) == reference.prompt(question)
 
 
-def test_a_template_that_writes_the_first_token_does_not_get_a_second(
-    onnx: Path, tmp_path: Path
-) -> None:
-    """As Llama's: the template begins with the token that its tokenizer also puts in front."""
+def test_bos_written_by_template_is_not_repeated(onnx: Path, tmp_path: Path) -> None:
+    """Llama's template starts with the token that its tokenizer also adds."""
     from transformers import AutoTokenizer
 
     folder = Path(shutil.copytree(onnx, tmp_path / "llama"))
@@ -216,7 +223,7 @@ def test_a_template_that_writes_the_first_token_does_not_get_a_second(
         file.write_text(json.dumps(json.loads(file.read_text()) | setting))
     tokenizer = AutoTokenizer.from_pretrained(folder)
     question = [{"role": "user", "content": "What is the capital of France?"}]
-    ids = TemplatePrompts(folder).of_chat(question)
+    ids = TemplatePromptEncoder(folder).encode_chat(question)
     assert ids == tokenizer.apply_chat_template(question, add_generation_prompt=True)
     assert ids.count(tokenizer.bos_token_id) == 1
     assert tokenizer.encode("a")[0] == tokenizer.bos_token_id

@@ -1,4 +1,4 @@
-"""What the model does not do is refused by name and value, never passed over."""
+"""Unsupported and invalid requests are rejected by name and value."""
 
 from typing import Any
 
@@ -12,16 +12,15 @@ from slmflow.runtime.pyfunc import GenaiPyfunc
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 
 
-def held_to(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the option that holds an answer to a schema."""
+def response_format(schema: dict[str, Any]) -> dict[str, Any]:
     return {"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}}
 
 
-MANY = {"type": "array", "items": {"type": "string"}}
+LIST = {"type": "array", "items": {"type": "string"}}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"properties": {}}}}
 
 
-def refusal(model: PyFuncModel, **request: Any) -> str:
+def error_message(model: PyFuncModel, **request: Any) -> str:
     with pytest.raises(MlflowException) as caught:
         model.predict({"messages": QUESTION, **request})
     assert caught.value.get_http_status_code() == 400
@@ -29,7 +28,7 @@ def refusal(model: PyFuncModel, **request: Any) -> str:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         ({"n": 2}, "n=2 is not supported"),
         ({"stream": True}, "stream=True is not supported"),
@@ -40,18 +39,24 @@ def refusal(model: PyFuncModel, **request: Any) -> str:
         ({"tool_choice": {"type": "function"}}, "tool_choice={'type': 'function'} is not supp"),
         ({"top_logprobs": 3}, "top_logprobs=3 is not supported"),
         ({"functions": [TOOL]}, "functions is not an option"),
-        ({"max_completion_tokens": 3}, "max_completion_tokens is not an option: give max_tokens"),
-        ({"max_new_tokens": 3}, "max_new_tokens is not an option: give max_tokens"),
+        ({"max_completion_tokens": 3}, "max_completion_tokens is not an option: use max_tokens"),
+        ({"max_new_tokens": 3}, "max_new_tokens is not an option: use max_tokens"),
         ({"min_p": 0.1}, "min_p is not an option"),
         ({"frequency_penalty": 2.5}, "frequency_penalty=2.5: must be between -2 and 2"),
         ({"presence_penalty": -3.0}, "presence_penalty=-3.0: must be between -2 and 2"),
         ({"repetition_penalty": 0.0}, "repetition_penalty=0.0: must be above 0"),
         ({"seed": -1}, "seed=-1: must be a whole number from 0"),
         ({"response_format": {"type": "xml"}}, "response_format={'type': 'xml'}: must be"),
-        (held_to({"type": "no such type"}), "the runtime cannot follow this schema"),
-        (held_to({"$ref": "file:///etc/passwd"}), "the runtime cannot follow this schema"),
-        (held_to({**MANY, "maxItems": 10**9}), "maxItems=1000000000: give at most 10,000"),
-        (held_to({"anyOf": [{**MANY, "minItems": 10**6}]}), "minItems=1000000: give at most"),
+        (response_format({"type": "no such type"}), "the runtime does not support this schema"),
+        (
+            response_format({"$ref": "file:///etc/passwd"}),
+            "the runtime does not support this schema",
+        ),
+        (response_format({**LIST, "maxItems": 10**9}), "maxItems=1000000000: give at most 10,000"),
+        (
+            response_format({"anyOf": [{**LIST, "minItems": 10**6}]}),
+            "minItems=1000000: give at most",
+        ),
         ({"temperature": 2.5}, "temperature=2.5: must be between 0 (greedy) and 2"),
         ({"temperature": -0.1}, "temperature=-0.1: must be"),
         ({"top_p": 0.0}, "top_p=0.0: must be above 0 and at most 1"),
@@ -67,17 +72,19 @@ def refusal(model: PyFuncModel, **request: Any) -> str:
         ({"messages": [{"role": "user", "content": "x " * 600}]}, "context holds 512"),
     ],
 )
-def test_refused(pyfunc: PyFuncModel, options: dict[str, Any], words: str) -> None:
-    assert words in refusal(pyfunc, **options)
+def test_invalid_option_is_rejected(
+    pyfunc: PyFuncModel, options: dict[str, Any], message: str
+) -> None:
+    assert message in error_message(pyfunc, **options)
 
 
-def test_what_asks_for_nothing_is_accepted(pyfunc: PyFuncModel) -> None:
-    nothing = {"n": 1, "stream": False, "frequency_penalty": 0.0, "tools": [], "custom_inputs": {}}
-    assert pyfunc.predict({"messages": QUESTION, **nothing, "top_k": 99_999})
+def test_neutral_values_are_accepted(pyfunc: PyFuncModel) -> None:
+    neutral = {"n": 1, "stream": False, "frequency_penalty": 0.0, "tools": [], "custom_inputs": {}}
+    assert pyfunc.predict({"messages": QUESTION, **neutral, "top_k": 99_999})
 
 
-def test_options_that_the_signature_does_not_have(bare: GenaiPyfunc) -> None:
-    with pytest.raises(MlflowException, match="beam is not an option: give max_tokens, temp"):
+def test_options_outside_the_signature_are_rejected(bare: GenaiPyfunc) -> None:
+    with pytest.raises(MlflowException, match="beam is not an option: use max_tokens, temp"):
         bare.predict(None, pd.DataFrame([{"messages": QUESTION, "beam": 1}]))
     with pytest.raises(MlflowException, match="beam is not an option"):
         bare.predict(None, pd.DataFrame([{"messages": QUESTION}]), params={"beam": 1})
@@ -85,10 +92,10 @@ def test_options_that_the_signature_does_not_have(bare: GenaiPyfunc) -> None:
         bare.predict(None, [QUESTION])
 
 
-def test_one_bad_row_is_refused_before_any_is_answered(
+def test_invalid_row_is_rejected_before_any_completion(
     bare: GenaiPyfunc, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bare.chat, "submit", lambda _: pytest.fail("a row was answered"))
+    monkeypatch.setattr(bare._chat_model, "submit", lambda _: pytest.fail("a row was submitted"))
     rows = pd.DataFrame({"messages": [QUESTION, QUESTION], "temperature": [0.0, 9.0]})
     with pytest.raises(MlflowException, match=r"temperature=9\.0"):
         bare.predict(None, rows)

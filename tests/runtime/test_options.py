@@ -1,4 +1,4 @@
-"""Options beyond length and temperature: honoured by the real model."""
+"""Options beyond length and temperature, on the real model."""
 
 import json
 from typing import Any
@@ -12,11 +12,11 @@ from tests.fixtures.bundled_model import Reference
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 SCHEMA = {
     "type": "object",
-    "properties": {"city": {"enum": ["Paris", "Rome"]}, "sure": {"type": "boolean"}},
-    "required": ["city", "sure"],
+    "properties": {"city": {"enum": ["Paris", "Rome"]}, "certain": {"type": "boolean"}},
+    "required": ["city", "certain"],
     "additionalProperties": False,
 }
-AS_SCHEMA = {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA}}
+RESPONSE_FORMAT = {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA}}
 NESTED = {
     "type": "object",
     "properties": {
@@ -33,7 +33,7 @@ def text(model: PyFuncModel, **options: Any) -> str:
     return completion["choices"][0]["message"]["content"]
 
 
-def test_a_seed_repeats_an_answer(pyfunc: PyFuncModel) -> None:
+def test_seed_repeats_completion(pyfunc: PyFuncModel) -> None:
     def sampled(seed: int) -> str:
         return text(pyfunc, temperature=2.0, top_k=0, seed=seed)
 
@@ -53,10 +53,10 @@ def test_a_seed_repeats_an_answer(pyfunc: PyFuncModel) -> None:
         ({"repetition_penalty": 10.0, "presence_penalty": -2.0}, True),
     ],
 )
-def test_penalties_give_the_answer_that_they_give_with_transformers(
+def test_penalties_equal_those_of_transformers(
     pyfunc: PyFuncModel, reference: Reference, options: dict[str, float], changes: bool
 ) -> None:
-    """On a question that the model has not learnt, so that it is unsure."""
+    """The question is not in the training data, so the logits are close to each other."""
     import torch
     from transformers import LogitsProcessorList
 
@@ -65,9 +65,9 @@ def test_penalties_give_the_answer_that_they_give_with_transformers(
     prompt = reference.prompt(question)
 
     def penalize(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        times = torch.bincount(ids[0, len(prompt) :], minlength=scores.shape[-1])
+        counts = torch.bincount(ids[0, len(prompt) :], minlength=scores.shape[-1])
         presence, frequency = (options.get(f"{n}_penalty", 0.0) for n in ("presence", "frequency"))
-        return scores - frequency * times - presence * (times > 0)
+        return scores - frequency * counts - presence * (counts > 0)
 
     ids = reference.go_on(
         prompt,
@@ -90,16 +90,16 @@ def test_penalties_give_the_answer_that_they_give_with_transformers(
         {"presence_penalty": 1.0},
     ],
 )
-def test_an_answer_keeps_to_a_schema(pyfunc: PyFuncModel, options: dict[str, Any]) -> None:
-    answer = json.loads(text(pyfunc, response_format=AS_SCHEMA, max_tokens=60, **options))
-    assert answer.keys() == {"city", "sure"}
+def test_completion_follows_schema(pyfunc: PyFuncModel, options: dict[str, Any]) -> None:
+    answer = json.loads(text(pyfunc, response_format=RESPONSE_FORMAT, max_tokens=60, **options))
+    assert answer.keys() == {"city", "certain"}
     assert answer["city"] in ("Paris", "Rome")
-    assert isinstance(answer["sure"], bool)
+    assert isinstance(answer["certain"], bool)
 
 
 @pytest.mark.parametrize("options", [{}, {"temperature": 1.0, "seed": 3}])
 @pytest.mark.parametrize("schema", [NESTED, {"$defs": {"it": NESTED}, "$ref": "#/$defs/it"}])
-def test_an_answer_that_keeps_to_a_schema_is_compact_and_whole(
+def test_json_is_compact_and_complete(
     pyfunc: PyFuncModel, schema: dict[str, Any], options: dict[str, Any]
 ) -> None:
     kind = {"type": "json_schema", "json_schema": {"schema": schema}}
@@ -108,14 +108,14 @@ def test_an_answer_that_keeps_to_a_schema_is_compact_and_whole(
     assert answer == json.dumps(json.loads(answer), separators=(",", ":"))
 
 
-def test_a_schema_may_have_its_own_way_with_blanks(pyfunc: PyFuncModel) -> None:
+def test_schema_may_allow_white_space(pyfunc: PyFuncModel) -> None:
     loose = {**NESTED, "x-guidance": {"whitespace_flexible": True}}
     kind = {"type": "json_schema", "json_schema": {"schema": loose}}
 
     assert text(pyfunc, response_format=kind, max_tokens=120).split(maxsplit=1)[1:]
 
 
-def test_a_seed_and_a_penalty_hold_for_an_answer_that_keeps_to_a_schema(
+def test_seed_and_penalty_apply_with_schema(
     pyfunc: PyFuncModel,
 ) -> None:
     free = {"type": "object", "properties": {"it": {"type": "string", "maxLength": 20}}}
@@ -129,11 +129,11 @@ def test_a_seed_and_a_penalty_hold_for_an_answer_that_keeps_to_a_schema(
     assert guided(repetition_penalty=10.0) != guided()
 
 
-def test_rows_with_a_schema_and_without_are_answered_together(pyfunc: PyFuncModel) -> None:
+def test_rows_with_and_without_schema_in_one_frame(pyfunc: PyFuncModel) -> None:
     rows = pd.DataFrame(
         {
             "messages": [QUESTION] * 3,
-            "response_format": [None, AS_SCHEMA, {"type": "text"}],
+            "response_format": [None, RESPONSE_FORMAT, {"type": "text"}],
             "max_tokens": [60] * 3,
         }
     )

@@ -1,4 +1,4 @@
-"""`predict_stream` through MLflow: chunks as they come, together the text that predict gives."""
+"""`predict_stream` through MLflow: chunks, together the text of `predict`."""
 
 import pytest
 from mlflow.exceptions import MlflowException
@@ -7,10 +7,10 @@ from mlflow.pyfunc import PyFuncModel
 Conversation = list[dict[str, str]]
 
 
-def test_the_chunks_together_are_the_answer(
+def test_chunks_join_to_the_whole_completion(
     pyfunc: PyFuncModel, questions: list[Conversation]
 ) -> None:
-    """Some of the answers have characters of several bytes, which tokens cut through."""
+    """Some completions have multi-byte characters that span several tokens."""
     for question in questions:
         [whole] = pyfunc.predict({"messages": question})
         *pieces, end = pyfunc.predict_stream({"messages": question})
@@ -25,13 +25,13 @@ def test_the_chunks_together_are_the_answer(
         assert len({chunk["id"] for chunk in (*pieces, end)}) == 1
 
 
-def test_options_hold_for_a_stream(pyfunc: PyFuncModel, questions: list[Conversation]) -> None:
+def test_options_apply_to_streams(pyfunc: PyFuncModel, questions: list[Conversation]) -> None:
     *_, end = pyfunc.predict_stream({"messages": questions[0], "max_tokens": 3, "stream": True})
     assert end["choices"][0]["finish_reason"] == "length"
     assert end["usage"]["completion_tokens"] == 3
 
 
-def test_a_bad_request_is_refused_before_anything_comes(
+def test_invalid_request_is_rejected_before_first_chunk(
     pyfunc: PyFuncModel, questions: list[Conversation]
 ) -> None:
     with pytest.raises(MlflowException, match=r"temperature=9\.0: must be"):

@@ -1,4 +1,4 @@
-"""The server, in a process of its own, before the bundled model in each flavor."""
+"""The server with the bundled model in each flavor."""
 
 import contextlib
 import os
@@ -15,9 +15,8 @@ import mlflow
 import pytest
 from openai import OpenAI
 
-from slmflow.flavors.genai_result import GenaiModel
-from slmflow.flavors.transformers_result import TransformersModel
 from slmflow.paths import PROJECT
+from slmflow.pipeline.results import GenaiModel, TransformersModel
 from tests.fixtures.server import address
 
 KEY = "sesame"
@@ -32,11 +31,11 @@ class Server:
     process: "subprocess.Popen[str]"
 
     def client(self, key: str = KEY) -> OpenAI:
-        """OpenAI's own client, which gives up at the first error."""
+        """OpenAI's client, without retries."""
         return OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0)
 
     @property
-    def model(self) -> int:
+    def model_pid(self) -> int:
         """The id of the model's process."""
         pid = self.process.pid
         [child] = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -44,24 +43,24 @@ class Server:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Have the model stand still meanwhile."""
-        model = self.model
-        os.kill(model, signal.SIGSTOP)
+        """Stop the model's process within the block."""
+        pid = self.model_pid
+        os.kill(pid, signal.SIGSTOP)
         try:
             yield
         finally:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(model, signal.SIGCONT)
+                os.kill(pid, signal.SIGCONT)
 
-    def ended(self) -> tuple[int, str]:
-        """Return its exit status and what it said since it listened."""
-        _, said = self.process.communicate(timeout=60)
-        return self.process.returncode, said
+    def wait(self) -> tuple[int, str]:
+        """Return the exit status, and standard error since the server listened."""
+        _, errors = self.process.communicate(timeout=60)
+        return self.process.returncode, errors
 
 
 @contextmanager
 def serving(folder: Path, *arguments: str, **environment: str) -> Iterator[Server]:
-    """Run `python -m steps.serve` on a free port of loopback, with an API key."""
+    """Run `python -m steps.serve` on a free loopback port, with an API key."""
     folder.mkdir(exist_ok=True)
     with subprocess.Popen(
         [sys.executable, "-m", "steps.serve", "serve.port=0", *arguments],
@@ -87,11 +86,10 @@ def serving(folder: Path, *arguments: str, **environment: str) -> Iterator[Serve
                     process.kill()
 
 
-def until(holds: Callable[[], bool]) -> None:
-    """Return as soon as something holds."""
+def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline, "it does not come to hold"
+    while not condition():
+        assert time.monotonic() < deadline, "the condition does not become true"
 
 
 @pytest.fixture(scope="session")

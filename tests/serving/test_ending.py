@@ -1,4 +1,4 @@
-"""How a server ends, and what it leaves: exit status, run, traces, messages, and no process."""
+"""How a server ends: exit status, run, traces, messages, processes."""
 
 import json
 import os
@@ -12,13 +12,13 @@ import mlflow
 import openai
 import pytest
 
-from slmflow.flavors.genai_result import GenaiModel
+from slmflow.pipeline.results import GenaiModel
 from tests.fixtures.project import Workplace
-from tests.fixtures.server.calls import NUMBERS, QUESTION, begin, figure
-from tests.fixtures.server.conftest import KEY, Server, serving, until
+from tests.serving.calls import NUMBERS, QUESTION, metric, start_request
+from tests.serving.conftest import KEY, Server, serving, wait_until
 
 
-def listens(server: Server) -> bool:
+def is_listening(server: Server) -> bool:
     address = urlsplit(server.url)
     try:
         socket.create_connection((address.hostname, address.port)).close()
@@ -28,46 +28,46 @@ def listens(server: Server) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("told", "tracing"), [(signal.SIGTERM, "usage"), (signal.SIGINT, "content")]
+    ("stop_signal", "tracing"), [(signal.SIGTERM, "usage"), (signal.SIGINT, "content")]
 )
-def test_told_to_stop_it_finishes_what_is_in_flight(
-    chat: GenaiModel, tmp_path: Path, told: signal.Signals, tracing: str
+def test_stop_signal_finishes_requests_in_progress(
+    chat: GenaiModel, tmp_path: Path, stop_signal: signal.Signals, tracing: str
 ) -> None:
     experiment = mlflow.create_experiment(str(tmp_path), (tmp_path / "artifacts").as_uri())
     settings = (f"serve.model_uri={chat.model_uri}", f"serve.tracing={tracing}")
     with serving(tmp_path / "s", *settings, MLFLOW_EXPERIMENT_ID=experiment) as server:
         with server.paused():
-            whole, stream = begin(server), begin(server, stream=True)
-            by_mlflow = begin(server, "/invocations")
-            until(lambda: figure(server, "slmflow_requests_waiting") == 3)
-            server.process.send_signal(told)
-            until(lambda: not listens(server))
-        answer = json.loads(whole.getresponse().read())
+            whole, stream = start_request(server), start_request(server, stream=True)
+            invocation = start_request(server, "/invocations")
+            wait_until(lambda: metric(server, "slmflow_requests_waiting") == 3)
+            server.process.send_signal(stop_signal)
+            wait_until(lambda: not is_listening(server))
+        completion = json.loads(whole.getresponse().read())
         events = stream.getresponse().read().decode()
-        assert "Paris" in by_mlflow.getresponse().read().decode()
-        status, said = server.ended()
-    assert answer["choices"][0]["message"]["content"] == "The capital of France is Paris."
+        assert "Paris" in invocation.getresponse().read().decode()
+        status, errors = server.wait()
+    assert completion["choices"][0]["message"]["content"] == "The capital of France is Paris."
     assert events.endswith("data: [DONE]\n\n")
     assert status == 0
-    assert not any(secret in said for secret in (KEY, "France", "Paris", "error", "Traceback"))
+    assert not any(secret in errors for secret in (KEY, "France", "Paris", "error", "Traceback"))
     [run] = mlflow.search_runs([experiment], output_format="list")
     assert run.info.status == "FINISHED"
     assert KEY not in str(run.data)
     traces = mlflow.search_traces(locations=[experiment], return_type="list")
     assert len(traces) == 3
     for trace in traces:
-        assert trace.info.token_usage["output_tokens"] == answer["usage"]["completion_tokens"]
+        assert trace.info.token_usage["output_tokens"] == completion["usage"]["completion_tokens"]
         [span] = trace.data.spans
         assert span.attributes["slmflow.time_to_first_token_ms"] > 0
-        held = json.dumps(trace.to_dict())
-        assert ("capital of France?" in held) == ("Paris" in held) == (tracing == "content")
-        assert KEY not in held
-    kept = [file for file in (tmp_path / "artifacts").rglob("*") if file.is_file()]
-    assert kept
-    assert not any(KEY.encode() in file.read_bytes() for file in kept)
+        text = json.dumps(trace.to_dict())
+        assert ("capital of France?" in text) == ("Paris" in text) == (tracing == "content")
+        assert KEY not in text
+    artifacts = [file for file in (tmp_path / "artifacts").rglob("*") if file.is_file()]
+    assert artifacts
+    assert not any(KEY.encode() in file.read_bytes() for file in artifacts)
 
 
-def test_with_the_model_it_ends_too(chat: GenaiModel, tmp_path: Path) -> None:
+def test_server_ends_with_its_model(chat: GenaiModel, tmp_path: Path) -> None:
     with serving(tmp_path / "s", f"serve.model_uri={chat.model_uri}") as server:
         stream = server.client().chat.completions.create(
             model="tiny_phi3",
@@ -78,22 +78,22 @@ def test_with_the_model_it_ends_too(chat: GenaiModel, tmp_path: Path) -> None:
         )
         next(iter(stream))
         with server.paused():
-            whole = begin(server)
-            os.kill(server.model, signal.SIGKILL)
-        answer = whole.getresponse()
-        assert answer.status == 500
-        assert json.loads(answer.read())["error"]["message"] == "the model's process ended"
+            whole = start_request(server)
+            os.kill(server.model_pid, signal.SIGKILL)
+        response = whole.getresponse()
+        assert response.status == 500
+        assert json.loads(response.read())["error"]["message"] == "the model's process ended"
         with pytest.raises(openai.APIError, match="the model's process ended"):
             list(stream)
-        status, said = server.ended()
+        status, errors = server.wait()
     assert status == 1
-    assert said.count("\n") == 1
-    assert "the model cannot answer any more: its process was ended by SIGKILL" in said
+    assert errors.count("\n") == 1
+    assert "the model is unavailable: its process was ended by SIGKILL" in errors
 
 
-def test_without_the_server_the_model_ends_too(chat: GenaiModel, tmp_path: Path) -> None:
+def test_model_ends_with_its_server(chat: GenaiModel, tmp_path: Path) -> None:
     with serving(tmp_path / "s", f"serve.model_uri={chat.model_uri}") as server:
-        model = os.pidfd_open(server.model)
+        model = os.pidfd_open(server.model_pid)
         server.process.kill()
         ended, _, _ = select.select([model], [], [], 60)
         os.close(model)
@@ -101,27 +101,27 @@ def test_without_the_server_the_model_ends_too(chat: GenaiModel, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "words"),
+    ("arguments", "status", "message"),
     [
         (["model_uri=models:/nobody@1"], 2, "serve.model_uri='models:/nobody@1': no model can"),
         (["registry.name=none"], 2, "or run the workflow first"),
         (["port=70000", "tracing=all"], 2, "serve.tracing"),
     ],
 )
-def test_what_cannot_be_served_is_told(
-    tmp_path: Path, arguments: list[str], status: int, words: str
+def test_invalid_arguments_are_reported(
+    tmp_path: Path, arguments: list[str], status: int, message: str
 ) -> None:
-    given = [part if part.startswith("registry") else f"serve.{part}" for part in arguments]
-    done = Workplace(tmp_path).step("serve", "serve.port=0", *given)
+    overrides = [each if each.startswith("registry") else f"serve.{each}" for each in arguments]
+    done = Workplace(tmp_path).step("serve", "serve.port=0", *overrides)
     assert done.status == status
-    assert words in done.errors
+    assert message in done.errors
     assert "Traceback" not in done.errors
     assert len(done.messages) == 1
 
 
-def test_a_port_in_use_is_told(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+def test_port_in_use_is_reported(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as occupied:
+        port = occupied.getsockname()[1]
         done = Workplace(tmp_path).step("serve", f"serve.port={port}")
     assert done.status == 1
     assert f"serve.port={port}: Address already in use" in done.errors

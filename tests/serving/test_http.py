@@ -1,4 +1,4 @@
-"""The server as curl and others meet it: statuses, shapes, queue, keys, MLflow's own address."""
+"""The HTTP interface: statuses, bodies, queue, API key, /invocations, /metrics."""
 
 import json
 import re
@@ -12,8 +12,8 @@ import openai
 import pytest
 from mlflow.pyfunc import PyFuncModel
 
-from tests.fixtures.server.calls import NUMBERS, QUESTION, begin, call, fault, figure
-from tests.fixtures.server.conftest import KEY, MOST_WAITING, Server, until
+from tests.serving.calls import NUMBERS, QUESTION, call, metric, start_request, status_and_message
+from tests.serving.conftest import KEY, MOST_WAITING, Server, wait_until
 
 JSON = {"Content-Type": "application/json"}
 LONG: Any = {"max_tokens": 400, "response_format": NUMBERS}
@@ -23,8 +23,8 @@ def test_curl_streams(server: Server) -> None:
     body = json.dumps({"messages": QUESTION, "stream": True})
     url, key = f"{server.url}/v1/chat/completions", f"Authorization: Bearer {KEY}"
     command = ["curl", "-sN", url, "-H", key, "-d", body]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    *chunks, done = [line for line in said.splitlines() if line]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    *chunks, done = [line for line in output.splitlines() if line]
     assert done == "data: [DONE]"
     pieces = [json.loads(chunk.removeprefix("data: "))["choices"][0]["delta"] for chunk in chunks]
     text = "".join(piece.get("content", "") for piece in pieces)
@@ -32,7 +32,7 @@ def test_curl_streams(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "status", "words"),
+    ("path", "body", "status", "message"),
     [
         ("/v1/chat/completions", b"{", 400, "the body is not JSON"),
         ("/v1/chat/completions", b"[]", 400, "not a JSON object"),
@@ -49,78 +49,81 @@ def test_curl_streams(server: Server) -> None:
         ("/v1/embeddings", b"{}", 404, "Not Found"),
     ],
 )
-def test_a_bad_request_has_its_status_and_openais_shape(
-    server: Server, path: str, body: bytes, status: int, words: str
+def test_invalid_request_has_status_and_openai_error(
+    server: Server, path: str, body: bytes, status: int, message: str
 ) -> None:
-    found, message = fault(call(server, "POST", path, body))
+    found, text = status_and_message(call(server, "POST", path, body))
     assert found == status
-    assert words in message
+    assert message in text
 
 
-def test_a_wrong_method_is_told(server: Server) -> None:
-    assert fault(call(server, "GET", "/v1/chat/completions"))[0] == 405
+def test_wrong_method_is_rejected(server: Server) -> None:
+    assert status_and_message(call(server, "GET", "/v1/chat/completions"))[0] == 405
 
 
-def test_text_in_parts_and_the_developer_role_are_understood(server: Server) -> None:
+def test_text_parts_and_developer_role_are_accepted(server: Server) -> None:
     parts = [{"type": "text", "text": "What is the capital "}, {"type": "text", "text": "of Peru?"}]
     messages = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": parts}]
     body = json.dumps({"messages": messages, "user": "me", "metadata": {"a": "b"}}).encode()
-    status, _, said = call(server, "POST", "/v1/chat/completions", body)
+    status, _, text = call(server, "POST", "/v1/chat/completions", body)
     assert status == 200
-    assert "Lima" in json.loads(said)["choices"][0]["message"]["content"]
+    assert "Lima" in json.loads(text)["choices"][0]["message"]["content"]
     image = [{"type": "image_url", "image_url": {"url": "data:"}}]
     body = json.dumps({"messages": [{"role": "user", "content": image}]}).encode()
-    assert fault(call(server, "POST", "/v1/chat/completions", body))[0] == 400
+    assert status_and_message(call(server, "POST", "/v1/chat/completions", body))[0] == 400
 
 
 @pytest.mark.parametrize("flavor", ["server", "torch_server"])
-def test_invocations_answers_as_mlflow_does(flavor: str, request: pytest.FixtureRequest) -> None:
+def test_invocations_equals_predict(flavor: str, request: pytest.FixtureRequest) -> None:
     server: Server = request.getfixturevalue(flavor)
     fixture = {"server": "chat", "torch_server": "pipeline"}[flavor]
     model: PyFuncModel = mlflow.pyfunc.load_model(request.getfixturevalue(fixture).model_uri)
-    asked = {"messages": QUESTION, "max_tokens": 32}
-    [expected] = model.predict(asked)
-    body = json.dumps(asked).encode()
-    status, _, said = call(
-        server, "POST", "/invocations", body, **{"Content-Type": "application/json"}
-    )
+    request_body = {"messages": QUESTION, "max_tokens": 32}
+    [expected] = model.predict(request_body)
+    body = json.dumps(request_body).encode()
+    status, _, text = call(server, "POST", "/invocations", body, **JSON)
     assert status == 200
-    [answer] = json.loads(said)
-    assert answer["choices"] == expected["choices"]
-    assert answer["usage"] == expected["usage"]
+    [response] = json.loads(text)
+    assert response["choices"] == expected["choices"]
+    assert response["usage"] == expected["usage"]
 
 
-def test_what_mlflow_refuses_is_refused(server: Server) -> None:
+def test_invalid_invocations_are_rejected(server: Server) -> None:
     assert call(server, "POST", "/invocations", b'{"a": 1}', **JSON)[0] == 400
     assert call(server, "POST", "/invocations", b"a", **{"Content-Type": "text/html"})[0] == 415
 
 
-def test_the_key_is_asked_for(server: Server) -> None:
+def test_api_key_is_required(server: Server) -> None:
     assert server.client().models.list().data
     with pytest.raises(openai.AuthenticationError, match="the API key is wrong or missing"):
         server.client("sesam").models.list()
     assert call(server, "GET", "/health", Authorization="")[0] == 200
     for path in ("/v1/models", "/metrics"):
-        assert fault(call(server, "GET", path, Authorization=""))[0] == 401
+        assert status_and_message(call(server, "GET", path, Authorization=""))[0] == 401
     for path in ("/v1/chat/completions", "/invocations"):
-        assert fault(call(server, "POST", path, b"{}", Authorization="Basic sesame"))[0] == 401
+        assert (
+            status_and_message(call(server, "POST", path, b"{}", Authorization="Basic sesame"))[0]
+            == 401
+        )
 
 
-def test_health_is_told_while_the_model_is_busy(server: Server) -> None:
+def test_health_responds_while_model_is_busy(server: Server) -> None:
     with server.paused():
-        waiting = begin(server, stream=False)
-        until(lambda: figure(server, "slmflow_requests_waiting") == 1)
+        waiting = start_request(server, stream=False)
+        wait_until(lambda: metric(server, "slmflow_requests_waiting") == 1)
         assert call(server, "GET", "/health")[0] == 200
     assert waiting.getresponse().status == 200
 
 
-def test_a_full_queue_turns_away_and_says_when_to_come_again(server: Server) -> None:
-    """Of those who wait, half go away before their turn, and leave room at once."""
+def test_full_queue_rejects_with_retry_after(server: Server) -> None:
+    """Half of the waiting clients disconnect, which frees their places at once."""
     with server.paused():
-        waiting = [begin(server, stream=number % 2 == 0) for number in range(MOST_WAITING)]
-        until(lambda: figure(server, "slmflow_requests_waiting") == MOST_WAITING)
+        waiting = [start_request(server, stream=number % 2 == 0) for number in range(MOST_WAITING)]
+        wait_until(lambda: metric(server, "slmflow_requests_waiting") == MOST_WAITING)
         for stream in (True, False):
-            with pytest.raises(openai.RateLimitError, match="8 requests wait already") as caught:
+            with pytest.raises(
+                openai.RateLimitError, match="8 requests are waiting already"
+            ) as caught:
                 server.client().chat.completions.create(
                     model="tiny_phi3", messages=QUESTION, stream=stream
                 )
@@ -130,34 +133,32 @@ def test_a_full_queue_turns_away_and_says_when_to_come_again(server: Server) -> 
         assert int(headers["retry-after"]) >= 1
         for connection in waiting[:4]:
             connection.close()
-        until(lambda: figure(server, "slmflow_requests_waiting") == MOST_WAITING - 4)
+        wait_until(lambda: metric(server, "slmflow_requests_waiting") == MOST_WAITING - 4)
     assert [connection.getresponse().status for connection in waiting[4:]] == [200] * 4
-    until(lambda: figure(server, "slmflow_requests_running") == 0)
+    wait_until(lambda: metric(server, "slmflow_requests_running") == 0)
 
 
 @pytest.mark.parametrize(
-    ("path", "asked"),
+    ("path", "options"),
     [
         ("/v1/chat/completions", {"stream": True}),
         ("/v1/chat/completions", {"stream": False}),
         ("/invocations", {}),
     ],
 )
-def test_a_client_that_goes_away_ends_its_answer(
-    server: Server, path: str, asked: dict[str, Any]
-) -> None:
+def test_disconnect_cancels_the_request(server: Server, path: str, options: dict[str, Any]) -> None:
     names = ("slmflow_completion_tokens_total", "slmflow_requests_cancelled_total")
-    said, cancelled = (figure(server, name) for name in names)
-    connection = begin(server, path, **asked, **LONG)
-    until(lambda: figure(server, "slmflow_requests_running") == 1)
+    generated, cancelled = (metric(server, name) for name in names)
+    connection = start_request(server, path, **options, **LONG)
+    wait_until(lambda: metric(server, "slmflow_requests_running") == 1)
     with server.paused():
         connection.close()
-        until(lambda: figure(server, names[1]) == cancelled + 1)
-    until(lambda: figure(server, "slmflow_requests_running") == 0)
-    assert figure(server, names[0]) - said < LONG["max_tokens"]
+        wait_until(lambda: metric(server, names[1]) == cancelled + 1)
+    wait_until(lambda: metric(server, "slmflow_requests_running") == 0)
+    assert metric(server, names[0]) - generated < LONG["max_tokens"]
 
 
-def test_one_that_goes_away_while_it_sends_is_no_fault(server: Server) -> None:
+def test_disconnect_while_sending_is_harmless(server: Server) -> None:
     for sent in (b"", b'{"messages"'):
         address = urlsplit(server.url)
         with socket.create_connection((address.hostname, address.port)) as connection:
@@ -168,16 +169,16 @@ def test_one_that_goes_away_while_it_sends_is_no_fault(server: Server) -> None:
     assert call(server, "GET", "/health")[0] == 200
 
 
-def test_metrics_count_what_was_answered(server: Server) -> None:
-    before = figure(server, "slmflow_completion_tokens_total")
+def test_metrics_count_responses(server: Server) -> None:
+    before = metric(server, "slmflow_completion_tokens_total")
     completion = server.client().chat.completions.create(model="tiny_phi3", messages=QUESTION)
     assert completion.usage
-    assert begin(server, "/invocations").getresponse().status == 200
-    said = figure(server, "slmflow_completion_tokens_total") - before
-    assert said == 2 * completion.usage.completion_tokens
+    assert start_request(server, "/invocations").getresponse().status == 200
+    generated = metric(server, "slmflow_completion_tokens_total") - before
+    assert generated == 2 * completion.usage.completion_tokens
     _, headers, page = call(server, "GET", "/metrics")
     assert headers["Content-Type"].startswith("text/plain")
     for name in ("time_to_first_token", "queue", "answer"):
         assert re.search(rf"^slmflow_{name}_seconds_count [1-9]", page, re.MULTILINE)
     assert 'path="/v1/chat/completions",status="200"' in page
-    assert figure(server, "slmflow_requests_waiting") == 0
+    assert metric(server, "slmflow_requests_waiting") == 0

@@ -1,34 +1,36 @@
-"""The name under which a model answers."""
+"""Loading a model to serve: its name."""
 
 import json
 from typing import Any
 
 import mlflow
 
-from slmflow.flavors.genai_result import GenaiModel
-from slmflow.serving.loaded_model import Loaded, load
-from tests.fixtures.server.calls import QUESTION
+from slmflow.pipeline.results import GenaiModel
+from slmflow.serving.loaded_model import LoadedModel, load
+from tests.serving.calls import QUESTION
 
 
-def _invoked(loaded: Loaded) -> Any:
+def loaded(model_uri: str) -> LoadedModel:
+    return load(model_uri, deliver=lambda _: None)
+
+
+def invocation(model: LoadedModel) -> Any:
     body = json.dumps({"messages": QUESTION})
-    [answer] = json.loads(loaded.invocations(body, "application/json")["body"])
-    return answer
+    [response] = json.loads(model.invoke(body, "application/json")["body"])
+    return response
 
 
-def test_a_registered_model_answers_mlflow_under_the_name_it_is_served_as(
-    chat: GenaiModel,
-) -> None:
+def test_registered_model_has_its_registered_name(chat: GenaiModel) -> None:
     version = mlflow.register_model(chat.model_uri, "capitals").version
 
-    served = load(f"models:/capitals/{version}")
+    model = loaded(f"models:/capitals/{version}")
 
-    assert served.chat.name == "capitals"
-    assert _invoked(served)["model"] == "capitals"
+    assert model.session.model_name == "capitals"
+    assert invocation(model)["model"] == "capitals"
 
 
-def test_another_model_keeps_the_name_it_was_logged_with(chat: GenaiModel) -> None:
-    loaded = load(chat.model_uri)
+def test_other_model_keeps_its_logged_name(chat: GenaiModel) -> None:
+    model = loaded(chat.model_uri)
 
-    assert loaded.chat.name == "tiny_phi3"
-    assert _invoked(loaded)["model"] == "tiny_phi3"
+    assert model.session.model_name == "tiny_phi3"
+    assert invocation(model)["model"] == "tiny_phi3"

@@ -1,4 +1,4 @@
-"""The real openai client against the running server, in either flavor."""
+"""The openai client against the running server, in either flavor."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,7 +7,7 @@ import pytest
 from openai import OpenAI
 
 from tests.fixtures.bundled_model import Reference
-from tests.fixtures.server.conftest import Server
+from tests.serving.conftest import Server
 
 QUESTION = [{"role": "user", "content": "What is the capital of Japan?"}]
 NAMES = {"server": "tiny_phi3", "torch_server": "transformers"}
@@ -25,7 +25,7 @@ def client(name: str, request: pytest.FixtureRequest) -> OpenAI:
     return server.client()
 
 
-def test_an_answer_is_that_of_transformers(client: OpenAI, name: str, reference: Reference) -> None:
+def test_completion_equals_transformers(client: OpenAI, name: str, reference: Reference) -> None:
     ids = reference.generate(QUESTION, 48)
     completion = client.chat.completions.create(model=name, messages=QUESTION)
     [choice] = completion.choices
@@ -37,24 +37,24 @@ def test_an_answer_is_that_of_transformers(client: OpenAI, name: str, reference:
     assert completion.usage.completion_tokens == len(ids)
 
 
-def test_a_stream_gives_the_same_text_piece_by_piece(client: OpenAI, name: str) -> None:
+def test_stream_joins_to_the_same_text(client: OpenAI, name: str) -> None:
     whole = client.chat.completions.create(model=name, messages=QUESTION)
     chunks = list(
         client.chat.completions.create(
             model=name, messages=QUESTION, stream=True, stream_options={"include_usage": True}
         )
     )
-    *said, end, usage = chunks
-    pieces = [chunk.choices[0].delta.content or "" for chunk in said]
+    *content, end, usage = chunks
+    pieces = [chunk.choices[0].delta.content or "" for chunk in content]
     assert "".join(pieces) == whole.choices[0].message.content
     assert len([piece for piece in pieces if piece]) > 1
-    assert said[0].choices[0].delta.role == "assistant"
+    assert content[0].choices[0].delta.role == "assistant"
     assert end.choices[0].finish_reason == "stop"
     assert usage.choices == []
     assert usage.usage == whole.usage
 
 
-def test_a_text_goes_on(client: OpenAI, name: str) -> None:
+def test_text_completion_continues_prompt(client: OpenAI, name: str) -> None:
     completion = client.completions.create(model=name, prompt="The capital of", max_tokens=4)
     assert completion.object == "text_completion"
     assert completion.choices[0].text
@@ -66,7 +66,7 @@ def test_a_text_goes_on(client: OpenAI, name: str) -> None:
     assert "".join(chunk.choices[0].text for chunk in stream) == completion.choices[0].text
 
 
-def test_options_are_honoured(client: OpenAI, name: str) -> None:
+def test_options_take_effect(client: OpenAI, name: str) -> None:
     def text(**options: object) -> str | None:
         completion = client.chat.completions.create(model=name, messages=QUESTION, **options)
         return completion.choices[0].message.content
@@ -87,34 +87,34 @@ def test_models_are_listed(client: OpenAI, name: str) -> None:
         client.models.retrieve("gpt-4")
 
 
-def test_many_at_once_get_what_they_get_alone(client: OpenAI, name: str) -> None:
+def test_concurrent_requests_equal_single_ones(client: OpenAI, name: str) -> None:
     countries = ["France", "Japan", "Peru", "Norway", "Kenya", "Chile", "Cuba", "Egypt"]
 
-    def ask(country: str) -> str | None:
+    def complete(country: str) -> str | None:
         question = [{"role": "user", "content": f"What is the capital of {country}?"}]
         completion = client.chat.completions.create(model=name, messages=question)
         return completion.choices[0].message.content
 
-    alone = [ask(country) for country in countries]
+    alone = [complete(country) for country in countries]
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(ask, countries)) == alone
+        assert list(pool.map(complete, countries)) == alone
 
 
-def test_a_schema_is_kept_to_or_refused_by_name(server: Server, torch_server: Server) -> None:
+def test_schema_is_followed_or_rejected(server: Server, torch_server: Server) -> None:
     schema = {"type": "object", "properties": {"a": {"enum": [1]}}, "required": ["a"]}
-    asked = {
+    request = {
         "messages": QUESTION,
         "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}},
         "max_tokens": 40,
     }
-    completion = server.client().chat.completions.create(model="tiny_phi3", **asked)
+    completion = server.client().chat.completions.create(model="tiny_phi3", **request)
     assert '"a"' in (completion.choices[0].message.content or "")
     with pytest.raises(openai.BadRequestError, match="response_format is not supported"):
-        torch_server.client().chat.completions.create(model="transformers", **asked)
+        torch_server.client().chat.completions.create(model="transformers", **request)
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         ({"temperature": 3}, "temperature=3: must be between 0"),
         ({"n": 2}, "n=2 is not supported"),
@@ -127,9 +127,9 @@ def test_a_schema_is_kept_to_or_refused_by_name(server: Server, torch_server: Se
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_what_cannot_be_done_is_refused_by_name(
-    client: OpenAI, name: str, options: dict[str, object], words: str, stream: bool
+def test_unsupported_options_are_rejected_by_name(
+    client: OpenAI, name: str, options: dict[str, object], message: str, stream: bool
 ) -> None:
-    asked = {"messages": QUESTION, **options}
-    with pytest.raises(openai.BadRequestError, match=words):
-        client.chat.completions.create(model=name, stream=stream, **asked)
+    request = {"messages": QUESTION, **options}
+    with pytest.raises(openai.BadRequestError, match=message):
+        client.chat.completions.create(model=name, stream=stream, **request)

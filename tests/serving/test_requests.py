@@ -1,4 +1,4 @@
-"""Bodies of requests that mean harm, before they reach a model."""
+"""Malformed and hostile request bodies."""
 
 import json
 from typing import Any
@@ -8,36 +8,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlflow.exceptions import MlflowException
 
-from slmflow.runtime.generation.options import Options
-from slmflow.runtime.prompts.conversation import checked
+from slmflow.runtime.generation.options import RequestOptions
+from slmflow.runtime.prompts.conversation import validate_messages
 from slmflow.serving import openai_requests
-from slmflow.serving.errors import Refusal
+from slmflow.serving.errors import RequestError
 
 DEFAULTS = {"max_tokens": 8, "temperature": 0.0, "top_p": 1.0}
 CHAT: dict[str, Any] = {"messages": [{"role": "user", "content": "Hi"}]}
 
 
-def _options(body: bytes) -> Options:
-    """Return what a body asks, as server and model take it."""
-    asked = openai_requests.chat(body)
-    given = dict(asked.fields)
-    checked(given.pop("messages", None))
-    return Options.of(given, DEFAULTS)
+def _options(body: bytes) -> RequestOptions:
+    """Parse a body as server and model do."""
+    fields = openai_requests.parse_chat(body).body
+    validate_messages(fields.pop("messages", None))
+    return RequestOptions.parse(fields, DEFAULTS)
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
-        (b'{"n": ' + b"[" * 900 + b"]" * 900 + b"}", "nested more than 64 deep"),
+        (b'{"n": ' + b"[" * 900 + b"]" * 900 + b"}", "nested more than 64 levels deep"),
         (b'{"n": ' + b"[" * 10**5, "not JSON"),
         (b"\xff\xfe{", "not JSON"),
         (b'{"seed": ' + b"9" * 5000 + b"}", "not JSON"),
     ],
     ids=["deep", "deeper", "bytes", "digits"],
 )
-def test_a_body_that_is_not_read(body: bytes, said: str) -> None:
-    with pytest.raises(Refusal, match=said):
-        openai_requests.parse(body)
+def test_malformed_body_is_rejected(body: bytes, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        openai_requests.parse_body(body)
 
 
 @pytest.mark.parametrize(
@@ -51,13 +50,13 @@ def test_a_body_that_is_not_read(body: bytes, said: str) -> None:
     ],
     ids=str,
 )
-def test_options_of_a_wrong_kind(option: dict[str, Any]) -> None:
+def test_invalid_options_are_rejected(option: dict[str, Any]) -> None:
     with pytest.raises(MlflowException):
         _options(json.dumps(CHAT | option).encode())
 
 
-def test_huge_max_tokens_are_a_number_like_any() -> None:
-    """The answer is cut where the context ends, so it reserves nothing."""
+def test_huge_max_tokens_are_accepted() -> None:
+    """The context limits the completion, so they reserve no memory."""
     assert _options(json.dumps(CHAT | {"max_tokens": 10**30}).encode()).max_tokens == 10**30
 
 
@@ -73,9 +72,9 @@ _NAMES = st.sampled_from(
 
 @given(fields=st.dictionaries(_NAMES, _JSON, max_size=4), raw=st.binary(max_size=40))
 @settings(max_examples=200, deadline=None, derandomize=True)
-def test_any_body_is_a_request_or_refused(fields: dict[str, Any], raw: bytes) -> None:
+def test_any_body_is_parsed_or_rejected(fields: dict[str, Any], raw: bytes) -> None:
     for body in (raw, json.dumps(CHAT | fields).encode()):
         try:
             _options(body)
-        except (Refusal, MlflowException) as refused:
-            assert str(refused)
+        except (RequestError, MlflowException) as error:
+            assert str(error)

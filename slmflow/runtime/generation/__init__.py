@@ -1,1 +1,1 @@
-"""From token ids to an answer."""
+"""Generate completions: sampling, text, options, and the engine on ONNX Runtime GenAI."""

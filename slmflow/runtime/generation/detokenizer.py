@@ -1,85 +1,87 @@
-"""Tokens to the text of an answer, piece by piece as they come."""
+"""Turn tokens into text as they are generated, and cut the text at stop strings."""
 
 import re
 from collections.abc import Sequence
 
 from tokenizers import Tokenizer
 
-# What a decoder writes for bytes that are no character, or not yet one.
+# The tokenizer writes this for bytes that are not, or not yet, a character.
 _INCOMPLETE = "\ufffd"
 
-# A character has four bytes at most, and a token at least one: after this many tokens, what is none
-# yet will not be one. To hold it for longer would make each token cost more than the one before.
-_MOST_HELD = 8
+# A character has at most four bytes and a token at least one, so bytes that are no character after
+# this many tokens never will be. Holding them longer would make each token cost more than the last.
+_MAX_HELD_TOKENS = 8
 
-# A token of a single byte, as of the vocabularies that come from SentencePiece.
+# A single-byte token of a SentencePiece vocabulary.
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
 
 
-class Decoder:
-    """Token ids to text; the pieces together are the text of all ids.
+class IncrementalDecoder:
+    """Decode token ids to pieces of text; the pieces together are the text of all ids.
 
-    A piece is held back until its bytes make whole characters, and single bytes until they end: a
-    tokenizer takes them together, and one that fits nowhere makes all of them unreadable. Special
-    tokens have no text.
+    A piece is held back until its bytes form whole characters, and single-byte tokens until their
+    run ends: a tokenizer decodes the run together, and one invalid byte makes all of it unreadable.
+    Special tokens have no text.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        """Begin a text."""
+        """Start a text."""
         self._tokenizer = tokenizer
         self._ids: list[int] = []
-        # What a token adds to a text is what it adds after the piece before it: some tokenizers
-        # write the first token of a text without its leading space.
-        self._before, self._after = 0, 0
+        # A token's text is what it adds to the piece before it: some tokenizers write the first
+        # token of a text without its leading space.
+        self._previous_piece, self._next_piece = 0, 0
 
     def push(self, token: int) -> str:
-        """Return what a further token makes certain of the text."""
+        """Add a token and return the text that is now complete."""
         self._ids.append(token)
         if _BYTE.fullmatch(self._tokenizer.id_to_token(token) or ""):
             return ""
         piece = self._pending()
-        held = len(self._ids) - self._after
-        return "" if piece.endswith(_INCOMPLETE) and held < _MOST_HELD else self._taken(piece)
+        held = len(self._ids) - self._next_piece
+        if piece.endswith(_INCOMPLETE) and held < _MAX_HELD_TOKENS:
+            return ""
+        return self._release(piece)
 
-    def rest(self) -> str:
-        """Return what is held back, at the end of the text."""
-        return self._taken(self._pending())
+    def flush(self) -> str:
+        """Return the text held back, at the end."""
+        return self._release(self._pending())
 
     def _pending(self) -> str:
-        known = self._decoded(self._ids[self._before : self._after])
-        return self._decoded(self._ids[self._before :])[len(known) :]
+        known = self._decode(self._ids[self._previous_piece : self._next_piece])
+        return self._decode(self._ids[self._previous_piece :])[len(known) :]
 
-    def _taken(self, piece: str) -> str:
+    def _release(self, piece: str) -> str:
         if piece:
-            self._before, self._after = self._after, len(self._ids)
+            self._previous_piece, self._next_piece = self._next_piece, len(self._ids)
         return piece
 
-    def _decoded(self, ids: Sequence[int]) -> str:
+    def _decode(self, ids: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
         return text
 
 
-class AnswerText:
-    """The text of an answer: no white space in front, cut before the first stop string.
+class CompletionText:
+    """The text of a completion: without leading white space, cut before the first stop string.
 
-    What may be the beginning of a stop string is held back until it is known.
+    Text that may be the start of a stop string is held back until that is decided.
     """
 
     def __init__(self, tokenizer: Tokenizer, stop: Sequence[str]) -> None:
-        """Begin an answer."""
-        self._decoder = Decoder(tokenizer)
+        """Start a completion."""
+        self._decoder = IncrementalDecoder(tokenizer)
         self._stop = stop
         self._held = ""
-        self._begun = False
+        self._started = False
         self.stopped = False
 
     def push(self, token: int) -> str:
-        """Return what a further token makes certain of the text."""
+        """Add a token and return the text that is now final."""
         return self._add(self._decoder.push(token))
 
-    def rest(self) -> str:
-        """Return what is held back, at the end of the answer."""
-        piece = self._add(self._decoder.rest())
+    def flush(self) -> str:
+        """Return the text held back, at the end of the completion."""
+        piece = self._add(self._decoder.flush())
         if self.stopped:
             return piece
         held, self._held = self._held, ""
@@ -88,21 +90,21 @@ class AnswerText:
     def _add(self, piece: str) -> str:
         if self.stopped:
             return ""
-        if not self._begun:
+        if not self._started:
             piece = piece.lstrip()
-            self._begun = bool(piece)
+            self._started = bool(piece)
         text = self._held + piece
-        found = [start for string in self._stop if (start := text.find(string)) >= 0]
-        if found:
+        starts = [start for string in self._stop if (start := text.find(string)) >= 0]
+        if starts:
             self.stopped, self._held = True, ""
-            return text[: min(found)]
-        certain = len(text) - _overlap(text, self._stop)
-        self._held = text[certain:]
-        return text[:certain]
+            return text[: min(starts)]
+        final = len(text) - _stop_overlap(text, self._stop)
+        self._held = text[final:]
+        return text[:final]
 
 
-def _overlap(text: str, stop: Sequence[str]) -> int:
-    """Return how many characters at the end of the text may begin a stop string."""
+def _stop_overlap(text: str, stop: Sequence[str]) -> int:
+    """Return how many characters at the end of the text may start a stop string."""
     return max(
         (
             length

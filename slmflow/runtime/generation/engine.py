@@ -1,4 +1,4 @@
-"""What a chat model is made of: what generates, and what writes its prompts."""
+"""The interfaces a chat model is built from: an engine that generates, and a prompt encoder."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -6,48 +6,48 @@ from typing import Any, Protocol
 from tokenizers import Tokenizer
 
 from ..prompts.conversation import Message
-from .answer import Job
+from .active_request import ActiveRequest
 
 
-class Prompts(Protocol):
-    """What writes the prompts of a model; `tokenizer` reads its answers."""
+class PromptEncoder(Protocol):
+    """Encode prompts to token ids. `tokenizer` decodes the completions."""
 
     tokenizer: Tokenizer
 
-    def of_chat(self, messages: Sequence[Message]) -> list[int]:
-        """Return the token ids of a conversation; only the template adds special tokens."""
+    def encode_chat(self, messages: Sequence[Message]) -> list[int]:
+        """Return the token ids of a conversation. Only its template adds special tokens."""
 
-    def of_document(self, text: str) -> list[int]:
-        """Return the token ids of a text that is all there is, with the tokenizer's own BOS."""
+    def encode_document(self, text: str) -> list[int]:
+        """Return the token ids of a plain text, with the tokenizer's BOS."""
 
 
 class Batch(Protocol):
-    """Answers that are generated together."""
+    """Requests that are decoded together."""
 
-    rows: list[Job]
+    requests: list[ActiveRequest]
 
     def step(self) -> None:
-        """Have each job that is not finished say its next token, once it is where it was.
+        """Decode one token of each unfinished request.
 
-        A job that has said some before begins anew: those are gone through again, a step each.
+        A request that joined with tokens already generated replays them first, one per step.
         """
 
 
 class Engine(Protocol):
     """A loaded model.
 
-    context_length: the most tokens that a prompt and its answer have together; ends: the ids of
-    its end tokens; defaults: options where nobody says otherwise; guides: whether answers can be
-    held to a JSON schema.
+    context_length: the most tokens of a prompt and its completion together; end_tokens: ids of the
+    end tokens; defaults: options for requests that leave them out; supports_json_schema: whether
+    completions can be constrained to a JSON schema.
     """
 
     context_length: int
-    ends: frozenset[int]
+    end_tokens: frozenset[int]
     defaults: dict[str, Any]
-    guides: bool
+    supports_json_schema: bool
 
-    def fit(self, jobs: Sequence[Job]) -> bool:
-        """Return whether these may be one batch."""
+    def can_batch(self, requests: Sequence[ActiveRequest]) -> bool:
+        """Return whether these requests fit into one batch."""
 
-    def read(self, jobs: Sequence[Job]) -> Batch:
-        """Return a batch that has read the prompts."""
+    def prefill(self, requests: Sequence[ActiveRequest]) -> Batch:
+        """Read the prompts and return their batch."""

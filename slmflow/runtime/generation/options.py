@@ -1,4 +1,4 @@
-"""The options of a request: which there are, what each may be, and which are refused by name."""
+"""The options of a request: which exist, their ranges, and which are rejected by name."""
 
 import json
 import math
@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import refuse
+from ..errors import reject
 
-# What a number may be: its type, the test it must pass, and that test in words.
+# Of each number: its type, its test, and the test in words.
 _NUMBERS: dict[str, tuple[type, Callable[[float], bool], str]] = {
     "max_tokens": (int, lambda value: value >= 1, "a whole number, at least 1"),
     "temperature": (float, lambda value: 0 <= value <= 2, "between 0 (greedy) and 2"),
@@ -19,8 +19,8 @@ _NUMBERS: dict[str, tuple[type, Callable[[float], bool], str]] = {
     "frequency_penalty": (float, lambda value: -2 <= value <= 2, "between -2 and 2"),
     "repetition_penalty": (float, lambda value: 0 < value <= 10, "above 0 (1 is none), at most 10"),
 }
-# Options of a chat request that this model has no use for, each with the values that ask nothing.
-NEUTRAL: dict[str, tuple[Any, ...]] = {
+# Chat options that this model does not support, each with the values that have no effect.
+UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "n": (1,),
     "stream": (False,),
     "tools": ([],),
@@ -31,23 +31,23 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "top_logprobs": (0,),
     "custom_inputs": ({},),
 }
-# All are looked for after each token; OpenAI takes four.
-_MOST_STOPS = 64
+# Each token is checked against all of them; OpenAI accepts four.
+_MAX_STOP_STRINGS = 64
 
-# The runtime writes a rule for each item that a list of a schema may have: a million are gigabytes.
-_MOST_ITEMS = 10_000
+# The grammar compiler writes one rule per item a list may have: a million take gigabytes.
+_MAX_SCHEMA_ITEMS = 10_000
 
 NAMES = (*_NUMBERS, "stop", "response_format")
 
 
 @dataclass(frozen=True)
-class Options:
-    """How one answer is generated.
+class RequestOptions:
+    """How one completion is generated.
 
-    temperature: 0 is greedy; top_k: 0 is no limit; seed: of the random choices, None a new one each
-    time; presence_penalty, frequency_penalty: taken off the logits of tokens that the answer has,
-    once or as often as it has them; repetition_penalty: what transformers means by it, over prompt
-    and answer; schema: the JSON schema of the answer, as JSON text, None for free text.
+    temperature: 0 is greedy. top_k: 0 is no limit. seed: None draws a new one each time.
+    presence_penalty, frequency_penalty: subtracted from the logits of tokens already generated,
+    once or per occurrence. repetition_penalty: as in transformers, over prompt and completion.
+    schema: JSON schema of the completion as JSON text, None for free text.
     """
 
     max_tokens: int
@@ -62,82 +62,82 @@ class Options:
     schema: str | None = None
 
     @classmethod
-    def of(cls, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> "Options":
-        """Return the options of one request, with the defaults for what it leaves out.
+    def parse(cls, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> "RequestOptions":
+        """Validate the options of a request, with defaults for what it leaves out.
 
-        Raises MlflowException (400 when served) that names an option which is unknown, not
-        supported or out of range.
+        Raises MlflowException (HTTP 400) that names an option which is unknown, unsupported or out
+        of range.
         """
-        accepted: dict[str, Any] = {}
-        for name, value in {**defaults, **given}.items():
+        parsed: dict[str, Any] = {}
+        for name, value in {**defaults, **values}.items():
             if name in _NUMBERS:
-                accepted[name] = _number(name, value)
+                parsed[name] = _parse_number(name, value)
             elif name == "stop":
-                accepted["stop"] = _stop(value)
+                parsed["stop"] = _parse_stop(value)
             elif name == "response_format":
-                accepted["schema"] = _schema(value)
-            elif name not in NEUTRAL:
-                refuse(f"{name} is not an option: give {', '.join(NAMES)}")
-            elif value not in NEUTRAL[name]:
-                refuse(f"{name}={value!r} is not supported: leave it out")
-        return cls(**accepted)
+                parsed["schema"] = _parse_schema(value)
+            elif name not in UNSUPPORTED:
+                reject(f"{name} is not an option: use {', '.join(NAMES)}")
+            elif value not in UNSUPPORTED[name]:
+                reject(f"{name}={value!r} is not supported: leave it out")
+        return cls(**parsed)
 
     @property
-    def greedy(self) -> bool:
-        """Whether the most likely token is taken, as the model has it."""
+    def is_greedy(self) -> bool:
+        """Whether the most likely token is always chosen."""
         return self.temperature == 0 or self.top_k == 1
 
     @property
-    def penalized(self) -> bool:
-        """Whether what was said changes what is likely."""
+    def has_penalties(self) -> bool:
+        """Whether earlier tokens change the logits."""
         return (self.presence_penalty, self.frequency_penalty, self.repetition_penalty) != (0, 0, 1)
 
 
-def _number(name: str, value: Any) -> float:
-    kind, accepts, wanted = _NUMBERS[name]
+def _parse_number(name: str, value: Any) -> float:
+    kind, is_valid, requirement = _NUMBERS[name]
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    # The range first: an int may be too large for a float. NaN and infinity are in none.
-    if not is_number or not accepts(value) or value == math.inf or kind(value) != value:
-        refuse(f"{name}={value!r}: must be {wanted}")
+    # The range first: an int may be too large for a float. NaN and infinity are in no range.
+    if not is_number or not is_valid(value) or value == math.inf or kind(value) != value:
+        reject(f"{name}={value!r}: must be {requirement}")
     return kind(value)  # type: ignore[no-any-return]
 
 
-def _stop(value: Any) -> tuple[str, ...]:
+def _parse_stop(value: Any) -> tuple[str, ...]:
     stop = [value] if isinstance(value, str) else value
     if not isinstance(stop, list) or not all(isinstance(text, str) and text for text in stop):
-        refuse(f"stop={value!r}: must be a text or a list of texts, none of them empty")
-    if len(stop) > _MOST_STOPS:
-        refuse(f"stop has {len(stop)} texts: give at most {_MOST_STOPS}")
+        reject(f"stop={value!r}: must be a non-empty string or a list of them")
+    if len(stop) > _MAX_STOP_STRINGS:
+        reject(f"stop has {len(stop)} strings: give at most {_MAX_STOP_STRINGS}")
     return tuple(stop)
 
 
-def _schema(value: Any) -> str | None:
+def _parse_schema(value: Any) -> str | None:
     """Return the JSON schema of an OpenAI `response_format`, None for free text."""
     kind = value.get("type") if isinstance(value, Mapping) else None
     if kind == "text":
         return None
     if kind == "json_object":
         return '{"type": "object"}'
-    given = value.get("json_schema") if kind == "json_schema" else None
-    schema = given.get("schema") if isinstance(given, Mapping) else None
+    json_schema = value.get("json_schema") if kind == "json_schema" else None
+    schema = json_schema.get("schema") if isinstance(json_schema, Mapping) else None
     if not isinstance(schema, Mapping):
-        refuse(
+        reject(
             f"response_format={value!r}: must be {{'type': 'text'}}, {{'type': 'json_object'}} or "
             "{'type': 'json_schema', 'json_schema': {'schema': {...}}}"
         )
-    _refuse_endless(schema)
+    _reject_long_lists(schema)
     return json.dumps(schema)
 
 
-def _refuse_endless(schema: Mapping[str, Any]) -> None:
-    nested: list[Any] = [schema]
-    while nested:
-        each = nested.pop()
-        if isinstance(each, list):
-            nested.extend(each)
-        elif isinstance(each, Mapping):
-            nested.extend(each.values())
+def _reject_long_lists(schema: Mapping[str, Any]) -> None:
+    remaining: list[Any] = [schema]
+    while remaining:
+        value = remaining.pop()
+        if isinstance(value, list):
+            remaining.extend(value)
+        elif isinstance(value, Mapping):
+            remaining.extend(value.values())
             for key in ("minItems", "maxItems"):
-                if isinstance(number := each.get(key), int | float) and number > _MOST_ITEMS:
-                    most = f"give at most {_MOST_ITEMS:,}, or leave it out"
-                    refuse(f"response_format: {key}={number}: {most}")
+                if isinstance(count := value.get(key), int | float) and count > _MAX_SCHEMA_ITEMS:
+                    limit = f"give at most {_MAX_SCHEMA_ITEMS:,}, or leave it out"
+                    reject(f"response_format: {key}={count}: {limit}")

@@ -1,1 +1,1 @@
-"""From messages to token ids."""
+"""Turn messages into token ids."""

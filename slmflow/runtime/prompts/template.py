@@ -1,4 +1,4 @@
-"""A model's chat template: Jinja from whoever made the model, in a sandbox and within bounds."""
+"""Render a model's chat template: untrusted Jinja, in a sandbox with limits."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,41 +11,47 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.nodes import Node, Scope
 from jinja2.parser import Parser
 
-from ..errors import refuse
+from ..errors import reject
 from .sandbox import BoundedEnvironment
 
-# What a template may write by name, beside messages.
+# The special tokens that a template may use as variables.
 _SPECIAL_TOKENS = tuple(f"{n}_token" for n in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
 
 
 class ChatTemplate:
-    """The chat template of a model's folder."""
+    """The chat template of a model folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Read it, from `chat_template.jinja` or the older place in `tokenizer_config.json`.
+        """Read it from `chat_template.jinja`, or from `tokenizer_config.json` as older models do.
 
-        Raises MlflowException where it is no template.
+        Raises MlflowException for an invalid template.
         """
         settings = folder / "tokenizer_config.json"
         config = json.loads(settings.read_text("utf-8")) if settings.is_file() else {}
         file = folder / "chat_template.jinja"
         source = (
-            file.read_text("utf-8") if file.is_file() else _default(config.get("chat_template"))
+            file.read_text("utf-8")
+            if file.is_file()
+            else _default_template(config.get("chat_template"))
         )
-        self._template = _compiled(source) if source else None
+        self._template = _compile(source) if source else None
         self._special = {
-            name: _text(config[name]) for name in _SPECIAL_TOKENS if config.get(name) is not None
+            name: _token_text(config[name])
+            for name in _SPECIAL_TOKENS
+            if config.get(name) is not None
         }
 
     def render(self, messages: Sequence[Mapping[str, str]]) -> str:
         """Return the text of a conversation, up to where the answer begins.
 
-        Raises MlflowException where the model has no template, or it does not take the messages.
+        Raises MlflowException if the model has no template, or its template rejects the messages.
         """
         if self._template is None:
-            refuse("this model has no chat template, so it takes no messages: send a plain prompt")
+            reject(
+                "this model has no chat template, so it accepts no messages: send a plain prompt"
+            )
         try:
-            with _ENVIRONMENT.counting():
+            with _ENVIRONMENT.limits():
                 return self._template.render(
                     messages=messages,
                     tools=None,
@@ -54,32 +60,32 @@ class ChatTemplate:
                     **self._special,
                 )
         except Exception as error:
-            refuse(f"the model's chat template does not take these messages: {error}")
+            reject(f"the model's chat template rejects these messages: {error}")
 
 
-def _compiled(source: str) -> Template:
+def _compile(source: str) -> Template:
     try:
         return _ENVIRONMENT.from_string(source)
     except (TemplateError, RecursionError) as error:
-        refuse(f"the model's chat template cannot be read: {error}")
+        reject(f"the model's chat template is invalid: {error}")
 
 
-def _default(templates: Any) -> str | None:
-    """Return the template to use where a config has several, as a list of names and templates."""
+def _default_template(templates: Any) -> str | None:
+    """Return the default template. A config may list several, by name."""
     if isinstance(templates, list):
         pairs = (each for each in templates if isinstance(each, Mapping))
         templates = {each.get("name"): each.get("template") for each in pairs}.get("default")
     return templates if isinstance(templates, str) else None
 
 
-def _text(token: Any) -> str:
+def _token_text(token: Any) -> str:
     return str(token["content"] if isinstance(token, Mapping) else token)
 
 
 class _Generation(Extension):
-    """`{% generation %}` marks what an assistant said, for training; here it changes nothing."""
+    """`{% generation %}` marks assistant turns for training; here it has no effect."""
 
-    tags = {"generation"}  # noqa: RUF012 (Jinja's own convention)
+    tags = {"generation"}  # noqa: RUF012 (Jinja's convention)
 
     def parse(self, parser: Parser) -> Node:
         line = next(parser.stream).lineno
@@ -89,13 +95,13 @@ class _Generation(Extension):
 
 
 def _environment() -> BoundedEnvironment:
-    """Return an environment with what transformers offers to templates, and as it sets it."""
+    """Return an environment with the settings, filters and globals of transformers."""
     environment = BoundedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
     )
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _raise
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    environment.globals["strftime_now"] = lambda format_: datetime.now().strftime(format_)
     return environment
 
 
@@ -106,7 +112,7 @@ def _to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """Return JSON; Jinja's own filter would escape HTML characters."""
+    """Return JSON. Jinja's own filter would escape HTML characters."""
     return json.dumps(
         value,
         ensure_ascii=ensure_ascii,

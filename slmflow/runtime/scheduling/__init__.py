@@ -1,1 +1,1 @@
-"""Batching of concurrent requests."""
+"""Batch concurrent requests."""

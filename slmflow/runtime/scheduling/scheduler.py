@@ -1,9 +1,14 @@
-"""Share one model among all who ask: real batches, formed of what waits, between two tokens.
+"""Share one model among all requests: form batches between two tokens (continuous batching).
 
-A batch of ONNX Runtime GenAI takes no further rows, and reads its prompts together. So who comes
-later gets a batch of its own, and batches take turns, a token each; or those of a batch that has
-just begun do so anew, with who came. Where the rows of a batch that are finished have cost enough,
-those that are not begin anew without them.
+ONNX Runtime GenAI prefills a batch as a whole and cannot add rows to it later. The policy:
+
+- Waiting requests are batched by `batch_planning`: the oldest request picks the next batch.
+- A later request gets a batch of its own, and the batches take turns, one token each. Where it is
+  faster, a running batch is restarted together with the new requests instead.
+- Rows of finished requests stay in a batch and cost time. When they have cost more than a restart,
+  the unfinished requests are restarted without them.
+
+A restart replays the tokens generated so far, so no completion changes.
 """
 
 import threading
@@ -11,172 +16,177 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..generation.answer import Job
+from ..generation.active_request import ActiveRequest
 from ..generation.engine import Batch, Engine
-from .costs import Costs
-from .grouping import anew_s, cheaper_joined, padded, with_first
+from .batch_planning import is_merge_faster, padded_tokens, plan_next_batch, restart_s
+from .cost_model import CostModel
 
-# So that who comes second need not wait for the first to finish; with more, each would be smaller
-# and all of them slower. For one who has waited so long, there may be more all the same.
-BATCHES, MOST_BATCHES, PATIENCE_S = 2, 4, 2.0
+# Two batches let a second request start before the first ends; more would be smaller and slower.
+# If the oldest request has waited for STARVATION_S seconds, up to MAX_STARVED_BATCHES may run.
+MAX_BATCHES, MAX_STARVED_BATCHES, STARVATION_S = 2, 4, 2.0
 
-# Who comes while others are read comes all at once afterwards, each so soon after the one before.
+# After a prefill, wait until no request has arrived for so many seconds: those that came during
+# the prefill arrive all at once.
 ARRIVAL_S = 0.0002
 
-# Of those who wait, so many are looked at for a batch: else each batch of a long queue would cost
-# more than of a short one.
-LOOKED_AT = 128
+# Requests considered for a batch, so that planning costs the same for any length of the queue.
+MAX_PLANNED = 128
 
 
 @dataclass
-class _Turn:
-    """A batch, and what was spent on rows of it that are finished, in seconds.
+class _RunningBatch:
+    """A batch, and the seconds spent on rows that are finished.
 
-    fresh: whether it has taken no step; its first one costs nothing, since reading computed it.
+    is_fresh: no step taken yet; the first one is free, because prefill has computed it.
     """
 
     batch: Batch
     wasted_s: float = 0.0
-    fresh: bool = True
+    is_fresh: bool = True
 
     @property
-    def live(self) -> list[Job]:
-        return [job for job in self.batch.rows if not job.finished]
+    def unfinished(self) -> list[ActiveRequest]:
+        return [request for request in self.batch.requests if not request.finished]
 
-    def begin(self, batch: Batch | None) -> None:
-        """Go on with another batch; without one, all who were in it have been told."""
+    def replace(self, batch: Batch | None) -> None:
+        """Continue with another batch. None means its prefill failed and all have been told."""
         if batch is not None:
-            self.batch, self.wasted_s, self.fresh = batch, 0.0, True
+            self.batch, self.wasted_s, self.is_fresh = batch, 0.0, True
 
 
 class Scheduler:
-    """The queue before a model, and the thread that runs the model while there is work."""
+    """The queue of a model, and the thread that runs the model while there is work."""
 
     def __init__(self, engine: Engine) -> None:
-        """Answer jobs with an engine."""
+        """Generate with an engine."""
         self._engine = engine
-        self._waiting: list[Job] = []
-        self._turns: list[_Turn] = []
+        self._waiting: list[ActiveRequest] = []
+        self._running: list[_RunningBatch] = []
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._costs = Costs()
+        self._costs = CostModel()
 
-    def submit(self, jobs: Iterable[Job]) -> None:
-        """Have jobs answered; each tells its own listener."""
+    def submit(self, requests: Iterable[ActiveRequest]) -> None:
+        """Queue requests. Each delivers its own events."""
         with self._lock:
-            self._waiting.extend(jobs)
+            self._waiting.extend(requests)
             if self._thread is None:
                 thread = threading.Thread(target=self._work, name="generation", daemon=True)
                 thread.start()
                 self._thread = thread
 
     def _work(self) -> None:
-        """Generate until nobody waits."""
-        while self._wanted():
+        """Generate until there is no more work."""
+        while self._has_work():
             try:
-                self._round()
-            except Exception as error:  # else those who wait would do so for ever
+                self._run_round()
+            except Exception as error:  # otherwise the waiting requests would never end
                 self._fail_all(error)
 
-    def _wanted(self) -> bool:
-        """Return whether there is work; else the thread ends; the next job starts another."""
+    def _has_work(self) -> bool:
+        """Return whether there is work. Without work the thread ends; `submit` starts another."""
         with self._lock:
-            if self._turns or self._waiting:
+            if self._running or self._waiting:
                 return True
             self._thread = None
             return False
 
-    def _round(self) -> None:
-        """Let those in who wait, and have all say a token."""
-        if self._waiting and len(self._turns) < self._most_batches():
-            chosen = self._next()
-            self._admit(chosen)
-            self._let_go(chosen)
-        for turn in self._turns:
-            self._step(turn)
-        self._turns = [turn for turn in self._turns if turn.live]
+    def _run_round(self) -> None:
+        """Admit waiting requests, then decode one token of each running batch."""
+        if self._waiting and len(self._running) < self._max_batches():
+            admitted = self._next_batch()
+            self._start(admitted)
+            self._remove_from_queue(admitted)
+        for running in self._running:
+            self._step(running)
+        self._running = [running for running in self._running if running.unfinished]
 
-    def _admit(self, chosen: Sequence[Job]) -> None:
-        """Begin a batch, or one of those that run anew with who comes."""
-        if not chosen:
-            return
-        for turn in self._turns:
-            if (live := turn.live) and cheaper_joined(chosen, live, self._engine.fit, self._costs):
-                turn.begin(self._batch([*live, *chosen]))
-                return
-        if batch := self._batch(chosen):
-            self._turns.append(_Turn(batch))
+    def _max_batches(self) -> int:
+        waited_s = time.perf_counter() - self._waiting[0].submitted_at
+        return MAX_STARVED_BATCHES if waited_s > STARVATION_S else MAX_BATCHES
 
-    def _most_batches(self) -> int:
-        waited_s = time.perf_counter() - self._waiting[0].asked
-        return MOST_BATCHES if waited_s > PATIENCE_S else BATCHES
-
-    def _next(self) -> list[Job]:
-        """Return of those who wait the first, and all others that may be in a batch with it."""
+    def _next_batch(self) -> list[ActiveRequest]:
+        """Return the next batch: the oldest waiting request plus compatible ones."""
         with self._lock:
             waiting = list(self._waiting)
-        for job in waiting:
-            job.give_up_if_cancelled()
-        waiting = [job for job in waiting if not job.finished][:LOOKED_AT]
-        return with_first(waiting, self._engine.fit, self._costs) if waiting else []
+        for request in waiting:
+            request.finish_if_cancelled()
+        waiting = [request for request in waiting if not request.finished][:MAX_PLANNED]
+        return plan_next_batch(waiting, self._engine.can_batch, self._costs) if waiting else []
 
-    def _let_go(self, chosen: Iterable[Job]) -> None:
-        """Have those wait no more who are chosen or finished."""
-        gone = set(chosen)
+    def _start(self, admitted: Sequence[ActiveRequest]) -> None:
+        """Start a batch, or restart a running one with the admitted requests."""
+        if not admitted:
+            return
+        for running in self._running:
+            unfinished = running.unfinished
+            if unfinished and is_merge_faster(
+                admitted, unfinished, self._engine.can_batch, self._costs
+            ):
+                running.replace(self._prefill([*unfinished, *admitted]))
+                return
+        if batch := self._prefill(admitted):
+            self._running.append(_RunningBatch(batch))
+
+    def _remove_from_queue(self, admitted: Iterable[ActiveRequest]) -> None:
+        """Remove requests that are admitted or finished."""
+        removed = set(admitted)
         with self._lock:
-            self._waiting = [job for job in self._waiting if not (job in gone or job.finished)]
+            self._waiting = [
+                each for each in self._waiting if not (each in removed or each.finished)
+            ]
 
     def _fail_all(self, error: Exception) -> None:
         with self._lock:
             waiting, self._waiting = self._waiting, []
-        turns, self._turns = self._turns, []
-        _fail([*waiting, *(job for turn in turns for job in turn.live)], error)
+        running, self._running = self._running, []
+        _fail([*waiting, *(each for batch in running for each in batch.unfinished)], error)
 
-    def _step(self, turn: _Turn) -> None:
-        for job in turn.live:
-            job.give_up_if_cancelled()
-        live = turn.live
-        if not live:
+    def _step(self, running: _RunningBatch) -> None:
+        for request in running.unfinished:
+            request.finish_if_cancelled()
+        unfinished = running.unfinished
+        if not unfinished:
             return
-        if turn.wasted_s and turn.wasted_s > anew_s(live, self._costs):
-            turn.begin(self._batch(live))
+        if running.wasted_s and running.wasted_s > restart_s(unfinished, self._costs):
+            running.replace(self._prefill(unfinished))
             return
-        rows = len(turn.batch.rows)
-        began = time.perf_counter()
+        rows = len(running.batch.requests)
+        start = time.perf_counter()
         try:
-            turn.batch.step()
+            running.batch.step()
         except Exception as error:
-            _fail(live, error)
-        if turn.fresh:
-            turn.fresh = False
+            _fail(unfinished, error)
+        if running.is_fresh:
+            running.is_fresh = False
             return
-        self._costs.stepped(rows, time.perf_counter() - began)
-        if len(live) < rows:
-            turn.wasted_s += self._costs.step_s(rows) - self._costs.step_s(len(live))
+        self._costs.record_step(rows, time.perf_counter() - start)
+        if len(unfinished) < rows:
+            running.wasted_s += self._costs.step_s(rows) - self._costs.step_s(len(unfinished))
 
-    def _batch(self, jobs: Sequence[Job]) -> Batch | None:
-        """Read the prompts of jobs as a batch; where that fails, tell them."""
-        for job in jobs:
-            job.taken()
-        began = time.perf_counter()
+    def _prefill(self, requests: Sequence[ActiveRequest]) -> Batch | None:
+        """Prefill requests as a batch. If that fails, the requests fail and None is returned."""
+        for request in requests:
+            request.start_prefill()
+        start = time.perf_counter()
         try:
-            batch = self._engine.read(jobs)
+            batch = self._engine.prefill(requests)
         except Exception as error:
-            _fail(jobs, error)
+            _fail(requests, error)
             return None
-        self._costs.read(padded(jobs), time.perf_counter() - began)
-        self._let_in()
+        self._costs.record_prefill(padded_tokens(requests), time.perf_counter() - start)
+        self._wait_for_arrivals()
         return batch
 
-    def _let_in(self) -> None:
-        """Let those submit who could not: the runtime keeps Python's lock while it reads."""
-        waiting = -1
-        while len(self._waiting) > waiting:
-            waiting = len(self._waiting)
+    def _wait_for_arrivals(self) -> None:
+        """Let other threads submit: the runtime holds Python's global lock during a prefill."""
+        known = -1
+        while len(self._waiting) > known:
+            known = len(self._waiting)
             time.sleep(ARRIVAL_S)
 
 
-def _fail(jobs: Iterable[Job], error: Exception) -> None:
-    for job in jobs:
-        if not job.finished:
-            job.fail(error)
+def _fail(requests: Iterable[ActiveRequest], error: Exception) -> None:
+    for request in requests:
+        if not request.finished:
+            request.fail(error)

@@ -1,4 +1,4 @@
-"""Tokens to text as they come, against what transformers makes of all of them."""
+"""Incremental decoding, compared with transformers decoding all tokens at once."""
 
 import random
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from slmflow.runtime.generation.detokenizer import AnswerText, Decoder
+from slmflow.runtime.generation.detokenizer import CompletionText, IncrementalDecoder
 from tests.fixtures.bundled_model import Reference
 
 TEXTS = ["Paris is it.", " two  spaces ", "日本 🙂 é", "a\n\n b\t", "naïve — “quoted”", "🏳️‍🌈"]
@@ -18,21 +18,19 @@ def tokenizer(weights: Path) -> Tokenizer:
 
 
 def pieces(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
-    decoder = Decoder(tokenizer)
-    return [*(decoder.push(token) for token in ids), decoder.rest()]
+    decoder = IncrementalDecoder(tokenizer)
+    return [*(decoder.push(token) for token in ids), decoder.flush()]
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_the_pieces_together_are_the_text(
-    tokenizer: Tokenizer, reference: Reference, text: str
-) -> None:
+def test_pieces_join_to_the_text(tokenizer: Tokenizer, reference: Reference, text: str) -> None:
     ids = tokenizer.encode(text, add_special_tokens=False).ids
-    given = pieces(tokenizer, ids)
-    assert "".join(given) == reference.tokenizer.decode(ids, skip_special_tokens=True)
-    assert not any("\ufffd" in piece for piece in given), "no character is split"
+    decoded = pieces(tokenizer, ids)
+    assert "".join(decoded) == reference.tokenizer.decode(ids, skip_special_tokens=True)
+    assert not any("\ufffd" in piece for piece in decoded), "no character is split"
 
 
-def test_any_tokens_at_all_give_what_transformers_gives(
+def test_random_tokens_decode_as_with_transformers(
     tokenizer: Tokenizer, reference: Reference
 ) -> None:
     numbers = random.Random(0)  # noqa: S311 (repeatable, not secret)
@@ -42,52 +40,52 @@ def test_any_tokens_at_all_give_what_transformers_gives(
         assert "".join(pieces(tokenizer, ids)) == expected
 
 
-def test_bytes_come_once_they_are_text(tokenizer: Tokenizer) -> None:
-    """A run of single bytes ends with the next token of another kind, or with the text."""
+def test_byte_tokens_are_held_until_the_run_ends(tokenizer: Tokenizer) -> None:
+    """A run ends with the next token of another kind, or with the text."""
     ids = [tokenizer.token_to_id(token) for token in ("<0xC3>", "<0xA9>", "▁", "<0x41>")]
     assert pieces(tokenizer, ids) == ["", "", "é ", "", "A"]
 
 
 @pytest.mark.parametrize("tokens", [100, 1000])
-def test_a_token_costs_as_much_late_as_early(tokens: int) -> None:
-    """Also in a text that never becomes one: a byte that begins a character, again and again."""
-    asked: list[int] = []
+def test_cost_per_token_is_constant(tokens: int) -> None:
+    """Also if the text never becomes valid: each token starts a character that none completes."""
+    lengths: list[int] = []
 
-    class Endless:
+    class IncompleteTokenizer:
         def id_to_token(self, token: int) -> str:
             return "Ã"
 
         def decode(self, ids: list[int], skip_special_tokens: bool) -> str:
-            asked.append(len(ids))
+            lengths.append(len(ids))
             return "\ufffd" * len(ids)
 
-    decoder = Decoder(Endless())
-    text = "".join([*(decoder.push(token) for token in range(tokens)), decoder.rest()])
+    decoder = IncrementalDecoder(IncompleteTokenizer())
+    text = "".join([*(decoder.push(token) for token in range(tokens)), decoder.flush()])
     assert text == "\ufffd" * tokens
-    assert max(asked) < 20
+    assert max(lengths) < 20
 
 
 @pytest.mark.parametrize("length", [1, 2, 5])
-def test_a_stop_string_is_never_given_even_in_parts(tokenizer: Tokenizer, length: int) -> None:
+def test_no_part_of_a_stop_string_is_released(tokenizer: Tokenizer, length: int) -> None:
     whole = "The capital of France is Paris."
     ids = tokenizer.encode(whole, add_special_tokens=False).ids
     for start in range(len(whole) - length + 1):
         stop = whole[start : start + length]
-        text = AnswerText(tokenizer, ["no such text", stop])
-        given = "".join([*(text.push(token) for token in ids), text.rest()])
-        assert given == whole[: whole.index(stop)]
+        text = CompletionText(tokenizer, ["no such text", stop])
+        released = "".join([*(text.push(token) for token in ids), text.flush()])
+        assert released == whole[: whole.index(stop)]
         assert text.stopped
 
 
-def test_what_only_began_like_a_stop_string_is_given_at_the_end(tokenizer: Tokenizer) -> None:
+def test_unfinished_stop_string_is_released_at_the_end(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode("France is", add_special_tokens=False).ids
-    text = AnswerText(tokenizer, ["is not"])
+    text = CompletionText(tokenizer, ["is not"])
     assert "".join(text.push(token) for token in ids) == "France "
-    assert text.rest() == "is"
+    assert text.flush() == "is"
     assert not text.stopped
 
 
-def test_no_white_space_in_front(tokenizer: Tokenizer) -> None:
+def test_leading_white_space_is_removed(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode(" \n  Paris is", add_special_tokens=False).ids
-    text = AnswerText(tokenizer, [])
-    assert "".join([*(text.push(token) for token in ids), text.rest()]) == "Paris is"
+    text = CompletionText(tokenizer, [])
+    assert "".join([*(text.push(token) for token in ids), text.flush()]) == "Paris is"

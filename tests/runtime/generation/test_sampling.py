@@ -1,4 +1,4 @@
-"""The choice of a token, against transformers' own logits processors on the same logits."""
+"""Sampling, compared with transformers' logits processors on the same logits."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from slmflow.runtime.generation.options import Options
-from slmflow.runtime.generation.sampling import Sampler, likely
+from slmflow.runtime.generation.options import RequestOptions
+from slmflow.runtime.generation.sampling import Sampler, candidate_tokens
 
 PROMPT = [3, 5, 5, 8]
 
 
-def options(**given: Any) -> Options:
-    return Options.of(given, {"max_tokens": 8, "temperature": 1.0, "top_p": 1.0})
+def options(**values: Any) -> RequestOptions:
+    return RequestOptions.parse(values, {"max_tokens": 8, "temperature": 1.0, "top_p": 1.0})
 
 
 def logits(seed: int) -> np.ndarray:
@@ -31,7 +31,7 @@ def logits(seed: int) -> np.ndarray:
 @pytest.mark.parametrize("top_k", [0, 1, 7, 99])
 @pytest.mark.parametrize("top_p", [1e-6, 0.5, 0.9, 1.0])
 @pytest.mark.parametrize("repetition_penalty", [1.0, 1.3])
-def test_probabilities_are_those_of_transformers(
+def test_probabilities_equal_those_of_transformers(
     temperature: float, top_k: int, top_p: float, repetition_penalty: float
 ) -> None:
     warpers: list[Any] = [TemperatureLogitsWarper(temperature)]
@@ -41,29 +41,31 @@ def test_probabilities_are_those_of_transformers(
         warpers.append(TopKLogitsWarper(top_k))
     if top_p < 1:
         warpers.append(TopPLogitsWarper(top_p))
-    asked = options(
+    requested = options(
         temperature=temperature, top_k=top_k, top_p=top_p, repetition_penalty=repetition_penalty
     )
     for seed in range(5):
-        given = logits(seed)
-        warped = LogitsProcessorList(warpers)(torch.tensor([PROMPT]), torch.tensor(given)[None])
-        tokens, probabilities = likely(Sampler(asked, PROMPT).penalized(given), asked)
-        ours = np.zeros(len(given))
+        raw = logits(seed)
+        warped = LogitsProcessorList(warpers)(torch.tensor([PROMPT]), torch.tensor(raw)[None])
+        tokens, probabilities = candidate_tokens(
+            Sampler(requested, PROMPT).apply_penalties(raw), requested
+        )
+        ours = np.zeros(len(raw))
         ours[tokens] = probabilities
         np.testing.assert_allclose(ours, warped[0].double().softmax(-1).numpy(), atol=1e-6)
 
 
-def test_penalties_are_taken_off_what_was_said() -> None:
+def test_penalties_apply_to_generated_tokens() -> None:
     sampler = Sampler(options(presence_penalty=0.5, frequency_penalty=0.25), PROMPT)
     for token in (7, 7, 9):
-        sampler.said(token)
-    given = logits(0)
-    off = np.zeros(len(given), dtype=np.float32)
-    off[7], off[9] = 0.5 + 2 * 0.25, 0.5 + 0.25
-    np.testing.assert_allclose(sampler.penalized(given), given - off)
+        sampler.record(token)
+    raw = logits(0)
+    penalties = np.zeros(len(raw), dtype=np.float32)
+    penalties[7], penalties[9] = 0.5 + 2 * 0.25, 0.5 + 0.25
+    np.testing.assert_allclose(sampler.apply_penalties(raw), raw - penalties)
 
 
-def test_a_seed_chooses_the_same_tokens_and_another_others() -> None:
+def test_seed_determines_tokens() -> None:
     def chosen(seed: int | None) -> list[int]:
         sampler = Sampler(options() if seed is None else options(seed=seed), PROMPT)
         return [sampler.choose(logits(number)) for number in range(40)]
@@ -73,16 +75,16 @@ def test_a_seed_chooses_the_same_tokens_and_another_others() -> None:
     assert chosen(None) != chosen(None)
 
 
-def test_tokens_are_as_frequent_as_they_are_likely() -> None:
-    asked = options(seed=0, top_k=3)
-    sampler, given = Sampler(asked, PROMPT), logits(1)
-    tokens, probabilities = likely(given, asked)
-    times = np.bincount([sampler.choose(given) for _ in range(4000)], minlength=len(given))
-    assert times.sum() == times[tokens].sum()
-    np.testing.assert_allclose(times[tokens] / 4000, probabilities, atol=0.03)
+def test_frequencies_match_probabilities() -> None:
+    requested = options(seed=0, top_k=3)
+    sampler, raw = Sampler(requested, PROMPT), logits(1)
+    tokens, probabilities = candidate_tokens(raw, requested)
+    counts = np.bincount([sampler.choose(raw) for _ in range(4000)], minlength=len(raw))
+    assert counts.sum() == counts[tokens].sum()
+    np.testing.assert_allclose(counts[tokens] / 4000, probabilities, atol=0.03)
 
 
-@pytest.mark.parametrize("given", [{"temperature": 0}, {"top_k": 1}])
-def test_greedy_is_the_most_likely_token(given: dict[str, Any]) -> None:
-    sampler = Sampler(options(**given), PROMPT)
+@pytest.mark.parametrize("values", [{"temperature": 0}, {"top_k": 1}])
+def test_greedy_chooses_most_likely_token(values: dict[str, Any]) -> None:
+    sampler = Sampler(options(**values), PROMPT)
     assert sampler.choose(logits(4)) == logits(4).argmax()

@@ -1,4 +1,4 @@
-"""Messages to token ids, against transformers with the same template and tokenizer."""
+"""Token ids of messages, compared with transformers on the same template and tokenizer."""
 
 import json
 import shutil
@@ -9,7 +9,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from transformers import AutoTokenizer
 
-from slmflow.runtime.prompts.conversation import TemplatePrompts, checked
+from slmflow.runtime.prompts.conversation import TemplatePromptEncoder, validate_messages
 
 SYSTEM = {"role": "system", "content": "Be <b>brief</b> & kind."}
 TURNS = [
@@ -17,7 +17,7 @@ TURNS = [
     {"role": "assistant", "content": "Paris."},
     {"role": "user", "content": "And of 日本?"},
 ]
-# What templates at the hub make use of: namespaces, loop controls, filters, macros, tests, JSON.
+# Features that templates on the hub use: namespaces, loop controls, filters, macros, tests, JSON.
 TEMPLATES = {
     "plain": "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>\n{% endif %}",
@@ -43,7 +43,7 @@ TEMPLATES = {
 
 
 def with_template(weights: Path, folder: Path, template: str | list[dict[str, str]]) -> Path:
-    """The model's tokenizer with a template in the older place."""
+    """Copy the tokenizer, with a template in `tokenizer_config.json`."""
     shutil.copytree(weights, folder, ignore=lambda *_: ["chat_template.jinja"])
     file = folder / "tokenizer_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"chat_template": template}))
@@ -52,44 +52,44 @@ def with_template(weights: Path, folder: Path, template: str | list[dict[str, st
 
 @pytest.mark.parametrize("name", TEMPLATES)
 @pytest.mark.parametrize("messages", [TURNS[:1], [SYSTEM, *TURNS]], ids=["one", "many"])
-def test_ids_are_those_of_transformers(
+def test_token_ids_equal_those_of_transformers(
     weights: Path, tmp_path: Path, name: str, messages: list[dict[str, str]]
 ) -> None:
     folder = with_template(weights, tmp_path / "model", TEMPLATES[name])
     tokenizer = AutoTokenizer.from_pretrained(folder)
     expected = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
-    prompts = TemplatePrompts(folder)
-    assert prompts.of_chat(messages) == expected
+    prompts = TemplatePromptEncoder(folder)
+    assert prompts.encode_chat(messages) == expected
     text = messages[-1]["content"]
-    assert prompts.of_text(text) == tokenizer.encode(text, add_special_tokens=False)
-    assert prompts.of_document(text) == tokenizer.encode(text)
+    assert prompts.encode_text(text) == tokenizer.encode(text, add_special_tokens=False)
+    assert prompts.encode_document(text) == tokenizer.encode(text)
 
 
-def test_of_several_templates_the_default_is_taken(weights: Path, tmp_path: Path) -> None:
+def test_default_of_several_templates_is_used(weights: Path, tmp_path: Path) -> None:
     several = [
         {"name": "tool_use", "template": "tools"},
         {"name": "default", "template": "{{ messages[0].content }}"},
     ]
     folder = with_template(weights, tmp_path / "model", several)
-    prompts = TemplatePrompts(folder)
-    assert prompts.of_chat(TURNS[:1]) == prompts.of_text(TURNS[0]["content"])
+    prompts = TemplatePromptEncoder(folder)
+    assert prompts.encode_chat(TURNS[:1]) == prompts.encode_text(TURNS[0]["content"])
 
 
 @pytest.mark.parametrize(
-    ("template", "words"),
+    ("template", "message"),
     [
         ("{{ raise_exception('roles must alternate') }}", "roles must alternate"),
-        ("{{ messages.append(1) }}", "does not take these messages"),
-        ("{{ ''.__class__.__mro__ }}", "does not take these messages"),
-        ("{% for i in range(10 ** 9) %}{% endfor %}", "does not take these messages"),
+        ("{{ messages.append(1) }}", "rejects these messages"),
+        ("{{ ''.__class__.__mro__ }}", "rejects these messages"),
+        ("{% for i in range(10 ** 9) %}{% endfor %}", "rejects these messages"),
         (
             "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}",
-            "more than 200,000 turns",
+            "more than 200,000 iterations",
         ),
         (
             "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}"
             "{{ f(60) }}",
-            "more than 200,000 turns",
+            "more than 200,000 iterations",
         ),
         ("{{ 'a' * 10 ** 9 }}", "of size"),
         ("{{ 'a'.center(10 ** 9) }}{{ 'a' | center(10 ** 9) }}", "of size"),
@@ -106,24 +106,24 @@ def test_of_several_templates_the_default_is_taken(weights: Path, tmp_path: Path
         ("{{ range(99999) | map('center', 100000) | list | length }}", "of size"),
     ],
 )
-def test_what_a_template_refuses_or_must_not_do(
-    weights: Path, tmp_path: Path, template: str, words: str
+def test_template_errors_and_attacks_are_rejected(
+    weights: Path, tmp_path: Path, template: str, message: str
 ) -> None:
-    prompts = TemplatePrompts(with_template(weights, tmp_path / "model", template))
-    with pytest.raises(MlflowException, match=words):
-        prompts.of_chat(TURNS)
+    prompts = TemplatePromptEncoder(with_template(weights, tmp_path / "model", template))
+    with pytest.raises(MlflowException, match=message):
+        prompts.encode_chat(TURNS)
 
 
-def test_a_model_without_a_template_takes_no_messages(weights: Path, tmp_path: Path) -> None:
+def test_model_without_template_rejects_messages(weights: Path, tmp_path: Path) -> None:
     folder = with_template(weights, tmp_path / "model", "")
     with pytest.raises(MlflowException, match="has no chat template"):
-        TemplatePrompts(folder).of_chat(TURNS)
+        TemplatePromptEncoder(folder).encode_chat(TURNS)
 
 
 @pytest.mark.parametrize(
     "messages",
     [None, [], "text", ["text"], [{"role": "user"}], [{"role": "boss", "content": "x"}]],
 )
-def test_what_is_no_conversation_is_refused(messages: Any) -> None:
+def test_invalid_messages_are_rejected(messages: Any) -> None:
     with pytest.raises(MlflowException):
-        checked(messages)
+        validate_messages(messages)

@@ -1,4 +1,4 @@
-"""Who is answered with whom, and when: on an engine that only counts, and on the real one."""
+"""Which requests share a batch and when, on a fake engine and on the real one."""
 
 import ctypes
 import queue
@@ -12,356 +12,361 @@ import pytest
 from mlflow.pyfunc import PyFuncModel
 
 from slmflow.runtime.chat_model import ChatModel
-from slmflow.runtime.generation.answer import Answer, Event, Job, Taken
+from slmflow.runtime.generation.active_request import ActiveRequest
+from slmflow.runtime.generation.events import Completion, Event, PrefillStarted
 from slmflow.runtime.pyfunc import GenaiPyfunc
-from slmflow.runtime.scheduling.costs import Costs
+from slmflow.runtime.scheduling.cost_model import CostModel
 from slmflow.runtime.scheduling.scheduler import Scheduler
-from tests.runtime.jobs import TOKENIZER, job
+from tests.runtime.active_requests import TOKENIZER, active_request
 
 Conversation = list[dict[str, str]]
+Events = queue.SimpleQueue[Event]
 
 
-class Counting:
-    """An engine that says token 0 for ever, notes its batches, and can be held up in a step."""
+class FakeEngine:
+    """Generates token 0, records its batches, and can be paused before a step."""
 
-    context_length, ends, defaults, guides = 10_000, frozenset({1}), dict[str, Any](), False
+    context_length, end_tokens = 10_000, frozenset({1})
+    defaults, supports_json_schema = dict[str, Any](), False
 
-    def __init__(self, rows: int) -> None:
-        self.rows = rows
+    def __init__(self, max_rows: int) -> None:
+        self.max_rows = max_rows
         self.batches: list[int] = []
-        self.took: list[int] = []
-        self.going = threading.Event()
-        self.going.set()
+        self.step_rows: list[int] = []
+        self.running = threading.Event()
+        self.running.set()
         self.before_step: Callable[[], None] = lambda: None
 
-    def fit(self, jobs: Sequence[Job]) -> bool:
-        return len(jobs) <= self.rows
+    def can_batch(self, requests: Sequence[ActiveRequest]) -> bool:
+        return len(requests) <= self.max_rows
 
-    def read(self, jobs: Sequence[Job]) -> "CountingBatch":
-        if any(len(job.prompt) == 13 for job in jobs):
-            raise RuntimeError("13 tokens are not taken")
-        self.batches.append(len(jobs))
-        return CountingBatch(self, list(jobs))
+    def prefill(self, requests: Sequence[ActiveRequest]) -> "FakeBatch":
+        if any(len(each.prompt) == 13 for each in requests):
+            raise RuntimeError("a prompt of 13 tokens")
+        self.batches.append(len(requests))
+        return FakeBatch(self, list(requests))
 
 
-class CountingBatch:
-    def __init__(self, engine: Counting, rows: list[Job]) -> None:
-        self.engine, self.rows, self.done = engine, rows, 0
+class FakeBatch:
+    def __init__(self, engine: FakeEngine, requests: list[ActiveRequest]) -> None:
+        self.engine, self.requests, self.steps = engine, requests, 0
 
     def step(self) -> None:
-        assert self.engine.going.wait(30)
+        assert self.engine.running.wait(30)
         self.engine.before_step()
-        live = [job for job in self.rows if not job.finished]
-        self.engine.took.append(len(self.rows))
-        self.done += 1
-        for each in live:
-            if len(each.said) < self.done:
-                each.say(0)
+        unfinished = [each for each in self.requests if not each.finished]
+        self.engine.step_rows.append(len(self.requests))
+        self.steps += 1
+        for each in unfinished:
+            if len(each.generated) < self.steps:
+                each.append_token(0)
 
 
-class Unmeasured(Costs):
-    """Does not learn that counting takes no time."""
+class FixedCosts(CostModel):
+    """Ignores measurements: the steps of the fake engine take no time."""
 
-    def read(self, tokens: int, seconds: float) -> None: ...
+    def record_prefill(self, tokens: int, seconds: float) -> None: ...
 
-    def stepped(self, rows: int, seconds: float) -> None: ...
+    def record_step(self, rows: int, seconds: float) -> None: ...
 
 
-def unmeasured(engine: Counting, monkeypatch: pytest.MonkeyPatch) -> Scheduler:
+def fixed_cost_scheduler(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Scheduler:
     scheduler = Scheduler(engine)
-    monkeypatch.setattr(scheduler, "_costs", Unmeasured())
+    monkeypatch.setattr(scheduler, "_costs", FixedCosts())
     return scheduler
 
 
-def until_over(told: "queue.SimpleQueue[Event]") -> Event:
-    while isinstance(event := told.get(timeout=30), str | Taken):
+def final_event(events: Events) -> Event:
+    while isinstance(event := events.get(timeout=30), str | PrefillStarted):
         pass
     return event
 
 
-def test_those_who_wait_together_are_one_batch_as_far_as_they_fit() -> None:
-    engine, told = Counting(rows=4), queue.SimpleQueue[Event]()
-    Scheduler(engine).submit([job(10, 5, told.put) for _ in range(6)])
-    answers = [until_over(told) for _ in range(6)]
-    assert all(isinstance(answer, Answer) and answer.completion_tokens == 5 for answer in answers)
+def completion(events: Events) -> Completion:
+    event = final_event(events)
+    assert isinstance(event, Completion)
+    return event
+
+
+def tokens(of: Completion) -> int:
+    return of.usage["completion_tokens"]
+
+
+def test_waiting_requests_share_batches() -> None:
+    engine, events = FakeEngine(max_rows=4), Events()
+    Scheduler(engine).submit([active_request(10, 5, events.put) for _ in range(6)])
+    assert [tokens(completion(events)) for _ in range(6)] == [5] * 6
     assert engine.batches == [4, 2]
 
 
-def test_one_that_has_much_to_say_goes_on_without_those_who_are_finished(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    engine, told = Counting(rows=8), queue.SimpleQueue[Event]()
-    jobs = [job(10, 400 if n == 3 else 2, told.put) for n in range(8)]
-    unmeasured(engine, monkeypatch).submit(jobs)
-    answers = [until_over(told) for _ in range(8)]
+def test_long_completion_restarts_without_finished_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, events = FakeEngine(max_rows=8), Events()
+    requests = [active_request(10, 400 if n == 3 else 2, events.put) for n in range(8)]
+    fixed_cost_scheduler(engine, monkeypatch).submit(requests)
+    completions = [completion(events) for _ in range(8)]
     assert engine.batches == [8, 1]
-    assert isinstance(answers[-1], Answer)
-    assert answers[-1].completion_tokens == 400
-    assert engine.took[:6] == [8] * 6
-    assert engine.took[6:] == [1] * 400, "what it has said is gone through again"
+    assert tokens(completions[-1]) == 400
+    assert engine.step_rows[:6] == [8] * 6
+    assert engine.step_rows[6:] == [1] * 400, "the generated tokens are replayed"
 
 
-def test_who_has_waited_long_gets_a_batch_beside_the_usual_two(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    engine, told, later = Counting(rows=1), queue.SimpleQueue[Event](), queue.SimpleQueue[Event]()
-    scheduler, come = Scheduler(engine), [job(10, 3, later.put)]
-    monkeypatch.setattr("slmflow.runtime.scheduling.scheduler.PATIENCE_S", 0.0)
-    engine.before_step = lambda: scheduler.submit([come.pop()]) if come else None
-    long = [job(10, 4000, told.put) for _ in range(2)]
+def test_starved_request_gets_third_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, events, later = FakeEngine(max_rows=1), Events(), Events()
+    scheduler, arriving = Scheduler(engine), [active_request(10, 3, later.put)]
+    monkeypatch.setattr("slmflow.runtime.scheduling.scheduler.STARVATION_S", 0.0)
+    engine.before_step = lambda: scheduler.submit([arriving.pop()]) if arriving else None
+    long = [active_request(10, 4000, events.put) for _ in range(2)]
     scheduler.submit(long)
-    until_over(later)
+    final_event(later)
     assert not any(each.finished for each in long)
     for each in long:
         each.cancel()
     for _ in long:
-        until_over(told)
+        final_event(events)
 
 
 @pytest.mark.parametrize(
-    ("tokens", "most", "batches"),
+    ("prompt_tokens", "max_tokens", "batches"),
     [(10, 100, [1, 2]), (1000, 100, [1, 1]), (10, 3, [1, 1])],
-    ids=["it is joined", "its prompt is long", "the other says little"],
+    ids=["merged", "running prompt is long", "new completion is short"],
 )
-def test_who_comes_later_joins_one_that_has_just_begun_where_that_takes_less_time(
-    monkeypatch: pytest.MonkeyPatch, tokens: int, most: int, batches: list[int]
+def test_running_batch_restarts_with_new_request_if_faster(
+    monkeypatch: pytest.MonkeyPatch, prompt_tokens: int, max_tokens: int, batches: list[int]
 ) -> None:
-    engine, told, later = Counting(rows=8), queue.SimpleQueue[Event](), queue.SimpleQueue[Event]()
-    scheduler = unmeasured(engine, monkeypatch)
-    come = [job(10, most, later.put)]
-    engine.before_step = lambda: scheduler.submit([come.pop()]) if come else None
-    scheduler.submit([job(tokens, 400, told.put)])
-    for each, said in ((later, most), (told, 400)):
-        answer = until_over(each)
-        assert isinstance(answer, Answer)
-        assert answer.completion_tokens == said
+    engine, events, later = FakeEngine(max_rows=8), Events(), Events()
+    scheduler = fixed_cost_scheduler(engine, monkeypatch)
+    arriving = [active_request(10, max_tokens, later.put)]
+    engine.before_step = lambda: scheduler.submit([arriving.pop()]) if arriving else None
+    scheduler.submit([active_request(prompt_tokens, 400, events.put)])
+    assert tokens(completion(later)) == max_tokens
+    assert tokens(completion(events)) == 400
     assert engine.batches[:2] == batches
 
 
-def test_all_who_come_while_another_is_read_join_it_at_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """They can submit only when the thread that generates lets go of the interpreter."""
-    engine, told = Counting(rows=8), queue.SimpleQueue[Event]()
-    scheduler = unmeasured(engine, monkeypatch)
-    come = [job(10, 100, told.put) for _ in range(3)]
-    released = SimpleNamespace(
+def test_requests_that_arrive_during_prefill_join_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They can be submitted only when the generating thread releases the global lock."""
+    engine, events = FakeEngine(max_rows=8), Events()
+    scheduler = fixed_cost_scheduler(engine, monkeypatch)
+    arriving = [active_request(10, 100, events.put) for _ in range(3)]
+    releasing_time = SimpleNamespace(
         perf_counter=time.perf_counter,
-        sleep=lambda _: scheduler.submit([come.pop()]) if come else None,
+        sleep=lambda _: scheduler.submit([arriving.pop()]) if arriving else None,
     )
-    monkeypatch.setattr("slmflow.runtime.scheduling.scheduler.time", released)
-    scheduler.submit([job(10, 100, told.put)])
-    assert all(isinstance(until_over(told), Answer) for _ in range(4))
+    monkeypatch.setattr("slmflow.runtime.scheduling.scheduler.time", releasing_time)
+    scheduler.submit([active_request(10, 100, events.put)])
+    for _ in range(4):
+        completion(events)
     assert engine.batches == [1, 4]
 
 
-def test_the_step_that_reading_has_computed_is_not_taken_for_a_step(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    engine, told = Counting(rows=4), queue.SimpleQueue[Event]()
-    scheduler, stepped = Scheduler(engine), list[int]()
-    monkeypatch.setattr(scheduler._costs, "stepped", lambda rows, _: stepped.append(rows))
-    scheduler.submit([job(10, 5, told.put) for _ in range(3)])
+def test_first_step_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefill has computed it already."""
+    engine, events = FakeEngine(max_rows=4), Events()
+    scheduler, recorded = Scheduler(engine), list[int]()
+    monkeypatch.setattr(scheduler._costs, "record_step", lambda rows, _: recorded.append(rows))
+    scheduler.submit([active_request(10, 5, events.put) for _ in range(3)])
     for _ in range(3):
-        until_over(told)
-    assert stepped == [3] * 4
+        final_event(events)
+    assert recorded == [3] * 4
 
 
-def test_a_job_that_is_cancelled_leaves_and_the_others_go_on() -> None:
-    engine, told = Counting(rows=4), queue.SimpleQueue[Event]()
-    kept, unwanted = queue.SimpleQueue[Event](), job(10, 100, told.put)
-    engine.before_step = lambda: unwanted.cancel() if len(unwanted.said) == 3 else None
-    Scheduler(engine).submit([unwanted, job(10, 20, kept.put)])
-    answer, other = until_over(told), until_over(kept)
-    assert isinstance(answer, Answer)
-    assert isinstance(other, Answer)
-    assert answer.finish_reason == "cancelled"
-    assert answer.completion_tokens < 100
-    assert (other.finish_reason, other.completion_tokens) == ("length", 20)
+def test_cancelled_request_leaves_others_running() -> None:
+    engine, events, other_events = FakeEngine(max_rows=4), Events(), Events()
+    cancelled = active_request(10, 100, events.put)
+    engine.before_step = lambda: cancelled.cancel() if len(cancelled.generated) == 3 else None
+    Scheduler(engine).submit([cancelled, active_request(10, 20, other_events.put)])
+    partial, other = completion(events), completion(other_events)
+    assert partial.finish_reason == "cancelled"
+    assert tokens(partial) < 100
+    assert (other.finish_reason, tokens(other)) == ("length", 20)
 
 
-def test_one_that_waits_can_be_cancelled_too() -> None:
-    engine, told = Counting(rows=1), queue.SimpleQueue[Event]()
-    engine.going.clear()
+def test_waiting_request_can_be_cancelled() -> None:
+    engine, events = FakeEngine(max_rows=1), Events()
+    engine.running.clear()
+    others = [active_request(10, 2) for _ in range(3)]
+    cancelled = active_request(10, 2, events.put)
+    Scheduler(engine).submit([*others, cancelled])
+    cancelled.cancel()
+    engine.running.set()
+    empty = completion(events)
+    assert (empty.finish_reason, tokens(empty)) == ("cancelled", 0)
+
+
+def test_scheduler_continues_after_failed_prefill() -> None:
+    engine, events = FakeEngine(max_rows=1), Events()
     scheduler = Scheduler(engine)
-    rest = [job(10, 2, lambda _: None) for _ in range(3)]
-    unwanted = job(10, 2, told.put)
-    scheduler.submit([*rest, unwanted])
-    unwanted.cancel()
-    engine.going.set()
-    answer = until_over(told)
-    assert isinstance(answer, Answer)
-    assert (answer.finish_reason, answer.completion_tokens) == ("cancelled", 0)
+    scheduler.submit([active_request(13, 5, events.put)])
+    assert isinstance(final_event(events), RuntimeError)
+    scheduler.submit([active_request(10, 5, events.put)])
+    completion(events)
 
 
-def test_what_the_engine_refuses_is_told_and_the_next_is_answered() -> None:
-    engine, told = Counting(rows=1), queue.SimpleQueue[Event]()
-    scheduler = Scheduler(engine)
-    scheduler.submit([job(13, 5, told.put)])
-    assert isinstance(until_over(told), RuntimeError)
-    scheduler.submit([job(10, 5, told.put)])
-    assert isinstance(until_over(told), Answer)
-
-
-def test_all_of_many_are_answered_whatever_their_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine, told = Counting(rows=16), queue.SimpleQueue[Event]()
-    jobs = [job(20 + number * 7 % 30, 20, told.put) for number in range(600)]
-    unmeasured(engine, monkeypatch).submit(jobs)
-    answers = [until_over(told) for _ in jobs]
-    assert all(isinstance(answer, Answer) for answer in answers)
-    assert sorted(answer.prompt_tokens for answer in answers) == sorted(len(j.prompt) for j in jobs)
+def test_many_requests_of_any_length_fill_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, events = FakeEngine(max_rows=16), Events()
+    requests = [active_request(20 + n * 7 % 30, 20, events.put) for n in range(600)]
+    fixed_cost_scheduler(engine, monkeypatch).submit(requests)
+    completions = [completion(events) for _ in requests]
+    assert sorted(each.usage["prompt_tokens"] for each in completions) == sorted(
+        len(each.prompt) for each in requests
+    )
     assert sum(engine.batches) == 600
     assert len(engine.batches) < 600 / 12
 
 
-def test_all_who_come_from_many_threads_are_answered() -> None:
-    """Also those who come just when the thread that generates has no more work."""
-    engine, told = Counting(rows=2), queue.SimpleQueue[Event]()
+def test_requests_of_many_threads_are_answered() -> None:
+    """Some arrive just as the generating thread runs out of work."""
+    engine, outcomes = FakeEngine(max_rows=2), Events()
     scheduler = Scheduler(engine)
 
-    def ask() -> None:
+    def submit_and_wait() -> None:
         for _ in range(300):
-            own = queue.SimpleQueue[Event]()
-            scheduler.submit([job(3, 1, own.put)])
-            told.put(until_over(own))
+            events = Events()
+            scheduler.submit([active_request(3, 1, events.put)])
+            outcomes.put(final_event(events))
 
-    threads = [threading.Thread(target=ask) for _ in range(4)]
+    threads = [threading.Thread(target=submit_and_wait) for _ in range(4)]
     for thread in threads:
         thread.start()
     for _ in range(1200):
-        assert isinstance(told.get(timeout=30), Answer)
+        assert isinstance(outcomes.get(timeout=30), Completion)
     for thread in threads:
         thread.join(30)
 
 
-@pytest.mark.parametrize("place", ["fit", "step"])
-def test_a_fault_is_told_to_all_and_the_next_is_answered(
-    monkeypatch: pytest.MonkeyPatch, place: str
+@pytest.mark.parametrize("method", ["can_batch", "step"])
+def test_engine_error_fails_all_and_scheduler_continues(
+    monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    engine, told = Counting(rows=4), queue.SimpleQueue[Event]()
+    engine, events = FakeEngine(max_rows=4), Events()
     scheduler = Scheduler(engine)
 
-    def fault(*_: Any) -> bool:
-        raise ValueError("a fault")
+    def fail(*_: Any) -> bool:
+        raise ValueError("an error")
 
     with monkeypatch.context() as patched:
-        patched.setattr(*{"fit": (engine, "fit"), "step": (CountingBatch, "step")}[place], fault)
-        scheduler.submit([job(10, 5, told.put) for _ in range(3)])
-        assert all(isinstance(until_over(told), ValueError) for _ in range(3))
-    scheduler.submit([job(10, 5, told.put)])
-    assert isinstance(until_over(told), Answer)
+        patched.setattr(engine if method == "can_batch" else FakeBatch, method, fail)
+        scheduler.submit([active_request(10, 5, events.put) for _ in range(3)])
+        assert all(isinstance(final_event(events), ValueError) for _ in range(3))
+    scheduler.submit([active_request(10, 5, events.put)])
+    completion(events)
 
 
-@pytest.mark.parametrize("fails_at", [Taken, str, Answer])
-def test_who_fails_to_listen_does_not_disturb_the_others(fails_at: type) -> None:
-    engine, told = Counting(rows=4), queue.SimpleQueue[Event]()
-    heard: list[Event] = []
+@pytest.mark.parametrize("fails_at", [PrefillStarted, str, Completion])
+def test_failing_listener_leaves_others_running(fails_at: type) -> None:
+    engine, events = FakeEngine(max_rows=4), Events()
+    received: list[Event] = []
 
     def fail(event: Event) -> None:
-        heard.append(event)
+        received.append(event)
         if isinstance(event, fails_at):
             raise OSError("gone")
 
-    Scheduler(engine).submit([job(10, 5, fail), job(10, 9, told.put)])
-    answer = until_over(told)
-    assert isinstance(answer, Answer)
-    assert answer.completion_tokens == 9
-    assert isinstance(heard[-1], fails_at), "it hears no more"
+    Scheduler(engine).submit([active_request(10, 5, fail), active_request(10, 9, events.put)])
+    assert tokens(completion(events)) == 9
+    assert isinstance(received[-1], fails_at), "it receives nothing more"
 
 
-class OneToken:
-    """Prompts of one token."""
-
+class OneTokenPrompts:
     tokenizer = TOKENIZER
 
-    def of_chat(self, messages: Sequence[Any]) -> list[int]:
+    def encode_chat(self, messages: Sequence[Any]) -> list[int]:
         return [0]
 
 
-def test_a_stream_gives_a_piece_before_the_next_token_is_computed() -> None:
-    """Also where, as the real one does, an engine keeps the interpreter while it computes."""
-    engine = Counting(rows=1)
-    begun: list[int] = []
-    engine.before_step = lambda: [begun.append(1), ctypes.PyDLL(None).usleep(20_000)]
-    model = ChatModel(engine, OneToken(), "counting", {"temperature": 0, "top_p": 1})
-    asked = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 20}
-    late = [len(begun) - 1 - n for n, _ in enumerate(model.stream(asked))][:-1]
-    assert len(late) == 20
-    assert late.count(0) > 15, "as many are allowed to be late as the machine may be busy"
+def test_stream_yields_each_piece_before_the_next_token() -> None:
+    """Also with an engine that, like the real one, holds the global lock while it computes."""
+    engine = FakeEngine(max_rows=1)
+    steps: list[int] = []
+    engine.before_step = lambda: [steps.append(1), ctypes.PyDLL(None).usleep(20_000)]
+    model = ChatModel(engine, OneTokenPrompts(), "fake", {"temperature": 0, "top_p": 1})
+    request = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 20}
+    delays = [len(steps) - 1 - n for n, _ in enumerate(model.stream(request))][:-1]
+    assert len(delays) == 20
+    assert delays.count(0) > 15, "a busy machine may delay a few"
 
 
-def test_many_at_once_get_the_answers_they_get_alone(
+def texts(model: GenaiPyfunc, requests: Sequence[dict[str, Any]]) -> list[str]:
+    return [each.text for each in model._chat_model.generate(requests)]
+
+
+def texts_alone(model: GenaiPyfunc, requests: Sequence[dict[str, Any]]) -> list[str]:
+    return [text for request in requests for text in texts(model, [request])]
+
+
+def test_batched_completions_equal_single_ones(
     bare: GenaiPyfunc, questions: list[Conversation]
 ) -> None:
-    alone = [bare.chat.answers([{"messages": question}])[0].text for question in questions]
-    together = bare.chat.answers([{"messages": question} for question in questions])
-    assert [answer.text for answer in together] == alone
-    assert [answer.finish_reason for answer in together] == ["stop"] * len(questions)
+    requests = [{"messages": question} for question in questions]
+    assert texts(bare, requests) == texts_alone(bare, requests)
 
 
-def test_streams_that_begin_one_after_the_other_do_not_disturb_each_other(
+def test_staggered_streams_equal_single_completions(
     bare: GenaiPyfunc, questions: list[Conversation]
 ) -> None:
-    alone = [bare.chat.answers([{"messages": question}])[0].text for question in questions[:8]]
+    requests = [{"messages": question} for question in questions[:8]]
+    alone = texts_alone(bare, requests)
     streams = []
-    for question in questions[:8]:
-        streams.append(bare.chat.stream({"messages": question}))
+    for request in requests:
+        streams.append(bare._chat_model.stream(request))
         next(streams[-1])
-    texts = ["".join(event for event in stream if isinstance(event, str)) for stream in streams]
-    assert all(whole.endswith(rest) for whole, rest in zip(alone, texts, strict=True))
+    rests = ["".join(event for event in stream if isinstance(event, str)) for stream in streams]
+    assert all(whole.endswith(rest) for whole, rest in zip(alone, rests, strict=True))
 
 
-def test_a_stream_that_is_closed_frees_the_model(
+def test_closed_stream_cancels_its_request(
     pyfunc: PyFuncModel,
     bare: GenaiPyfunc,
     questions: list[Conversation],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # It has much to say: the penalty takes the end tokens, which the template has, off its mind.
+    # The penalty suppresses the end tokens, which are in the template, so the completion is long.
     request = {"messages": questions[0], "repetition_penalty": 10.0, "max_tokens": 400}
-    [whole] = bare.chat.answers([request])
-    submit, submitted = bare.chat.submit, list[Job]()
-    monkeypatch.setattr(bare.chat, "submit", lambda jobs: [submitted.extend(jobs), submit(jobs)])
+    model = bare._chat_model
+    [whole] = model.generate([request])
+    submit, submitted = model.submit, list[ActiveRequest]()
+    monkeypatch.setattr(model, "submit", lambda each: [submitted.extend(each), submit(each)])
     stream = pyfunc.predict_stream(request)
     next(stream)
     stream.close()
-    [job] = submitted
-    assert job.cancelled
-    until = time.monotonic() + 30
-    while not job.finished and time.monotonic() < until:
+    [cancelled] = submitted
+    assert cancelled.cancelled
+    deadline = time.monotonic() + 30
+    while not cancelled.finished and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert job.finished
-    assert len(job.said) < whole.completion_tokens - 50
+    assert cancelled.finished
+    assert len(cancelled.generated) < tokens(whole) - 50
 
 
 @pytest.mark.parametrize("rows", [1, 3, 16])
-def test_rows_of_unlike_options_share_a_batch(
+def test_rows_with_different_options_share_a_batch(
     bare: GenaiPyfunc, questions: list[Conversation], rows: int
 ) -> None:
     options = [{}, {"temperature": 1.5, "seed": 7}, {"repetition_penalty": 1.5}, {"max_tokens": 2}]
     requests = [
         {"messages": questions[row % 4], **options[row % len(options)]} for row in range(rows)
     ]
-    alone = [bare.chat.answers([request])[0].text for request in requests]
-    assert [answer.text for answer in bare.chat.answers(requests)] == alone
+    assert texts(bare, requests) == texts_alone(bare, requests)
 
 
-def test_rows_that_begin_anew_go_on_as_they_would_have(
+def test_restart_does_not_change_completions(
     bare: GenaiPyfunc, questions: list[Conversation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Here whenever one of them is finished."""
-    scheduler, costs = bare.chat._scheduler, Unmeasured()
+    """These costs cause a restart whenever a row is finished."""
+    scheduler, costs = bare._chat_model._scheduler, FixedCosts()
     monkeypatch.setattr(costs, "step_s", lambda rows: 100.0**rows)
     monkeypatch.setattr(scheduler, "_costs", costs)
-    read, batches = scheduler._engine.read, list[int]()
-    monkeypatch.setattr(scheduler._engine, "read", lambda j: [batches.append(len(j)), read(j)][1])
+    prefill, batches = scheduler._engine.prefill, list[int]()
+    monkeypatch.setattr(
+        scheduler._engine, "prefill", lambda each: [batches.append(len(each)), prefill(each)][1]
+    )
     sampled = {"temperature": 1.5, "seed": 7, "repetition_penalty": 1.2}
     requests = [
-        {"messages": question, "max_tokens": 3 + number, **(sampled if number % 2 else {})}
-        for number, question in enumerate(questions[:6])
+        {"messages": question, "max_tokens": 3 + n, **(sampled if n % 2 else {})}
+        for n, question in enumerate(questions[:6])
     ]
-    alone = [bare.chat.answers([request])[0].text for request in requests]
+    alone = texts_alone(bare, requests)
     batches.clear()
-    assert [answer.text for answer in bare.chat.answers(requests)] == alone
+    assert texts(bare, requests) == alone
     assert batches[0] > 3
     assert len(batches) > 2

@@ -1,0 +1,87 @@
+"""Decide which requests are decoded together: the batches with the least total time."""
+
+from collections.abc import Callable, Sequence
+
+from ..generation.active_request import ActiveRequest
+from .cost_model import CostModel
+
+CanBatch = Callable[[Sequence[ActiveRequest]], bool]
+
+# The tokens that a request is expected to have left: few use all that they may.
+_EXPECTED_TOKENS = 128
+
+
+def padded_tokens(requests: Sequence[ActiveRequest]) -> int:
+    """Return the prefill tokens of a batch: each prompt is padded to the longest."""
+    return len(requests) * max(len(each.prompt) for each in requests)
+
+
+def remaining_steps(requests: Sequence[ActiveRequest]) -> int:
+    """Return how many more decode steps a batch is expected to take."""
+    return max(min(each.remaining_tokens, _EXPECTED_TOKENS) for each in requests)
+
+
+def plan_next_batch(
+    waiting: Sequence[ActiveRequest], can_batch: CanBatch, costs: CostModel
+) -> list[ActiveRequest]:
+    """Return the batch of the oldest request in the plan that takes the least total time.
+
+    `waiting` is in order of arrival. More batches have less padding, but each takes its own steps.
+    The plan splits the requests, sorted by prompt length, into contiguous batches by dynamic
+    programming.
+    """
+    ordered = sorted(waiting, key=lambda request: len(request.prompt))
+    # For the first n requests: the least total time, and the start of their last batch. Of equal
+    # plans the smallest start is taken, so that the earlier batches are full.
+    least_s, starts = [0.0], [0]
+    for end in range(1, len(ordered) + 1):
+        seconds, start = min(
+            (
+                (least_s[start] + _batch_s(ordered[start:end], costs), start)
+                for start in _possible_starts(ordered, end, can_batch)
+            ),
+            key=lambda plan: (plan[0], -plan[1]),
+        )
+        least_s.append(seconds)
+        starts.append(start)
+    oldest, end = ordered.index(waiting[0]), len(ordered)
+    while starts[end] > oldest:
+        end = starts[end]
+    return ordered[starts[end] : end]
+
+
+def is_merge_faster(
+    new: Sequence[ActiveRequest],
+    running: Sequence[ActiveRequest],
+    can_batch: CanBatch,
+    costs: CostModel,
+) -> bool:
+    """Return whether restarting a running batch with new requests beats a second batch."""
+    merged = [*running, *new]
+    if not can_batch(merged):
+        return False
+    shared_steps = min(remaining_steps(new), remaining_steps(running))
+    separate_s = costs.prefill_s(padded_tokens(new)) + costs.step_overhead_s * shared_steps
+    return restart_s(merged, costs) < separate_s
+
+
+def restart_s(requests: Sequence[ActiveRequest], costs: CostModel) -> float:
+    """Return the seconds to bring a new batch of these requests to where they are."""
+    replayed = max(len(each.generated) for each in requests)
+    return costs.prefill_s(padded_tokens(requests)) + replayed * costs.step_s(len(requests))
+
+
+def _batch_s(requests: Sequence[ActiveRequest], costs: CostModel) -> float:
+    """Return the seconds of a batch, without the cost per row, which any plan has."""
+    steps_s = costs.step_overhead_s * remaining_steps(requests)
+    return costs.prefill_s(padded_tokens(requests)) + steps_s
+
+
+def _possible_starts(
+    ordered: Sequence[ActiveRequest], end: int, can_batch: CanBatch
+) -> Sequence[int]:
+    """Return where the last batch of the first `end` requests may start."""
+    start = end - 1
+    while start > 0 and can_batch(ordered[start - 1 : end]):
+        start -= 1
+    return range(start, end)

@@ -1,0 +1,84 @@
+"""Serve a chat model by the messages of `protocol`."""
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import Any
+
+from mlflow.exceptions import MlflowException
+
+from . import protocol
+from .chat_model import ChatModel
+from .generation.active_request import ActiveRequest
+from .generation.events import Completion, Deliver, Event, PrefillStarted
+from .request_group import RequestGroup
+
+
+class ModelSession:
+    """A `protocol.Session` over a chat model."""
+
+    def __init__(self, model: ChatModel, deliver: protocol.Deliver) -> None:
+        """Deliver the events of all requests to `deliver`."""
+        self.model_name = model.name
+        self._model, self._deliver = model, deliver
+        self._groups: dict[int, RequestGroup] = {}
+
+    def submit(self, request: protocol.Request) -> None:
+        """Start a request. Its outcome, a rejection too, arrives as an event."""
+        deliver = partial(self._deliver_event, request["id"])
+        try:
+            active = self._prepare(request["type"], dict(request["body"]), deliver)
+        except Exception as error:
+            deliver(error)
+            return
+        self._groups[request["id"]] = RequestGroup([active])
+        self._model.submit([active])
+
+    def cancel(self, request_id: int) -> None:
+        """End a request early. Do nothing if it has ended."""
+        if group := self._groups.get(request_id):
+            group.cancel()
+
+    def track(self, request_id: int) -> AbstractContextManager[list[protocol.Event]]:
+        """Attribute this thread's calls of `predict` within the block to a request.
+
+        `cancel` has an effect from now on, also before the block begins.
+        """
+        self._groups[request_id] = group = RequestGroup()
+        return self._collected(request_id, group)
+
+    @contextmanager
+    def _collected(self, request_id: int, group: RequestGroup) -> Iterator[list[protocol.Event]]:
+        finished: list[protocol.Event] = []
+        try:
+            with group.collecting():
+                yield finished
+        finally:
+            del self._groups[request_id]
+            finished.extend(_message(request_id, each) for each in group.completions())
+
+    def _prepare(self, kind: str, body: dict[str, Any], deliver: Deliver) -> ActiveRequest:
+        if kind == "chat":
+            return self._model.prepare_chat(body, deliver)
+        return self._model.prepare_completion(body.pop("prompt"), body, deliver)
+
+    def _deliver_event(self, request_id: int, event: Event) -> None:
+        message = _message(request_id, event)
+        if protocol.is_final(message):
+            self._groups.pop(request_id, None)
+        self._deliver(message)
+
+
+def _message(request_id: int, event: Event) -> protocol.Event:
+    if isinstance(event, PrefillStarted):
+        fields: protocol.Event = {"type": "started"}
+    elif isinstance(event, str):
+        fields = {"type": "piece", "text": event}
+    elif isinstance(event, Completion):
+        fields = {"type": "finished", **dataclasses.asdict(event)}
+    elif isinstance(event, MlflowException) and event.get_http_status_code() == 400:
+        fields = {"type": "rejected", "message": event.message}
+    else:
+        fields = {"type": "failed", "message": f"{type(event).__name__}: {event}"}
+    return {"id": request_id, **fields}
