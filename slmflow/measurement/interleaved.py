@@ -18,7 +18,7 @@ from typing import Any
 import mlflow
 from rich.progress import Progress, TaskID
 
-from slmflow.console import messages
+from slmflow.console import progress_bars
 from slmflow.datasets.rows import Row
 from slmflow.errors import UserError
 from slmflow.measurement.measured_model import MeasuredModel
@@ -44,7 +44,7 @@ def measure(
     loaded; only one computes at a time. seed: the sampling seed of each answer. Raises UserError
     with the model and the last line of its error if a process fails.
     """
-    with messages.counting() as progress, ExitStack() as stack:
+    with progress_bars.item_bar() as progress, ExitStack() as stack:
         workers = [stack.enter_context(_start(model, rows, seed, progress)) for model in models]
         for worker in workers:
             worker.wait_until_ready()
@@ -127,7 +127,7 @@ class _Worker:
         log = self._log.read_text(errors="replace")
         raise UserError(
             f"the {self.model.flavor} model {self.model.model_uri} could not be measured: "
-            f"{child_processes.why_ended(status, log)}"
+            f"{child_processes.describe_exit(status, log)}"
         ) from RuntimeError(log)
 
     def _advance(self, stage: str) -> None:

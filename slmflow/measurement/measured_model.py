@@ -32,7 +32,7 @@ class MeasuredModel:
 
         Its name is the one it was logged under. Raises BadArguments if there is no model.
         """
-        model = model_uris.read("evaluation.model_uri", model_uri)
+        model = model_uris.load_metadata("evaluation.model_uri", model_uri)
         name = mlflow.get_logged_model(model.model_id).name if model.model_id else None
         flavors = [flavor for flavor in model.flavors if flavor != "python_function"]
         size = model.model_size_bytes or 0

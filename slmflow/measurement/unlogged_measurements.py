@@ -42,11 +42,11 @@ def load(key: str, models: Sequence[MeasuredModel]) -> tuple[Measurement, ...] |
     entry = store.home() / _KIND / key
     try:
         store.verify(entry)
-    except store.Broken:
+    except store.BrokenEntry:
         return None
     measurements = from_json(json.loads((entry / _FILE).read_bytes()))
     if [each.model for each in measurements] != list(models):
         remove(key)
         return None
-    messages.say("using the answers of an earlier run that could not log them")
+    messages.info("using the answers of an earlier run that could not log them")
     return measurements

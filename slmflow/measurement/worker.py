@@ -29,7 +29,7 @@ from slmflow.flavors.chat_interfaces import (
 )
 from slmflow.measurement.likelihood import find_scorer, score_row
 from slmflow.measurement.records import Answer
-from slmflow.system.child_processes import end_with_parent, take_stdout
+from slmflow.system.child_processes import claim_stdout, terminate_with_parent
 from slmflow.system.memory import peak_rss_bytes
 
 Send = Callable[[dict[str, Any]], None]
@@ -125,8 +125,8 @@ def _serve(job: dict[str, Any], send: Send) -> None:
 
 
 def _main() -> None:
-    end_with_parent()
-    stdout = take_stdout()
+    terminate_with_parent()
+    stdout = claim_stdout()
     try:
         _serve(
             json.loads(Path(sys.argv[1]).read_text()),

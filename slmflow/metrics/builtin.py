@@ -1,6 +1,7 @@
-"""Metrics that are asked for by name: `evaluation.metrics=[json_valid]`.
+"""Built-in metrics that are selected by name: `evaluation.metrics=[json_valid]`.
 
-Each is a function `(answer, expected)` as a user's own is; its docstring says what the figure is.
+Each is a function `(answer, expected)`, like a user's metric; its docstring is its meaning in the
+comparison.
 """
 
 import json
@@ -8,16 +9,16 @@ from typing import NoReturn
 
 
 def json_valid(answer: str, expected: str) -> bool:
-    """answers that are JSON by RFC 8259, white space around it aside"""
+    """share of answers that are valid JSON (RFC 8259), surrounding white space allowed"""
     try:
-        json.loads(answer, parse_constant=_refuse)
+        json.loads(answer, parse_constant=_reject_constant)
     except (ValueError, RecursionError):
         return False
     return True
 
 
-def _refuse(constant: str) -> NoReturn:
-    """Refuse NaN and Infinity, which Python's reader takes and JSON has not."""
+def _reject_constant(constant: str) -> NoReturn:
+    """Reject NaN and Infinity, which Python's parser accepts but JSON does not have."""
     raise ValueError(f"{constant} is not JSON")
 
 

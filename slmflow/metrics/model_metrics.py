@@ -1,186 +1,180 @@
-"""The figures of a flavor: one row of the comparison."""
+"""The metrics of one model, which are one row of the comparison, and the meaning of its columns."""
 
 import dataclasses
 from dataclasses import dataclass
 from typing import Any, Self
 
-from slmflow.metrics.user_metrics import SUFFIXES
+SUFFIXES = ("_low", "_high", "_p")
+"""What follows a metric's name in the columns of its interval and its p-value."""
 
-
-def _figure(
-    form: str, meaning: str, also: tuple[str, ...] = (), *, more_is_better: bool = True
-) -> Any:
-    """Declare a figure: how it is written, what it is, the suffixes of its further columns."""
-    told = {"form": form, "meaning": meaning, "also": also, "more_is_better": more_is_better}
-    return dataclasses.field(metadata=told)
-
+_INTERVAL, _INTERVAL_AND_P = SUFFIXES[:2], SUFFIXES
 
 SHARE = "{:.1%}"
-"""How a share is written."""
-
-_BOUNDED = SUFFIXES[:2]
-_TESTED = SUFFIXES
+"""The format of a share from 0 to 1."""
 
 
 @dataclass(frozen=True)
-class UserMetricInfo:
-    """What a metric of the user's is, in words; `share`: its figure is a share, from 0 to 1."""
+class MetricColumn:
+    """A column of the comparison that holds a metric.
+
+    format: a format string, with the unit after a space; suffixes: the names of its further
+    columns, for interval and p-value, are the metric's name and one of these.
+    """
 
     meaning: str
-    share: bool
+    format: str
+    suffixes: tuple[str, ...] = ()
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True)
+class ColumnDescription:
+    """A column as the documentation lists it.
+
+    unit: of the stored value, may be empty; higher_is_better: None for a column that is not
+    better or worse.
+    """
+
+    name: str
+    meaning: str
+    unit: str = ""
+    higher_is_better: bool | None = None
+
+
+def _column(*arguments: Any, **options: Any) -> Any:
+    return dataclasses.field(metadata={"column": MetricColumn(*arguments, **options)})
 
 
 @dataclass(frozen=True)
 class ModelMetrics:
     """One row of the comparison; its fields are the columns of `comparison.json`, in order.
 
-    None is a figure that was not measured. The unit is in the name: `_s` seconds, `_ms`
-    milliseconds, `_mb` 10^6 bytes; `bleu` goes from 0 to 100, the other figures of quality from 0
-    to 1. `further` are the figures of the metrics that `evaluation.metrics` names, and `own` says
-    what these are. `intervals` are 95 % confidence intervals and `p_values` those of paired tests
-    against the reference flavor: by metric, where there is one, and columns such as
-    `exact_match_low`, `exact_match_high` and `exact_match_p`.
+    None is a metric that was not measured. The unit is in the name: `_s` seconds, `_ms`
+    milliseconds, `_mb` 10^6 bytes. `bleu` goes from 0 to 100, the other quality metrics from 0 to
+    1. `user_metrics` are the values of the metrics in `evaluation.metrics`, `user_columns` their
+    columns. `intervals` (95 % confidence) and `p_values` (paired tests against the reference) are
+    by metric, for those that have one.
     """
 
     flavor: str
     target: str | None
     exporter: str | None
     model_uri: str
-    n: int = _figure("{}", "rows of the evaluation data")
-    exact_match: float | None = _figure(SHARE, "answers that are the expected text", _TESTED)
-    contains: float | None = _figure(SHARE, "answers that have the expected text in them", _TESTED)
-    token_f1: float | None = _figure(
-        SHARE, "words shared with the expected text, F1 as in SQuAD", _TESTED
+    n: int = _column("number of rows evaluated", "{}")
+    exact_match: float | None = _column(
+        "share of answers equal to the expected text", SHARE, _INTERVAL_AND_P
     )
-    rouge_l: float | None = _figure(
-        SHARE, "words in the expected text's order, ROUGE-L F measure", _TESTED
+    contains: float | None = _column(
+        "share of answers that contain the expected text", SHARE, _INTERVAL_AND_P
     )
-    bleu: float | None = _figure("{:.1f}", "of all answers together, sacrebleu, 0 to 100", _TESTED)
-    agreement: float | None = _figure(
-        SHARE, "answers that are the transformers flavor's text", _BOUNDED
+    token_f1: float | None = _column(
+        "word overlap with the expected text, F1 as in SQuAD", SHARE, _INTERVAL_AND_P
     )
-    shared_prefix: float | None = _figure(
-        SHARE, "tokens before the first that differs from the transformers flavor's", _BOUNDED
+    rouge_l: float | None = _column(
+        "longest common word sequence with the expected text, ROUGE-L F-measure",
+        SHARE,
+        _INTERVAL_AND_P,
     )
-    perplexity: float | None = _figure(
-        "{:.3f}", "of the expected answers; 1 is certainty", _TESTED, more_is_better=False
+    bleu: float | None = _column(
+        "BLEU of all answers by sacrebleu, 0 to 100", "{:.1f}", _INTERVAL_AND_P
     )
-    accuracy: float | None = _figure(
-        SHARE, "questions whose most likely choice is the right one", _TESTED
+    agreement: float | None = _column(
+        "share of answers equal to the transformers flavor's answer", SHARE, _INTERVAL
     )
-    ttft_ms_p50: float | None = _figure(
-        "{:,.1f} ms", "time to the first token, median", _BOUNDED, more_is_better=False
+    shared_prefix: float | None = _column(
+        "share of tokens before the first difference from the transformers flavor's answer",
+        SHARE,
+        _INTERVAL,
     )
-    latency_ms_p50: float | None = _figure(
-        "{:,.1f} ms", "time to the whole answer, median", _BOUNDED, more_is_better=False
+    perplexity: float | None = _column(
+        "perplexity of the expected answers; 1 is certainty",
+        "{:.3f}",
+        _INTERVAL_AND_P,
+        higher_is_better=False,
     )
-    latency_ms_p95: float | None = _figure(
-        "{:,.1f} ms", "time to the whole answer, 95th percentile", more_is_better=False
+    accuracy: float | None = _column(
+        "share of questions whose most likely choice is correct", SHARE, _INTERVAL_AND_P
     )
-    latency_ms_p99: float | None = _figure(
-        "{:,.1f} ms", "time to the whole answer, 99th percentile", more_is_better=False
+    ttft_ms_p50: float | None = _column(
+        "median time to the first token", "{:,.1f} ms", _INTERVAL, higher_is_better=False
     )
-    prefill_tokens_per_s: float | None = _figure(
-        "{:,.1f} /s", "tokens of the prompts taken in, of all rows", _BOUNDED
+    latency_ms_p50: float | None = _column(
+        "median time to the complete answer", "{:,.1f} ms", _INTERVAL, higher_is_better=False
     )
-    decode_tokens_per_s: float | None = _figure(
-        "{:,.1f} /s", "tokens generated after the first, of all rows", _BOUNDED
+    latency_ms_p95: float | None = _column(
+        "95th percentile of the time to the complete answer", "{:,.1f} ms", higher_is_better=False
     )
-    load_s: float | None = _figure(
-        "{:,.2f} s", "from files on disk to a model that can answer", more_is_better=False
+    latency_ms_p99: float | None = _column(
+        "99th percentile of the time to the complete answer", "{:,.1f} ms", higher_is_better=False
     )
-    peak_rss_mb: float | None = _figure(
-        "{:,.0f} MB", "most memory held while it answered, Python included", more_is_better=False
+    prefill_tokens_per_s: float | None = _column(
+        "prompt tokens processed per second, over all rows", "{:,.1f} /s", _INTERVAL
     )
-    model_size_mb: float | None = _figure(
-        "{:,.1f} MB", "files of the MLflow model", more_is_better=False
+    decode_tokens_per_s: float | None = _column(
+        "tokens generated per second after the first token, over all rows", "{:,.1f} /s", _INTERVAL
     )
-    further: dict[str, float] = dataclasses.field(default_factory=dict)
-    own: dict[str, UserMetricInfo] = dataclasses.field(default_factory=dict)
+    load_s: float | None = _column(
+        "time to load the model from local files", "{:,.2f} s", higher_is_better=False
+    )
+    peak_rss_mb: float | None = _column(
+        "peak memory of the process until its last answer, Python included",
+        "{:,.0f} MB",
+        higher_is_better=False,
+    )
+    model_size_mb: float | None = _column(
+        "size of the MLflow model's files", "{:,.1f} MB", higher_is_better=False
+    )
+    user_metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    user_columns: dict[str, MetricColumn] = dataclasses.field(default_factory=dict)
     intervals: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     p_values: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def columns(self) -> dict[str, Any]:
-        """Return the row of `comparison.json`: `COLUMNS`, then the user's own metrics."""
+        """Return the row of `comparison.json`: `COLUMNS`, then the user's metrics."""
         row = dict.fromkeys(COLUMNS) | {name: getattr(self, name) for name in _FIELDS}
-        for name, value in self.further.items():
-            row |= {name: value} | {name + suffix: None for suffix in _TESTED}
+        for name, value in self.user_metrics.items():
+            row |= {name: value} | {name + suffix: None for suffix in SUFFIXES}
         for name, (low, high) in self.intervals.items():
             row |= {f"{name}_low": low, f"{name}_high": high}
         return row | {f"{name}_p": value for name, value in self.p_values.items()}
 
     def measured(self) -> dict[str, float]:
-        """Return the figures that were measured, `n` included, by column."""
+        """Return the numbers that were measured, `n` included, by column."""
         columns = self.columns().items()
         return {name: value for name, value in columns if isinstance(value, int | float)}
 
-    def metrics(self) -> dict[str, float]:
-        """Return them under names that tell the flavors apart, e.g. `genai.exact_match`."""
+    def mlflow_metrics(self) -> dict[str, float]:
+        """Return the measured numbers under names with the flavor, e.g. `genai.exact_match`."""
         return {f"{self.flavor}.{name}": value for name, value in self.measured().items()}
 
-    def written(self, name: str) -> str:
-        """Return a figure with its unit and interval, as people read it; `-`: not measured."""
-        value = self.value(name)
-        if value is None:
-            return "-"
-        return in_words(self._form(name), value, self.intervals.get(name))
-
     def value(self, name: str) -> float | None:
-        """Return a figure, of slmflow's own or a metric of the user's; None: not measured."""
-        found: float | None = self.further[name] if name in self.further else getattr(self, name)
-        return found
+        """Return a metric, built in or the user's; None if it was not measured."""
+        value: float | None = (
+            self.user_metrics[name] if name in self.user_metrics else getattr(self, name)
+        )
+        return value
 
-    def value_written(self, name: str) -> str:
-        """Return a figure with its unit as people read it; `-`: not measured."""
-        value = self.value(name)
-        return "-" if value is None else self._form(name).format(value)
-
-    def interval_written(self, name: str) -> str:
-        """Return a figure's interval as people read it, without the unit; empty without one."""
-        if name not in self.intervals or self.value(name) is None:
-            return ""
-        return _bounds(self._form(name), self.intervals[name])
-
-    def p_written(self, name: str) -> str:
-        """Return the p-value of a metric as people read it; `-` is one that was not tested."""
-        return p_in_words(self.p_values.get(name))
-
-    def meaning(self, name: str) -> str:
-        """Return what a figure is, in words."""
-        return self.own[name].meaning if name in self.own else str(METRIC_COLUMNS[name]["meaning"])
-
-    def _form(self, name: str) -> str:
-        if name not in self.own:
-            return str(METRIC_COLUMNS[name]["form"])
-        return SHARE if self.own[name].share else "{:,.4g}"
+    def column(self, name: str) -> MetricColumn:
+        """Return the column of a metric, built in or the user's."""
+        return self.user_columns[name] if name in self.user_columns else METRIC_COLUMNS[name]
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:
-        """Return the figures that a JSON object holds."""
+        """Return the metrics in a JSON object."""
         intervals = {name: (low, high) for name, (low, high) in fields["intervals"].items()}
-        own = {name: UserMetricInfo(**told) for name, told in fields["own"].items()}
-        return cls(**fields | {"intervals": intervals, "own": own})
+        user_columns = {
+            name: MetricColumn(**column | {"suffixes": tuple(column["suffixes"])})
+            for name, column in fields["user_columns"].items()
+        }
+        return cls(**fields | {"intervals": intervals, "user_columns": user_columns})
 
 
-def in_words(form: str, value: float, interval: tuple[float, float] | None) -> str:
-    """Return a figure with its unit and interval, as people read it; form: `{:.1f} ms`."""
-    if interval is None:
-        return form.format(value)
-    return f"{form.format(value)} ({_bounds(form, interval)})"
-
-
-def p_in_words(p: float | None) -> str:
-    """Return a p-value as people read it; `-`: not tested."""
-    return "-" if p is None else f"{p:.3f}" if p >= 0.001 else "<0.001"
-
-
-METRIC_COLUMNS = {
-    field.name: field.metadata for field in dataclasses.fields(ModelMetrics) if field.metadata
+METRIC_COLUMNS: dict[str, MetricColumn] = {
+    field.name: field.metadata["column"]
+    for field in dataclasses.fields(ModelMetrics)
+    if field.metadata
 }
-"""How each figure is written (`form`), what it is (`meaning`) and whether `more_is_better`.
-
-In the order of the columns.
-"""
+"""The built-in metrics by name, in the order of the comparison."""
 
 _FIELDS = tuple(
     field.name
@@ -188,19 +182,44 @@ _FIELDS = tuple(
     if field.default_factory is dataclasses.MISSING
 )
 
-COLUMNS = (*_FIELDS, *(name + suffix for name, m in METRIC_COLUMNS.items() for suffix in m["also"]))
-"""The columns of `comparison.json` but for those of the user's own metrics, in order."""
+COLUMNS = (
+    *_FIELDS,
+    *(name + suffix for name, column in METRIC_COLUMNS.items() for suffix in column.suffixes),
+)
+"""The columns of `comparison.json`, in order, without the user's metrics."""
 
 NUMERIC_COLUMNS = COLUMNS[COLUMNS.index("n") :]
 """The columns that hold a number."""
 
 
 def is_higher_better(column: str) -> bool:
-    """Return whether a column is better high; a p-value is, and so are the user's own metrics."""
-    figure = column.removesuffix("_low").removesuffix("_high")
-    return bool(METRIC_COLUMNS[figure]["more_is_better"]) if figure in METRIC_COLUMNS else True
+    """Return whether a higher value is better; true of p-values and the user's metrics."""
+    metric = column.removesuffix("_low").removesuffix("_high")
+    return METRIC_COLUMNS[metric].higher_is_better if metric in METRIC_COLUMNS else True
 
 
-def _bounds(form: str, interval: tuple[float, float]) -> str:
-    bound = form.partition(" ")[0].format  # without the unit
-    return f"{bound(interval[0])} to {bound(interval[1])}"
+def describe_columns() -> list[ColumnDescription]:
+    """Return a description of each column of `COLUMNS`, for the documentation."""
+    descriptions = {
+        "flavor": ColumnDescription(
+            "flavor", "transformers or genai, or the name of a model evaluated alone"
+        ),
+        "target": ColumnDescription("target", "target of the conversion"),
+        "exporter": ColumnDescription("exporter", "exporter of the ONNX graph"),
+        "model_uri": ColumnDescription("model_uri", "URI of the MLflow model"),
+    }
+    for name, column in METRIC_COLUMNS.items():
+        unit = "0 to 1" if column.format == SHARE else column.format.partition(" ")[2]
+        better = None if name == "n" else column.higher_is_better
+        descriptions[name] = ColumnDescription(name, column.meaning, unit, better)
+        meanings = (
+            f"lower bound of the 95 % confidence interval of {name}",
+            f"upper bound of the 95 % confidence interval of {name}",
+            f"p-value of the paired test of {name} against the reference",
+        )
+        for suffix, meaning, unit_ in zip(SUFFIXES, meanings, (unit, unit, "0 to 1"), strict=True):
+            other = name + suffix
+            descriptions[other] = ColumnDescription(
+                other, meaning, unit_, None if suffix == "_p" else better
+            )
+    return [descriptions[name] for name in COLUMNS]

@@ -1,4 +1,4 @@
-"""Row by row: where a model answers worse than the reference, and where the two texts part."""
+"""Row by row: which rows a model answers worse than the reference."""
 
 from dataclasses import dataclass
 from itertools import takewhile
@@ -6,16 +6,16 @@ from typing import Any, Self
 
 import pandas as pd
 
-from slmflow.metrics import answer_table as tables
+from slmflow.metrics import answer_table
 
 
 @dataclass(frozen=True)
 class Regression:
     """A row that the reference answers better.
 
-    first_diverging_token: the position, from 1, of the first token that differs; None where none
-    does, since texts may differ in what tokens do not tell. choices: the letters of the choices
-    that the reference and this one find most likely, where the row has choices and both tell.
+    first_diverging_token: the position, from 1, of the first different token; None if the tokens
+    are equal, as those of different texts can be. choices: the letters of the most likely choices
+    of reference and model, if the row has choices and both models can score texts.
     """
 
     question: str
@@ -26,50 +26,50 @@ class Regression:
     choices: tuple[str, str] | None = None
 
     @property
-    def same(self) -> int:
-        """How many characters both texts begin with."""
+    def shared_length(self) -> int:
+        """The length of the common prefix of both answers, in characters."""
         pairs = zip(self.reference, self.answer, strict=False)
         return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 @dataclass(frozen=True)
 class RowComparison:
-    """How many rows a model answers worse than the reference, better, or otherwise but level.
+    """The number of rows that a model answers better, or with another text but the same scores.
 
-    `regressions` are the worse ones, the worst first.
+    regressions: the rows that it answers worse, the worst first.
     """
 
     rows: int
     better: int
-    otherwise: int
+    reworded: int
     regressions: tuple[Regression, ...]
 
     @classmethod
-    def of(cls, table: pd.DataFrame) -> Self:
-        """Return what a table beside a reference tells; its rows are the worst first."""
+    def from_table(cls, table: pd.DataFrame) -> Self:
+        """Return the comparison in a table with a reference, whose worst rows are first."""
         rows = table.to_dict("records")
-        drops = list(tables.score_drops(table).itertuples(index=False, name=None))
-        level = (0,) * len(drops[0])
-        other = [row["prediction"] != row["reference"] for row in rows]
+        drops = list(answer_table.score_drops(table).itertuples(index=False, name=None))
+        equal = (0,) * len(drops[0])
         return cls(
             rows=len(rows),
-            better=sum(drop < level for drop in drops),
-            otherwise=sum(
-                drop == level and is_other for drop, is_other in zip(drops, other, strict=True)
+            better=sum(drop < equal for drop in drops),
+            reworded=sum(
+                drop == equal and row["prediction"] != row["reference"]
+                for row, drop in zip(rows, drops, strict=True)
             ),
             regressions=tuple(
-                _regression(row) for row, drop in zip(rows, drops, strict=True) if drop > level
+                _regression(row) for row, drop in zip(rows, drops, strict=True) if drop > equal
             ),
         )
 
     @property
-    def counts(self) -> str:
-        """The rows of each kind, in words."""
+    def summary(self) -> str:
+        """A sentence with the number of rows of each kind."""
         worse = len(self.regressions)
-        same = self.rows - worse - self.better - self.otherwise
+        same = self.rows - worse - self.better - self.reworded
         return (
-            f"Of {self.rows} rows {worse} are answered worse, {self.better} better, "
-            f"{self.otherwise} in other words but no worse or better, {same} in the same words."
+            f"Of {self.rows} rows, {worse} are answered worse, {self.better} better, "
+            f"{self.reworded} differently with the same scores, and {same} identically."
         )
 
 

@@ -1,4 +1,4 @@
-"""The metrics a model is scored by: of each row, of all rows, and for `mlflow.models.evaluate`."""
+"""The quality metrics: of one row, of all rows, and for `mlflow.models.evaluate`."""
 
 import functools
 import inspect
@@ -10,115 +10,115 @@ import numpy as np
 import pandas as pd
 from mlflow.metrics import MetricValue, make_metric
 
-from slmflow.metrics import text_scores as metrics
-from slmflow.metrics import uncertainty
+from slmflow.metrics import text_scores, uncertainty
 from slmflow.metrics.model_metrics import is_higher_better
 from slmflow.metrics.uncertainty import Aggregate, Array
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What a row adds to sums (k numbers, from some of its columns), and the figure of the sums.
+    """A metric of an answer table: the statistics of each row, and the aggregate of their sum.
 
-    The figure of one row's numbers is that row's score. share: whether it is a mean of scores that
-    go from 0 to 1; of_reference: whether it compares a model with the reference. The columns are
-    those of `table`.
+    columns: of the table; statistics: maps a row's values in these columns to k numbers; aggregate:
+    maps the sum of all rows' statistics to the metric, and one row's statistics to that row's
+    score; is_share: whether the metric is a mean of scores from 0 to 1; compares_reference: whether
+    it compares a model with the reference.
     """
 
     name: str
     columns: tuple[str, ...]
-    numbers: Callable[..., tuple[float, ...]]
-    figure: Aggregate
-    share: bool = False
-    of_reference: bool = False
+    statistics: Callable[..., tuple[float, ...]]
+    aggregate: Aggregate
+    is_share: bool = False
+    compares_reference: bool = False
 
-    def measured(self, table: pd.DataFrame) -> bool:
-        """Return whether a table has all that the metric is computed from."""
+    def is_computable(self, table: pd.DataFrame) -> bool:
+        """Return whether a table has every column of the metric, without missing values."""
         return all(name in table and table[name].notna().all() for name in self.columns)
 
-    def rows(self, table: pd.DataFrame) -> Array:
-        """Return the numbers of each row: float64 of shape (n, k)."""
-        return self._rows(*(table[name] for name in self.columns))
+    def row_statistics(self, table: pd.DataFrame) -> Array:
+        """Return the statistics of each row, of shape (n, k)."""
+        return self._row_statistics(*(table[name] for name in self.columns))
 
-    def mlflow(self) -> Any:
+    def to_mlflow(self) -> Any:
         """Return the MLflow metric of a table with these columns."""
-
         others = [name for name in self.columns if name != "prediction"]
 
-        def value(predictions: Any, *values: Any) -> MetricValue:
-            given = dict(zip(["prediction", *others], [predictions, *values], strict=True))
-            rows = self._rows(*(given[name] for name in self.columns))
+        def evaluate(predictions: Any, *values: Any) -> MetricValue:
+            by_name = dict(zip(["prediction", *others], [predictions, *values], strict=True))
+            rows = self._row_statistics(*(by_name[name] for name in self.columns))
             return MetricValue(
-                scores=self.figure(rows).tolist(),
-                aggregate_results={self.name: float(self.figure(rows.sum(axis=0)))},
+                scores=self.aggregate(rows).tolist(),
+                aggregate_results={self.name: float(self.aggregate(rows.sum(axis=0)))},
             )
 
         return make_metric(
-            eval_fn=_named(value, others),
+            eval_fn=_with_parameters(evaluate, others),
             greater_is_better=is_higher_better(self.name),
             name=self.name,
         )
 
-    def _rows(self, *columns: Sequence[Any]) -> Array:
+    def _row_statistics(self, *columns: Sequence[Any]) -> Array:
         rows = zip(*columns, strict=True)
-        return np.array([self.numbers(*values) for values in rows], dtype=np.float64)
+        return np.array([self.statistics(*values) for values in rows], dtype=np.float64)
 
 
-def _named(function: Callable[..., Any], others: Sequence[str]) -> Callable[..., Any]:
-    """Give a function the signature (predictions, and these): MLflow goes by the names.
+def _with_parameters(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
+    """Give a function the signature (predictions, *names): MLflow passes columns by name.
 
-    Two arguments that are not of predictions are something else to it, so these come first.
+    `predictions` is always first, because MLflow treats a function of two other arguments
+    differently.
     """
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    parameters = [inspect.Parameter(name, kind) for name in ("predictions", *others)]
+    parameters = [inspect.Parameter(name, kind) for name in ("predictions", *names)]
     function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return function
 
 
-def mean_metric(name: str, score: Callable[..., float], *columns: str, **kind: bool) -> Metric:
-    """Return the metric that is the mean of a score of some columns, of the two texts if not said.
+def mean_metric(name: str, score: Callable[..., float], *columns: str, **options: bool) -> Metric:
+    """Return a metric that is the mean of a score of some columns.
 
-    The same values are scored once.
+    The default columns are the two texts. Equal values are scored once.
     """
     return Metric(
         name=name,
         columns=columns or ("prediction", "answer"),
-        numbers=functools.cache(lambda *values: (score(*values), 1.0)),
-        figure=uncertainty.mean,
-        **kind,
+        statistics=functools.cache(lambda *values: (score(*values), 1.0)),
+        aggregate=uncertainty.mean,
+        **options,
     )
 
 
 def _bleu(sums: Array) -> Array:
     counts = sums.astype(np.int64).reshape(-1, sums.shape[-1]).tolist()
-    return np.array([metrics.bleu(each) for each in counts]).reshape(sums.shape[:-1])
+    return np.array([text_scores.bleu(each) for each in counts]).reshape(sums.shape[:-1])
 
 
-ACCURACY = mean_metric("accuracy", metrics.exact_match, "choice", "answer", share=True)
+ACCURACY = mean_metric("accuracy", text_scores.exact_match, "choice", "answer", is_share=True)
 
 METRICS = (
-    mean_metric("exact_match", metrics.exact_match, share=True),
-    mean_metric("contains", metrics.contains, share=True),
-    mean_metric("token_f1", metrics.token_f1, share=True),
-    mean_metric("rouge_l", metrics.rouge_l, share=True),
-    Metric("bleu", ("prediction", "answer"), functools.cache(metrics.bleu_counts), _bleu),
+    mean_metric("exact_match", text_scores.exact_match, is_share=True),
+    mean_metric("contains", text_scores.contains, is_share=True),
+    mean_metric("token_f1", text_scores.token_f1, is_share=True),
+    mean_metric("rouge_l", text_scores.rouge_l, is_share=True),
+    Metric("bleu", ("prediction", "answer"), functools.cache(text_scores.bleu_counts), _bleu),
     mean_metric(
         "agreement",
-        metrics.exact_match,
+        text_scores.exact_match,
         *("prediction", "reference"),
-        share=True,
-        of_reference=True,
+        is_share=True,
+        compares_reference=True,
     ),
-    mean_metric("shared_prefix", float, "same_until", share=True, of_reference=True),
-    Metric("perplexity", ("logprob", "tokens"), lambda *sums: sums, metrics.perplexity),
+    mean_metric("shared_prefix", float, "same_until", is_share=True, compares_reference=True),
+    Metric("perplexity", ("logprob", "tokens"), lambda *sums: sums, text_scores.perplexity),
     ACCURACY,
 )
-"""All of slmflow's own, in the order of the comparison."""
+"""The built-in quality metrics, in the order of the comparison."""
 
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """By metric, where there is one: 95 % confidence intervals, and p-values of paired tests."""
+    """95 % confidence intervals and p-values of paired tests, by metric, where they exist."""
 
     intervals: dict[str, tuple[float, float]]
     p_values: dict[str, float]
@@ -127,17 +127,21 @@ class Uncertainty:
 def estimate_uncertainty(
     metrics: Sequence[Metric], table: pd.DataFrame, reference: pd.DataFrame | None
 ) -> Uncertainty:
-    """Return how sure the figures of a model's table are, and which the reference's differ from.
+    """Return intervals of a model's metrics, and p-values of tests against the reference.
 
-    reference: the table of the reference on the same rows, None for the reference itself.
+    reference: the reference's table of the same rows; None for the reference itself.
     """
     intervals, p_values = {}, {}
     for metric in metrics:
-        rows = metric.rows(table)
-        if found := uncertainty.confidence_interval(rows, metric.figure, share=metric.share):
-            intervals[metric.name] = found
-        if reference is not None and not metric.of_reference and metric.measured(reference):
+        rows, aggregate = metric.row_statistics(table), metric.aggregate
+        if interval := uncertainty.confidence_interval(rows, aggregate, is_share=metric.is_share):
+            intervals[metric.name] = interval
+        if (
+            reference is not None
+            and not metric.compares_reference
+            and metric.is_computable(reference)
+        ):
             p_values[metric.name] = uncertainty.paired_p_value(
-                rows, metric.rows(reference), metric.figure
+                rows, metric.row_statistics(reference), aggregate
             )
     return Uncertainty(intervals, p_values)

@@ -1,1 +1,1 @@
-"""Tables, plots, HTML and Markdown of a comparison."""
+"""Reports on a comparison: HTML, Markdown, plots, the run's description and the terminal."""

@@ -1,4 +1,4 @@
-"""All that a comparison has found: what the reports tell."""
+"""The content of a report, from which every format is rendered."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,32 +11,36 @@ from slmflow.metrics.row_comparison import RowComparison
 from slmflow.metrics.subjects import SubjectAccuracy
 from slmflow.pipeline.results import Measurements
 from slmflow.pipeline.step import Step
-from slmflow.reports import provenance as origin
-from slmflow.reports.provenance import Provenance
+from slmflow.reports.provenance import Provenance, find_provenance
 
 
 @dataclass(frozen=True)
 class ReportContent:
-    """The figures, the rows where two models differ (None of one alone), and where it is from.
+    """The comparison, its rows (None for a model evaluated alone) and its provenance.
 
-    subjects: a line per subject and model, where the rows have subjects; unscored: a sentence for
-    each model whose choices are not known.
+    subjects: one line per subject and model, if the rows have subjects; warnings: a sentence for
+    each model whose accuracy could not be measured.
     """
 
     comparison: Comparison
     rows: RowComparison | None
-    origin: Provenance
+    provenance: Provenance
     subjects: tuple[SubjectAccuracy, ...] = ()
-    unscored: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, step: Step, measurements: Measurements, compared: Sequence[EvaluatedModel]) -> Self:
-        """Return what evaluate's comparison of these models has found."""
-        figures = tuple(each.figures for each in compared)
+    def build(
+        cls,
+        step: Step,
+        comparison: Comparison,
+        measurements: Measurements,
+        models: Sequence[EvaluatedModel],
+    ) -> Self:
+        """Return the content of the report on evaluate's comparison of these models."""
         return cls(
-            comparison=Comparison(step.run.info.run_id, step.config.model.name, figures),
-            rows=RowComparison.of(compared[-1].table) if len(compared) > 1 else None,
-            origin=origin.find_provenance(step, measurements, compared),
-            subjects=subjects.accuracy_by_subject(compared),
-            unscored=tuple(subjects.describe_missing_accuracy(compared)),
+            comparison=comparison,
+            rows=RowComparison.from_table(models[-1].table) if len(models) > 1 else None,
+            provenance=find_provenance(step, measurements, models),
+            subjects=subjects.accuracy_by_subject(models),
+            warnings=tuple(subjects.describe_missing_accuracy(models)),
         )

@@ -1,7 +1,7 @@
-"""The comparison as one HTML file that needs nothing else: no script, no link, no other file.
+"""The report as one self-contained HTML file: no scripts, no links, no other files.
 
-MLflow shows an HTML artifact in a sandboxed frame in which links lead nowhere, so what is elsewhere
-is named by its address, as text.
+MLflow shows an HTML artifact in a sandboxed frame where links do not work. So addresses are shown
+as text.
 """
 
 import base64
@@ -9,23 +9,24 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from slmflow.metrics import subjects
 from slmflow.metrics.comparison import Comparison
 from slmflow.metrics.row_comparison import Regression
-from slmflow.reports import parity
+from slmflow.metrics.subjects import MACRO
+from slmflow.reports import parity, tables
 from slmflow.reports.content import ReportContent
 from slmflow.reports.plots import panels
 
+FILE = "comparison.html"
+"""The name of the artifact."""
+
 _TEMPLATE = "comparison.html.jinja"
-_REGRESSIONS, _UNFOLDED = 20, 5
-
-# Of two long texts: the end of what they have in common, and what follows it.
-_COMMON, _PARTED = 200, 600
+_MAX_REGRESSIONS, _UNFOLDED_REGRESSIONS = 20, 5
+_MAX_PREFIX_CHARACTERS, _MAX_CHARACTERS = 200, 600
 
 
-def html(findings: ReportContent) -> str:
-    """Return the page; whatever a model, a row or a name holds is shown as text."""
-    comparison, rows = findings.comparison, findings.rows
+def render(content: ReportContent) -> str:
+    """Return the page; texts of models and rows, and names, are escaped."""
+    comparison, rows = content.comparison, content.rows
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -37,42 +38,47 @@ def html(findings: ReportContent) -> str:
         comparison=comparison,
         reference=comparison.reference,
         compared=comparison.compared,
-        pictures=[_picture(panel, comparison) for panel in panels.PANELS],
-        subjects=subjects.group_by_subject(findings.subjects) if findings.subjects else [],
-        macro=subjects.MACRO,
-        unscored=findings.unscored,
-        parity=parity.parity_metrics(findings.origin.parity),
+        verdict=tables.verdict(comparison),
+        headlines=tables.headlines(comparison),
+        metrics=tables.metric_table(comparison),
+        plots=[_plot(panel, comparison) for panel in panels.PANELS],
+        subjects=tables.subject_table(content.subjects) if content.subjects else None,
+        macro=MACRO,
+        warnings=content.warnings,
+        parity=parity.parity_metrics(content.provenance.parity),
         rows=rows,
-        regressions=[_shown(row) for row in rows.regressions[:_REGRESSIONS]] if rows else [],
-        unfolded=_UNFOLDED,
-        origin=findings.origin,
+        regressions=[_excerpt(row) for row in rows.regressions[:_MAX_REGRESSIONS]] if rows else [],
+        unfolded=_UNFOLDED_REGRESSIONS,
+        provenance=content.provenance,
     )
 
 
-def _picture(panel: panels.Panel, comparison: Comparison) -> dict[str, str | bool]:
-    drawn = base64.b64encode(panels.svg(panel, comparison.figures)).decode()
+def _plot(panel: panels.Panel, comparison: Comparison) -> dict[str, str | bool]:
+    svg = base64.b64encode(panels.render_svg(panel, comparison.models)).decode()
     return {
-        "shows": panel.shows,
-        "address": f"data:image/svg+xml;base64,{drawn}",
-        "wide": panel.columns > 1,
+        "title": panel.title,
+        "source": f"data:image/svg+xml;base64,{svg}",
+        "is_wide": panel.columns > 1,
     }
 
 
-def _shown(row: Regression) -> dict[str, object]:
-    """Return a regression with each answer in two parts: what both have, and what only it has."""
+def _excerpt(row: Regression) -> dict[str, object]:
+    """Return a regression with shortened texts, each answer split at the end of the common part."""
     return {
-        "question": _cut(row.question),
-        "expected": _cut(row.expected),
+        "question": _shorten(row.question),
+        "expected": _shorten(row.expected),
         "token": row.first_diverging_token,
         "choices": row.choices,
-        "answers": [_parted(text, row.same) for text in (row.reference, row.answer)],
+        "answers": [_split(text, row.shared_length) for text in (row.reference, row.answer)],
     }
 
 
-def _parted(text: str, same: int) -> tuple[str, str]:
-    common = text[:same]
-    return (f"…{common[-_COMMON:]}" if same > _COMMON else common), _cut(text[same:])
+def _split(text: str, length: int) -> tuple[str, str]:
+    common = text[:length]
+    if length > _MAX_PREFIX_CHARACTERS:
+        common = f"…{common[-_MAX_PREFIX_CHARACTERS:]}"
+    return common, _shorten(text[length:])
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _PARTED else f"{text[:_PARTED]}…"
+def _shorten(text: str) -> str:
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}…"

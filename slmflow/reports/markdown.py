@@ -1,31 +1,33 @@
-"""Markdown of the reports."""
+"""Build Markdown: tables, and escaped text and code."""
 
 import html
 import re
 from collections.abc import Iterable, Sequence
 
-_MEANT = re.compile(r"([\\`*_\[\]|~#$!]|:(?=//))")
+_SPECIAL = re.compile(r"([\\`*_\[\]|~#$!]|:(?=//))")
 
 
 def table(
-    header: Sequence[str], rows: Iterable[Sequence[str]], words: Sequence[str] | None = None
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    left_aligned: Sequence[str] | None = None,
 ) -> str:
-    """Return a table. The columns of `words`, else the first, are left-aligned, all others right.
+    """Return a table; columns are right-aligned, except the first or those in `left_aligned`.
 
-    `words` are names of the header.
+    left_aligned: headings.
     """
-    left = header[:1] if words is None else words
-    rule = ["---" if name in left else "---:" for name in header]
+    left = header[:1] if left_aligned is None else left_aligned
+    rule = ["---" if heading in left else "---:" for heading in header]
     return "\n".join(f"| {' | '.join(line)} |" for line in [header, rule, *rows])
 
 
 def text(value: str) -> str:
-    """Return anyone's text for within a line or a cell: shown as it is, but on one line."""
-    return html.escape(_MEANT.sub(r"\\\1", " ".join(value.split())), quote=False)
+    """Escape any text for a line or a table cell, and join its lines."""
+    return html.escape(_SPECIAL.sub(r"\\\1", " ".join(value.split())), quote=False)
 
 
 def code(value: str) -> str:
-    """Return anyone's text as code on one line."""
-    told = " ".join(value.split())
-    fence = "`" * (max(map(len, re.findall("`+", told)), default=0) + 1)
-    return f"{fence} {told} {fence}" if len(fence) > 1 else f"`{told}`"
+    """Return any text as inline code on one line."""
+    line = " ".join(value.split())
+    fence = "`" * (max(map(len, re.findall("`+", line)), default=0) + 1)
+    return f"{fence} {line} {fence}" if len(fence) > 1 else f"`{line}`"

@@ -1,4 +1,4 @@
-"""The parity of a conversion, in words: each figure that convert logs, and what it means."""
+"""The parity metrics of a conversion, with their formats and meanings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,46 +6,46 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ParityMetric:
-    """A figure of parity: what it is of, how it is written, and what it means."""
+    """A parity metric as a report shows it."""
 
     name: str
-    written: str
+    value: str
     meaning: str
 
 
-# In the order of what is proven, then what rounding costs.
-_FIGURES = {
+# The proof first, then the rounding error.
+_METRICS = {
     "exact_max_abs_diff": (
         "{:.2g}",
-        "the proof: the largest difference of any logit from the original, computing exactly and "
-        "with the same quantized weights on both sides",
+        "proof: largest difference of any logit from the original, in exact arithmetic and with "
+        "the same quantized weights on both sides",
     ),
     "tokenizer_mismatches": (
         "{:.0f}",
-        "the proof: probe texts that the two tokenize otherwise",
+        "proof: number of probe texts that the two tokenize differently",
     ),
     "top1_agreement": (
         "{:.1%}",
-        "what rounding costs: positions with the same most likely next token",
+        "rounding error: share of positions with the same most likely next token",
     ),
     "mean_kl": (
         "{:.3g} nats",
-        "what rounding costs: divergence of the probabilities of the next token, mean",
+        "rounding error: mean KL divergence of the next-token probabilities",
     ),
     "max_abs_diff": (
         "{:.3g}",
-        "what rounding costs: the largest difference of any logit from the original weights'",
+        "rounding error: largest difference of any logit from the original weights' logit",
     ),
 }
 
 
 def parity_metrics(parity: Mapping[str, float]) -> list[ParityMetric]:
-    """Return the figures that were measured, the proof first.
+    """Return the metrics that were measured, those of the proof first.
 
-    parity: the metrics `parity.*` of convert's run, by what follows the dot.
+    parity: the metrics `parity.*` of a run of convert, without the prefix.
     """
     return [
-        ParityMetric(f"parity.{name}", form.format(parity[name]), meaning)
-        for name, (form, meaning) in _FIGURES.items()
+        ParityMetric(f"parity.{name}", format_string.format(parity[name]), meaning)
+        for name, (format_string, meaning) in _METRICS.items()
         if name in parity
     ]

@@ -1,4 +1,4 @@
-"""Where a comparison comes from: the runs behind it, the machine, the parity of the conversion."""
+"""The provenance of a comparison: its runs, the machine, the parity of the conversion."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,63 +16,63 @@ _PREFIX = "parity."
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a comparison rests on.
+    """The runs and settings behind a comparison.
 
-    runs: the ids of runs of one experiment, by what they hold, in words; parity: the metrics
-    `parity.*` of convert, by what follows the dot, none where nothing was converted; machine: what
-    was measured on, by name, in words; asked: the rows and the options of the answers, likewise.
+    runs: run ids by content, all of one experiment; parity: the metrics `parity.*` of convert
+    without the prefix, empty without a conversion; machine: facts about the machine by name;
+    settings: the rows and the generation options by name.
     """
 
     experiment_id: str
     runs: dict[str, str]
     parity: dict[str, float]
     machine: dict[str, str]
-    asked: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
 
 
 def find_provenance(
-    step: Step, measurements: Measurements, compared: Sequence[EvaluatedModel]
+    step: Step, measurements: Measurements, models: Sequence[EvaluatedModel]
 ) -> Provenance:
-    """Return what evaluate's comparison of these models comes from."""
+    """Return the provenance of evaluate's comparison of these models."""
     experiment_id = step.run.info.experiment_id
-    converted = None
-    if len(compared) > 1:
-        converted = runs.newest(OnnxModel, step.key(OnnxModel), experiment_id)
-    found = {
+    conversion = None
+    if len(models) > 1:
+        conversion = runs.newest_run_id(OnnxModel, step.key(OnnxModel), experiment_id)
+    run_ids = {
         "comparison": step.run.info.run_id,
-        **{f"rows of {each.figures.flavor}": each.run_id for each in compared},
+        **{f"answers of {model.metrics.flavor}": model.run_id for model in models},
         "measurements": measurements.run_id,
-        "conversion": converted,
+        "conversion": conversion,
     }
     return Provenance(
         experiment_id=experiment_id,
-        runs={holds: run_id for holds, run_id in found.items() if run_id},
-        parity=_parity(converted) if converted else {},
+        runs={content: run_id for content, run_id in run_ids.items() if run_id},
+        parity=_parity(conversion) if conversion else {},
         machine=measurements.machine,
-        asked=_asked(step.config),
+        settings=_settings(step.config),
     )
 
 
-def _asked(config: Config) -> dict[str, str]:
-    """Return the rows and, of what is sent with them, what is set."""
+def _settings(config: Config) -> dict[str, str]:
+    """Return the data and those options of the requests that are set."""
     data, generation = config.evaluation, config.generation
-    made_here = data.model_uri is None
-    found = {
-        "rows": str(data.data) if data.dataset is None else f"{data.dataset.file} of {data.name}",
-        "first": data.limit,
+    is_converted_here = data.model_uri is None
+    settings = {
+        "data": str(data.data) if data.dataset is None else f"{data.dataset.file} of {data.name}",
+        "limit": data.limit,
         "system": data.system,
         "template": data.template,
         "examples": data.examples,
-        "temperature": generation.temperature if made_here else None,
-        "most new tokens": generation.max_new_tokens if made_here else None,
+        "temperature": generation.temperature if is_converted_here else None,
+        "max new tokens": generation.max_new_tokens if is_converted_here else None,
     }
-    return {name: str(value) for name, value in found.items() if value is not None}
+    return {name: str(value) for name, value in settings.items() if value is not None}
 
 
 def _parity(run_id: str) -> dict[str, float]:
-    found = MlflowClient().get_run(run_id).data.metrics
+    metrics = MlflowClient().get_run(run_id).data.metrics
     return {
         name.removeprefix(_PREFIX): value
-        for name, value in found.items()
+        for name, value in metrics.items()
         if name.startswith(_PREFIX)
     }

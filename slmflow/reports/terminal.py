@@ -8,20 +8,20 @@ from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from slmflow.console import messages
 from slmflow.metrics.comparison import Comparison
-from slmflow.reports.artifacts import PAGE
+from slmflow.reports import html_report, tables
 
 
 def show(comparison: Comparison) -> None:
     """Print the comparison as a table, and where the report is."""
-    messages.table(
-        comparison.title, ["", *comparison.flavors], comparison.table(), comparison.differences
-    )
-    messages.say(f"The report is {_page(comparison.run_id)}")
+    table = tables.metric_table(comparison)
+    rows = [[row.name, *(cell.text for cell in row.cells)] for row in table.rows]
+    messages.table(comparison.title, ["", *table.models], rows, tables.differences(comparison))
+    messages.info(f"The report is {_report_location(comparison.run_id)}")
 
 
-def _page(run_id: str) -> str:
+def _report_location(run_id: str) -> str:
     """Return the path of the HTML report if artifacts are local files, else its name and run."""
     artifacts = get_artifact_repository(mlflow.get_run(run_id).info.artifact_uri)
     if isinstance(artifacts, LocalArtifactRepository):
-        return str(Path(artifacts.artifact_dir, PAGE))
-    return f"{PAGE} of run {run_id}"
+        return str(Path(artifacts.artifact_dir, html_report.FILE))
+    return f"{html_report.FILE} of run {run_id}"

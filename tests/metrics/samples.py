@@ -1,16 +1,16 @@
-"""A comparison with figures that are easy to tell apart, and rows with hostile texts."""
+"""A comparison with distinct values, and rows with hostile texts."""
 
 import dataclasses
 
 import pandas as pd
 
-from slmflow.metrics.model_metrics import ModelMetrics, UserMetricInfo
-from slmflow.metrics.row_comparison import RowComparison
 from slmflow.metrics.comparison import Comparison
+from slmflow.metrics.model_metrics import SUFFIXES, MetricColumn, ModelMetrics
+from slmflow.metrics.row_comparison import RowComparison
 from slmflow.reports.content import ReportContent
 from slmflow.reports.provenance import Provenance
 
-OWN = {"politeness": UserMetricInfo("mean of my_metrics:politeness", share=False)}
+USER_COLUMNS = {"politeness": MetricColumn("mean of my_metrics:politeness", "{:,.4g}", SUFFIXES)}
 TRANSFORMERS = ModelMetrics(
     flavor="transformers",
     target="cpu_int4",
@@ -35,8 +35,8 @@ TRANSFORMERS = ModelMetrics(
     load_s=2.884,
     peak_rss_mb=638.2,
     model_size_mb=8.1,
-    further={"politeness": 3.25},
-    own=OWN,
+    user_metrics={"politeness": 3.25},
+    user_columns=USER_COLUMNS,
     intervals={"exact_match": (0.9487, 0.9949), "politeness": (3.0, 3.5)},
 )
 GENAI = ModelMetrics(
@@ -63,20 +63,20 @@ GENAI = ModelMetrics(
     load_s=0.112,
     peak_rss_mb=None,
     model_size_mb=3.2,
-    further={"politeness": 0.5},
-    own=OWN,
+    user_metrics={"politeness": 0.5},
+    user_columns=USER_COLUMNS,
     intervals={"exact_match": (0.9385, 0.9846), "agreement": (0.9436, 0.9897)},
     p_values={"exact_match": 0.6875, "token_f1": 0.0312, "politeness": 0.0002},
 )
-GENAI_ALONE = dataclasses.replace(
+UNCONVERTED = dataclasses.replace(
     GENAI, target=None, exporter=None, model_uri="models:/chat$/1", agreement=None, p_values={}
 )
 COMPARISON = Comparison("run", "tiny_phi3", (TRANSFORMERS, GENAI))
-ALONE = Comparison("run", "tiny_phi3", (GENAI_ALONE,))
+COMPARISON_ALONE = Comparison("run", "tiny_phi3", (UNCONVERTED,))
 HOSTILE = (
     "<script>parent.x = document.title = 'ran'</script><img src=x onerror=alert(1)> |a| `b`\n*c*"
 )
-TABLE = pd.DataFrame(
+ANSWER_TABLE = pd.DataFrame(
     [
         ("Capital of Japan?", "It is Tokyo.", "It is Tokyo.", HOSTILE, 1),
         (HOSTILE, "It is Paris.", "It is Paris.", "It is Paris", 4),
@@ -86,9 +86,9 @@ TABLE = pd.DataFrame(
     ],
     columns=["question", "answer", "reference", "prediction", "first_diverging_token"],
 ).astype({"first_diverging_token": "Int64"})
-ORIGIN = Provenance(
+PROVENANCE = Provenance(
     experiment_id="7",
-    runs={"comparison": "c0ffee", "rows of genai": "beef", "conversion": "f00d"},
+    runs={"comparison": "c0ffee", "answers of genai": "beef", "conversion": "f00d"},
     parity={
         "max_abs_diff": 2.0625,
         "mean_kl": 0.0391,
@@ -97,7 +97,9 @@ ORIGIN = Provenance(
         "exact_max_abs_diff": 5.2e-6,
     },
     machine={"cpu": "Z80 <at> 4 MHz", "memory": "64.0 GB"},
-    asked={"rows": "capitals.jsonl", "system": "Be <brief>."},
+    settings={"data": "capitals.jsonl", "system": "Be <brief>."},
 )
-FINDINGS = ReportContent(COMPARISON, RowComparison.of(TABLE), ORIGIN)
-FINDINGS_ALONE = ReportContent(ALONE, None, Provenance("7", {"measurements": "feed"}, {}, {"cpu": "Z80"}))
+REPORT = ReportContent(COMPARISON, RowComparison.from_table(ANSWER_TABLE), PROVENANCE)
+REPORT_ALONE = ReportContent(
+    COMPARISON_ALONE, None, Provenance("7", {"measurements": "feed"}, {}, {"cpu": "Z80"})
+)

@@ -51,7 +51,9 @@ def test_names_are_unique_and_documented(name: str) -> None:
 
 
 def test_unknown_or_repeated_name_is_rejected() -> None:
-    with pytest.raises(BadArguments, match=r"'json' is not a function: .*built-in metric: json_valid"):
+    with pytest.raises(
+        BadArguments, match=r"'json' is not a function: .*built-in metric: json_valid"
+    ):
         load(["json"], "")
     with pytest.raises(BadArguments, match="already has a column json_valid"):
         load(["json_valid", "json_valid"], "")

@@ -10,7 +10,7 @@ from slmflow.metrics.performance import compute_performance
 ANSWER = Answer("text", latency_s=1.1, first_token_s=0.1, prompt_tokens=20, completion_tokens=11)
 
 
-def measured(*answers: Answer, peak: int | None = 2_000_000) -> Measurement:
+def measure(*answers: Answer, peak: int | None = 2_000_000) -> Measurement:
     return Measurement(
         model=MeasuredModel("genai", "models:/m-1", "m-1", 5_000_000),
         load_s=0.5,
@@ -20,9 +20,9 @@ def measured(*answers: Answer, peak: int | None = 2_000_000) -> Measurement:
     )
 
 
-def test_figures_have_the_units_of_their_names() -> None:
-    figures = compute_performance(measured(ANSWER)).figures
-    assert figures == pytest.approx(
+def test_values_have_the_units_of_their_names() -> None:
+    values = compute_performance(measure(ANSWER)).values
+    assert values == pytest.approx(
         {
             "ttft_ms_p50": 100,
             "latency_ms_p50": 1100,
@@ -39,50 +39,56 @@ def test_figures_have_the_units_of_their_names() -> None:
 
 def test_percentiles_are_linear() -> None:
     answers = [dataclasses.replace(ANSWER, latency_s=seconds) for seconds in (0.0, 0.01)]
-    figures = compute_performance(measured(*answers)).figures
-    named = [figures[f"latency_ms_{name}"] for name in ("p50", "p95", "p99")]
+    values = compute_performance(measure(*answers)).values
+    named = [values[f"latency_ms_{name}"] for name in ("p50", "p95", "p99")]
     assert named == pytest.approx([5, 9.5, 9.9])
 
 
-def test_rates_are_of_all_rows_so_that_noise_cancels() -> None:
-    """An answer can take less time than its first token alone took, on a busy machine."""
+def test_rates_are_ratios_of_sums_over_all_rows() -> None:
+    """On a busy machine, an answer can take less time than its first token."""
     early = dataclasses.replace(ANSWER, latency_s=0.05)
     late = dataclasses.replace(ANSWER, latency_s=2.15)
-    assert compute_performance(measured(early, late)).figures["decode_tokens_per_s"] == pytest.approx(10)
+    assert compute_performance(measure(early, late)).values["decode_tokens_per_s"] == pytest.approx(
+        10
+    )
 
 
-def test_a_rate_that_is_all_noise_has_no_interval() -> None:
-    """Of some resamples of these rows the seconds after the first token are below 0."""
+def test_noisy_rate_has_no_interval() -> None:
+    """Some resamples of these rows have negative seconds after the first token."""
     early = dataclasses.replace(ANSWER, latency_s=0.05)
-    found = compute_performance(measured(early, dataclasses.replace(ANSWER, latency_s=0.2), early, ANSWER))
-    assert found.figures["decode_tokens_per_s"] == pytest.approx(40)
-    assert "decode_tokens_per_s" not in found.intervals
+    performance = compute_performance(
+        measure(early, dataclasses.replace(ANSWER, latency_s=0.2), early, ANSWER)
+    )
+    assert performance.values["decode_tokens_per_s"] == pytest.approx(40)
+    assert "decode_tokens_per_s" not in performance.intervals
 
 
-def test_what_was_not_told_is_left_out() -> None:
+def test_unreported_values_are_left_out() -> None:
     silent = Answer("text", 1.1, first_token_s=None, prompt_tokens=None, completion_tokens=None)
     first = ["ttft_ms_p50", "prefill_tokens_per_s", "decode_tokens_per_s"]
-    only = compute_performance(measured(silent, peak=None)).figures
+    only = compute_performance(measure(silent, peak=None)).values
     assert [only[name] for name in (*first, "peak_rss_mb")] == [None] * 4
     assert only["latency_ms_p50"] == pytest.approx(1100)
-    both, told = (compute_performance(measured(*a)).figures for a in ((silent, ANSWER), (ANSWER,)))
-    assert [both[name] for name in first] == [told[name] for name in first]
+    both, complete = (
+        compute_performance(measure(*a)).values for a in ((silent, ANSWER), (ANSWER,))
+    )
+    assert [both[name] for name in first] == [complete[name] for name in first]
 
 
-def test_answers_of_one_token_tell_no_decode_rate() -> None:
+def test_single_token_answers_have_no_decode_rate() -> None:
     short = dataclasses.replace(ANSWER, completion_tokens=1, latency_s=0.1)
-    assert compute_performance(measured(short)).figures["decode_tokens_per_s"] is None
+    assert compute_performance(measure(short)).values["decode_tokens_per_s"] is None
 
 
-def test_intervals_hold_the_figure() -> None:
+def test_intervals_contain_the_value() -> None:
     answers = [
         dataclasses.replace(ANSWER, latency_s=1 + i % 7 / 10, first_token_s=0.1 + i % 5 / 100)
         for i in range(40)
     ]
-    found = compute_performance(measured(*answers))
-    assert set(found.intervals) == {
+    performance = compute_performance(measure(*answers))
+    assert set(performance.intervals) == {
         *("ttft_ms_p50", "latency_ms_p50", "prefill_tokens_per_s", "decode_tokens_per_s")
     }
-    for name, (low, high) in found.intervals.items():
-        assert low < (found.figures[name] or 0) < high
-    assert compute_performance(measured(ANSWER, ANSWER)).intervals == {}
+    for name, (low, high) in performance.intervals.items():
+        assert low < (performance.values[name] or 0) < high
+    assert compute_performance(measure(ANSWER, ANSWER)).intervals == {}

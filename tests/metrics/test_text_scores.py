@@ -3,7 +3,14 @@ import math
 import numpy as np
 import pytest
 
-from slmflow.metrics.text_scores import contains, exact_match, first_difference, perplexity, shared_prefix, token_f1
+from slmflow.metrics.text_scores import (
+    contains,
+    exact_match,
+    first_difference,
+    perplexity,
+    shared_prefix,
+    token_f1,
+)
 
 
 @pytest.mark.parametrize(
@@ -20,8 +27,8 @@ def test_exact_match(answer: str, expected: str, score: float) -> None:
         ("The capital is PARIS!", "capital is paris", 1),  # case, punctuation, article
         ("Paris", "Rome", 0),
         ("the city of Paris", "Paris", 0.5),  # 1 of 3 words, 1 of 1: 2 * 1/3 / (4/3)
-        ("Paris Paris", "Paris", 2 / 3),  # a word counts as often as both have it
-        ("the", "a", 1),  # nothing is left of either
+        ("Paris Paris", "Paris", 2 / 3),  # repeated words count as often as both have them
+        ("the", "a", 1),  # both are empty after normalization
         ("", "Paris", 0),
     ],
 )
@@ -37,7 +44,7 @@ def test_contains(answer: str, expected: str, score: float) -> None:
     assert contains(answer, expected) == score
 
 
-def test_perplexity_is_over_all_tokens_not_over_rows() -> None:
+def test_perplexity_is_over_tokens_not_rows() -> None:
     rows = np.array([[math.log(1 / 2), 1], [3 * math.log(1 / 8), 3]])
     # (1/2 * 1/8 * 1/8 * 1/8) ** (-1/4) = 2 ** (10/4)
     assert perplexity(rows.sum(axis=0)) == pytest.approx(2**2.5)
@@ -50,13 +57,15 @@ def test_perplexity_is_over_all_tokens_not_over_rows() -> None:
         ([1, 2, 3], [1, 2, 3], None, 1),
         ([1, 2, 4], [1, 2, 3], 3, 2 / 3),
         ([4], [1, 2, 3], 1, 0),
-        ([1, 2], [1, 2, 3], 3, 2 / 3),  # it stops where the other goes on
+        ([1, 2], [1, 2, 3], 3, 2 / 3),  # ends early
         ([1, 2, 3, 4], [1, 2, 3], 4, 3 / 4),
-        ([1, 4, 3], [1, 2, 3], 2, 1 / 3),  # the same tokens later do not count
+        ([1, 4, 3], [1, 2, 3], 2, 1 / 3),  # equal tokens after a difference do not count
         ([], [1], 1, 0),
         ([], [], None, 1),
     ],
 )
-def test_divergence(ours: list[int], theirs: list[int], position: int | None, share: float) -> None:
+def test_first_difference_and_shared_prefix(
+    ours: list[int], theirs: list[int], position: int | None, share: float
+) -> None:
     assert first_difference(ours, theirs) == position
     assert shared_prefix(ours, theirs) == pytest.approx(share)

@@ -5,12 +5,12 @@ from html.parser import HTMLParser
 import pandas as pd
 
 from slmflow.metrics.row_comparison import RowComparison
-from slmflow.reports import html_report
-from tests.metrics.samples import FINDINGS, FINDINGS_ALONE, HOSTILE, TABLE
+from slmflow.reports import html_report, tables
+from tests.metrics.samples import ANSWER_TABLE, HOSTILE, REPORT, REPORT_ALONE
 
 
 class Parsed(HTMLParser):
-    """The tags of a page with their attributes, and its text."""
+    """The tags of a page, their attributes, and the text."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -31,64 +31,64 @@ class Parsed(HTMLParser):
 
 
 def with_rows(*rows: tuple[str, str, str, str, int | None]) -> RowComparison:
-    return RowComparison.of(pd.DataFrame(list(rows), columns=list(TABLE)))
+    return RowComparison.from_table(pd.DataFrame(list(rows), columns=list(ANSWER_TABLE)))
 
 
-def test_what_models_and_rows_say_is_text() -> None:
-    shown = Parsed(html_report.html(FINDINGS))
-    assert shown.text.count(" ".join(HOSTILE.split())) == 2
-    names = {tag for tag, _ in shown.tags}
+def test_hostile_texts_are_escaped() -> None:
+    page = Parsed(html_report.render(REPORT))
+    assert page.text.count(" ".join(HOSTILE.split())) == 2
+    names = {tag for tag, _ in page.tags}
     assert not names & {"script", "a", "link", "iframe", "object", "form"}
-    attributes = [(name, value or "") for _, given in shown.tags for name, value in given.items()]
+    attributes = [(name, value or "") for _, each in page.tags for name, value in each.items()]
     assert not [name for name, _ in attributes if name.startswith("on")]
     sources = [value for name, value in attributes if name in ("src", "href", "srcset", "style")]
     assert sources
     assert all(value.startswith("data:image/svg+xml;base64,") for value in sources)
 
 
-def test_it_tells_all() -> None:
-    shown = Parsed(html_report.html(FINDINGS)).text
-    for told in (
-        FINDINGS.comparison.verdict,
-        "exact_match answers that are the expected text 97.4% 94.9% to 99.5% 96.4%",
+def test_page_has_every_section() -> None:
+    page = Parsed(html_report.render(REPORT)).text
+    for text in (
+        tables.verdict(REPORT.comparison),
+        "exact_match share of answers equal to the expected text 97.4% 94.9% to 99.5% 96.4%",
         "99.1% 0.031 worse",
         "politeness mean of my_metrics:politeness 3.25 3 to 3.5 0.5 <0.001 worse",
-        "Of 5 rows 2 are answered worse",
+        "Of 5 rows, 2 are answered worse",
         "0.0391 nats",
         "cpu Z80 <at> 4 MHz",
         "model genai models:/m-2",
         "conversion run f00d",
     ):
-        assert told in shown
+        assert text in page
 
 
-def test_where_two_answers_part_is_marked() -> None:
-    html = html_report.html(FINDINGS)
+def test_difference_of_two_answers_is_marked() -> None:
+    html = html_report.render(REPORT)
     assert "It is Paris<mark>.</mark>" in html
     assert "It is Paris<i>ends here</i>" in html
 
 
-def test_long_texts_and_many_regressions_are_cut() -> None:
+def test_long_texts_and_many_regressions_are_shortened() -> None:
     same, rest = "a" * 5_000, "b" * 5_000
     row = ("q" * 5_000, same + rest, same + rest, same, 7)
-    html = html_report.html(dataclasses.replace(FINDINGS, rows=with_rows(*[row] * 30)))
+    html = html_report.render(dataclasses.replace(REPORT, rows=with_rows(*[row] * 30)))
     assert f"…{'a' * 200}<mark>{'b' * 600}…</mark>" in html
     assert "a" * 601 not in html
     assert "q" * 601 not in html
-    shown = Parsed(html)
-    assert len([tag for tag, _ in shown.tags if tag == "article"]) == 20
-    assert "15 more" in shown.text
-    assert "And 10 that are less bad." in shown.text
+    page = Parsed(html)
+    assert len([tag for tag, _ in page.tags if tag == "article"]) == 20
+    assert "15 more" in page.text
+    assert "10 smaller regressions are not shown." in page.text
 
 
-def test_no_regressions() -> None:
+def test_page_says_if_there_are_no_regressions() -> None:
     rows = with_rows(("q", "a", "a", "a", None))
-    shown = Parsed(html_report.html(dataclasses.replace(FINDINGS, rows=rows))).text
-    assert "There are no regressions: transformers answers no row better than genai." in shown
+    page = Parsed(html_report.render(dataclasses.replace(REPORT, rows=rows))).text
+    assert "No regressions: transformers answers no row better than genai." in page
 
 
-def test_a_model_alone() -> None:
-    shown = Parsed(html_report.html(FINDINGS_ALONE)).text
-    assert re.search(r"models:/chat\$/1 genai: 96.4% exact match, 33.3 ms median latency. ", shown)
-    for left_out in ("Row by row", "Parity", "transformers 97.4%", "by a paired test"):
-        assert left_out not in shown
+def test_single_model_has_no_comparison() -> None:
+    page = Parsed(html_report.render(REPORT_ALONE)).text
+    assert re.search(r"models:/chat\$/1 genai: 96.4% exact match, 33.3 ms median latency. ", page)
+    for absent in ("Row by row", "Parity", "transformers 97.4%", "paired test"):
+        assert absent not in page

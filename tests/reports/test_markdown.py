@@ -1,4 +1,4 @@
-"""Against a CommonMark parser of others."""
+"""Markdown, parsed by a CommonMark parser."""
 
 import pytest
 from markdown_it import MarkdownIt
@@ -23,19 +23,19 @@ def cells(markdown: str) -> list[Token]:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_a_cell_shows_the_very_text(text: str) -> None:
+def test_cell_shows_any_text_literally(text: str) -> None:
     _, _, cell, last = cells(md.table(["a", "b"], [[md.text(text), "end"]]))
     assert {child.type for child in cell.children or []} <= {"text", "text_special"}
     assert "".join(child.content for child in cell.children or []) == text
     assert last.content == "end"
 
 
-def test_lines_become_one() -> None:
+def test_lines_are_joined() -> None:
     assert md.text(" a\n\n| b |\r\n") == r"a \| b \|"
 
 
 @pytest.mark.parametrize("text", ["models:/m-1", "a`b", "``", "a ``` b"])
-def test_code_shows_the_very_text(text: str) -> None:
+def test_code_shows_any_text_literally(text: str) -> None:
     [paragraph] = cells(md.code(text))
     [code] = paragraph.children or []
     assert (code.type, code.content) == ("code_inline", text)

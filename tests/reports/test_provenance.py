@@ -1,4 +1,4 @@
-"""Real runs of convert on a tracking store, whose parity evaluate is to find."""
+"""Evaluate finds the parity of a real run of convert in a tracking store."""
 
 from pathlib import Path
 
@@ -10,8 +10,7 @@ from slmflow.pipeline import step as steps
 from slmflow.pipeline import store
 from slmflow.pipeline.results import Measurements, OnnxModel
 from slmflow.pipeline.step import Step
-from slmflow.reports import provenance
-from slmflow.reports.provenance import Provenance
+from slmflow.reports.provenance import Provenance, find_provenance
 from tests.metrics.samples import GENAI, TRANSFORMERS
 
 MACHINE = {"cpu": "Z80"}
@@ -20,7 +19,7 @@ CONVERTED = EvaluatedModel(GENAI, pd.DataFrame(), "run of genai")
 
 
 def convert(mean_kl: float, *arguments: str) -> None:
-    """Finish a run of convert with these figures."""
+    """Finish a run of convert with these metrics."""
 
     def build(folder: Path) -> None:
         (folder / "model.onnx").write_text("graph")
@@ -32,38 +31,38 @@ def convert(mean_kl: float, *arguments: str) -> None:
     assert steps.run("convert", work, arguments) == 0
 
 
-def traced(*compared: EvaluatedModel) -> Provenance:
-    """Return what a run of evaluate finds."""
-    found = []
+def find(*models: EvaluatedModel) -> Provenance:
+    """Return the provenance that a run of evaluate finds."""
+    results = []
 
     def work(step: Step) -> None:
-        found.append(provenance.find_provenance(step, Measurements("run of measure", MACHINE, ()), compared))
+        results.append(find_provenance(step, Measurements("run of measure", MACHINE, ()), models))
 
     assert steps.run("evaluate", work, []) == 0
-    return found[0]
+    return results[0]
 
 
-def test_the_conversion_under_this_config_is_found(tracking: str) -> None:
+def test_conversion_of_this_config_is_found(tracking: str) -> None:
     convert(0.25)
     convert(0.5, "target=cpu_int8")
-    found = traced(REFERENCE, CONVERTED)
+    found = find(REFERENCE, CONVERTED)
     assert found.parity == {"mean_kl": 0.25}
     assert found.machine == MACHINE
     assert list(found.runs) == [
         "comparison",
-        "rows of transformers",
-        "rows of genai",
+        "answers of transformers",
+        "answers of genai",
         "measurements",
         "conversion",
     ]
-    assert found.runs["rows of genai"] == "run of genai"
+    assert found.runs["answers of genai"] == "run of genai"
     assert found.runs["measurements"] == "run of measure"
     assert mlflow.get_run(found.runs["comparison"]).data.tags["slmflow.step"] == "evaluate"
     assert mlflow.get_run(found.runs["conversion"]).data.metrics["parity.mean_kl"] == 0.25
 
 
-def test_a_model_alone_was_not_converted_here(tracking: str) -> None:
+def test_single_model_has_no_conversion(tracking: str) -> None:
     convert(0.25)
-    found = traced(CONVERTED)
+    found = find(CONVERTED)
     assert found.parity == {}
-    assert list(found.runs) == ["comparison", "rows of genai", "measurements"]
+    assert list(found.runs) == ["comparison", "answers of genai", "measurements"]

@@ -1,4 +1,4 @@
-"""The whole step, with real MLflow models in place of those that other steps would log."""
+"""The whole step, with small MLflow models instead of those that other steps log."""
 
 import json
 from pathlib import Path
@@ -21,27 +21,29 @@ from tests.metrics.test_comparison import COLUMNS
 TINY_PHI3 = PROJECT / "bundled" / "tiny_phi3"
 
 
-def of_parrots(step: Step, kind: Any) -> Any:
-    """Return what two parrots say: what `Step.ensure` is in these tests."""
-    return _ensured(step, kind, "chat_model.py")
+def ensure_parrots(step: Step, kind: Any) -> Any:
+    """Replace `Step.ensure`: both flavors are models that repeat the question."""
+    return _ensure(step, kind, "chat_model.py")
 
 
-def of_recorders(step: Step, kind: Any) -> Any:
-    return _ensured(step, kind, "recording_model.py")
+def ensure_recorders(step: Step, kind: Any) -> Any:
+    return _ensure(step, kind, "recording_model.py")
 
 
-def _ensured(step: Step, kind: Any, code: str) -> Any:
+def _ensure(step: Step, kind: Any, code: str) -> Any:
     if kind is Measurements:
         return measure(step)
     return OnnxModel(str(TINY_PHI3)) if kind is OnnxModel else log_model(kind, code)
 
 
-def no_model(_: Step, kind: Any) -> Any:
-    pytest.fail(f"{kind.step} is not to be made")
+def ensure_nothing(_: Step, kind: Any) -> Any:
+    pytest.fail(f"{kind.step} must not be built")
 
 
-def test_comparison(tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Step, "ensure", of_parrots)
+def test_comparison_is_logged(
+    tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Step, "ensure", ensure_parrots)
     answers = [("one two", "one two"), ("three four", "three five")]
     file = tmp_path / "rows.jsonl"
     file.write_text("\n".join(json.dumps({"question": q, "answer": a}) for q, a in answers))
@@ -73,8 +75,8 @@ def test_comparison(tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     (data,) = parent.inputs.dataset_inputs
     assert data.dataset.name == "rows"
-    asked = rows.read(configs.load([f"evaluation.data='{file}'"]))
-    assert data.dataset.digest == rows.digest(asked)
+    expected = rows.read(configs.load([f"evaluation.data='{file}'"]))
+    assert data.dataset.digest == rows.digest(expected)
     (model,) = mlflow.search_logged_models(filter_string="name='genai'", output_format="list")
     scored = {metric.key: metric for metric in model.metrics}
     assert scored["agreement"].value == 1
@@ -86,18 +88,18 @@ def test_comparison(tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     evaluation.check()
 
 
-def test_both_flavors_get_the_same_conversation(
+def test_both_flavors_receive_the_same_conversation(
     tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Step, "ensure", of_recorders)
+    monkeypatch.setattr(Step, "ensure", ensure_recorders)
     (tmp_path / "rows.csv").write_text("question,answer\none?,1\ntwo?,2\n")
     (tmp_path / "shots.jsonl").write_text('{"question": "zero?", "answer": "0"}')
     arguments = [f"evaluation.data={tmp_path}/rows.csv", "evaluation.system=Count, please."]
     arguments += [f"evaluation.examples={tmp_path}/shots.jsonl"]
     arguments += ["--evaluation.template", "{question} In digits:"]
     assert run("evaluate", evaluate, arguments) == 0
-    runs_of_both = mlflow.search_runs(output_format="list")
-    children = [each for each in runs_of_both if "mlflow.parentRunId" in each.data.tags]
+    all_runs = mlflow.search_runs(output_format="list")
+    children = [each for each in all_runs if "mlflow.parentRunId" in each.data.tags]
     recorded = []
     for child in children:
         table = mlflow.artifacts.load_dict(f"runs:/{child.info.run_id}/eval_results_table.json")
@@ -114,10 +116,10 @@ def test_both_flavors_get_the_same_conversation(
     ]
 
 
-def test_a_metric_of_ones_own_is_part_of_the_comparison(
+def test_user_metric_is_part_of_the_comparison(
     tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Step, "ensure", of_parrots)
+    monkeypatch.setattr(Step, "ensure", ensure_parrots)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "my_metrics.py").write_text(
         "def words(answer, expected):\n    return len(answer.split())\n"
@@ -153,7 +155,7 @@ def test_a_metric_of_ones_own_is_part_of_the_comparison(
         ("evaluation.data=rows.jsonl", "line 1: no answer"),
     ],
 )
-def test_refuses_before_any_model_is_made(
+def test_invalid_input_is_rejected_before_any_model_is_built(
     tracking: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -161,7 +163,7 @@ def test_refuses_before_any_model_is_made(
     argument: str,
     reason: str,
 ) -> None:
-    monkeypatch.setattr(Step, "ensure", no_model)
+    monkeypatch.setattr(Step, "ensure", ensure_nothing)
     monkeypatch.setattr("onnxruntime_genai.is_cuda_available", lambda: False)
     file = tmp_path / "rows.jsonl"
     file.write_text('{"question": "a?"}')
@@ -170,23 +172,23 @@ def test_refuses_before_any_model_is_made(
     assert reason in " ".join(capsys.readouterr().err.split())
 
 
-def test_refuses_a_metric_before_any_model_is_made(
+def test_invalid_metric_is_rejected_before_any_model_is_built(
     tracking: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(Step, "ensure", no_model)
+    monkeypatch.setattr(Step, "ensure", ensure_nothing)
     assert run("evaluate", evaluate, ["evaluation.metrics=[nowhere:f]"]) == 2
-    shown = " ".join(capsys.readouterr().err.split())
-    assert shown.count("error:") == 1
-    assert "nowhere:f cannot be imported (ModuleNotFoundError: No module named" in shown
+    stderr = " ".join(capsys.readouterr().err.split())
+    assert stderr.count("error:") == 1
+    assert "nowhere:f cannot be imported (ModuleNotFoundError: No module named" in stderr
 
 
-def test_a_metric_that_fails_on_an_answer_is_named(
+def test_failing_user_metric_is_reported(
     tracking: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(Step, "ensure", of_parrots)
+    monkeypatch.setattr(Step, "ensure", ensure_parrots)
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "picky_metrics.py").write_text("def picky(a, e):\n    return 1 / (a == e)\n")
     file = tmp_path / "rows.jsonl"

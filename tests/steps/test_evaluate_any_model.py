@@ -1,4 +1,4 @@
-"""`evaluation.model_uri`: a model that this project did not make."""
+"""`evaluation.model_uri`: a model from outside slmflow."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ def rows(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def ensured(monkeypatch: pytest.MonkeyPatch) -> list[type]:
-    """What evaluate asks for besides the measurements, which are really made."""
+    """The results that evaluate ensures besides the measurements, which are real."""
     others: list[type] = []
 
     def ensure(step: Step, kind: Any) -> Any:
@@ -37,8 +37,8 @@ def ensured(monkeypatch: pytest.MonkeyPatch) -> list[type]:
     return others
 
 
-def log(alias: str) -> str:
-    """Log and register the model; return its address."""
+def register(alias: str) -> str:
+    """Log and register the model; return its URI."""
     with mlflow.start_run():
         mlflow.pyfunc.log_model(
             name="herald",
@@ -52,44 +52,44 @@ def log(alias: str) -> str:
     return f"models:/mine@{alias}"
 
 
-def test_a_model_of_mlflows_own_kind(tracking: str, rows: Path, ensured: list[type]) -> None:
-    address = log("best")
-    arguments = [f"evaluation.data={rows}", f"evaluation.model_uri={address}"]
+def test_mlflow_chat_model_is_evaluated(tracking: str, rows: Path, ensured: list[type]) -> None:
+    uri = register("best")
+    arguments = [f"evaluation.data={rows}", f"evaluation.model_uri={uri}"]
     assert run("evaluate", evaluate, arguments) == 0
     assert ensured == []
 
-    [found] = mlflow.search_runs(
+    [evaluation] = mlflow.search_runs(
         filter_string="tags.`slmflow.step` = 'evaluate'", output_format="list"
     )
-    assert found.data.metrics["herald.exact_match"] == 0.5
-    assert found.data.metrics["herald.token_f1"] == pytest.approx((1 + 2 / 3) / 2)
-    table = mlflow.artifacts.load_dict(f"runs:/{found.info.run_id}/comparison.json")
+    assert evaluation.data.metrics["herald.exact_match"] == 0.5
+    assert evaluation.data.metrics["herald.token_f1"] == pytest.approx((1 + 2 / 3) / 2)
+    table = mlflow.artifacts.load_dict(f"runs:/{evaluation.info.run_id}/comparison.json")
     [row] = [dict(zip(table["columns"], each, strict=True)) for each in table["data"]]
-    assert (row["flavor"], row["target"], row["model_uri"]) == ("herald", None, address)
+    assert (row["flavor"], row["target"], row["model_uri"]) == ("herald", None, uri)
     assert row["latency_ms_p50"] > 0
     assert row["perplexity"] is row["ttft_ms_p50"] is row["agreement"] is None
-    page = mlflow.artifacts.load_text(f"runs:/{found.info.run_id}/comparison.md")
-    assert page.startswith(f"# {address}\n")
-    assert f"Asked: rows {rows}" in page.replace("\\", "")
+    page = mlflow.artifacts.load_text(f"runs:/{evaluation.info.run_id}/comparison.md")
+    assert page.startswith(f"# {uri}\n")
+    assert f"Settings: data {rows}" in page.replace("\\", "")
     assert "agreement" not in page
 
 
-def test_an_alias_counts_by_the_model_it_points_to(tracking: str) -> None:
+def test_key_follows_the_model_of_an_alias(tracking: str) -> None:
     def key() -> str:
-        return key_of(Measurements, configs.load([f"evaluation.model_uri={address}"]))
+        return key_of(Measurements, configs.load([f"evaluation.model_uri={uri}"]))
 
-    address = log("best")
+    uri = register("best")
     first = key()
     assert first == key()
-    log("best")
+    register("best")
     assert key() != first
 
 
-def test_an_address_without_a_model_is_refused(
+def test_uri_without_a_model_is_rejected(
     tracking: str, rows: Path, ensured: list[type], capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [f"evaluation.data={rows}", "evaluation.model_uri=models:/none@best"]
     assert run("evaluate", evaluate, arguments) == 2
-    shown = " ".join(capsys.readouterr().err.split())
-    assert "evaluation.model_uri='models:/none@best': no model can be read there" in shown
-    assert shown.count("error:") == 1
+    stderr = " ".join(capsys.readouterr().err.split())
+    assert "evaluation.model_uri='models:/none@best': no model can be read there" in stderr
+    assert stderr.count("error:") == 1

@@ -1,4 +1,4 @@
-"""Multiple choice from the file to the comparison, with real models."""
+"""Multiple choice from file to comparison, with real models."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ from tests.measurement.models.logged import PROMPT, log_model
 TINY_PHI3 = PROJECT / "bundled" / "tiny_phi3"
 
 
-def test_accuracy_is_that_of_the_largest_of_transformers_own_logits(
+def test_accuracy_follows_the_largest_logit_of_transformers(
     pipeline: TransformersModel,
     chat: GenaiModel,
     reference: Reference,
@@ -37,37 +37,37 @@ def test_accuracy_is_that_of_the_largest_of_transformers_own_logits(
     config = configs.load(
         ["target=cpu_fp32", f"evaluation.data={choice_questions.write(tmp_path)}"]
     )
-    given = evaluation_inputs.read(config)
+    inputs = evaluation_inputs.read(config)
     letters = [reference.tokenizer.encode(each, add_special_tokens=False)[0] for each in "ABCD"]
     chosen = []
-    for row in given.rows:
+    for row in inputs.rows:
         ids = torch.tensor([reference.prompt(row.messages)])
         with torch.no_grad():
             logits = reference.model(ids).logits[0, -1, letters]
         chosen.append("ABCD"[int(logits.argmax())])
-    right = [choice == row.answer for choice, row in zip(chosen, given.rows, strict=True)]
-    assert 0 < sum(right) < len(right)
+    correct = [choice == row.answer for choice, row in zip(chosen, inputs.rows, strict=True)]
+    assert 0 < sum(correct) < len(correct)
 
     models = [MeasuredModel.from_logged(pipeline), MeasuredModel.from_logged(chat)]
-    measurements = measured_in_turns(models, given.rows)
+    measurements = measured_in_turns(models, inputs.rows)
     with mlflow.start_run() as parent:
-        both = evaluate_models(config, given, measurements, TINY_PHI3 / "tokenizer.json")
+        both = evaluate_models(config, inputs, measurements, TINY_PHI3 / "tokenizer.json")
     for each in both:
         table = each.table.sort_index()
         assert table["choice"].tolist() == chosen
-        assert table["subject"].tolist() == [row.subject for row in given.rows]
-        assert each.figures.accuracy == pytest.approx(sum(right) / len(right))
-        low, high = each.figures.intervals["accuracy"]
-        assert low < each.figures.accuracy < high
-    assert both[1].figures.p_values["accuracy"] == 1
-    of_genai = f"run_name = 'genai' AND tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
-    (child,) = mlflow.search_runs([experiment], of_genai, output_format="list")
+        assert table["subject"].tolist() == [row.subject for row in inputs.rows]
+        assert each.metrics.accuracy == pytest.approx(sum(correct) / len(correct))
+        low, high = each.metrics.intervals["accuracy"]
+        assert low < each.metrics.accuracy < high
+    assert both[1].metrics.p_values["accuracy"] == 1
+    filter_string = f"run_name = 'genai' AND tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    (child,) = mlflow.search_runs([experiment], filter_string, output_format="list")
     logged = mlflow.artifacts.load_dict(f"runs:/{child.info.run_id}/eval_results_table.json")
     assert {"choice", "subject", "accuracy/score"} <= set(logged["columns"])
 
 
-def ensured(transformers: tuple[Any, ...], genai: tuple[Any, ...]) -> Any:
-    """Return what stands in for `Step.ensure`: the measuring is real."""
+def ensure_with(transformers: tuple[Any, ...], genai: tuple[Any, ...]) -> Any:
+    """Return a replacement for `Step.ensure` that really measures these models."""
 
     def ensure(step: Step, kind: Any) -> Any:
         if kind is Measurements:
@@ -79,22 +79,22 @@ def ensured(transformers: tuple[Any, ...], genai: tuple[Any, ...]) -> Any:
     return ensure
 
 
-def evaluated() -> Any:
-    (found,) = mlflow.search_runs(
+def evaluation_run() -> Any:
+    (run_,) = mlflow.search_runs(
         filter_string="tags.`slmflow.step` = 'evaluate'", output_format="list"
     )
-    return found
+    return run_
 
 
-def test_a_model_that_tells_and_one_that_does_not(
+def test_model_without_scores_has_no_accuracy(
     tracking: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The parrot finds all letters as likely, so it takes the first; the echo cannot score."""
+    """The parrot finds all letters equally likely and takes the first; the echo cannot score."""
     models = ("chat_model.py",), ("prompt_model.py", PROMPT)
-    monkeypatch.setattr(Step, "ensure", ensured(*models))
+    monkeypatch.setattr(Step, "ensure", ensure_with(*models))
     file = tmp_path / "rows.jsonl"
     rows = [("a?", "A", "x|y"), ("b?", "B", "x|y"), ("c?", "A", "z")]
     file.write_text(
@@ -105,19 +105,19 @@ def test_a_model_that_tells_and_one_that_does_not(
     )
     assert run("evaluate", evaluate, [f"evaluation.data={file}"]) == 0
 
-    found = evaluated()
-    table = mlflow.artifacts.load_dict(f"runs:/{found.info.run_id}/comparison.json")
+    evaluation = evaluation_run()
+    table = mlflow.artifacts.load_dict(f"runs:/{evaluation.info.run_id}/comparison.json")
     parrot, echo = (dict(zip(table["columns"], row, strict=True)) for row in table["data"])
     assert parrot["accuracy"] == pytest.approx(2 / 3)
     assert echo["accuracy"] is echo["accuracy_p"] is echo["accuracy_low"] is None
-    assert found.data.metrics["transformers.accuracy_macro"] == pytest.approx((0.5 + 1) / 2)
-    assert "genai.accuracy" not in found.data.metrics
-    page = mlflow.artifacts.load_text(f"runs:/{found.info.run_id}/comparison.md")
-    assert "| x\\|y | 2 | 50.0%" in page
-    sentence = "genai tells no log-probabilities of texts"
+    assert evaluation.data.metrics["transformers.accuracy_macro"] == pytest.approx((0.5 + 1) / 2)
+    assert "genai.accuracy" not in evaluation.data.metrics
+    page = mlflow.artifacts.load_text(f"runs:/{evaluation.info.run_id}/comparison.md")
+    assert "| x\\|y | 50.0%" in page
+    sentence = "genai reports no log-probabilities of texts"
     assert sentence in page
     assert sentence in " ".join(capsys.readouterr().err.split())
-    lines = mlflow.artifacts.load_dict(f"runs:/{found.info.run_id}/subjects.json")["data"]
+    lines = mlflow.artifacts.load_dict(f"runs:/{evaluation.info.run_id}/subjects.json")["data"]
     assert [line[:4] for line in lines] == [
         ["x|y", "transformers", 2, 0.5],
         ["x|y", "genai", 2, None],
@@ -128,24 +128,30 @@ def test_a_model_that_tells_and_one_that_does_not(
     ]
 
 
-def test_json_where_it_is_asked_for(
+def test_built_in_metric_is_part_of_the_comparison(
     tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Step, "ensure", ensured(("chat_model.py",), ("prompt_model.py", PROMPT)))
+    monkeypatch.setattr(
+        Step, "ensure", ensure_with(("chat_model.py",), ("prompt_model.py", PROMPT))
+    )
     file = tmp_path / "rows.jsonl"
     file.write_text("\n".join(['{"question": "[1]", "answer": "one"}'] * 3))
     arguments = [f"evaluation.data={file}", "evaluation.metrics=[json_valid]"]
     assert run("evaluate", evaluate, arguments) == 0
-    found = evaluated()
-    told = {name: value for name, value in found.data.metrics.items() if "json" in name}
+    evaluation = evaluation_run()
+    json_metrics = {
+        name: value for name, value in evaluation.data.metrics.items() if "json" in name
+    }
     low = pytest.approx(0.05 ** (1 / 3))
-    assert told == {
+    assert json_metrics == {
         **{f"{name}.json_valid": 1 for name in ("transformers", "genai")},
         **{f"{name}.json_valid_low": low for name in ("transformers", "genai")},
         **{f"{name}.json_valid_high": 1 for name in ("transformers", "genai")},
         "genai.json_valid_p": 1,
     }
-    page = mlflow.artifacts.load_text(f"runs:/{found.info.run_id}/comparison.md")
+    page = mlflow.artifacts.load_text(f"runs:/{evaluation.info.run_id}/comparison.md")
     cell = "100.0% (36.8% to 100.0%)"
-    assert f"| `json_valid` | {cell} | {cell} | 1.000 | answers that are JSON" in page
-    assert not [name for name in found.data.metrics if "accuracy" in name]
+    assert (
+        f"| `json_valid` | {cell} | {cell} | 1.000 | share of answers that are valid JSON" in page
+    )
+    assert not [name for name in evaluation.data.metrics if "accuracy" in name]

@@ -1,4 +1,4 @@
-"""Bars: a panel per figure or a few of a kind, a bar per flavor, with intervals where there are."""
+"""Bar plots: one bar per model and metric, with confidence intervals where they exist."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -8,7 +8,8 @@ from matplotlib.container import BarContainer
 from numpy.typing import NDArray
 
 from slmflow.metrics.model_metrics import ModelMetrics, is_higher_better
-from slmflow.reports.plots.style import INK, colored, frame, head, short
+from slmflow.reports.formatting import format_value
+from slmflow.reports.plots.style import INK, keep_spines, pair_with_colors, set_heading, shorten
 
 _QUALITY = {
     "exact_match": "exact match",
@@ -17,96 +18,101 @@ _QUALITY = {
     "rouge_l": "ROUGE-L",
     "bleu": "BLEU",
 }
-_OF_100 = ("bleu",)
+_PERCENTAGES = ("bleu",)
 
 
 def draw(
-    axes: Axes, figures: Sequence[ModelMetrics], heading: str, columns: Mapping[str, str]
+    axes: Axes, models: Sequence[ModelMetrics], heading: str, metrics: Mapping[str, str]
 ) -> None:
-    """Draw upright bars; what was not measured has words in place of its bar.
+    """Draw vertical bars; a metric that was not measured has a label instead of its bar.
 
-    columns: what each group of bars is called; of all of them more is better, or of none.
+    metrics: the label of each metric; higher must be better for all of them or for none.
     """
-    head(
-        axes, heading, "more is better" if all(map(is_higher_better, columns)) else "less is better"
-    )
-    for row, bars in _bars(axes.bar, "yerr", figures, list(columns), filled=0.92):
-        labels = [_label(row, name, "not\nmeasured") for name in columns]
+    is_better = all(map(is_higher_better, metrics))
+    set_heading(axes, heading, "higher is better" if is_better else "lower is better")
+    for model, bars in _bars(axes.bar, "yerr", models, list(metrics), fill=0.92):
+        labels = [_label(model, name, "not\nmeasured") for name in metrics]
         axes.bar_label(bars, labels, padding=3, fontsize=9, color=INK)
-    margin = 0.75 if len(columns) == 1 else 0.5
-    axes.set_xlim(-margin, len(columns) - 1 + margin)
+    margin = 0.75 if len(metrics) == 1 else 0.5
+    axes.set_xlim(-margin, len(metrics) - 1 + margin)
     axes.margins(y=0.15)
-    axes.set_ylim(bottom=0)  # also where no bar has a height
+    axes.set_ylim(bottom=0)  # also if no bar has a height
     axes.set_yticks([])
-    axes.set_xticks(range(len(columns)), list(columns.values()))
-    frame(axes, "bottom")
+    axes.set_xticks(range(len(metrics)), list(metrics.values()))
+    keep_spines(axes, "bottom")
 
 
-def draw_quality(axes: Axes, figures: Sequence[ModelMetrics]) -> None:
-    """Draw the figures of quality as lying bars on one scale from 0 to 1.
+def draw_quality(axes: Axes, models: Sequence[ModelMetrics]) -> None:
+    """Draw the quality metrics as horizontal bars on one scale from 0 to 1.
 
-    BLEU is drawn as its hundredth. Of the user's own metrics those whose figures and bounds all lie
-    between 0 and 1.
+    BLEU is divided by 100. Of the user's metrics, only those whose values and bounds are all
+    between 0 and 1 are drawn.
     """
-    head(axes, "Quality", "more is better; with 95 % confidence intervals")
-    chosen = any(row.accuracy is not None for row in figures)
-    columns = {
-        **({"accuracy": "accuracy"} if chosen else {}),
+    set_heading(axes, "Quality", "higher is better; with 95 % confidence intervals")
+    has_accuracy = any(model.accuracy is not None for model in models)
+    metrics = {
+        **({"accuracy": "accuracy"} if has_accuracy else {}),
         **_QUALITY,
-        **{name: short(name) for name in figures[0].further if _is_share(figures, name)},
+        **{name: shorten(name) for name in models[0].user_metrics if _is_share(models, name)},
     }
-    for row, bars in _bars(axes.barh, "xerr", figures, list(columns), filled=0.88):
-        labels = [_label(row, name, "not measured") for name in columns]
+    for model, bars in _bars(axes.barh, "xerr", models, list(metrics), fill=0.88):
+        labels = [_label(model, name, "not measured") for name in metrics]
         axes.bar_label(bars, labels, padding=4, fontsize=9, color=INK)
-    axes.set_ylim(len(columns) - 0.5, -0.5)  # the first on top
+    axes.set_ylim(len(metrics) - 0.5, -0.5)  # the first on top
     axes.set_xlim(0, 1.15)
     axes.set_xticks([])
-    axes.set_yticks(range(len(columns)), list(columns.values()))
-    frame(axes, "left")
+    axes.set_yticks(range(len(metrics)), list(metrics.values()))
+    keep_spines(axes, "left")
 
 
 def _bars(
-    draw: Callable[..., BarContainer],
+    draw_bars: Callable[..., BarContainer],
     errors: str,
-    figures: Sequence[ModelMetrics],
+    models: Sequence[ModelMetrics],
     names: Sequence[str],
     *,
-    filled: float,
+    fill: float,
 ) -> Iterator[tuple[ModelMetrics, BarContainer]]:
-    """Draw a bar per flavor in the group of each name, and yield each flavor with its bars.
+    """Draw one group of bars per metric, and yield each model with its bars.
 
-    errors: what `draw` calls the intervals along the bars; filled: the part of a bar's room.
+    errors: the argument of `draw_bars` for the intervals; fill: the share of a bar's space that it
+    takes.
     """
-    thickness = 0.8 / max(2, len(figures))
-    for i, (row, color) in enumerate(colored(figures)):
-        places = np.arange(len(names)) + (i - (len(figures) - 1) / 2) * thickness
-        lengths = [_share(name, row.value(name) or 0) for name in names]
-        reach = {errors: _errors(row, names, lengths)}
-        yield row, draw(places, lengths, thickness * filled, color=color, ecolor=INK, **reach)
+    thickness = 0.8 / max(2, len(models))
+    for index, (model, color) in enumerate(pair_with_colors(models)):
+        positions = np.arange(len(names)) + (index - (len(models) - 1) / 2) * thickness
+        lengths = [_scale(name, model.value(name) or 0) for name in names]
+        options = {errors: _error_lengths(model, names, lengths)}
+        yield (
+            model,
+            draw_bars(positions, lengths, thickness * fill, color=color, ecolor=INK, **options),
+        )
 
 
-def _is_share(figures: Sequence[ModelMetrics], name: str) -> bool:
-    told = [value for row in figures for value in (row.value(name), *row.intervals.get(name, ()))]
-    return all(value is not None and 0 <= value <= 1 for value in told)
+def _is_share(models: Sequence[ModelMetrics], name: str) -> bool:
+    values = [
+        value for model in models for value in (model.value(name), *model.intervals.get(name, ()))
+    ]
+    return all(value is not None and 0 <= value <= 1 for value in values)
 
 
-def _share(name: str, value: float) -> float:
-    return value / 100 if name in _OF_100 else value
+def _scale(name: str, value: float) -> float:
+    return value / 100 if name in _PERCENTAGES else value
 
 
-def _label(row: ModelMetrics, name: str, unknown: str) -> str:
-    if row.value(name) is None:
-        return unknown
-    return row.value_written(name).partition(" ")[0]  # the unit is in the heading
+def _label(model: ModelMetrics, name: str, not_measured: str) -> str:
+    if model.value(name) is None:
+        return not_measured
+    return format_value(model, name).partition(" ")[0]  # the heading has the unit
 
 
-def _errors(
-    row: ModelMetrics, names: Sequence[str], lengths: Sequence[float]
+def _error_lengths(
+    model: ModelMetrics, names: Sequence[str], lengths: Sequence[float]
 ) -> NDArray[np.float64]:
-    """Return how far the intervals go below and above the bars: float64 of shape (2, bars)."""
+    """Return how far the intervals extend below and above the bars, of shape (2, bars)."""
     bounds = [
-        [_share(name, bound) for bound in row.intervals.get(name, ())] or [length, length]
+        [_scale(name, bound) for bound in model.intervals.get(name, ())] or [length, length]
         for name, length in zip(names, lengths, strict=True)
     ]
-    reach = np.transpose(bounds) - np.array(lengths)
-    return np.asarray(np.maximum(reach * [[-1], [1]], 0))
+    extents = np.transpose(bounds) - np.array(lengths)
+    return np.asarray(np.maximum(extents * [[-1], [1]], 0))

@@ -1,4 +1,4 @@
-"""The pictures of the comparison: all panels on one page, or each by itself."""
+"""The panels of the comparison: all on one page, or each as its own file."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -14,91 +14,94 @@ from matplotlib.patches import Patch
 
 from slmflow.metrics.model_metrics import ModelMetrics
 from slmflow.reports.plots import bars, quality_speed
-from slmflow.reports.plots.style import INK, colored, short
+from slmflow.reports.plots.style import INK, pair_with_colors, shorten
 
 _COLUMNS = 4
 
-# Of a panel by itself, so that those of one row are level where they stand side by side.
-_INCHES, _GAP = 2.75, 0.2
+# Of a panel in its own file, so that panels align side by side.
+_COLUMN_INCHES, _GAP_INCHES = 2.75, 0.2
 
 Draw = Callable[[Axes, Sequence[ModelMetrics]], None]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A panel: what it shows, how it is drawn, how many of the page's 4 columns it takes.
+    """A panel that takes some of the page's 4 columns.
 
-    inches: its height by itself; those of one row are of one height.
+    inches: its height in its own file, equal for all panels of a line.
     """
 
-    shows: str
+    title: str
     draw: Draw
     columns: int = 1
     inches: float = 2.6
 
 
-def _upright(heading: str, columns: dict[str, str], width: int = 1) -> Panel:
-    draw = partial(bars.draw, heading=heading, columns=columns)
-    return Panel(heading, draw, width)
+def _bar_panel(title: str, metrics: dict[str, str], columns: int = 1) -> Panel:
+    return Panel(title, partial(bars.draw, heading=title, metrics=metrics), columns)
 
 
 PANELS = (
     Panel("Quality against speed", quality_speed.draw, columns=2, inches=3.4),
     Panel("Quality", bars.draw_quality, columns=2, inches=3.4),
-    _upright("Perplexity", {"perplexity": "expected answers"}),
-    _upright("Time to first token, ms", {"ttft_ms_p50": "median"}),
-    _upright(
+    _bar_panel("Perplexity", {"perplexity": "expected answers"}),
+    _bar_panel("Time to first token, ms", {"ttft_ms_p50": "median"}),
+    _bar_panel(
         "Latency of an answer, ms",
         {
             "latency_ms_p50": "median",
             "latency_ms_p95": "95th percentile",
             "latency_ms_p99": "99th percentile",
         },
-        width=2,
+        columns=2,
     ),
-    _upright("Prefill, tokens/s", {"prefill_tokens_per_s": "all rows"}),
-    _upright("Decode, tokens/s", {"decode_tokens_per_s": "all rows"}),
-    _upright("Peak memory, MB", {"peak_rss_mb": "whole process"}),
-    _upright("Model size, MB", {"model_size_mb": "files"}),
+    _bar_panel("Prefill, tokens/s", {"prefill_tokens_per_s": "all rows"}),
+    _bar_panel("Decode, tokens/s", {"decode_tokens_per_s": "all rows"}),
+    _bar_panel("Peak memory, MB", {"peak_rss_mb": "whole process"}),
+    _bar_panel("Model size, MB", {"model_size_mb": "files"}),
 )
 
 
-def draw(figures: Sequence[ModelMetrics], title: str) -> Figure:
+def draw_page(models: Sequence[ModelMetrics], title: str) -> Figure:
     """Return all panels on one page of 12 x 10 inches."""
-    page = _page(12, 10)
+    page = _figure(12, 10)
     page.suptitle(
         title, x=0.0125, ha="left", fontsize=15, fontweight="bold", color=INK, parse_math=False
     )
     legend = page.legend(
-        handles=[Patch(color=color, label=short(row.flavor)) for row, color in colored(figures)],
+        handles=[
+            Patch(color=color, label=shorten(model.flavor))
+            for model, color in pair_with_colors(models)
+        ],
         loc="outside upper right",
-        ncols=len(figures),
+        ncols=len(models),
         frameon=False,
         fontsize=11,
         labelcolor=INK,
     )
     for text in legend.get_texts():
         text.set_parse_math(False)
-    places = "".join(
+    cells = "".join(
         letter * panel.columns for letter, panel in zip(ascii_uppercase, PANELS, strict=False)
     )
-    rows = "\n".join(places[first : first + _COLUMNS] for first in range(0, len(places), _COLUMNS))
-    mosaic = page.subplot_mosaic(rows, height_ratios=[1.5, 1, 1])
+    lines = "\n".join(cells[first : first + _COLUMNS] for first in range(0, len(cells), _COLUMNS))
+    mosaic = page.subplot_mosaic(lines, height_ratios=[1.5, 1, 1])
     for panel, axes in zip(PANELS, mosaic.values(), strict=True):
-        panel.draw(axes, figures)
+        panel.draw(axes, models)
     return page
 
 
-def svg(panel: Panel, figures: Sequence[ModelMetrics]) -> bytes:
-    """Return one panel as an SVG file that needs no fonts, the same bytes for the same figures."""
-    page = _page(_INCHES * panel.columns + _GAP * (panel.columns - 1), panel.inches)
-    panel.draw(page.subplots(), figures)
-    written = io.BytesIO()
+def render_svg(panel: Panel, models: Sequence[ModelMetrics]) -> bytes:
+    """Return a panel as SVG that needs no fonts; equal metrics give equal bytes."""
+    width = _COLUMN_INCHES * panel.columns + _GAP_INCHES * (panel.columns - 1)
+    figure = _figure(width, panel.inches)
+    panel.draw(figure.subplots(), models)
+    buffer = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "slmflow"}):
-        page.savefig(written, format="svg", metadata={"Date": None})
-    return written.getvalue()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
 
 
-def _page(width: float, height: float) -> Figure:
+def _figure(width: float, height: float) -> Figure:
     layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15)
     return Figure(figsize=(width, height), dpi=150, layout=layout, facecolor="white")

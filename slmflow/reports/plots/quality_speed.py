@@ -1,4 +1,4 @@
-"""Quality against speed: a point per flavor, with confidence intervals both ways."""
+"""Quality against speed: one point per model, with confidence intervals in both directions."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -7,30 +7,39 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from slmflow.metrics.model_metrics import ModelMetrics
-from slmflow.reports.plots.style import FAINT, INK, RULE, colored, frame, head, short
+from slmflow.reports.formatting import format_value
+from slmflow.reports.plots.style import (
+    FAINT,
+    INK,
+    RULE,
+    keep_spines,
+    pair_with_colors,
+    set_heading,
+    shorten,
+)
 
 _SPEED = "latency_ms_p50"
 
-# Beyond this ratio a linear axis would press the fast ones together.
-_LOG_FROM = 3
-# A smaller difference shall not look like a large one.
-_LEAST_SPAN = 0.1
+# Beyond this ratio, a linear axis would crowd the fast models together.
+_MIN_LOG_RATIO = 3
+# Keeps a small difference from looking large.
+_MIN_QUALITY_SPAN = 0.1
 
 
-def draw(axes: Axes, figures: Sequence[ModelMetrics]) -> None:
-    """Draw accuracy where it was measured, else exact match, over the median latency.
+def draw(axes: Axes, models: Sequence[ModelMetrics]) -> None:
+    """Draw accuracy, or exact match without choices, over the median latency.
 
-    A flavor that lacks either has no point.
+    A model that lacks either metric has no point.
     """
-    head(axes, "Quality against speed", "with 95 % confidence intervals")
-    chosen = any(row.accuracy is not None for row in figures)
-    quality = "accuracy" if chosen else "exact_match"
+    set_heading(axes, "Quality against speed", "with 95 % confidence intervals")
+    has_accuracy = any(model.accuracy is not None for model in models)
+    quality = "accuracy" if has_accuracy else "exact_match"
     points = [
-        (row, color)
-        for row, color in colored(figures)
-        if row.value(quality) is not None and row.value(_SPEED)
+        (model, color)
+        for model, color in pair_with_colors(models)
+        if model.value(quality) is not None and model.value(_SPEED)
     ]
-    frame(axes, "left", "bottom")
+    keep_spines(axes, "left", "bottom")
     axes.set_xlabel("median latency of an answer, ms", fontsize=9, color=FAINT)
     axes.set_ylabel(quality.replace("_", " "), fontsize=9, color=FAINT)
     if not points:
@@ -38,13 +47,13 @@ def draw(axes: Axes, figures: Sequence[ModelMetrics]) -> None:
         axes.set_xticks([])
         axes.set_yticks([])
         return
-    rows = [row for row, _ in points]
-    _scale_speed(axes, [bound for row in rows for bound in _bounds(row, _SPEED)])
-    _scale_quality(axes, [bound for row in rows for bound in _bounds(row, quality)])
+    drawn = [model for model, _ in points]
+    _scale_speed(axes, [bound for model in drawn for bound in _bounds(model, _SPEED)])
+    _scale_quality(axes, [bound for model in drawn for bound in _bounds(model, quality)])
     axes.grid(color=RULE, linewidth=0.5, alpha=0.6)
     axes.set_axisbelow(True)
-    for place, (row, color) in enumerate(points):
-        _point(axes, row, quality, color, above=place == len(points) - 1)
+    for index, (model, color) in enumerate(points):
+        _draw_point(axes, model, quality, color, label_above=index == len(points) - 1)
     axes.annotate(
         "better",
         (0.015, 0.975),
@@ -57,36 +66,38 @@ def draw(axes: Axes, figures: Sequence[ModelMetrics]) -> None:
     )
 
 
-def _point(axes: Axes, row: ModelMetrics, quality: str, color: str, *, above: bool) -> None:
-    x, y = _of(row, _SPEED), _of(row, quality)
-    left, right = _bounds(row, _SPEED)
-    low, high = _bounds(row, quality)
+def _draw_point(
+    axes: Axes, model: ModelMetrics, quality: str, color: str, *, label_above: bool
+) -> None:
+    x, y = _value(model, _SPEED), _value(model, quality)
+    left, right = _bounds(model, _SPEED)
+    low, high = _bounds(model, quality)
     axes.hlines(y, left, right, color=INK, linewidth=1.2)
     axes.vlines(x, low, high, color=INK, linewidth=1.2)
     axes.plot(x, y, "o", markersize=9, color=color, markeredgecolor="white", zorder=3)
-    middle = axes.transData.transform((x, y))[0] < axes.transAxes.transform((0.6, 0))[0]
+    has_space = axes.transData.transform((x, y))[0] < axes.transAxes.transform((0.6, 0))[0]
     label = partial(
         axes.annotate,
         xy=(x, y),
         textcoords="offset points",
-        ha="left" if middle else "right",
+        ha="left" if has_space else "right",
         parse_math=False,
     )
-    across, up = (10 if middle else -10), (22 if above else -13)
-    label(short(row.flavor), xytext=(across, up), fontsize=10, fontweight="bold", color=INK)
-    written = f"{row.value_written(quality)}, {row.value_written(_SPEED)}"
-    label(written, xytext=(across, up - 12), fontsize=9, color=FAINT)
+    dx, dy = (10 if has_space else -10), (22 if label_above else -13)
+    label(shorten(model.flavor), xytext=(dx, dy), fontsize=10, fontweight="bold", color=INK)
+    values = f"{format_value(model, quality)}, {format_value(model, _SPEED)}"
+    label(values, xytext=(dx, dy - 12), fontsize=9, color=FAINT)
 
 
 def _scale_speed(axes: Axes, bounds: Sequence[float]) -> None:
     fast, slow = min(bounds), max(bounds)
-    if slow / fast < _LOG_FROM:
+    if slow / fast < _MIN_LOG_RATIO:
         axes.set_xlim(0, slow * 1.35)
         axes.xaxis.set_major_locator(MaxNLocator(6))
         return
-    reach = (slow / fast) ** 0.25
+    margin = (slow / fast) ** 0.25
     axes.set_xscale("log")
-    axes.set_xlim(fast / reach, slow * reach)
+    axes.set_xlim(fast / margin, slow * margin)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
@@ -94,7 +105,7 @@ def _scale_speed(axes: Axes, bounds: Sequence[float]) -> None:
 
 def _scale_quality(axes: Axes, bounds: Sequence[float]) -> None:
     low, high = min(bounds), max(bounds)
-    span = max(high - low, _LEAST_SPAN)
+    span = max(high - low, _MIN_QUALITY_SPAN)
     low = max(0.0, min(low, high - span))
     axes.set_ylim(low - 0.3 * span, max(high, low + span) + 0.45 * span)
     ticks = MaxNLocator(5, steps=[1, 2, 2.5, 5]).tick_values(low, low + span)
@@ -104,9 +115,9 @@ def _scale_quality(axes: Axes, bounds: Sequence[float]) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}%"))
 
 
-def _of(row: ModelMetrics, name: str) -> float:
-    return float(row.value(name) or 0)
+def _value(model: ModelMetrics, name: str) -> float:
+    return float(model.value(name) or 0)
 
 
-def _bounds(row: ModelMetrics, name: str) -> tuple[float, float]:
-    return row.intervals.get(name, (_of(row, name),) * 2)
+def _bounds(model: ModelMetrics, name: str) -> tuple[float, float]:
+    return model.intervals.get(name, (_value(model, name),) * 2)

@@ -1,0 +1,80 @@
+# ruff: noqa: E501
+from slmflow.reports import markdown as md
+from slmflow.reports import markdown_report
+from tests.metrics.samples import HOSTILE, REPORT, REPORT_ALONE
+
+MARKDOWN = """\
+# tiny\\_phi3 on cpu\\_int4 (optimum)
+
+genai: 96.4% exact match, 33.3 ms median latency; transformers: 97.4% exact match, \
+449.4 ms median latency. By paired tests of each metric (significant: p &lt; 0.05), genai is worse \
+than transformers in token\\_f1 (p = 0.031), politeness (p &lt; 0.001).
+
+| metric | transformers | genai | p | meaning |
+| --- | ---: | ---: | ---: | --- |
+| `n` | 195 | 195 | - | number of rows evaluated |
+| `exact_match` | 97.4% (94.9% to 99.5%) | 96.4% (93.8% to 98.5%) | 0.688 | share of answers equal to the expected text |
+| `contains` | 97.4% | 96.4% | - | share of answers that contain the expected text |
+| `token_f1` | 99.5% | 99.1% | 0.031 | word overlap with the expected text, F1 as in SQuAD |
+| `rouge_l` | 99.5% | 99.1% | - | longest common word sequence with the expected text, ROUGE-L F-measure |
+| `bleu` | 98.6 | 97.1 | - | BLEU of all answers by sacrebleu, 0 to 100 |
+| `agreement` | - | 96.9% (94.4% to 99.0%) | - | share of answers equal to the transformers flavor's answer |
+| `shared_prefix` | - | 98.8% | - | share of tokens before the first difference from the transformers flavor's answer |
+| `perplexity` | 1.181 | - | - | perplexity of the expected answers; 1 is certainty |
+| `ttft_ms_p50` | 62.0 ms | - | - | median time to the first token |
+| `latency_ms_p50` | 449.4 ms | 33.3 ms | - | median time to the complete answer |
+| `latency_ms_p95` | 1,653.0 ms | 43.0 ms | - | 95th percentile of the time to the complete answer |
+| `latency_ms_p99` | 1,702.0 ms | 44.5 ms | - | 99th percentile of the time to the complete answer |
+| `prefill_tokens_per_s` | 450.2 /s | - | - | prompt tokens processed per second, over all rows |
+| `decode_tokens_per_s` | 34.6 /s | - | - | tokens generated per second after the first token, over all rows |
+| `load_s` | 2.88 s | 0.11 s | - | time to load the model from local files |
+| `peak_rss_mb` | 638 MB | - | - | peak memory of the process until its last answer, Python included |
+| `model_size_mb` | 8.1 MB | 3.2 MB | - | size of the MLflow model's files |
+| `politeness` | 3.25 (3 to 3.5) | 0.5 | <0.001 | mean of my\\_metrics:politeness |
+
+`-`: not measured. In parentheses: 95 % confidence interval, by bootstrap over the rows; for shares
+of exactly 0 % or 100 %, by the rule of three. `p`: p-value of a paired test over the rows.
+
+- transformers: `models:/m-1`
+- genai: `models:/m-2`
+
+## Parity of the conversion
+
+- `parity.exact_max_abs_diff` 5.2e-06: proof: largest difference of any logit from the original, in exact arithmetic and with the same quantized weights on both sides
+- `parity.tokenizer_mismatches` 0: proof: number of probe texts that the two tokenize differently
+- `parity.top1_agreement` 86.8%: rounding error: share of positions with the same most likely next token
+- `parity.mean_kl` 0.0391 nats: rounding error: mean KL divergence of the next-token probabilities
+- `parity.max_abs_diff` 2.06: rounding error: largest difference of any logit from the original weights' logit
+
+## Row by row
+
+Of 5 rows, 2 are answered worse, 1 better, 1 differently with the same scores, and 1 identically.
+
+- question: Capital of Japan?
+  - expected: It is Tokyo.
+  - transformers: It is Tokyo.
+  - genai: {hostile}
+- question: {hostile}
+  - expected: It is Paris.
+  - transformers: It is Paris.
+  - genai: It is Paris
+
+Settings: data capitals.jsonl, system Be &lt;brief&gt;..
+
+Machine: cpu Z80 &lt;at&gt; 4 MHz, memory 64.0 GB.
+"""
+
+
+def test_report_has_every_section() -> None:
+    assert markdown_report.render(REPORT) == MARKDOWN.format(hostile=md.text(HOSTILE))
+
+
+def test_single_model_has_no_tests_rows_or_parity() -> None:
+    report = markdown_report.render(REPORT_ALONE)
+    assert "\n| metric | genai | meaning |\n" in report
+    assert "`p`" not in report
+    assert "##" not in report
+    assert report.startswith(
+        "# models:/chat\\$/1\n\ngenai: 96.4% exact match, 33.3 ms median latency.\n"
+    )
+    assert report.endswith("\n\nMachine: cpu Z80.\n")
