@@ -1,1 +1,1 @@
-"""From a checkpoint to an ONNX model: export, graph passes, quantization, proof."""
+"""Convert a checkpoint to ONNX: export, graph passes, quantization, proof and parity."""

@@ -1,4 +1,4 @@
-"""Two-layer models of random weights, one for each architecture, and transformers' own answers."""
+"""Two-layer models of random weights, one per architecture, and their output by transformers."""
 
 import shutil
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from transformers import (
 from slmflow.paths import PROJECT
 
 BUNDLED = PROJECT / "bundled" / "tiny_phi3"
-END = 1013  # of the bundled tokenizer; it pads, too
+END = 1013  # the end token of the bundled tokenizer, which is its padding token too
 
 WINDOW = 24
 SIZES = {
@@ -49,7 +49,7 @@ ALTERNATING = ["sliding_attention", "full_attention"]
 
 
 def longrope(size: int) -> dict[str, Any]:
-    """Return factors for a rotary size; short and long ones differ clearly."""
+    """Return LongRoPE factors for a rotary size; the short and long ones differ clearly."""
     steps = torch.linspace(1, 2, size // 2).tolist()
     return {"type": "longrope", "short_factor": steps, "long_factor": [4 * s for s in steps]}
 
@@ -62,7 +62,7 @@ LLAMA3 = {
     "original_max_position_embeddings": 128,
 }
 
-# Every attention is cut out of these, every norm fused.
+# All attention and norms of these are fused.
 FUSED = {
     "phi3": Phi3Config(
         **SIZES | {"num_key_value_heads": 4},
@@ -109,7 +109,7 @@ FUSED = {
     ),
 }
 
-# Their attention is not known, or their norms are not RMS norms: parts stay as optimum has them.
+# Their attention is not supported, or their norms are not RMS norms: parts stay as exported.
 UNFUSED = {
     "granite": GraniteConfig(
         **SIZES,
@@ -127,14 +127,14 @@ UNFUSED = {
     "llama_odd_heads": LlamaConfig(**SIZES, head_dim=24),
 }
 
-# Of which optimum's graph is wrong.
-WRONG = {"nemotron": NemotronConfig(**SIZES, head_dim=16)}
+# optimum exports a wrong graph of these.
+BROKEN_EXPORT = {"nemotron": NemotronConfig(**SIZES, head_dim=16)}
 
 
-def save(config: Any, folder: Path) -> Path:
-    """Make a model of random weights, norms and biases too, with the bundled one's tokenizer.
+def save_random_model(config: Any, folder: Path) -> Path:
+    """Save a model of random weights, norms and biases included, with the bundled tokenizer.
 
-    It never says the end token: that one's logit is 0.
+    It never generates the end token, whose logit is 0.
     """
     shutil.copytree(BUNDLED, folder, ignore=shutil.ignore_patterns("*.safetensors", "*.md"))
     generator = torch.Generator().manual_seed(0)
@@ -144,7 +144,7 @@ def save(config: Any, folder: Path) -> Path:
         for parameter in model.parameters():
             if parameter.ndim == 1:
                 parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
-        if config.model_type.startswith("gemma"):  # it scales them up, and would but repeat itself
+        if config.model_type.startswith("gemma"):  # scaled up, it would only repeat itself
             model.get_input_embeddings().weight *= 0.3
         model.get_output_embeddings().weight[END] = 0
         if (bias := getattr(model.get_output_embeddings(), "bias", None)) is not None:
@@ -156,33 +156,33 @@ def save(config: Any, folder: Path) -> Path:
 
 
 def load(folder: Path) -> Any:
-    """Return transformers' model, whose attention is computed by the code of its own file."""
+    """Load a model with transformers, with the eager attention of its own source file."""
     return AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager"
     ).eval()
 
 
 def prompt(length: int, seed: int = 0) -> list[int]:
-    """Return token ids that are words' parts, no special ones."""
+    """Return random token ids, none of them special."""
     return np.random.default_rng(seed + length).integers(3, END, length).tolist()
 
 
 def logits(model: Any, ids: Sequence[int]) -> NDArray[np.float32]:
     """Return transformers' logits of one prompt: float32 [tokens, vocabulary]."""
     with torch.no_grad():
-        found: NDArray[np.float32] = model(torch.tensor([ids]), use_cache=False).logits[0].numpy()
-    return found
+        output: NDArray[np.float32] = model(torch.tensor([ids]), use_cache=False).logits[0].numpy()
+    return output
 
 
 def greedy(model: Any, ids: Sequence[int], tokens: int) -> list[int]:
-    """Return what transformers' own `generate` answers to one prompt."""
-    given = torch.tensor([ids])
+    """Return the tokens that transformers' `generate` appends to one prompt."""
+    inputs = torch.tensor([ids])
     with torch.no_grad():
-        found = model.generate(
-            given,
-            attention_mask=torch.ones_like(given),
+        output = model.generate(
+            inputs,
+            attention_mask=torch.ones_like(inputs),
             do_sample=False,
             max_new_tokens=tokens,
         )
-    answer: list[int] = found[0, len(ids) :].tolist()
-    return answer
+    generated: list[int] = output[0, len(ids) :].tolist()
+    return generated

@@ -1,4 +1,4 @@
-"""Fixtures of the conversion's tests."""
+"""Fixtures of the conversion tests."""
 
 from collections.abc import Iterator
 
@@ -7,8 +7,8 @@ import torch
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    """For models this small, handing work to threads takes longer than the work."""
+def single_torch_thread() -> Iterator[None]:
+    """Run torch on one thread: for models this small, handing work to threads takes longer."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

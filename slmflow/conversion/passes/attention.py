@@ -1,8 +1,16 @@
-"""Attention to one GroupQueryAttention per layer: rotation, mask and KV cache in the kernel.
+"""Pass `attention`: fuse each layer's attention into one GroupQueryAttention.
 
-What lies between the projections' results and the output projection is cut out by the names of
-the nodes, which carry the module's path. The kernel updates the cache in place and takes lengths
-from the attention mask, so `position_ids` goes away and padding must be on the right.
+Matches: in every layer, the nodes between the projections of query, key and value (packed or
+separate, with or without query and key norms) and the output projection. They are found by node
+name, which carries the module path.
+Replaces them with: one `com.microsoft.GroupQueryAttention`, ONNX Runtime's kernel for grouped-query
+attention. It rotates queries and keys, applies scale, soft cap, sliding window and causal mask, and
+appends to the KV cache.
+Why: optimum exports these as dozens of nodes per layer that copy the whole cache for every token.
+The kernel updates the cache in place.
+
+The kernel takes sequence lengths from the attention mask, so the input `position_ids` goes away and
+prompts must be padded on the right.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,17 +18,18 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from slmflow.conversion.decoder import Attention, Decoder, Rotary
-from slmflow.conversion.passes.graph import CONTRIB, Builder, Matched, by_scope, finish
+from slmflow.conversion.decoder_spec import AttentionSpec, DecoderSpec, RotaryCache
+from slmflow.conversion.passes.graph import PassReport, node_prefix, nodes_by_module
+from slmflow.conversion.passes.graph_editor import CONTRIB, GraphEditor, clean_up
 
-_PARTS = ("qkv_proj", "q_proj", "k_proj", "v_proj", "q_norm", "k_norm", "o_proj")
+_SUBMODULES = ("qkv_proj", "q_proj", "k_proj", "v_proj", "q_norm", "k_norm", "o_proj")
 
 
 @dataclass(frozen=True)
-class _Cut:
-    """Where one attention begins and ends: results of the projections, and what o_proj reads.
+class _Boundary:
+    """Values at the ends of one attention: projected query, key and value, and input of o_proj.
 
-    `key` and `value` are None where `query` is all three, packed.
+    `key` and `value` are None if `query` packs all three.
     """
 
     query: ir.Value
@@ -30,123 +39,141 @@ class _Cut:
 
 
 @dataclass(frozen=True)
-class _Shared:
-    """Values that all layers read: length of each row less one, longest length, rotary caches."""
+class _SharedInputs:
+    """Kernel inputs that all layers share.
 
-    lengths: ir.Value
-    total: ir.Value
+    last_positions: int32 [batch], length of each row minus one; longest: int32 scalar, the longest
+    length; caches: cosines and sines by the name of the rotary embedding.
+    """
+
+    last_positions: ir.Value
+    longest: ir.Value
     caches: Mapping[str, tuple[ir.Value, ir.Value]]
 
 
-def fuse(model: ir.Model, decoder: Decoder) -> Matched:
-    """Replace the attention of every layer, or of none: they share the form of the KV cache."""
-    cuts = _cuts(model.graph, decoder.attentions)
-    if reason := _misfit(decoder, cuts):
-        return Matched("attention", 0, decoder.layers, reason)
-    build = Builder(model)
-    shared = _share(build, decoder)
-    for index, (attention, cut) in enumerate(zip(decoder.attentions, cuts, strict=True)):
-        if cut is not None:
-            _replace(build, index, attention, cut, shared)
-    finish(model)
-    return Matched("attention", decoder.layers, decoder.layers)
+def fuse(model: ir.Model, decoder: DecoderSpec) -> PassReport:
+    """Replace the attention of all layers, or of none: the layers share the KV cache's layout."""
+    boundaries = _find_boundaries(model.graph, decoder.attentions)
+    if reason := _unsupported_reason(decoder, boundaries):
+        return PassReport("attention", 0, decoder.layers, reason)
+    editor = GraphEditor(model)
+    shared = _add_shared_inputs(editor, decoder)
+    for layer, (attention, boundary) in enumerate(zip(decoder.attentions, boundaries, strict=True)):
+        if boundary is not None:
+            _replace(editor, layer, attention, boundary, shared)
+    clean_up(model)
+    return PassReport("attention", decoder.layers, decoder.layers)
 
 
-def _misfit(decoder: Decoder, cuts: Sequence[_Cut | None]) -> str:
-    """Return why attention stays as it is, or nothing."""
-    if decoder.unknown:
-        return f"{', '.join(sorted(decoder.unknown))} is not known"
+def _unsupported_reason(decoder: DecoderSpec, boundaries: Sequence[_Boundary | None]) -> str:
+    """Return why the attention cannot be replaced, or an empty string."""
+    if decoder.unsupported:
+        return f"no support for {', '.join(sorted(decoder.unsupported))}"
     if len(decoder.attentions) != decoder.layers:
         return f"{len(decoder.attentions)} attention modules in {decoder.layers} layers"
-    for attention, cut in zip(decoder.attentions, cuts, strict=True):
-        if cut is None:
-            return f"{attention.path} has not the projections of its class"
+    for attention, boundary in zip(decoder.attentions, boundaries, strict=True):
+        if boundary is None:
+            return f"{attention.path} lacks the projections of its class"
         if attention.rotary and attention.head_size % 16:
-            return f"the kernel rotates heads of 16, 32, 48, ..., not of {attention.head_size}"
-    for rotary in decoder.rotaries.values():
-        if (angles := rotary.cos.shape[1]) % 8:
-            return f"the kernel rotates by 8, 16, 24, ... angles, not by {angles}"
+            return f"head size {attention.head_size} is not a multiple of 16"
+    for cache in decoder.rotary_caches.values():
+        if (rotary_size := 2 * cache.cos.shape[1]) % 16:
+            return f"rotary size {rotary_size} is not a multiple of 16"
     return ""
 
 
-def _cuts(graph: ir.Graph, attentions: Sequence[Attention]) -> list[_Cut | None]:
-    nodes = by_scope(graph, (f"{a.path}.{part}" for a in attentions for part in _PARTS))
-    return [_cut({part: nodes[f"{a.path}.{part}"] for part in _PARTS}) for a in attentions]
+def _find_boundaries(
+    graph: ir.Graph, attentions: Sequence[AttentionSpec]
+) -> list[_Boundary | None]:
+    nodes = nodes_by_module(graph, (f"{a.path}.{name}" for a in attentions for name in _SUBMODULES))
+    return [
+        _boundary({name: nodes[f"{attention.path}.{name}"] for name in _SUBMODULES})
+        for attention in attentions
+    ]
 
 
-def _cut(parts: Mapping[str, list[ir.Node]]) -> _Cut | None:
-    # A module's result is what its last node gives: with a bias, not the MatMul.
-    results = {name: nodes[-1].outputs[0] for name, nodes in parts.items() if nodes}
-    matmul = next((node for node in parts["o_proj"] if node.op_type == "MatMul"), None)
-    if matmul is None or (output := matmul.inputs[0]) is None:
+def _boundary(nodes: Mapping[str, list[ir.Node]]) -> _Boundary | None:
+    """Return the boundary of one attention from the nodes of its submodules."""
+    # The output of a submodule is that of its last node, which is not the MatMul if it has a bias.
+    outputs = {name: listed[-1].outputs[0] for name, listed in nodes.items() if listed}
+    matmul = next((node for node in nodes["o_proj"] if node.op_type == "MatMul"), None)
+    if matmul is None or (end := matmul.inputs[0]) is None:
         return None
-    if results.keys() == {"qkv_proj", "o_proj"}:
-        return _Cut(results["qkv_proj"], None, None, output)
-    if results.keys() - {"q_norm", "k_norm"} == {"q_proj", "k_proj", "v_proj", "o_proj"}:
-        query = results.get("q_norm", results["q_proj"])
-        key = results.get("k_norm", results["k_proj"])
-        return _Cut(query, key, results["v_proj"], output)
+    if outputs.keys() == {"qkv_proj", "o_proj"}:
+        return _Boundary(outputs["qkv_proj"], None, None, end)
+    if outputs.keys() - {"q_norm", "k_norm"} == {"q_proj", "k_proj", "v_proj", "o_proj"}:
+        query = outputs.get("q_norm", outputs["q_proj"])
+        key = outputs.get("k_norm", outputs["k_proj"])
+        return _Boundary(query, key, outputs["v_proj"], end)
     return None
 
 
-def _share(build: Builder, decoder: Decoder) -> _Shared:
-    mask = build.given("attention_mask")
+def _add_shared_inputs(editor: GraphEditor, decoder: DecoderSpec) -> _SharedInputs:
+    mask = editor.input("attention_mask")
     path = "/model/attention"
-    each = build.add("ReduceSum", [mask, build.integers([1])], f"{path}/lengths", keepdims=0)
-    last = build.add("Sub", [each, build.integers([1])], f"{path}/last")
-    longest = build.add("Shape", [mask], f"{path}/longest", start=1, end=2)
-    total = build.add("Squeeze", [longest, build.integers([0])], f"{path}/total")
-    return _Shared(
-        lengths=build.cast(last, ir.DataType.INT32),
-        total=build.cast(total, ir.DataType.INT32),
+    lengths = editor.add("ReduceSum", [mask, editor.integers([1])], f"{path}/lengths", keepdims=0)
+    last = editor.add("Sub", [lengths, editor.integers([1])], f"{path}/last")
+    longest = editor.add("Shape", [mask], f"{path}/longest", start=1, end=2)
+    total = editor.add("Squeeze", [longest, editor.integers([0])], f"{path}/total")
+    return _SharedInputs(
+        last_positions=editor.cast(last, ir.DataType.INT32),
+        longest=editor.cast(total, ir.DataType.INT32),
         caches={
-            name: _caches(build, name, rotary, longest) for name, rotary in decoder.rotaries.items()
+            name: _add_rotary_cache(editor, name, cache, longest)
+            for name, cache in decoder.rotary_caches.items()
         },
     )
 
 
-def _caches(
-    build: Builder, name: str, rotary: Rotary, longest: ir.Value
+def _add_rotary_cache(
+    editor: GraphEditor, name: str, cache: RotaryCache, longest: ir.Value
 ) -> tuple[ir.Value, ir.Value]:
-    cos = build.initializer(f"{name}.cos_cache", rotary.cos)
-    sin = build.initializer(f"{name}.sin_cache", rotary.sin)
-    if not rotary.switch:
+    """Add cosines and sines; with LongRoPE, select the short or long ones by the longest length."""
+    cos = editor.initializer(f"{name}.cos_cache", cache.cos)
+    sin = editor.initializer(f"{name}.sin_cache", cache.sin)
+    if not cache.original_length:
         return cos, sin
-    # The rows in use: an `If` over two whole caches would copy one of them for every token.
+    # Slice the rows in use: an `If` between two whole caches would copy one of them for each token.
     path = f"/model/{name}"
-    border = build.integers([rotary.switch])
-    beyond = build.add("Greater", [longest, border], f"{path}/beyond")
-    start = build.add("Where", [beyond, border, build.integers([0])], f"{path}/start")
-    end = build.add("Add", [start, longest], f"{path}/end")
+    limit = editor.integers([cache.original_length])
+    is_beyond = editor.add("Greater", [longest, limit], f"{path}/beyond")
+    start = editor.add("Where", [is_beyond, limit, editor.integers([0])], f"{path}/start")
+    end = editor.add("Add", [start, longest], f"{path}/end")
     rows = [
-        build.add("Slice", [cache, start, end, build.integers([0])], f"{path}/{part}")
-        for part, cache in (("cos", cos), ("sin", sin))
+        editor.add("Slice", [table, start, end, editor.integers([0])], f"{path}/{part}")
+        for part, table in (("cos", cos), ("sin", sin))
     ]
     return rows[0], rows[1]
 
 
-def _replace(build: Builder, index: int, attention: Attention, cut: _Cut, shared: _Shared) -> None:
-    """Put one GroupQueryAttention between the projections' results and o_proj."""
-    path = build.scope(attention.path)
-    query, key = cut.query, cut.key
+def _replace(
+    editor: GraphEditor,
+    layer: int,
+    attention: AttentionSpec,
+    boundary: _Boundary,
+    shared: _SharedInputs,
+) -> None:
+    """Put one GroupQueryAttention between the projections and o_proj of a layer."""
+    prefix = node_prefix(attention.path)
+    query, key = boundary.query, boundary.key
     if key is not None:
-        query = _joined(build, query, attention, attention.heads, f"{path}query")
-        key = _joined(build, key, attention, attention.kv_heads, f"{path}key")
+        query = _merge_heads(editor, query, attention, attention.heads, f"{prefix}query")
+        key = _merge_heads(editor, key, attention, attention.kv_heads, f"{prefix}key")
     cos, sin = shared.caches[attention.rotary] if attention.rotary else (None, None)
-    output, present_key, present_value = build.add_multiple(
+    output, present_key, present_value = editor.add_multi_output(
         "GroupQueryAttention",
         [
             query,
             key,
-            cut.value,
-            build.given(f"past_key_values.{index}.key"),
-            build.given(f"past_key_values.{index}.value"),
-            shared.lengths,
-            shared.total,
+            boundary.value,
+            editor.input(f"past_key_values.{layer}.key"),
+            editor.input(f"past_key_values.{layer}.value"),
+            shared.last_positions,
+            shared.longest,
             cos,
             sin,
         ],
-        f"{path}GroupQueryAttention",
+        f"{prefix}GroupQueryAttention",
         3,
         domain=CONTRIB,
         num_heads=attention.heads,
@@ -156,19 +183,19 @@ def _replace(build: Builder, index: int, attention: Attention, cut: _Cut, shared
         local_window_size=attention.window or -1,
         do_rotary=int(attention.rotary is not None),
     )
-    build.replace(cut.output, output)
-    build.replace(build.given_back(f"present.{index}.key"), present_key)
-    build.replace(build.given_back(f"present.{index}.value"), present_value)
+    editor.replace(boundary.output, output)
+    editor.replace(editor.output(f"present.{layer}.key"), present_key)
+    editor.replace(editor.output(f"present.{layer}.value"), present_value)
 
 
-def _joined(
-    build: Builder, value: ir.Value, attention: Attention, heads: int, name: str
+def _merge_heads(
+    editor: GraphEditor, value: ir.Value, attention: AttentionSpec, heads: int, name: str
 ) -> ir.Value:
-    """Return [batch, sequence, heads * head size] of heads that a norm of theirs leaves apart."""
+    """Return [batch, sequence, heads * head size] for a query or key that a norm left per head."""
     producer = value.producer()
     if producer is not None and producer.op_type in ("MatMul", "Add"):
         return value
     if attention.heads_first:
-        value = build.add("Transpose", [value], f"{name}/transposed", perm=[0, 2, 1, 3])
-    shape = build.integers([0, 0, heads * attention.head_size])
-    return build.add("Reshape", [value, shape], name)
+        value = editor.add("Transpose", [value], f"{name}/transposed", perm=[0, 2, 1, 3])
+    shape = editor.integers([0, 0, heads * attention.head_size])
+    return editor.add("Reshape", [value, shape], name)

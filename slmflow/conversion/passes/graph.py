@@ -16,7 +16,7 @@ WEIGHT = "weight"
 
 
 @dataclass(frozen=True)
-class Source:
+class WeightSource:
     """What a weight of the graph is: a tensor of the checkpoint, or its rows `start` to `stop`."""
 
     name: str
@@ -25,7 +25,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Matched:
+class PassReport:
     """What a pass did: `matched` of the `candidates` it knew of; `reason`: why not all of them."""
 
     name: str
@@ -34,7 +34,7 @@ class Matched:
     reason: str = ""
 
 
-def scope(path: str) -> str:
+def node_prefix(path: str) -> str:
     """Return how names of a module's nodes begin: model.layers.0.mlp -> /model/layers.0/mlp/."""
     parts: list[str] = []
     for part in path.split("."):
@@ -45,15 +45,15 @@ def scope(path: str) -> str:
     return "/" + "/".join(parts) + "/"
 
 
-def module_of(node: ir.Node) -> str:
+def module_path(node: ir.Node) -> str:
     """Return the path of the module that a node belongs to, by its name."""
     return (node.name or "").strip("/").rpartition("/")[0].replace("/", ".")
 
 
-def by_scope(graph: ir.Graph, paths: Iterable[str]) -> dict[str, list[ir.Node]]:
+def nodes_by_module(graph: ir.Graph, paths: Iterable[str]) -> dict[str, list[ir.Node]]:
     """Return the nodes of each module path, in the graph's order; nodes of its parts included."""
     found: dict[str, list[ir.Node]] = {path: [] for path in paths}
-    scopes = {scope(path): nodes for path, nodes in found.items()}
+    scopes = {node_prefix(path): nodes for path, nodes in found.items()}
     for node in graph:
         name = node.name or ""
         for end in (position + 1 for position, letter in enumerate(name) if letter == "/"):
@@ -62,7 +62,7 @@ def by_scope(graph: ir.Graph, paths: Iterable[str]) -> dict[str, list[ir.Node]]:
     return found
 
 
-def constant(value: ir.Value | None) -> NDArray[np.generic] | None:
+def constant_value(value: ir.Value | None) -> NDArray[np.generic] | None:
     """Return the value of a constant, or None for what is computed or given."""
     if value is None or (tensor := ir.convenience.get_const_tensor(value)) is None:
         return None
@@ -75,13 +75,13 @@ def is_weight(value: ir.Value | None) -> bool:
     return value is not None and WEIGHT in value.meta
 
 
-def source_of(weight: ir.Value) -> Source:
+def weight_source(weight: ir.Value) -> WeightSource:
     """Return what a weight of the graph is."""
-    source: Source = weight.meta[WEIGHT]
+    source: WeightSource = weight.meta[WEIGHT]
     return source
 
 
-def multiplied_weight(node: ir.Node) -> ir.Value | None:
+def matmul_weight(node: ir.Node) -> ir.Value | None:
     """Return the weight [N, K] of a MatMul with its transpose, None for other nodes."""
     given = node.inputs[1] if node.op_type == "MatMul" else None
     transpose = given.producer() if given is not None else None
@@ -91,24 +91,26 @@ def multiplied_weight(node: ir.Node) -> ir.Value | None:
     return weight if weight is not None and _is_matrix(weight) else None
 
 
-def embedded_weight(node: ir.Node) -> ir.Value | None:
+def embedding_weight(node: ir.Node) -> ir.Value | None:
     """Return the weight [vocabulary, size] of an embedding, None for other nodes."""
     weight = node.inputs[0] if node.op_type == "Gather" else None
     return weight if weight is not None and _is_matrix(weight) else None
 
 
 def _is_matrix(value: ir.Value) -> bool:
-    return is_weight(value) and len(shape_of(value)) == 2
+    return is_weight(value) and len(weight_shape(value)) == 2
 
 
 def weights_in_use(model: ir.Model) -> frozenset[str]:
     """Return which tensors of the checkpoint are read by a node, by their names."""
     return frozenset(
-        source_of(value).name for value in model.graph.inputs if is_weight(value) and value.uses()
+        weight_source(value).name
+        for value in model.graph.inputs
+        if is_weight(value) and value.uses()
     )
 
 
-def fixed_values(graph: ir.Graph) -> frozenset[ir.Value]:
+def static_values(graph: ir.Graph) -> frozenset[ir.Value]:
     """Return what can be computed before the model runs: from weights and constants alone."""
     fixed = {value for value in graph.inputs if is_weight(value)}
     fixed.update(graph.initializers.values())
@@ -118,17 +120,17 @@ def fixed_values(graph: ir.Graph) -> frozenset[ir.Value]:
     return frozenset(fixed)
 
 
-def name_of(value: ir.Value) -> str:
+def value_name(value: ir.Value) -> str:
     """Return the name of a value: all values of a graph that was loaded have one."""
     return value.name or ""
 
 
-def shape_of(value: ir.Value) -> tuple[int, ...]:
+def weight_shape(value: ir.Value) -> tuple[int, ...]:
     """Return the shape of a weight, which the trace always knows."""
     return tuple(value.shape.numpy()) if value.shape is not None else ()
 
 
-def readers(value: ir.Value) -> list[ir.Node]:
+def consumers(value: ir.Value) -> list[ir.Node]:
     """Return the nodes that read a value."""
     return [use.node for use in value.uses()]
 
@@ -145,13 +147,13 @@ def remove_unused(model: ir.Model) -> None:
         model.graph.inputs.remove(value)
 
 
-def finish(model: ir.Model) -> None:
+def clean_up(model: ir.Model) -> None:
     """Bring a changed graph in order: what nothing depends on goes, producers come first."""
     remove_unused(model)
     model.graph.sort()
 
 
-class Builder:
+class GraphEditor:
     """Adds nodes, anywhere: `finish` sorts them."""
 
     def __init__(self, model: ir.Model) -> None:
@@ -160,7 +162,7 @@ class Builder:
         self._opsets = model.graph.opset_imports
         self._inputs = {value.name: value for value in model.graph.inputs}
 
-    def given(self, name: str) -> ir.Value:
+    def input(self, name: str) -> ir.Value:
         """Return the graph's input of this name."""
         return self._inputs[name]
 
@@ -179,14 +181,14 @@ class Builder:
         name = "integers." + ".".join(map(str, numbers))
         return self.initializer(name, np.array(numbers, dtype=np.int64))
 
-    def rows_of(self, weight: ir.Value, start: int, stop: int) -> ir.Value:
+    def weight_rows(self, weight: ir.Value, start: int, stop: int) -> ir.Value:
         """Return rows of a weight [N, K], as a weight of the graph."""
-        source = source_of(weight)
+        source = weight_source(weight)
         name = f"{source.name}.{start}"
         value = ir.Value(
-            name=name, type=weight.type, shape=ir.Shape([stop - start, shape_of(weight)[1]])
+            name=name, type=weight.type, shape=ir.Shape([stop - start, weight_shape(weight)[1]])
         )
-        value.meta[WEIGHT] = Source(source.name, source.start + start, source.start + stop)
+        value.meta[WEIGHT] = WeightSource(source.name, source.start + start, source.start + stop)
         self._graph.inputs.append(value)
         return value
 
@@ -198,9 +200,9 @@ class Builder:
         self, operator: str, inputs: Sequence[ir.Value | None], name: str, **attributes: Any
     ) -> ir.Value:
         """Add a node with one result, which bears its name; `domain` is an attribute here."""
-        return self.add_multiple(operator, inputs, name, 1, **attributes)[0]
+        return self.add_multi_output(operator, inputs, name, 1, **attributes)[0]
 
-    def add_multiple(
+    def add_multi_output(
         self,
         operator: str,
         inputs: Sequence[ir.Value | None],
@@ -226,10 +228,10 @@ class Builder:
             old.name, new.name = f"{old.name}.replaced", old.name
         ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
 
-    def given_back(self, name: str) -> ir.Value:
+    def output(self, name: str) -> ir.Value:
         """Return the graph's output of this name."""
         return next(value for value in self._graph.outputs if value.name == name)
 
     def scope(self, path: str) -> str:
         """Return how names of a module's nodes begin."""
-        return scope(path)
+        return node_prefix(path)

@@ -1,75 +1,80 @@
-"""RMS norms to SimplifiedLayerNormalization."""
+"""Pass `norms`: fuse each RMS norm into one SimplifiedLayerNormalization.
+
+Matches: the nodes of a module that computes an RMS norm (Zhang and Sennrich 2019,
+https://arxiv.org/abs/1910.07467): square, mean, epsilon, root, quotient, product with a weight.
+Replaces them with: one `SimplifiedLayerNormalization`, ONNX Runtime's name for the RMS norm.
+Why: one kernel instead of six or more, and the form that the pass `residual` matches.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from slmflow.conversion.decoder import Decoder, Norm
+from slmflow.conversion.decoder_spec import DecoderSpec, NormSpec
 from slmflow.conversion.passes.graph import (
-    Builder,
-    Matched,
-    by_scope,
-    constant,
-    finish,
-    fixed_values,
-    scope,
+    PassReport,
+    constant_value,
+    node_prefix,
+    nodes_by_module,
+    static_values,
 )
+from slmflow.conversion.passes.graph_editor import GraphEditor, clean_up
 
-# The squares' mean, a small number added, the root, and the product with what is left.
 _OPERATORS = {"Pow", "ReduceMean", "Add", "Sqrt", "Div", "Reciprocal", "Mul", "Cast"}
 
 
-def fuse(model: ir.Model, decoder: Decoder) -> Matched:
-    """Replace the nodes of every RMS norm by one, whose weight is what the norm multiplies by."""
-    nodes = by_scope(model.graph, (norm.path for norm in decoder.norms))
-    build = Builder(model)
-    fixed = fixed_values(model.graph)
-    unlike = [n for n in decoder.norms if not _replace(build, n, nodes[n.path], fixed)]
-    finish(model)
+def fuse(model: ir.Model, decoder: DecoderSpec) -> PassReport:
+    """Replace the nodes of every RMS norm, whatever expression computes its weight."""
+    nodes = nodes_by_module(model.graph, (norm.path for norm in decoder.norms))
+    editor = GraphEditor(model)
+    static = static_values(model.graph)
+    skipped = [n for n in decoder.norms if not _replace(editor, n, nodes[n.path], static)]
+    clean_up(model)
     total = len(decoder.norms)
-    reason = f"{unlike[0].path} is computed in another way" if unlike else ""
-    return Matched("norms", total - len(unlike), total, reason)
+    reason = f"{skipped[0].path} is not computed as an RMS norm" if skipped else ""
+    return PassReport("norms", total - len(skipped), total, reason)
 
 
 def _replace(
-    build: Builder, norm: Norm, nodes: Sequence[ir.Node], fixed: frozenset[ir.Value]
+    editor: GraphEditor, norm: NormSpec, nodes: Sequence[ir.Node], static: frozenset[ir.Value]
 ) -> bool:
+    """Replace the nodes of one norm; return False if they do not match."""
     if not nodes or not _is_rms_norm(nodes):
         return False
     last = nodes[-1]
-    weights = [value for value in last.inputs if value in fixed]
+    weights = [value for value in last.inputs if value in static]
     inside = set(nodes)
-    inputs = {
-        value: None
+    inputs = dict.fromkeys(
+        value
         for node in nodes
         for value in node.inputs
-        if value is not None and value.producer() not in inside and value not in fixed
-    }
+        if value is not None and value.producer() not in inside and value not in static
+    )
     if len(weights) != 1 or len(inputs) != 1:
         return False
-    made = build.add(
-        # Of the standard domain for ONNX Runtime, though no ONNX standard has it.
+    fused = editor.add(
+        # ONNX Runtime defines it in the standard domain; no version of ONNX does.
         "SimplifiedLayerNormalization",
         [*inputs, weights[0]],
-        f"{scope(norm.path)}SimplifiedLayerNormalization",
+        f"{node_prefix(norm.path)}SimplifiedLayerNormalization",
         axis=-1,
         epsilon=float(norm.epsilon),
         stash_type=1,
     )
-    build.replace(last.outputs[0], made)
+    editor.replace(last.outputs[0], fused)
     return True
 
 
 def _is_rms_norm(nodes: Sequence[ir.Node]) -> bool:
-    used = Counter(node.op_type for node in nodes)
+    counts = Counter(node.op_type for node in nodes)
     power = next((node for node in nodes if node.op_type == "Pow"), None)
     return (
-        used.keys() <= _OPERATORS
-        and used["Pow"] == used["ReduceMean"] == used["Sqrt"] == 1
-        and used["Div"] + used["Reciprocal"] == 1
+        counts.keys() <= _OPERATORS
+        and counts["Pow"] == counts["ReduceMean"] == counts["Sqrt"] == 1
+        and counts["Div"] + counts["Reciprocal"] == 1
         and nodes[-1].op_type == "Mul"
         and power is not None
-        and (exponent := constant(power.inputs[1])) is not None
+        and (exponent := constant_value(power.inputs[1])) is not None
         and exponent.item() == 2
     )

@@ -1,65 +1,73 @@
-"""Packed projections whose results are read apart, such as gate and up: one MatMul for each.
+"""Pass `projections`: split a packed projection whose output is only sliced, such as gate and up.
 
-Slices of a packed result are copies, made anew for each token; rows of its weight are not. A
-packed query, key and value stay packed: attention reads them as they are.
+Matches: a MatMul with a weight whose output is read by Slices of the last axis alone, which cover
+it exactly once.
+Replaces them with: one MatMul per Slice, with those rows of the weight.
+Why: a Slice of the output copies it for every token; rows of a weight cost nothing at run time.
+
+A packed query, key and value stays packed after the pass `attention`, whose kernel reads it whole.
 """
 
 from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from slmflow.conversion.decoder import Decoder
+from slmflow.conversion.decoder_spec import DecoderSpec
 from slmflow.conversion.passes.graph import (
-    Builder,
-    Matched,
-    constant,
-    finish,
-    multiplied_weight,
-    readers,
-    shape_of,
+    PassReport,
+    constant_value,
+    consumers,
+    matmul_weight,
+    weight_shape,
 )
+from slmflow.conversion.passes.graph_editor import GraphEditor, clean_up
 
 
-def split(model: ir.Model, decoder: Decoder) -> Matched:
-    """Replace each MatMul that only slices of its last axis read by one for each slice."""
-    build = Builder(model)
-    matmuls = [(node, w) for node in model.graph if (w := multiplied_weight(node)) is not None]
-    packed = [(node, weight, cuts) for node, weight in matmuls if (cuts := _cuts(node, weight))]
-    for node, weight, cuts in packed:
-        for cut, (start, stop) in cuts.items():
-            build.replace(cut.outputs[0], _rows(build, node, weight, start, stop))
-    finish(model)
-    return Matched("projections", len(packed), len(packed))
+def split(model: ir.Model, decoder: DecoderSpec) -> PassReport:
+    """Replace each packed MatMul with one MatMul per Slice of its output."""
+    editor = GraphEditor(model)
+    matmuls = [(node, w) for node in model.graph if (w := matmul_weight(node)) is not None]
+    packed = [
+        (node, weight, slices) for node, weight in matmuls if (slices := _slices(node, weight))
+    ]
+    for node, weight, slices in packed:
+        for slice_node, (start, stop) in slices.items():
+            product = _multiply_rows(editor, node, weight, start, stop)
+            editor.replace(slice_node.outputs[0], product)
+    clean_up(model)
+    return PassReport("projections", len(packed), len(packed))
 
 
-def _cuts(node: ir.Node, weight: ir.Value) -> Mapping[ir.Node, tuple[int, int]]:
-    """Return the slices that read the result of a MatMul, each with its first column and end.
+def _slices(node: ir.Node, weight: ir.Value) -> Mapping[ir.Node, tuple[int, int]]:
+    """Return the Slices of a MatMul's output, each with its first column and end.
 
-    Nothing where something else reads it, or where the slices are not all of it, once.
+    Empty if any other node reads the output, or if the Slices do not cover it exactly once.
     """
-    size = shape_of(weight)[0]
-    found = {reader: _columns(reader, size) for reader in readers(node.outputs[0])}
-    cuts = {reader: columns for reader, columns in found.items() if columns is not None}
-    ends = [0, *(end for _, end in sorted(cuts.values()))]
-    starts = [*(start for start, _ in sorted(cuts.values())), size]
-    return cuts if len(cuts) == len(found) and starts == ends else {}
+    size = weight_shape(weight)[0]
+    columns = {reader: _sliced_columns(reader, size) for reader in consumers(node.outputs[0])}
+    slices = {reader: span for reader, span in columns.items() if span is not None}
+    ends = [0, *(end for _, end in sorted(slices.values()))]
+    starts = [*(start for start, _ in sorted(slices.values())), size]
+    return slices if len(slices) == len(columns) and starts == ends else {}
 
 
-def _columns(node: ir.Node, size: int) -> tuple[int, int] | None:
-    """Return which columns a Slice of the last axis takes, None for other nodes."""
+def _sliced_columns(node: ir.Node, size: int) -> tuple[int, int] | None:
+    """Return the columns that a Slice of the last axis takes, None for other nodes."""
     if node.op_type != "Slice":
         return None
-    given = [constant(value) for value in node.inputs[1:]]
-    if any(array is None or array.size != 1 for array in given):
+    arguments = [constant_value(value) for value in node.inputs[1:]]
+    if any(array is None or array.size != 1 for array in arguments):
         return None
-    start, end, axis, step = [*(int(a.item()) for a in given if a is not None), 1][:4]
+    start, end, axis, step = [*(int(a.item()) for a in arguments if a is not None), 1][:4]
     return (start, min(end, size)) if axis in (-1, 2) and step == 1 and start >= 0 else None
 
 
-def _rows(build: Builder, node: ir.Node, weight: ir.Value, start: int, stop: int) -> ir.Value:
-    """Multiply with rows of the weight of a MatMul."""
+def _multiply_rows(
+    editor: GraphEditor, node: ir.Node, weight: ir.Value, start: int, stop: int
+) -> ir.Value:
+    """Add a MatMul of the same input with rows of the weight."""
     name = f"{node.name}.{start}"
-    rows = build.rows_of(weight, start, stop)
-    transposed = build.add("Transpose", [rows], f"{name}/Transpose", perm=[1, 0])
-    transposed.type, transposed.shape = rows.type, ir.Shape(shape_of(rows)[::-1])
-    return build.add("MatMul", [node.inputs[0], transposed], name)
+    rows = editor.weight_rows(weight, start, stop)
+    transposed = editor.add("Transpose", [rows], f"{name}/Transpose", perm=[1, 0])
+    transposed.type, transposed.shape = rows.type, ir.Shape(weight_shape(rows)[::-1])
+    return editor.add("MatMul", [node.inputs[0], transposed], name)

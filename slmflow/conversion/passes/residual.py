@@ -1,46 +1,50 @@
-"""The residual's sum and the norm that reads it, in one SkipSimplifiedLayerNormalization."""
+"""Pass `residual`: fuse a residual sum and the norm after it into SkipSimplifiedLayerNormalization.
+
+Matches: a SimplifiedLayerNormalization that reads an Add of two values [batch, sequence, hidden].
+Norms of other values (queries, keys, embeddings, a layer's own output) are not candidates.
+Replaces them with: one `com.microsoft.SkipSimplifiedLayerNormalization`, which returns the norm and
+the sum; the sum serves the other nodes that read it.
+Why: it saves one pass over the hidden states per norm.
+"""
 
 import onnx_ir as ir
 
-from slmflow.conversion.decoder import Decoder
-from slmflow.conversion.passes.graph import CONTRIB, Builder, Matched, finish, fixed_values, rank
+from slmflow.conversion.decoder_spec import DecoderSpec
+from slmflow.conversion.passes.graph import PassReport, rank, static_values
+from slmflow.conversion.passes.graph_editor import CONTRIB, GraphEditor, clean_up
 
 
-def fuse(model: ir.Model, decoder: Decoder) -> Matched:
-    """Fuse each norm with the sum before it; the sum itself stays a result for its other readers.
-
-    Norms of other things (queries, keys, embeddings, a layer's own results) are no candidates.
-    """
-    build = Builder(model)
-    fixed = fixed_values(model.graph)
+def fuse(model: ir.Model, decoder: DecoderSpec) -> PassReport:
+    """Fuse every norm with the residual sum before it."""
+    editor = GraphEditor(model)
+    static = static_values(model.graph)
     norms = [node for node in model.graph if node.op_type == "SimplifiedLayerNormalization"]
-    pairs = [(norm, added) for norm in norms if (added := _sum(norm, fixed)) is not None]
-    for norm, added in pairs:
-        _replace(build, norm, added)
-    finish(model)
-    return Matched("residual", len(pairs), len(pairs))
+    pairs = [(norm, add) for norm in norms if (add := _residual_add(norm, static)) is not None]
+    for norm, add in pairs:
+        _replace(editor, norm, add)
+    clean_up(model)
+    return PassReport("residual", len(pairs), len(pairs))
 
 
-def _sum(norm: ir.Node, fixed: frozenset[ir.Value]) -> ir.Node | None:
-    """Return the Add of two streams [batch, sequence, hidden] whose result a norm reads."""
-    given = norm.inputs[0]
-    added = given.producer() if given is not None else None
-    if added is None or added.op_type != "Add":
+def _residual_add(norm: ir.Node, static: frozenset[ir.Value]) -> ir.Node | None:
+    """Return the Add of two hidden states that a norm reads, None if it reads another value."""
+    source = norm.inputs[0]
+    add = source.producer() if source is not None else None
+    if add is None or add.op_type != "Add":
         return None
-    streams = all(value not in fixed and rank(value) == 3 for value in added.inputs)
-    return added if streams else None
+    return add if all(value not in static and rank(value) == 3 for value in add.inputs) else None
 
 
-def _replace(build: Builder, norm: ir.Node, added: ir.Node) -> None:
-    name = (norm.name or "").removesuffix("SimplifiedLayerNormalization")
-    normed, mean, deviation, total = build.add_multiple(
+def _replace(editor: GraphEditor, norm: ir.Node, add: ir.Node) -> None:
+    prefix = (norm.name or "").removesuffix("SimplifiedLayerNormalization")
+    normalized, mean, deviation, total = editor.add_multi_output(
         "SkipSimplifiedLayerNormalization",
-        [*added.inputs, norm.inputs[1]],
-        f"{name}SkipSimplifiedLayerNormalization",
+        [*add.inputs, norm.inputs[1]],
+        f"{prefix}SkipSimplifiedLayerNormalization",
         4,
         domain=CONTRIB,
         epsilon=norm.attributes["epsilon"].as_float(),
     )
-    mean.name = deviation.name = ""  # optional results, not asked for
-    build.replace(norm.outputs[0], normed)
-    build.replace(added.outputs[0], total)
+    mean.name = deviation.name = ""  # leaves these optional outputs out
+    editor.replace(norm.outputs[0], normalized)
+    editor.replace(add.outputs[0], total)

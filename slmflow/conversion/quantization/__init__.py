@@ -1,1 +1,1 @@
-"""Block-wise weight quantization of the ONNX graph."""
+"""Block-wise quantization of the weights of an ONNX graph."""

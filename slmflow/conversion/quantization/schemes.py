@@ -1,38 +1,43 @@
-"""Which weights of a graph are quantized, and how each."""
+"""Choice of the weights to quantize, and the scheme of each."""
 
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 import onnx_ir as ir
 import torch
 
 from slmflow.config.schema.target import Quantization
 from slmflow.conversion.passes.graph import (
-    Source,
-    embedded_weight,
-    module_of,
-    multiplied_weight,
-    name_of,
-    shape_of,
-    source_of,
+    WeightSource,
+    embedding_weight,
+    matmul_weight,
+    module_path,
+    value_name,
+    weight_shape,
+    weight_source,
 )
-from slmflow.conversion.quantization import blockwise
-from slmflow.conversion.quantization.blockwise import QuantizedWeight
+from slmflow.conversion.quantization import algorithms
+from slmflow.conversion.quantization.blockwise import (
+    QuantizedWeight,
+    is_gatherable,
+    is_quantizable,
+)
 from slmflow.errors import UserError
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """How one weight is quantized; `bits` as its module has them."""
+    """How one weight is quantized; `bits` may differ from the target's for its module."""
 
-    source: Source
+    source: WeightSource
     bits: int
     quantization: Quantization
 
-    def apply(self, weight: torch.Tensor) -> QuantizedWeight:
-        """Quantize a weight, float32 [N, K]."""
-        return blockwise.quantize(
+    def quantize(self, weight: torch.Tensor) -> QuantizedWeight:
+        """Quantize a weight float32 [N, K]."""
+        return algorithms.quantize(
             weight.numpy(),
             bits=self.bits,
             block_size=self.quantization.block_size,
@@ -42,68 +47,78 @@ class Scheme:
 
 
 def choose(graph: ir.Graph, quantization: Quantization | None) -> dict[str, Scheme]:
-    """Return the scheme of each weight that is quantized: those of MatMuls, perhaps the embedding.
+    """Return the schemes by weight name: all MatMul weights, and the embedding if so configured.
 
-    Raises UserError for modules to keep at 8 bits that are not quantized, and where the embedding
-    cannot be quantized though it is asked for.
+    Raises UserError if `eight_bit` names a module that is not quantized, and if the embedding
+    cannot be quantized although the target requires it.
     """
     if quantization is None:
         return {}
-    multiplied = _readers(graph, multiplied_weight)
-    embedded = _readers(graph, embedded_weight)
+    multiplied = _readers_by_weight(graph, matmul_weight)
+    embedded = _readers_by_weight(graph, embedding_weight)
     modules = {
-        weight: [module_of(node) for node in multiplied.get(weight, []) + embedded.get(weight, [])]
+        weight: [module_path(n) for n in (*multiplied.get(weight, ()), *embedded.get(weight, ()))]
         for weight in multiplied | embedded
     }
     quantized = {
-        weight: named
-        for weight, named in modules.items()
-        if blockwise.quantizable(shape_of(weight))
-        and (weight not in embedded or _takes_embedding(weight, weight in multiplied, quantization))
+        weight: paths
+        for weight, paths in modules.items()
+        if is_quantizable(weight_shape(weight))
+        and (
+            weight not in embedded
+            or _quantizes_embedding(weight, weight in multiplied, quantization)
+        )
     }
-    _refuse_unknown(quantization.eight_bit, list(itertools.chain(*quantized.values())))
+    _check_patterns(quantization.eight_bit, list(itertools.chain(*quantized.values())))
     return {
-        name_of(weight): Scheme(source_of(weight), _bits(named, quantization), quantization)
-        for weight, named in quantized.items()
+        value_name(weight): Scheme(weight_source(weight), _bits(paths, quantization), quantization)
+        for weight, paths in quantized.items()
     }
 
 
-def _readers(
+def _readers_by_weight(
     graph: ir.Graph, weight_of: Callable[[ir.Node], ir.Value | None]
 ) -> dict[ir.Value, list[ir.Node]]:
-    """Return the weights of a kind, each with the nodes that read it: two where it is tied."""
-    found: dict[ir.Value, list[ir.Node]] = {}
+    """Return the weights that `weight_of` finds, each with the nodes that read it."""
+    readers: dict[ir.Value, list[ir.Node]] = {}
     for node in graph:
         if (weight := weight_of(node)) is not None:
-            found.setdefault(weight, []).append(node)
-    return found
+            readers.setdefault(weight, []).append(node)
+    return readers
 
 
 def _bits(modules: Iterable[str], quantization: Quantization) -> int:
-    kept = any(blockwise.matches(quantization.eight_bit, module) for module in modules)
-    return 8 if kept else quantization.bits
+    is_eight_bit = any(_matches(quantization.eight_bit, module) for module in modules)
+    return 8 if is_eight_bit else quantization.bits
 
 
-def _takes_embedding(weight: ir.Value, tied: bool, quantization: Quantization) -> bool:
-    """Return whether an embedding is quantized. One tied to the LM head stays one tensor with it.
+def _quantizes_embedding(weight: ir.Value, is_tied: bool, quantization: Quantization) -> bool:
+    """Return whether an embedding is quantized; one tied to the LM head stays one tensor with it.
 
-    So where rows cannot be read from what is quantized, a tied LM head is not quantized either.
+    So a tied LM head is not quantized either if rows cannot be read from the quantized layout.
     """
-    wanted = tied if quantization.embedding is None else quantization.embedding
-    size, block = shape_of(weight)[1], quantization.block_size
-    can = blockwise.gatherable(size, block, quantization.algorithm)
-    if quantization.embedding and not can:
+    is_requested = is_tied if quantization.embedding is None else quantization.embedding
+    size, block_size = weight_shape(weight)[1], quantization.block_size
+    is_possible = is_gatherable(size, block_size, quantization.algorithm)
+    if quantization.embedding and not is_possible:
         raise UserError(
-            f"target.quantization.embedding=true: rows of {size} cannot be cut into blocks of "
-            f"{block}: choose a block_size that divides {size}, or embedding=false"
+            f"target.quantization.embedding=true: rows of {size} weights do not divide into blocks "
+            f"of {block_size}. Choose a block_size that divides {size}, or set embedding=false"
         )
-    return wanted and can
+    return is_requested and is_possible
 
 
-def _refuse_unknown(patterns: Iterable[str], modules: list[str]) -> None:
-    if unknown := blockwise.unmatched(patterns, modules):
-        some = ", ".join(dict.fromkeys([*modules[-2:], *modules[:6]]))
+def _check_patterns(patterns: Iterable[str], modules: list[str]) -> None:
+    """Raise UserError for patterns that match no quantized module."""
+    unmatched = [p for p in patterns if not any(_matches([p], module) for module in modules)]
+    if unmatched:
+        examples = ", ".join(dict.fromkeys([*modules[-2:], *modules[:6]]))
         raise UserError(
-            f"target.quantization.eight_bit={unknown}: no such module is quantized. Name some of "
-            f"{some}, ... (a * stands for any letters)"
+            f"target.quantization.eight_bit={unmatched}: no quantized module has this name. Choose "
+            f"from {examples}, ... (* matches any characters)"
         )
+
+
+def _matches(patterns: Iterable[str], module: str) -> bool:
+    """Return whether a module path such as model.layers.0.mlp.down_proj matches a pattern."""
+    return any(fnmatchcase(module, pattern) for pattern in patterns)

@@ -1,50 +1,52 @@
-"""The pass over packed projections alone."""
+"""The projection pass."""
 
 import pytest
 
-from slmflow.conversion.passes import attention, projections
-from slmflow.conversion.passes.graph import Builder, Matched, is_weight, source_of
-from tests.conversion.passes import traced
+from slmflow.conversion.passes import attention, constant_folding, projections
+from slmflow.conversion.passes.graph import PassReport, is_weight, weight_source
+from slmflow.conversion.passes.graph_editor import GraphEditor
+from tests.conversion.passes import traced_graphs
 
 
-def test_gate_and_up_are_multiplied_apart() -> None:
-    model, known = traced.graph("phi3")
-    attention.fuse(model, known)
-    traced.fold(model, known)
-    before = traced.operators(model)
+def test_gate_and_up_become_two_matmuls() -> None:
+    model, spec = traced_graphs.exported("phi3")
+    attention.fuse(model, spec)
+    constant_folding.fold(model, spec)
+    before = traced_graphs.count_operators(model)
 
-    matched = projections.split(model, known)
+    report = projections.split(model, spec)
 
-    after = traced.operators(model)
-    sources = [source_of(value) for value in model.graph.inputs if is_weight(value)]
+    after = traced_graphs.count_operators(model)
+    sources = [weight_source(value) for value in model.graph.inputs if is_weight(value)]
     rows = [
         (s.start, s.stop) for s in sources if s.name == "model.layers.1.mlp.gate_up_proj.weight"
     ]
-    assert matched == Matched("projections", 2, 2)
+    assert report == PassReport("projections", 2, 2)
     assert before["Slice"] - after["Slice"] == 4
     assert after["MatMul"] - before["MatMul"] == 2
     assert rows[-2][1] == rows[-1][0]
     assert rows[-1][1] == 2 * rows[-2][1]
 
 
-def test_what_something_else_reads_too_stays_packed() -> None:
-    model, known = traced.graph("phi3")
-    attention.fuse(model, known)
-    traced.fold(model, known)
+def test_projection_with_another_reader_stays_packed() -> None:
+    model, spec = traced_graphs.exported("phi3")
+    attention.fuse(model, spec)
+    constant_folding.fold(model, spec)
     packed = next(
         node for node in model.graph if node.name == "/model/layers.0/mlp/gate_up_proj/MatMul"
     )
-    build = Builder(model)
-    build.replace(build.given_back("logits"), build.add("Identity", [packed.outputs[0]], "other"))
+    editor = GraphEditor(model)
+    reader = editor.add("Identity", [packed.outputs[0]], "other")
+    editor.replace(editor.output("logits"), reader)
 
-    assert projections.split(model, known) == Matched("projections", 1, 1)
+    assert projections.split(model, spec) == PassReport("projections", 1, 1)
     assert packed in list(model.graph)
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma"])
 def test_separate_projections_are_left_alone(name: str) -> None:
-    model, known = traced.folded(name)
-    before = traced.operators(model)
+    model, spec = traced_graphs.folded(name)
+    before = traced_graphs.count_operators(model)
 
-    assert projections.split(model, known) == Matched("projections", 0, 0)
-    assert traced.operators(model) == before
+    assert projections.split(model, spec) == PassReport("projections", 0, 0)
+    assert traced_graphs.count_operators(model) == before

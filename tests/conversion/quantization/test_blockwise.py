@@ -1,10 +1,10 @@
-"""Quantized weights, against onnxruntime's own quantizer and its own kernels."""
+"""Quantized weights, against ONNX Runtime's own quantizer and kernels."""
 
 import itertools
 import logging
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import onnx
@@ -20,24 +20,45 @@ from onnxruntime.quantization.matmul_nbits_quantizer import (
 )
 
 from slmflow.config.schema.target import Algorithm, Quantization
-from slmflow.console.messages import quiet
-from slmflow.conversion.quantization import blockwise
-from slmflow.conversion.quantization.blockwise import QuantizedWeight, dequantize, quantize
+from slmflow.console.library_output import silence
+from slmflow.conversion.quantization import algorithms, blockwise
+from slmflow.conversion.quantization.algorithms import quantize
+from slmflow.conversion.quantization.blockwise import QuantizedWeight, dequantize
 
 Array = NDArray[Any]
 RTN, K_QUANT, HQQ = Algorithm
-SCHEMES = [
-    scheme
-    for scheme in itertools.product(Algorithm, (4, 8), (16, 32, 64, 128, 256), (True, False))
-    if not list(Quantization(scheme[1], scheme[2], scheme[3], 0, scheme[0]).problems())
+
+
+class Options(TypedDict):
+    """Keyword arguments of `quantize`."""
+
+    algorithm: Algorithm
+    bits: int
+    block_size: int
+    symmetric: bool
+
+
+ALL_OPTIONS = [
+    Options(algorithm=algorithm, bits=bits, block_size=block_size, symmetric=symmetric)
+    for algorithm, bits, block_size, symmetric in itertools.product(
+        Algorithm, (4, 8), (16, 32, 64, 128, 256), (True, False)
+    )
+    if not list(Quantization(bits, block_size, symmetric, 0, algorithm).problems())
 ]
-schemes = pytest.mark.parametrize(("algorithm", "bits", "block_size", "symmetric"), SCHEMES)
+
+
+def _name(options: Options) -> str:
+    return "-".join(str(getattr(value, "value", value)) for value in options.values())
+
+
+all_options = pytest.mark.parametrize("options", ALL_OPTIONS, ids=_name)
+RTN_4 = Options(algorithm=RTN, bits=4, block_size=32, symmetric=True)
 
 
 def _weight(rows: int, columns: int) -> NDArray[np.float32]:
     generator = np.random.default_rng([rows, columns])
     weight = generator.standard_normal((rows, columns), dtype=np.float32)
-    weight[0, :16] = 0  # a block without a range
+    weight[0, :16] = 0  # a block of equal weights
     return weight
 
 
@@ -101,65 +122,54 @@ def _gather(quantized: QuantizedWeight, ids: Array) -> Array:
     return _run(_model([node], {"x": (TensorProto.INT64, ["n"])}, weights), ids)
 
 
-def _by_onnxruntime(
-    weights: Sequence[Array], algorithm: Algorithm, bits: int, block_size: int, symmetric: bool
-) -> list[list[bytes]]:
-    """Quantize a model that multiplies with each weight; return what its nodes then hold."""
+def _quantize_with_onnxruntime(weights: Sequence[Array], options: Options) -> list[list[bytes]]:
+    """Quantize a model that multiplies with each weight; return the constants of its nodes."""
     nodes, inputs, transposed = [], {}, {}
     for i, weight in enumerate(weights):
         nodes.append(helper.make_node("MatMul", [f"x{i}", f"w{i}"], [f"y{i}"], name=f"node{i}"))
         inputs[f"x{i}"] = (TensorProto.FLOAT, ["n", weight.shape[1]])
         transposed[f"w{i}"] = weight.T
-    each = {node.name: {"bits": bits, "group_size": block_size} for node in nodes}
+    bits, block_size = options["bits"], options["block_size"]
+    k_quant_options = {node.name: {"bits": bits, "group_size": block_size} for node in nodes}
     quantizer = MatMulNBitsQuantizer(
         _model(nodes, inputs, transposed),
         bits=bits,
         block_size=block_size,
-        is_symmetric=symmetric,
+        is_symmetric=options["symmetric"],
         algo_config={
             RTN: None,
-            K_QUANT: KQuantWeightOnlyQuantConfig(customized_weight_config=each),
+            K_QUANT: KQuantWeightOnlyQuantConfig(customized_weight_config=k_quant_options),
             HQQ: HQQWeightOnlyQuantConfig(block_size=block_size, bits=bits),
-        }[algorithm],
+        }[options["algorithm"]],
     )
-    with quiet():
+    with silence():
         quantizer.process()
     graph = quantizer.model.model.graph
-    held = {tensor.name: numpy_helper.to_array(tensor).tobytes() for tensor in graph.initializer}
+    constants = {t.name: numpy_helper.to_array(t).tobytes() for t in graph.initializer}
     by_output = {node.output[0]: list(node.input)[1:] for node in graph.node}
-    return [[held[name] for name in by_output[f"y{i}"]] for i in range(len(weights))]
+    return [[constants[name] for name in by_output[f"y{i}"]] for i in range(len(weights))]
 
 
-@schemes
-def test_bytes_are_those_onnxruntime_writes(
-    algorithm: Algorithm, bits: int, block_size: int, symmetric: bool
-) -> None:
+@all_options
+def test_bytes_equal_onnxruntimes(options: Options) -> None:
     # Even numbers of blocks, or one row: onnxruntime cannot pack other zero points of k_quant.
-    weights = [_weight(9, 512), _weight(6, 500), _weight(1, 600), _weight(1, block_size - 3)]
-    if (algorithm, bits) != (K_QUANT, 4):
+    weights = [_weight(9, 512), _weight(6, 500), _weight(1, 600)]
+    block_size = options["block_size"]
+    weights.append(_weight(1, block_size - 3))
+    if (options["algorithm"], options["bits"]) != (K_QUANT, 4):
         weights += [_weight(5, 600), _weight(7, block_size), _weight(7, block_size - 3)]
 
-    found = [
-        quantize(w, bits=bits, block_size=block_size, symmetric=symmetric, algorithm=algorithm)
-        for w in weights
-    ]
+    quantized = [_initializers(quantize(weight, **options)) for weight in weights]
 
-    expected = _by_onnxruntime(weights, algorithm, bits, block_size, symmetric)
-    assert [[a.tobytes() for a in _initializers(q).values()] for q in found] == expected
+    expected = _quantize_with_onnxruntime(weights, options)
+    assert [[array.tobytes() for array in each.values()] for each in quantized] == expected
 
 
-@schemes
+@all_options
 @pytest.mark.parametrize("columns", [512, 600])
-def test_dequantized_is_what_the_kernel_multiplies_with(
-    algorithm: Algorithm, bits: int, block_size: int, symmetric: bool, columns: int
-) -> None:
-    quantized = quantize(
-        weight := _weight(17, columns),
-        bits=bits,
-        block_size=block_size,
-        symmetric=symmetric,
-        algorithm=algorithm,
-    )
+def test_dequantized_values_equal_the_kernels(options: Options, columns: int) -> None:
+    weight = _weight(17, columns)
+    quantized = quantize(weight, **options)
 
     values = dequantize(quantized)
 
@@ -167,22 +177,14 @@ def test_dequantized_is_what_the_kernel_multiplies_with(
     assert values.dtype == np.float32
     identity = np.eye(columns, dtype=np.float32)
     np.testing.assert_allclose(values, _multiply(quantized, identity).T, rtol=0, atol=1e-6)
-    # The step between two values is the scale, and most are off by no more than half of it.
-    steps = np.repeat(np.abs(quantized.scales), block_size, axis=1)[:, :columns]
+    # Two neighboring values differ by the scale, and most weights are off by at most half of it.
+    steps = np.repeat(np.abs(quantized.scales), options["block_size"], axis=1)[:, :columns]
     assert np.mean(np.abs(values - weight) <= 0.51 * steps) > 0.9
 
 
-@schemes
-def test_int8_multiplication_is_near(
-    algorithm: Algorithm, bits: int, block_size: int, symmetric: bool
-) -> None:
-    quantized = quantize(
-        _weight(17, 600),
-        bits=bits,
-        block_size=block_size,
-        symmetric=symmetric,
-        algorithm=algorithm,
-    )
+@all_options
+def test_int8_multiplication_is_close(options: Options) -> None:
+    quantized = quantize(_weight(17, 600), **options)
     inputs = _weight(5, 600)
 
     exact = inputs @ dequantize(quantized).T
@@ -192,30 +194,23 @@ def test_int8_multiplication_is_near(
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "bits", "block_size", "symmetric"), [s for s in SCHEMES if s[0] is not HQQ]
+    "options", [o for o in ALL_OPTIONS if o["algorithm"] is not HQQ], ids=_name
 )
-def test_an_embedding_reads_the_same_bytes(
-    algorithm: Algorithm, bits: int, block_size: int, symmetric: bool
-) -> None:
-    quantized = quantize(
-        _weight(35, 768),  # three blocks of 256: an odd number of zero points
-        bits=bits,
-        block_size=block_size,
-        symmetric=symmetric,
-        algorithm=algorithm,
-    )
+def test_embedding_rows_equal_dequantized_rows(options: Options) -> None:
+    # Of 768 columns: three blocks of 256 are an odd number of zero points.
+    quantized = quantize(_weight(35, 768), **options)
     ids = np.array([34, 0, 7, 7])
 
-    assert blockwise.gatherable(768, block_size, algorithm)
+    assert blockwise.is_gatherable(768, options["block_size"], options["algorithm"])
     np.testing.assert_array_equal(_gather(quantized, ids), dequantize(quantized)[ids])
 
 
-def test_an_embedding_cannot_have_padding_or_float_zero_points() -> None:
-    padded = quantize(_weight(3, 40), bits=4, block_size=32, symmetric=True, algorithm=RTN)
+def test_padding_and_float_zero_points_are_not_gatherable() -> None:
+    padded = quantize(_weight(3, 40), **RTN_4)
 
     assert _gather(padded, np.array([1])).shape == (1, 64)
-    assert not blockwise.gatherable(40, 32, RTN)
-    assert not blockwise.gatherable(64, 32, HQQ)
+    assert not blockwise.is_gatherable(40, 32, RTN)
+    assert not blockwise.is_gatherable(64, 32, HQQ)
 
 
 @pytest.mark.parametrize(("algorithm", "symmetric"), [(RTN, True), (RTN, False), (K_QUANT, False)])
@@ -225,21 +220,22 @@ def test_bytes_do_not_depend_on_slabs(
 ) -> None:
     weight = _weight(61, 100)
 
-    def held() -> list[bytes]:
+    def quantized_bytes() -> list[bytes]:
         quantized = quantize(
             weight, bits=4, block_size=block_size, symmetric=symmetric, algorithm=algorithm
         )
         values = dequantize(quantized).tobytes()
-        return [values, *(a.tobytes() for a in _initializers(quantized).values())]
+        return [values, *(array.tobytes() for array in _initializers(quantized).values())]
 
-    whole = held()
-    for name in ("_SLAB", "_CACHED_SLAB"):
-        monkeypatch.setattr(blockwise, name, 1000)  # six slabs of ten rows, and one row
+    whole = quantized_bytes()
+    # Six slabs of ten rows, and one row.
+    monkeypatch.setattr(algorithms, "_SLAB", 1000)
+    monkeypatch.setattr(blockwise, "CACHED_SLAB", 1000)
 
-    assert held() == whole
+    assert quantized_bytes() == whole
 
 
-def test_hqq_leaves_torch_its_threads() -> None:
+def test_hqq_restores_torchs_threads() -> None:
     threads = torch.get_num_threads()
 
     quantize(_weight(3, 40), bits=4, block_size=32, symmetric=False, algorithm=HQQ)
@@ -247,16 +243,18 @@ def test_hqq_leaves_torch_its_threads() -> None:
     assert torch.get_num_threads() == threads
 
 
-def test_a_weight_that_cannot_be_written_to_is_taken() -> None:
+@pytest.mark.parametrize("algorithm", Algorithm)
+def test_read_only_weight_is_quantized(algorithm: Algorithm) -> None:
     weight = _weight(5, 64)
     weight.flags.writeable = False
 
-    for algorithm in Algorithm:
-        quantize(weight, bits=4, block_size=32, symmetric=False, algorithm=algorithm)
+    quantize(weight, bits=4, block_size=32, symmetric=False, algorithm=algorithm)
 
 
 @pytest.mark.parametrize("algorithm", Algorithm)
-def test_no_log_is_turned_on(algorithm: Algorithm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_import_leaves_the_root_logger_alone(
+    algorithm: Algorithm, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The quantizer's module configures the root logger when it is imported."""
     module = "onnxruntime.quantization.matmul_nbits_quantizer"
     monkeypatch.delitem(sys.modules, module)
@@ -270,39 +268,17 @@ def test_no_log_is_turned_on(algorithm: Algorithm, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("shape", "scheme", "said"),
+    ("shape", "options", "message"),
     [
-        ((16,), (4, True, RTN), "cannot be quantized"),
-        ((2, 16, 16), (4, True, RTN), "cannot be quantized"),
-        ((0, 16), (4, True, RTN), "cannot be quantized"),
-        ((2, 16), (4, True, K_QUANT), "k_quant has no symmetric form"),
-        ((2, 16), (8, False, HQQ), "hqq at 8 bits"),
+        ((16,), RTN_4, "cannot be quantized"),
+        ((2, 16, 16), RTN_4, "cannot be quantized"),
+        ((0, 16), RTN_4, "cannot be quantized"),
+        ((2, 16), RTN_4 | {"algorithm": K_QUANT}, "k_quant has no symmetric form"),
+        ((2, 16), RTN_4 | {"algorithm": HQQ, "symmetric": False, "bits": 8}, "hqq at 8 bits"),
     ],
 )
-def test_what_onnxruntime_has_not_is_refused(
-    shape: tuple[int, ...], scheme: tuple[int, bool, Algorithm], said: str
+def test_unsupported_quantization_is_rejected(
+    shape: tuple[int, ...], options: Options, message: str
 ) -> None:
-    bits, symmetric, algorithm = scheme
-
-    with pytest.raises(ValueError, match=said):
-        quantize(
-            np.ones(shape, dtype=np.float32),
-            bits=bits,
-            block_size=16,
-            symmetric=symmetric,
-            algorithm=algorithm,
-        )
-
-
-def test_modules_are_named_by_patterns() -> None:
-    modules = ["lm_head", "model.layers.0.mlp.down_proj", "model.layers.1.mlp.down_proj"]
-
-    assert [m for m in modules if blockwise.matches(["*.down_proj"], m)] == modules[1:]
-    assert [m for m in modules if blockwise.matches(["lm_head", "*.[1-9].*"], m)] == [
-        "lm_head",
-        "model.layers.1.mlp.down_proj",
-    ]
-    assert blockwise.unmatched(["lm_head", "down_proj", "*.UP_PROJ"], iter(modules)) == [
-        "down_proj",
-        "*.UP_PROJ",
-    ]
+    with pytest.raises(ValueError, match=message):
+        quantize(np.ones(shape, dtype=np.float32), **options)

@@ -1,4 +1,4 @@
-"""The texts that the parity check runs through the original and the converted model."""
+"""Probe texts that parity runs through the reference and the converted model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ TEXTS = (
 
 @dataclass(frozen=True)
 class Probe:
-    """A text and what the original's tokenizer makes of it.
+    """A text and its tokens by the reference's tokenizer.
 
     prompt: the text as a user turn in the chat template; text_ids, prompt_ids: token ids of both.
     """
@@ -37,12 +37,12 @@ class Probe:
     prompt_ids: list[int]
 
 
-def prepare(tokenizer: Any, texts: Sequence[str] = TEXTS) -> list[Probe]:
-    """Tokenize texts with transformers' tokenizer; only the chat template adds special tokens."""
-    return [_probe(tokenizer, text) for text in texts]
+def build_probes(tokenizer: Any, texts: Sequence[str] = TEXTS) -> list[Probe]:
+    """Tokenize texts with transformers; only the chat template adds special tokens."""
+    return [_build_probe(tokenizer, text) for text in texts]
 
 
-def _probe(tokenizer: Any, text: str) -> Probe:
+def _build_probe(tokenizer: Any, text: str) -> Probe:
     turn = [{"role": "user", "content": text}]
     prompt = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
     return Probe(

@@ -1,6 +1,6 @@
-"""A converted folder in the GenAI runtime, on the CPU, the way it will be served.
+"""Run a graph of a converted folder in the GenAI runtime on the CPU, as serving does.
 
-Nothing here imports torch, so that a process of its own holds little but the model.
+Nothing here imports torch, so a child process holds little but the model.
 """
 
 import json
@@ -17,21 +17,23 @@ Logits = NDArray[np.float32]
 
 
 class Runtime:
-    """A graph of a converted folder; the others there may be its variants."""
+    """One loaded graph: the converted one or a variant of it in the same folder."""
 
     def __init__(self, folder: Path, graph: str) -> None:
-        """Load a graph of the folder by its file's name."""
+        """Load a graph of the folder by its file name."""
         config = og.Config(str(folder))
         config.clear_providers()
         decoder = {"filename": graph, "session_options": {"intra_op_num_threads": cpu_count()}}
         config.overlay(json.dumps({"model": {"decoder": decoder}}))
         self._model = og.Model(config)
         tokens = json.loads((folder / "genai_config.json").read_text())["model"]
-        self._padding: int = tokens["pad_token_id"]
-        self._ends: int | list[int] = tokens["eos_token_id"]
+        self._pad_id: int = tokens["pad_token_id"]
+        self._end_ids: int | list[int] = tokens["eos_token_id"]
 
-    def differs(self, text: str, prompt: str, text_ids: Ids, prompt_ids: Ids) -> bool:
-        """Tell whether the runtime tokenizes or renders a `Probe` in another way."""
+    def has_tokenizer_mismatch(
+        self, text: str, prompt: str, text_ids: Ids, prompt_ids: Ids
+    ) -> bool:
+        """Return whether the runtime tokenizes or renders a `Probe` differently."""
         tokenizer = og.Tokenizer(self._model)
         turn = json.dumps([{"role": "user", "content": text}])
         rendered = tokenizer.apply_chat_template(turn, add_generation_prompt=True)
@@ -39,42 +41,45 @@ class Runtime:
         return bool(rendered != prompt or tokens != (text_ids, prompt_ids))
 
     def logits(self, ids: Ids) -> Logits:
-        """Return the logits of a prompt: float32 [tokens, or 1 if the last only, vocabulary]."""
+        """Return the logits of a prompt: float32 [tokens, vocabulary].
+
+        A graph restricted to last positions returns one row.
+        """
         generator = self._generator([ids], len(ids))
         return np.asarray(generator.get_output("logits")[0], dtype=np.float32)
 
-    def continued(self, rows: Sequence[Ids], steps: int) -> Logits:
-        """Return the logits by which a padded batch goes on, greedily: [steps, rows, vocabulary].
+    def decode_logits(self, rows: Sequence[Ids], steps: int) -> Logits:
+        """Decode a padded batch greedily and return the logits of each step.
 
-        The first are those of each row's last token; the graph gives those of last positions only.
-        NaN for a row that has ended.
+        Returns float32 [steps, rows, vocabulary], the first those of each row's last prompt token
+        (from a graph restricted to last positions), NaN for a row that has ended.
         """
-        generator = self._padded(rows, steps)
-        found = []
-        going = np.full((len(rows), 1), True)
+        generator = self._padded_generator(rows, steps)
+        logits = []
+        is_running = np.full((len(rows), 1), True)
         while not generator.is_done():
             generator.generate_next_token()
-            found.append(np.where(going, generator.get_output("logits")[:, -1], np.nan))
-            going &= ~np.isin(generator.get_next_tokens(), self._ends)[:, None]
-        ended = np.full_like(found[0], np.nan)
-        return np.stack([*found, *[ended] * (steps - len(found))]).astype(np.float32)
+            logits.append(np.where(is_running, generator.get_output("logits")[:, -1], np.nan))
+            is_running &= ~np.isin(generator.get_next_tokens(), self._end_ids)[:, None]
+        ended = np.full_like(logits[0], np.nan)
+        return np.stack([*logits, *[ended] * (steps - len(logits))]).astype(np.float32)
 
     def greedy(self, rows: Sequence[Ids], tokens: int) -> list[list[int]]:
-        """Return the tokens that follow each row of a padded batch, up to and with an end token."""
+        """Return the tokens generated for each row of a padded batch, the end token included."""
         longest = max(len(row) for row in rows)
-        generator = self._padded(rows, tokens)
+        generator = self._padded_generator(rows, tokens)
         while not generator.is_done():
             generator.generate_next_token()
         return [generator.get_sequence(row)[longest:].tolist() for row in range(len(rows))]
 
-    def _padded(self, rows: Sequence[Ids], room: int) -> og.Generator:
+    def _padded_generator(self, rows: Sequence[Ids], new_tokens: int) -> og.Generator:
         longest = max(len(row) for row in rows)
-        padded = [[*row, *[self._padding] * (longest - len(row))] for row in rows]
-        return self._generator(padded, longest + room)
+        padded = [[*row, *[self._pad_id] * (longest - len(row))] for row in rows]
+        return self._generator(padded, longest + new_tokens)
 
     def _generator(self, rows: Sequence[Ids], length: int) -> og.Generator:
         params = og.GeneratorParams(self._model)
-        # Of a model's generation config nothing shall change what is most likely.
+        # Override what the model's generation config might say, so that decoding is plain greedy.
         params.set_search_options(
             max_length=length, batch_size=len(rows), do_sample=False, repetition_penalty=1.0
         )

@@ -1,0 +1,187 @@
+"""What the graph passes need to know about a PyTorch model: attention, rotary caches, norms.
+
+Only the attention classes listed here are described, each tested against transformers. A model
+with any other class keeps the attention that optimum exports.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from transformers import PreTrainedModel
+
+CacheTable = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class RotaryCache:
+    """Cosines and sines of one rotary embedding, its attention scaling included.
+
+    cos, sin: float32 [positions, rotary size / 2]; original_length: the context length up to which
+    LongRoPE uses its short factors, 0 for every other type. With LongRoPE the first
+    `original_length` rows come from the short factors; the rows after them come from the long
+    factors and start at position 0 again.
+    """
+
+    cos: CacheTable
+    sin: CacheTable
+    original_length: int = 0
+
+
+@dataclass(frozen=True)
+class AttentionSpec:
+    """One attention module of a decoder.
+
+    path: module path in the checkpoint, such as model.layers.0.self_attn; window: sliding window in
+    positions, the token itself included, None for full attention; softcap: limit of the attention
+    scores, 0 for none; rotary: key in `DecoderSpec.rotary_caches`, None without rotary embedding;
+    heads_first: whether the query and key norms, if any, return [batch, heads, sequence, head size]
+    rather than [batch, sequence, heads, head size].
+    """
+
+    path: str
+    heads: int
+    kv_heads: int
+    head_size: int
+    scale: float
+    window: int | None
+    softcap: float
+    rotary: str | None
+    heads_first: bool
+
+
+@dataclass(frozen=True)
+class NormSpec:
+    """One RMS norm: its module path and epsilon."""
+
+    path: str
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class DecoderSpec:
+    """Description of a decoder; `unsupported` names attention classes and rotary types left out."""
+
+    layers: int
+    attentions: tuple[AttentionSpec, ...]
+    rotary_caches: Mapping[str, RotaryCache]
+    norms: tuple[NormSpec, ...]
+    unsupported: frozenset[str]
+
+
+def describe(model: PreTrainedModel) -> DecoderSpec:
+    """Describe a causal language model of transformers without reading its parameters."""
+    attentions = [
+        (path, module) for path, module in model.named_modules() if path.endswith(".self_attn")
+    ]
+    supported = [
+        (path, module) for path, module in attentions if type(module).__name__ in _WINDOW_OF_CLASS
+    ]
+    rotary_names = {
+        name for _, module in supported if (name := _rotary_attribute(module)) is not None
+    }
+    return DecoderSpec(
+        layers=model.config.num_hidden_layers,
+        attentions=tuple(_attention_spec(path, module) for path, module in supported),
+        rotary_caches={name: _rotary_cache(model, name) for name in sorted(rotary_names)},
+        norms=tuple(_norm_specs(model)),
+        unsupported=frozenset(_unsupported(model, [module for _, module in attentions])),
+    )
+
+
+def _unsupported(model: PreTrainedModel, attentions: Sequence[nn.Module]) -> Iterator[str]:
+    for module in attentions:
+        if (name := type(module).__name__) not in _WINDOW_OF_CLASS:
+            yield name
+    for path, module in model.named_modules():
+        if (rope_type := getattr(module, "rope_type", "default")) not in _ROPE_TYPES:
+            yield f"{path} of type {rope_type}"
+
+
+def _module_window(module: Any) -> int | None:
+    window: int | None = module.sliding_window
+    return window
+
+
+def _config_window(module: Any) -> int | None:
+    window: int | None = getattr(module.config, "sliding_window", None)
+    return window
+
+
+def _no_window(module: Any) -> int | None:
+    return None
+
+
+# Where each attention class of transformers 4.57 finds its sliding window.
+_WINDOW_OF_CLASS: Mapping[str, Callable[[Any], int | None]] = {
+    "Phi3Attention": _config_window,
+    "LlamaAttention": _no_window,
+    "Qwen2Attention": _module_window,
+    "Qwen3Attention": _module_window,
+    "MistralAttention": _config_window,
+    "SmolLM3Attention": _module_window,
+    "GemmaAttention": _no_window,
+    "Gemma2Attention": _module_window,
+    "Gemma3Attention": _module_window,
+}
+
+# These classes normalize queries and keys after the transposition; Qwen3Attention does it before.
+_HEADS_FIRST = frozenset({"Gemma3Attention"})
+
+# Rotary types whose angles depend on the position alone, and LongRoPE, which has two sets of them.
+_ROPE_TYPES = frozenset({"default", "linear", "llama3", "yarn", "longrope"})
+
+
+def _attention_spec(path: str, module: Any) -> AttentionSpec:
+    heads = module.config.num_attention_heads
+    return AttentionSpec(
+        path=path,
+        heads=heads,
+        kv_heads=heads // module.num_key_value_groups,
+        head_size=module.head_dim,
+        scale=module.scaling,
+        window=_WINDOW_OF_CLASS[type(module).__name__](module),
+        softcap=getattr(module, "attn_logit_softcapping", None) or 0.0,
+        rotary=_rotary_attribute(module),
+        heads_first=type(module).__name__ in _HEADS_FIRST,
+    )
+
+
+def _rotary_attribute(module: Any) -> str | None:
+    """Return the attribute of the model that holds an attention module's rotary embedding."""
+    if not getattr(module, "use_rope", True):
+        return None
+    is_local = type(module).__name__ == "Gemma3Attention" and module.is_sliding
+    return "rotary_emb_local" if is_local else "rotary_emb"
+
+
+def _rotary_cache(model: PreTrainedModel, attribute: str) -> RotaryCache:
+    """Compute the cache with the model's own rotary embedding."""
+    embedding = getattr(model.model, attribute)
+    positions = model.config.max_position_embeddings
+    if embedding.rope_type != "longrope":
+        return RotaryCache(*_cos_and_sin(embedding, positions))
+    original = getattr(model.config, "original_max_position_embeddings", positions)
+    short, long = _cos_and_sin(embedding, original), _cos_and_sin(embedding, positions)
+    cos, sin = (np.concatenate(tables) for tables in zip(short, long, strict=True))
+    return RotaryCache(cos, sin, original)
+
+
+def _cos_and_sin(embedding: nn.Module, positions: int) -> tuple[CacheTable, CacheTable]:
+    with torch.no_grad():
+        doubled = embedding(torch.zeros(1), torch.arange(positions)[None])
+    # transformers repeats the angles for the second half of a head.
+    cos, sin = (table[0].chunk(2, dim=-1)[0].contiguous().numpy() for table in doubled)
+    return cos, sin
+
+
+def _norm_specs(model: PreTrainedModel) -> Iterator[NormSpec]:
+    for path, module in model.named_modules():
+        if type(module).__name__.endswith("RMSNorm"):
+            epsilon = getattr(module, "variance_epsilon", getattr(module, "eps", None))
+            if epsilon is not None:
+                yield NormSpec(path, epsilon)

@@ -1,0 +1,111 @@
+"""exporter=optimum: trace the model, rewrite the graph, write it for the target."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+from transformers import PretrainedConfig
+
+from slmflow.checkpoints.tensors import CheckpointTensors
+from slmflow.config.schema.target import Precision, Quantization, Target
+from slmflow.console import messages, progress_bars
+from slmflow.conversion import decoder_spec, genai_builder, torch_tracing
+from slmflow.conversion.decoder_spec import DecoderSpec
+from slmflow.conversion.onnx_files import save
+from slmflow.conversion.passes.apply import apply_all
+from slmflow.conversion.passes.graph import PassReport
+from slmflow.conversion.quantization.lowering import lower
+from slmflow.conversion.quantization.schemes import Scheme
+from slmflow.conversion.reference_model import ReferenceModel
+from slmflow.errors import UserError
+
+# At this length ONNX Runtime GenAI 0.15.2 recomputes the KV cache of a phi3 model, if it generates
+# one text and not a batch. It is the original context length of all Phi models with LongRoPE.
+_CACHE_RECOMPUTED_AT = 4096
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """An exported graph and what its proof needs.
+
+    passes: report of each graph pass; graph: the rewritten graph in fp32, its weights still inputs;
+    quantization: that of the target; schemes: scheme of each quantized weight by its name.
+    """
+
+    passes: tuple[PassReport, ...]
+    graph: ir.Model
+    quantization: Quantization | None
+    schemes: Mapping[str, Scheme]
+
+
+def export(
+    weights: Path,
+    reference: ReferenceModel,
+    checkpoint: CheckpointTensors,
+    folder: Path,
+    target: Target,
+) -> ExportedModel:
+    """Write graph, weights and genai_config.json into `folder`, lowered to the target.
+
+    At most one weight is in memory at a time. Raises UserError if the GenAI builder has no config
+    for the model, and for a graph that would be wrong for long texts.
+    """
+    genai_builder.write_config(weights, folder, target)
+    with progress_bars.spinner("optimum exports the graph"):
+        traceable = torch_tracing.make_traceable(reference.model)
+        graph = torch_tracing.trace(traceable)
+    decoder = decoder_spec.describe(traceable)
+    with progress_bars.spinner("the passes rewrite the graph"):
+        reports = apply_all(graph, decoder)
+    _show(reports)
+    if reports[0].matched:
+        _warn_of_stale_cache(decoder)
+        genai_builder.enable_cache_sharing(folder)
+    else:
+        _check_unfused_attention(reference.model.config)
+    lowered = graph.clone()
+    is_fp16 = target.precision is Precision.fp16
+    schemes = lower(lowered, checkpoint, target.quantization, fp16=is_fp16)
+    save(lowered, folder, f"weights for {target.name}")
+    return ExportedModel(tuple(reports), graph, target.quantization, schemes)
+
+
+def _show(reports: Sequence[PassReport]) -> None:
+    messages.info("graph passes: " + ", ".join(f"{r.name} {r.matched}" for r in reports))
+    for report in (r for r in reports if r.reason):
+        messages.warning(
+            f"graph pass {report.name}: {report.reason}; that part stays as optimum exported it "
+            "and runs slower"
+        )
+
+
+def _warn_of_stale_cache(decoder: DecoderSpec) -> None:
+    """Warn of LongRoPE whose original length is not the one where the runtime recomputes."""
+    lengths = {cache.original_length for cache in decoder.rotary_caches.values()}
+    for length in sorted(lengths - {0, _CACHE_RECOMPUTED_AT}):
+        messages.warning(
+            f"the model uses other rotary angles for texts of more than {length} tokens, but ONNX "
+            f"Runtime GenAI recomputes its KV cache at {_CACHE_RECOMPUTED_AT} tokens only: an "
+            f"answer that grows past {length} tokens differs from transformers' from there on. "
+            "Longer prompts are not affected"
+        )
+
+
+def _check_unfused_attention(config: PretrainedConfig) -> None:
+    """Raise UserError for LongRoPE and warn of sliding windows, which only the fused graph has.
+
+    optimum's graph has the short LongRoPE factors alone, and counts padding in a window as text.
+    """
+    scaling = getattr(config, "rope_scaling", None) or {}
+    if scaling.get("rope_type", scaling.get("type")) == "longrope":
+        raise UserError(
+            f"optimum's graph of {config.model_type} is wrong for long texts: it has only the "
+            "short factors of LongRoPE, and its attention could not be fused. Try exporter=builder"
+        )
+    if window := getattr(config, "sliding_window", None):
+        messages.warning(
+            f"optimum's graph counts padding in the sliding window of {window} tokens: in a batch "
+            "of unequal lengths the shorter texts lose context. Generate one text at a time, or "
+            "try exporter=builder"
+        )

@@ -1,0 +1,1 @@
+"""Checks of a converted model against the reference: exact proof, parity, tokenization."""

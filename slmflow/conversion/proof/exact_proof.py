@@ -1,0 +1,74 @@
+"""Proof that the graph is right, before rounding can hide a fault in it.
+
+The graph computes in fp32 with the weights as they were written, and must return the logits that
+transformers' own code returns for those weights.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from slmflow.checkpoints.tensors import CheckpointTensors
+from slmflow.config.schema.target import Precision, Target
+from slmflow.console.progress_bars import spinner
+from slmflow.conversion.optimum_export import ExportedModel
+from slmflow.conversion.proof import graph_variants, reference_logits
+from slmflow.conversion.proof.probes import Probe
+from slmflow.conversion.proof.runtime_process import Call, run_calls
+from slmflow.conversion.reference_model import ReferenceModel
+from slmflow.errors import UserError
+
+# Largest difference between fp32 kernels that sum in another order, as a share of the largest logit
+# (at least 1). Anything above it is another computation.
+FP32_TOLERANCE = 1e-3
+
+# Enough rows for a batch of unequal lengths, few enough for a large model to run them quickly.
+PROOF_ROWS = 4
+PROOF_STEPS = 4
+
+
+def prove(
+    exported: ExportedModel,
+    reference: ReferenceModel,
+    checkpoint: CheckpointTensors,
+    folder: Path,
+    target: Target,
+    probes: Sequence[Probe],
+) -> float:
+    """Compare the exact graph with the reference, both on the weights stored in the folder.
+
+    Runs a padded batch of prompts of unequal lengths and decodes a few tokens, which uses the KV
+    cache. Returns the largest absolute difference of any logit. Raises UserError if it exceeds the
+    tolerance.
+    """
+    rows = [probe.prompt_ids for probe in probes[:PROOF_ROWS]]
+    stored = graph_variants.StoredWeights(
+        exported, checkpoint, folder, fp16=target.precision is Precision.fp16
+    )
+    with (
+        graph_variants.exact_graph(exported, stored, folder) as graph,
+        spinner("proof: the graph runs in fp32"),
+    ):
+        (logits,) = run_calls(folder, graph, [Call("decode_logits", [rows, PROOF_STEPS])])
+    generated = logits[:-1].argmax(-1).T
+    texts = [[*row, *tokens] for row, tokens in zip(rows, generated.tolist(), strict=True)]
+    computed = reference_logits.compute(reference.model, stored, texts)
+    expected = np.stack([text_logits[-PROOF_STEPS:] for text_logits in computed], axis=1)
+    difference = float(np.nanmax(np.abs(logits - expected)))
+    check_tolerance(difference, largest=float(np.abs(expected).max()))
+    return difference
+
+
+def check_tolerance(difference: float, *, largest: float) -> None:
+    """Raise UserError if fp32 logits differ by more than the order of sums explains.
+
+    largest: the largest logit of the reference.
+    """
+    tolerance = FP32_TOLERANCE * max(1.0, largest)
+    if not difference <= tolerance:
+        raise UserError(
+            f"the ONNX graph does not match the reference: its fp32 logits differ by "
+            f"{difference:.2g}, more than the tolerance of {tolerance:.2g}. Try the other exporter "
+            "(exporter=builder or exporter=optimum)"
+        )

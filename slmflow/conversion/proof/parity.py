@@ -1,0 +1,69 @@
+"""Parity: the distance of the finished model from the reference, which is the cost of rounding."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from slmflow.console.progress_bars import item_bar
+from slmflow.conversion.proof.probes import Probe
+from slmflow.conversion.proof.reference_logits import Logits
+from slmflow.conversion.proof.runtime_process import Call, run_calls
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Distance of a converted model from the reference over all probes.
+
+    max_abs_diff: largest absolute difference of any logit; mean_kl: Kullback-Leibler divergence of
+    the next-token distributions, reference to converted, in nats, mean over positions;
+    top1_agreement: share of positions with the same most likely token; tokenizer_mismatches: number
+    of probe texts that the runtime tokenizes or renders differently.
+    """
+
+    max_abs_diff: float
+    mean_kl: float
+    top1_agreement: float
+    tokenizer_mismatches: int
+
+
+def measure(
+    expected: Sequence[Logits], folder: Path, graph: str, probes: Sequence[Probe], label: str
+) -> Parity:
+    """Run a graph of the converted folder over the probes and compare the logits.
+
+    expected: logits of the reference for each probe; graph: file name of a graph that returns the
+    logits of all positions; label: name of the model in the progress bar.
+    """
+    calls = [Call("logits", [probe.prompt_ids]) for probe in probes]
+    calls += [Call("has_tokenizer_mismatch", list(dataclasses.astuple(probe))) for probe in probes]
+    differences, divergences, agreements = [], [], []
+    with item_bar() as progress:
+        task = progress.add_task(f"parity: {label}", total=len(probes))
+        results = run_calls(folder, graph, calls)
+        for reference, logits in zip(expected, results, strict=False):
+            differences.append(np.abs(logits - reference).max())
+            divergences.append(_kl_divergence(reference, logits))
+            agreements.append(logits.argmax(-1) == reference.argmax(-1))
+            progress.advance(task)
+        mismatches = sum(bool(is_mismatch) for is_mismatch in results)
+    return Parity(
+        max_abs_diff=float(max(differences)),
+        mean_kl=float(np.concatenate(divergences).mean()),
+        top1_agreement=float(np.concatenate(agreements).mean()),
+        tokenizer_mismatches=mismatches,
+    )
+
+
+def _kl_divergence(reference: Logits, other: Logits) -> NDArray[np.float64]:
+    """Return KL(reference || other) of the softmax at each position: float64 [positions]."""
+    p, q = _log_softmax(reference), _log_softmax(other)
+    return np.asarray((np.exp(p) * (p - q)).sum(-1))
+
+
+def _log_softmax(logits: Logits) -> NDArray[np.float64]:
+    shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))

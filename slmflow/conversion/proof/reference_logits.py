@@ -1,0 +1,128 @@
+"""Logits of the reference by transformers' own code, with one module's weights in memory.
+
+The model has no weights. Each module loads its own just before it runs and drops them after.
+All rows run as one sequence where possible, so that every weight is read once.
+"""
+
+import copy
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.hooks import attach_align_device_hook
+from numpy.typing import NDArray
+
+from slmflow.console.progress_bars import item_bar
+
+Logits = NDArray[np.float32]
+Forward = Callable[..., torch.Tensor]
+
+# Two copies of a row in one pass may differ by this share of the largest logit, which the order of
+# sums explains. A row that sees its neighbors differs by far more.
+COPY_TOLERANCE = 1e-4
+
+
+def compute(
+    model: Any, weights: Mapping[str, torch.Tensor], rows: Sequence[Sequence[int]]
+) -> list[Logits]:
+    """Return the logits of rows of token ids: float32 [tokens, vocabulary] for each.
+
+    model: that of a `ReferenceModel`, left unchanged; weights: float32 by the names of the model's
+    `state_dict`, each read once per pass and held until its module has run. All rows share one
+    pass, except those longer than the original context length where the rotary angles depend on it.
+    """
+    logits: dict[int, Logits] = {}
+    with item_bar() as progress, torch.inference_mode():
+
+        def forward(**inputs: torch.Tensor) -> torch.Tensor:
+            """Return the logits of one pass: float32 [rows, tokens, vocabulary]."""
+            tokens = inputs["input_ids"].numel()
+            task = progress.add_task(f"reference: {tokens} tokens", total=len(model.state_dict()))
+            attached = copy.deepcopy(model)
+            attach_align_device_hook(
+                attached,
+                execution_device=torch.device("cpu"),
+                offload=True,
+                offload_buffers=True,
+                weights_map=_CountedReads(weights, lambda: progress.advance(task)),
+            )
+            output: torch.Tensor = attached(**inputs, use_cache=False).logits
+            return output
+
+        has_positions = "position_ids" in inspect.signature(model.forward).parameters
+        for indices in _group_into_passes(model.config, [len(row) for row in rows]):
+            group = [rows[index] for index in indices]
+            packed = _run_packed(forward, group) if has_positions else None
+            logits.update(zip(indices, packed or _run_padded(forward, group), strict=True))
+    return [logits[index] for index in range(len(rows))]
+
+
+class _CountedReads(Mapping[str, torch.Tensor]):
+    """A mapping that calls `on_read` for each tensor it returns."""
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor], on_read: Callable[[], None]) -> None:
+        self._tensors = tensors
+        self._on_read = on_read
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        self._on_read()
+        return self._tensors[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
+def _group_into_passes(config: Any, lengths: Sequence[int]) -> list[list[int]]:
+    """Return the indices of the rows that may share a pass, the shortest row first in each."""
+    limit = _longest_without_effect(config)
+    passes: dict[int, list[int]] = {}
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        passes.setdefault(lengths[index] if lengths[index] > limit else 0, []).append(index)
+    return list(passes.values())
+
+
+def _longest_without_effect(config: Any) -> float:
+    """Return the longest length of a row that does not change the rotary angles of its pass.
+
+    With `longrope` and `dynamic` the longest row of a pass determines the angles of all, once it is
+    longer than this.
+    """
+    scaling = getattr(config, "rope_scaling", None) or {}
+    if scaling.get("rope_type", scaling.get("type")) not in ("longrope", "dynamic"):
+        return math.inf
+    longest: int = config.max_position_embeddings
+    return min(longest, getattr(config, "original_max_position_embeddings", longest))
+
+
+def _run_packed(forward: Forward, rows: Sequence[Sequence[int]]) -> list[Logits] | None:
+    """Run rows as one sequence whose positions restart with each; None if rows affect each other.
+
+    This spends nothing on padding. Models that derive their mask from the positions keep the rows
+    apart. A copy of the first row at the end shows whether this model does.
+    """
+    packed = [*rows, rows[0]] if len(rows) > 1 else rows
+    lengths = [len(row) for row in packed]
+    output = forward(
+        input_ids=torch.tensor([[token for row in packed for token in row]]),
+        position_ids=torch.cat([torch.arange(length) for length in lengths])[None],
+    )
+    logits = [part.numpy() for part in output[0].split(lengths)]
+    difference = np.abs(logits[-1] - logits[0]).max() if len(rows) > 1 else 0
+    is_separate = difference <= COPY_TOLERANCE * np.abs(logits[0]).max()
+    return logits[: len(rows)] if is_separate else None
+
+
+def _run_padded(forward: Forward, rows: Sequence[Sequence[int]]) -> list[Logits]:
+    """Run rows as a batch padded on the right, where causal attention does not look."""
+    longest = max(len(row) for row in rows)
+    output = forward(
+        input_ids=torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows]),
+        attention_mask=torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows]),
+    )
+    return [output[index, : len(row)].numpy() for index, row in enumerate(rows)]

@@ -1,0 +1,56 @@
+"""The record of a conversion, stored beside the graph as `conversion.json`."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+from slmflow.conversion.passes.graph import PassReport
+from slmflow.conversion.proof.parity import Parity
+
+RECORD_FILE = "conversion.json"
+
+
+@dataclass(frozen=True)
+class ConversionRecord:
+    """Quality and cost of a conversion.
+
+    parity: of the finished model; exact_max_abs_diff: largest difference of any logit in the proof,
+    None without one (exporter=builder); passes: report of each graph pass, empty for
+    exporter=builder; seconds: wall time; peak_rss_mb: peak resident memory of the process in 10^6
+    bytes, None if the system does not report it; onnx_size_mb: graph and weights on disk in 10^6
+    bytes.
+    """
+
+    parity: Parity
+    exact_max_abs_diff: float | None
+    passes: tuple[PassReport, ...]
+    seconds: float
+    peak_rss_mb: float | None
+    onnx_size_mb: float
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read the record of a converted folder."""
+        fields = json.loads((folder / RECORD_FILE).read_text())
+        nested = {
+            "parity": Parity(**fields["parity"]),
+            "passes": tuple(PassReport(**report) for report in fields["passes"]),
+        }
+        return cls(**(fields | nested))
+
+    def write(self, folder: Path) -> None:
+        """Write the record into a converted folder."""
+        (folder / RECORD_FILE).write_text(json.dumps(asdict(self), indent=2))
+
+    def metrics(self) -> dict[str, float]:
+        """Return the measured values under the metric names that convert logs."""
+        values = {
+            **{f"parity.{name}": value for name, value in asdict(self.parity).items()},
+            "parity.exact_max_abs_diff": self.exact_max_abs_diff,
+            **{f"passes.{report.name}": report.matched for report in self.passes},
+            "convert.seconds": self.seconds,
+            "convert.peak_rss_mb": self.peak_rss_mb,
+            "onnx_size_mb": self.onnx_size_mb,
+        }
+        return {name: value for name, value in values.items() if value is not None}

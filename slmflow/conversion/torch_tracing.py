@@ -1,0 +1,125 @@
+"""Trace a PyTorch model without its weights into the ONNX graph that optimum's export writes.
+
+Each parameter is a single number expanded to the parameter's shape, which takes no memory, so a
+model of any size can be traced. In the graph the parameters are inputs under their own names.
+"""
+
+import copy
+import inspect
+import tempfile
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import onnx_ir as ir
+import torch
+from onnx_ir.passes.common import ShapeInferencePass
+
+# Imported for its side effect: it registers optimum's export configurations.
+from optimum.exporters.onnx import model_configs  # noqa: F401
+from optimum.exporters.tasks import TasksManager
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from slmflow.console.library_output import silence
+from slmflow.conversion.genai_builder import architecture_names
+from slmflow.conversion.passes.graph import WEIGHT, WeightSource
+from slmflow.errors import UserError
+
+TASK = "text-generation-with-past"
+
+
+def check_exportable(weights: Path, config: PretrainedConfig) -> None:
+    """Raise UserError, before any work, for an architecture that optimum cannot export."""
+    supported = TasksManager.get_supported_model_type_for_task(TASK, exporter="onnx")
+    if config.model_type not in supported:
+        raise UserError(
+            f"optimum cannot export {architecture_names(weights)} (model type "
+            f"{config.model_type}). Try exporter=builder, or another model"
+        )
+
+
+def make_traceable(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a copy of a model on the meta device whose parameters have values but no memory.
+
+    Tied parameters stay tied. All values differ, because the tracer merges equal ones.
+    """
+    traceable: PreTrainedModel = copy.deepcopy(model).eval()
+    replacements: dict[nn.Parameter, nn.Parameter] = {}
+    for module in traceable.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter not in replacements:
+                number = torch.tensor(1e-6 * (len(replacements) + 1)).expand(parameter.shape)
+                replacements[parameter] = nn.Parameter(number, requires_grad=False)
+            setattr(module, name, replacements[parameter])
+    return traceable
+
+
+def trace(model: PreTrainedModel) -> ir.Model:
+    """Trace a model with KV cache in fp32 by optimum's export configuration.
+
+    Inputs: input_ids, attention_mask, position_ids, past_key_values.N.key/value and all parameters;
+    outputs: logits and present.N.key/value.
+    """
+    constructor = TasksManager.get_exporter_config_constructor(
+        "onnx", model, task=TASK, library_name="transformers"
+    )
+    config = constructor(model.config, use_past=True, use_past_in_inputs=True)
+    dummy = config.rename_ambiguous_inputs(config.generate_dummy_inputs(framework="pt"))
+    # As in optimum's own export: logits of all positions.
+    has_logits_to_keep = "logits_to_keep" in inspect.signature(model.forward).parameters
+    patched = config.patch_model_for_export(
+        model, model_kwargs={"logits_to_keep": 0} if has_logits_to_keep else {}
+    )
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        silence(),
+        torch.no_grad(),
+        patched,
+        _infer_shapes_without_values(),
+    ):
+        inputs = config.ordered_inputs(model)
+        file = Path(folder) / "graph.onnx"
+        torch.onnx.export(
+            model,
+            (dummy,),
+            f=str(file),
+            input_names=list(inputs),
+            output_names=list(config.outputs),
+            dynamic_axes=dict(inputs | config.outputs),
+            export_params=False,
+            do_constant_folding=False,
+            opset_version=config.DEFAULT_ONNX_OPSET,
+            dynamo=False,
+        )
+        graph = ir.load(file)
+    ShapeInferencePass(data_prop=True)(graph)
+    _separate_weights_and_buffers(graph.graph, model)
+    return graph
+
+
+def _separate_weights_and_buffers(graph: ir.Graph, model: PreTrainedModel) -> None:
+    """Mark the inputs that are parameters; turn those that are buffers into initializers."""
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    buffers = dict(model.named_buffers())
+    for value in list(graph.inputs):
+        if value.name in parameters:
+            value.meta[WEIGHT] = WeightSource(value.name)
+        elif value.name in buffers:
+            graph.inputs.remove(value)
+            value.const_value = ir.tensor(buffers[value.name].numpy(), name=value.name)
+            graph.register_initializer(value)
+
+
+def _infer_shapes_without_values() -> Any:
+    """Patch torch to infer the graph's shapes without the parameters' values.
+
+    torch serializes all values for the inference, twice, although no shape depends on them. For
+    Phi-3-mini that takes minutes and most of the memory, and gives the same graph.
+    """
+    infer = torch._C._jit_pass_onnx_graph_shape_type_inference
+
+    def without_values(graph: Any, parameters: Any, opset: int) -> None:
+        infer(graph, {}, opset)
+
+    return mock.patch.object(torch._C, "_jit_pass_onnx_graph_shape_type_inference", without_values)
