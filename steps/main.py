@@ -1,4 +1,4 @@
-"""The whole workflow: one command from weights to a registered, compared pair of MLflow models.
+"""Run the whole workflow, from a checkpoint to a compared and registered MLflow model.
 
 mlflow run . --env-manager uv -P model=tiny_phi3 -P target=cpu_int4
 python -m steps.main target=cpu_int8 generation.temperature=0.2
@@ -23,7 +23,7 @@ from slmflow.reports import artifacts, terminal
 
 
 def main(step: Step) -> None:
-    """Fetch, convert, log, measure, evaluate, register: each new, or reused as nothing changed."""
+    """Validate all inputs, then run each step or reuse its result, and show the comparison."""
     execution_providers.check(step.config.target)
     evaluation_inputs.read(step.config)
     preflight.validate_config(step.config)

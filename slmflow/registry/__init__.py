@@ -1,1 +1,1 @@
-"""The gate, the ranking, and versions of registered models."""
+"""Register models: the ranking of flavors, the gate, the champion, and versions with their tags."""

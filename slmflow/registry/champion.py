@@ -1,4 +1,4 @@
-"""The version under the alias `champion`, as what a new one is held against."""
+"""The champion: the version under the alias `champion`, which new versions are compared with."""
 
 from dataclasses import dataclass
 
@@ -9,62 +9,64 @@ from slmflow.metrics.model_metrics import ModelMetrics
 from slmflow.pipeline import registered_models
 from slmflow.registry import version_tags
 from slmflow.registry.gate import Baseline
-from slmflow.registry.ranking import beats, first_difference
+from slmflow.registry.ranking import describe_difference, outranks
 
 
 @dataclass(frozen=True)
 class Champion:
-    """The champion's version and what is known of it.
+    """The champion of a registered model.
 
-    model_uri: of the logged model that it is; baseline: its figures, None where they were not
-    measured on the rows of this evaluation.
+    title: its URI and alias, for messages; model_uri: its logged model; baseline: its metrics, None
+    if they were not measured on the rows of this comparison.
     """
 
     version: str
-    address: str
+    title: str
     model_uri: str
     baseline: Baseline | None
 
-    def against(self, row: ModelMetrics) -> Baseline | None:
-        """Return what a flavor is held against: nothing where it is the champion itself."""
-        return None if row.model_uri == self.model_uri else self.baseline
+    def baseline_for(self, candidate: ModelMetrics) -> Baseline | None:
+        """Return the baseline, or None if the candidate is the champion itself."""
+        return None if candidate.model_uri == self.model_uri else self.baseline
 
-    def is_beaten_by(self, row: ModelMetrics) -> bool:
-        """Return whether a flavor ranks before the champion, and say why where it does not."""
-        if (baseline := self.against(row)) is None:
+    def is_outranked_by(self, candidate: ModelMetrics) -> bool:
+        """Return whether a candidate ranks above the champion; print why it does not."""
+        if (baseline := self.baseline_for(candidate)) is None:
             return False
-        ours, theirs = row.measured(), baseline.figures
-        if beats(ours, theirs):
+        metrics = candidate.measured()
+        if outranks(metrics, baseline.metrics):
             return True
-        difference = first_difference(ours, theirs) or "it has the same figures"
-        messages.say(f"{row.flavor} is not better than {self.address}: {difference}")
+        difference = describe_difference(metrics, baseline.metrics) or "all metrics are equal"
+        messages.info(f"{candidate.flavor} is not better than {self.title}: {difference}")
         return False
 
-    def warn_if_passed_over(self, row: ModelMetrics, version: str, registry: Registry) -> None:
-        """Say so, and what to do, where `registry` asks to compare a version with it in vain."""
-        asked = registry.promote or any(t.max_drop is not None for t in registry.gate.values())
-        if not asked or self.baseline is not None or row.model_uri == self.model_uri:
+    def warn_if_not_compared(
+        self, candidate: ModelMetrics, version: str, registry: Registry
+    ) -> None:
+        """Warn if the config compares with the champion, but it has no metrics on these rows."""
+        compares = registry.promote or any(t.max_drop is not None for t in registry.gate.values())
+        if not compares or self.baseline is not None or candidate.model_uri == self.model_uri:
             return
-        messages.warn(
-            f"{self.address} was not measured on these rows: version {version} was not compared "
-            "with it, and it stays the champion. To measure it, run register with the options that "
-            f"made it and these rows. To make version {version} the champion: python -c "
+        messages.warning(
+            f"{self.title} was not measured on these rows: version {version} was not compared "
+            "with it, and the champion stays. To measure it, run register with the options "
+            f"of that version and these rows. To make version {version} the champion: python -c "
             '"from mlflow import MlflowClient; MlflowClient().set_registered_model_alias('
             f"'{registry.name}', '{CHAMPION}', '{version}')\""
         )
 
 
-def current_champion(name: str, comparison: Comparison) -> Champion | None:
-    """Return the champion of a registered model, None where it has none.
+def find_champion(name: str, comparison: Comparison) -> Champion | None:
+    """Return the champion of a registered model, or None.
 
-    Figures on other rows say nothing about which is better: where the champion has such, or none,
-    the gate goes without it and it stays the champion.
+    Metrics on other rows do not tell which model is better: a champion that was not measured on the
+    rows of this comparison has no baseline. Then the gate ignores it, and it stays the champion.
     """
     version = registered_models.version_by_alias(name, CHAMPION)
     if version is None:
         return None
-    address = f"models:/{name}/{version.version} ({CHAMPION})"
+    title = f"models:/{name}/{version.version} ({CHAMPION})"
     baseline = None
-    if version_tags.same_rows(version.tags, comparison):
-        baseline = Baseline(address, version_tags.figures(version.tags, comparison))
-    return Champion(str(version.version), address, str(version.source), baseline)
+    if version_tags.has_same_rows(version.tags, comparison):
+        baseline = Baseline(title, version_tags.read_metrics(version.tags, comparison))
+    return Champion(str(version.version), title, str(version.source), baseline)

@@ -1,9 +1,9 @@
-"""The gate: what the figures of a flavor must be for it to be registered.
+"""The gate: thresholds that the metrics of a model must meet before it is registered.
 
-`mlflow.validate_evaluation_results` is not used: its change against a baseline must be a gain (it
-refuses a `min_absolute_change` below 0, which a drop would be), a figure has one threshold, and
-it takes results of `mlflow.models.evaluate`, which has no latency or memory. Where the two can say
-the same they agree; a test holds that.
+This is not `mlflow.validate_evaluation_results`. Its change against a baseline must be a gain: it
+rejects a `min_absolute_change` below 0, so it cannot allow a drop. It takes one threshold per
+metric, and results of `mlflow.models.evaluate`, which measures neither latency nor memory. A test
+holds that both agree where both apply.
 """
 
 import math
@@ -12,102 +12,109 @@ from dataclasses import dataclass
 
 from slmflow.config.schema.registry import Threshold
 from slmflow.errors import UserError
-from slmflow.metrics.figures import NUMBERS, FlavorFigures, more_is_better
+from slmflow.metrics.model_metrics import NUMERIC_COLUMNS, ModelMetrics, is_higher_better
 
-# Of what compares a flavor with the reference: shares of answers that are the same, and p-values.
-_WITH_ITSELF = {
+# The reference compared with itself: the columns of agreement and the p-values are all 1.
+_SELF_COMPARISON = {
     column: 1.0
-    for column in NUMBERS
+    for column in NUMERIC_COLUMNS
     if column.endswith("_p") or column.startswith(("agreement", "shared_prefix"))
 }
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a flavor may be only so much worse than: its name in words, its figures by column."""
+    """A model that `max_drop` compares with: its name in messages, and its metrics by column."""
 
     name: str
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]
 
 
-def hold(
+def enforce(
     gate: Mapping[str, Threshold],
-    best: FlavorFigures,
+    candidate: ModelMetrics,
     reason: str,
-    figures: Sequence[FlavorFigures],
+    models: Sequence[ModelMetrics],
     champion: Baseline | None,
 ) -> None:
-    """Raise UserError, with every unmet threshold and its figure, unless the best flavor passes.
+    """Raise UserError, with every unmet threshold, unless the candidate passes the gate.
 
-    figures: of all flavors, the reference first; reason: why this one is the best. Where another
-    flavor would pass, the message says so: it is not taken instead, as it is worse by the ranking
-    that the user relies on, and would come under the alias unseen.
+    reason: why this model is the candidate; models: all compared models, the reference first. The
+    message names another model that would pass. It is not registered instead, because users rely
+    on the ranking and would not notice the other flavor under the alias.
     """
-    baselines = [_reference(figures), *([champion] if champion else [])]
-    if not (problems := list(unmet(gate, known(best, figures), baselines))):
+    reference = Baseline(models[0].flavor, _metrics(models[0], models))
+    baselines = [reference, *([champion] if champion else [])]
+
+    def violations(model: ModelMetrics) -> list[str]:
+        return list(find_violations(gate, _metrics(model, models), baselines))
+
+    if not (problems := violations(candidate)):
         return
     passing = [
-        f"{row.flavor} would pass, but is not the better flavor; it can be registered by hand: "
-        f"{row.model_uri}"
-        for row in figures
-        if row is not best and not any(unmet(gate, known(row, figures), baselines))
+        f"{model.flavor} would pass, but is not the candidate; to register it, set "
+        f"registry.flavor={model.flavor} ({model.model_uri})"
+        for model in models
+        if model is not candidate and not violations(model)
     ]
-    intro = f"the gate is not passed, and no version made: {best.flavor} is chosen ({reason}), but"
+    intro = (
+        "the gate failed, so no version was registered: the candidate is "
+        f"{candidate.flavor} ({reason}), but"
+    )
     raise UserError("\n".join([intro, *problems, *passing]))
 
 
-def known(row: FlavorFigures, figures: Sequence[FlavorFigures]) -> dict[str, float]:
-    """Return the figures of a flavor by column; those of the reference, the first, agree with it.
-
-    The table leaves these out, as they say nothing about the reference.
-    """
-    return row.measured() | (_WITH_ITSELF if row is figures[0] else {})
-
-
-def unmet(
-    gate: Mapping[str, Threshold], figures: Mapping[str, float], baselines: Sequence[Baseline]
+def find_violations(
+    gate: Mapping[str, Threshold], metrics: Mapping[str, float], baselines: Sequence[Baseline]
 ) -> Iterator[str]:
-    """Yield each threshold that the figures, by column, do not meet, one sentence each.
+    """Yield one message for each threshold that the metrics, by column, do not meet.
 
-    A figure that was not measured meets none, and neither does a drop from one that was not.
+    A metric that was not measured, for the model or for a baseline, meets no threshold.
     """
     for metric, threshold in gate.items():
         key = f"registry.gate.{metric}"
-        figure = figures.get(metric)
-        limits = {"min": threshold.min, "max": threshold.max, "max_drop": threshold.max_drop}
-        asked = {f"{key}.{name}": limit for name, limit in limits.items() if limit is not None}
-        if figure is None:
-            for name, limit in asked.items():
-                yield f"{metric} was not measured: {name}={limit:g}"
+        value = metrics.get(metric)
+        if value is None:
+            limits = {"min": threshold.min, "max": threshold.max, "max_drop": threshold.max_drop}
+            for name, limit in limits.items():
+                if limit is not None:
+                    yield f"{metric} was not measured: {key}.{name}={limit:g}"
             continue
-        if threshold.min is not None and not _reaches(figure, threshold.min, more=True):
-            yield f"{metric} is {figure:.6g}: below {key}.min={threshold.min:g}"
-        if threshold.max is not None and not _reaches(figure, threshold.max, more=False):
-            yield f"{metric} is {figure:.6g}: above {key}.max={threshold.max:g}"
+        if threshold.min is not None and not _meets(value, threshold.min, is_lower_bound=True):
+            yield f"{metric} is {value:.6g}: below {key}.min={threshold.min:g}"
+        if threshold.max is not None and not _meets(value, threshold.max, is_lower_bound=False):
+            yield f"{metric} is {value:.6g}: above {key}.max={threshold.max:g}"
         if threshold.max_drop is not None:
             for baseline in baselines:
-                yield from _dropped(metric, figure, baseline, threshold.max_drop)
+                yield from _drop_violation(metric, value, baseline, threshold.max_drop)
 
 
-def _dropped(metric: str, figure: float, baseline: Baseline, most: float) -> Iterator[str]:
-    asked = f"registry.gate.{metric}.max_drop={most:g}"
-    before = baseline.figures.get(metric)
+def _drop_violation(
+    metric: str, value: float, baseline: Baseline, max_drop: float
+) -> Iterator[str]:
+    limit = f"registry.gate.{metric}.max_drop={max_drop:g}"
+    before = baseline.metrics.get(metric)
     if before is None:
-        yield f"{metric} is {figure:.6g}: not measured for {baseline.name}, so {asked} is not met"
+        yield f"{metric} is {value:.6g}: not measured for {baseline.name}, so {limit} is not met"
         return
-    more = more_is_better(metric)
-    if not _reaches(figure, before - most if more else before + most, more=more):
+    higher_better = is_higher_better(metric)
+    worst = before - max_drop if higher_better else before + max_drop
+    if not _meets(value, worst, is_lower_bound=higher_better):
         yield (
-            f"{metric} is {figure:.6g}: worse by {abs(before - figure):.6g} than {before:.6g} of "
-            f"{baseline.name}, and {asked}"
+            f"{metric} is {value:.6g}: worse by {abs(before - value):.6g} than {before:.6g} of "
+            f"{baseline.name}, but {limit}"
         )
 
 
-def _reaches(figure: float, limit: float, *, more: bool) -> bool:
-    """Return whether a figure is on the good side of a limit, or on it but for rounding."""
-    beyond = figure > limit if more else figure < limit
-    return beyond or math.isclose(figure, limit, rel_tol=1e-9, abs_tol=1e-12)
+def _meets(value: float, bound: float, *, is_lower_bound: bool) -> bool:
+    """Return whether a value meets a bound, or differs from it only by rounding."""
+    meets = value > bound if is_lower_bound else value < bound
+    return meets or math.isclose(value, bound, rel_tol=1e-9, abs_tol=1e-12)
 
 
-def _reference(figures: Sequence[FlavorFigures]) -> Baseline:
-    return Baseline(figures[0].flavor, known(figures[0], figures))
+def _metrics(model: ModelMetrics, models: Sequence[ModelMetrics]) -> dict[str, float]:
+    """Return the measured metrics by column, for the reference with its comparison with itself.
+
+    The comparison table omits the latter.
+    """
+    return model.measured() | (_SELF_COMPARISON if model is models[0] else {})

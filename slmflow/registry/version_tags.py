@@ -1,10 +1,10 @@
-"""Where a version comes from and how good it is, as tags of the version.
+"""Provenance and metrics of a version, as its tags.
 
-`slmflow_key_*` and `slmflow_run_*` are the keys and runs of the steps that led to the version,
-`slmflow_digest_*` sha256 sums of the manifests of what they put in the store and MLflow's digest of
-the evaluation data, `slmflow_model_*` the hub's id and revision or the folder, and the rest the
-columns of the comparison, e.g. `slmflow_exact_match`. Names have no dots, and the whole is far
-below 50 tags of 1,000 characters, as Unity Catalog wants.
+`slmflow_key_*` and `slmflow_run_*` are the keys and runs of the steps behind the version.
+`slmflow_digest_*` are the sha256 of their manifests in the store, and MLflow's digest of the
+evaluation data. `slmflow_model_*` are the hub id and revision, or the folder. The others are
+columns of the comparison, e.g. `slmflow_exact_match`. Names have no dots, and the number and length
+of tags stay far below Unity Catalog's limits of 50 tags and 1,000 characters.
 """
 
 import math
@@ -22,43 +22,45 @@ from slmflow.pipeline.results import Evaluation, LoggedModel, Result, StoredResu
 from slmflow.pipeline.step import Step
 
 
-def tags(step: Step, comparison: Comparison, row: ModelMetrics) -> dict[str, str]:
-    """Return the tags of a version of one flavor of an evaluation."""
+def build_tags(step: Step, comparison: Comparison, candidate: ModelMetrics) -> dict[str, str]:
+    """Return the tags of the version of a candidate."""
     model = step.config.model
-    found = {f"model_{part}": getattr(model, part) for part in ("id", "revision", "path")}
-    for kind in _chain(row.flavor):
-        found |= _of_step(step, kind)
-    found |= {"run_register": step.run.info.run_id, "run_evaluate": comparison.run_id}
-    found["digest_data"] = data_digest(comparison)
-    found |= {name: getattr(row, name) for name in ("flavor", "target", "exporter")}
-    found |= {name: getattr(row, name) for name in METRIC_COLUMNS} | row.further
-    known = {name: str(v) for name, v in found.items() if v is not None}
+    values = {f"model_{part}": getattr(model, part) for part in ("id", "revision", "path")}
+    for kind in _steps_behind(candidate.flavor):
+        values |= _step_tags(step, kind)
+    values |= {"run_register": step.run.info.run_id, "run_evaluate": comparison.run_id}
+    values["digest_data"] = dataset_digest(comparison)
+    values |= {name: getattr(candidate, name) for name in ("flavor", "target", "exporter")}
+    values |= {name: getattr(candidate, name) for name in METRIC_COLUMNS} | candidate.user_metrics
+    known = {name: str(value) for name, value in values.items() if value is not None}
     return {TAG_PREFIX + name: value for name, value in known.items() if value}
 
 
-def figures(version_tags: Mapping[str, str], comparison: Comparison) -> dict[str, float]:
-    """Return of an evaluation's figures those in a version's tags; no number: not measured."""
-    found = {}
-    for name in (*METRIC_COLUMNS, *comparison.figures[0].further):
+def read_metrics(tags: Mapping[str, str], comparison: Comparison) -> dict[str, float]:
+    """Return the metrics of the comparison that a version's tags hold as finite numbers."""
+    metrics = {}
+    for name in (*METRIC_COLUMNS, *comparison.models[0].user_metrics):
         try:
-            figure = float(version_tags[TAG_PREFIX + name])
+            value = float(tags[TAG_PREFIX + name])
         except (KeyError, ValueError):
             continue
-        if math.isfinite(figure):
-            found[name] = figure
-    return found
+        if math.isfinite(value):
+            metrics[name] = value
+    return metrics
 
 
-def same_rows(version_tags: Mapping[str, str], comparison: Comparison) -> bool:
-    """Return whether a version was measured on the rows of this evaluation."""
-    digest, rows = data_digest(comparison), float(comparison.figures[0].n)
-    noted = version_tags.get(f"{TAG_PREFIX}digest_data")
-    return bool(digest) and digest == noted and figures(version_tags, comparison).get("n") == rows
+def has_same_rows(tags: Mapping[str, str], comparison: Comparison) -> bool:
+    """Return whether a version was measured on the rows of this comparison."""
+    digest = dataset_digest(comparison)
+    return (
+        bool(digest)
+        and digest == tags.get(f"{TAG_PREFIX}digest_data")
+        and read_metrics(tags, comparison).get("n") == float(comparison.models[0].n)
+    )
 
 
-
-def data_digest(comparison: Comparison) -> str:
-    """Return MLflow's digest of the rows that were asked, empty where the run has none."""
+def dataset_digest(comparison: Comparison) -> str:
+    """Return MLflow's digest of the evaluation data; empty if the run logged no dataset."""
     run = MlflowClient().get_run(comparison.run_id)
     inputs = run.inputs.dataset_inputs if run.inputs else []
     return " ".join(
@@ -70,12 +72,10 @@ def data_digest(comparison: Comparison) -> str:
     )
 
 
-def _chain(flavor: str) -> Iterator[type[Result]]:
-    """Yield the evaluation, and what led to the model of a flavor, the weights last."""
-    kind: type[Result] = Evaluation
-    yield kind
-    seen: set[type[Result]] = {kind}
-    pending = list(kind.consumes)
+def _steps_behind(flavor: str) -> Iterator[type[Result]]:
+    """Yield the results behind a version of a flavor, from the evaluation back to the weights."""
+    seen: set[type[Result]] = set()
+    pending: list[type[Result]] = [Evaluation]
     while pending:
         kind = pending.pop(0)
         if kind in seen or (issubclass(kind, LoggedModel) and kind.flavor != flavor):
@@ -85,12 +85,12 @@ def _chain(flavor: str) -> Iterator[type[Result]]:
         pending += kind.consumes
 
 
-def _of_step(step: Step, kind: type[Result]) -> dict[str, str]:
+def _step_tags(step: Step, kind: type[Result]) -> dict[str, str]:
     key = step.key(kind)
-    found = {f"key_{kind.step}": key}
-    if run_id := runs.newest(kind, key, step.run.info.experiment_id):
-        found[f"run_{kind.step}"] = run_id
+    tags = {f"key_{kind.step}": key}
+    if run_id := runs.newest_run_id(kind, key, step.run.info.experiment_id):
+        tags[f"run_{kind.step}"] = run_id
         if issubclass(kind, StoredResult):
             manifest = Path(runs.load_result(kind, run_id).path) / store.MANIFEST
-            found[f"digest_{kind.step}"] = store.sha256(manifest) if manifest.is_file() else ""
-    return found
+            tags[f"digest_{kind.step}"] = store.sha256(manifest) if manifest.is_file() else ""
+    return tags

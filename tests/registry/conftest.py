@@ -1,21 +1,21 @@
-"""A tracking store for a whole file of tests, and a registered model for each of them."""
+"""A tracking store per test file, and a registered model per test."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from tests.fixtures.tracking import tracking_in
-from tests.registry.evaluated import Registered
+from tests.registry.finished_runs import RegisteredModel
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Point MLflow to a SQLite database in a folder of this file's own, and the store beside it."""
+def module_tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Point MLflow to a SQLite database and a store that the tests of one file share."""
     with tracking_in(tmp_path_factory.mktemp("register")):
         yield
 
 
 @pytest.fixture
-def model(place: None, request: pytest.FixtureRequest) -> Registered:
-    """A registered model that no other test knows."""
-    return Registered(request.node.name)
+def model(module_tracking: None, request: pytest.FixtureRequest) -> RegisteredModel:
+    """A registered model that only this test uses."""
+    return RegisteredModel(request.node.name)

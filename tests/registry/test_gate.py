@@ -1,4 +1,4 @@
-"""The gate's arithmetic, beside MLflow's own where it can say the same."""
+"""The gate's arithmetic, compared with MLflow's own where both apply."""
 
 import itertools
 
@@ -9,23 +9,23 @@ from mlflow.models.evaluation.validation import ModelValidationFailedException
 
 from slmflow.config.schema.registry import Threshold
 from slmflow.errors import UserError
-from slmflow.metrics.figures import more_is_better
-from slmflow.registry.gate import Baseline, hold, unmet
-from tests.metrics.figures import GENAI, TRANSFORMERS
+from slmflow.metrics.model_metrics import is_higher_better
+from slmflow.registry.gate import Baseline, enforce, find_violations
+from tests.metrics.samples import GENAI, TRANSFORMERS
 
 VALUES = (0.0, 0.1, 0.7, 0.954, 0.974, 1.0, 33.3, 1653.0)
 
 
-def _passes(threshold: Threshold, metric: str, figure: float, *before: float) -> bool:
-    baselines = [Baseline("genai", {metric: value}) for value in before]
-    return not list(unmet({metric: threshold}, {metric: figure}, baselines))
+def _passes(threshold: Threshold, metric: str, value: float, *before: float) -> bool:
+    baselines = [Baseline("genai", {metric: baseline}) for baseline in before]
+    return not list(find_violations({metric: threshold}, {metric: value}, baselines))
 
 
-def _mlflow_passes(limit: float, metric: str, figure: float, *, more: bool) -> bool:
-    threshold = MetricThreshold(threshold=limit, greater_is_better=more)
+def _mlflow_passes(limit: float, metric: str, value: float, *, higher_better: bool) -> bool:
+    threshold = MetricThreshold(threshold=limit, greater_is_better=higher_better)
     try:
         mlflow.validate_evaluation_results(
-            {metric: threshold}, EvaluationResult({metric: figure}, {})
+            {metric: threshold}, EvaluationResult({metric: value}, {})
         )
     except ModelValidationFailedException:
         return False
@@ -33,91 +33,92 @@ def _mlflow_passes(limit: float, metric: str, figure: float, *, more: bool) -> b
 
 
 @pytest.mark.parametrize("metric", ["exact_match", "latency_ms_p95"])
-def test_limits_are_those_of_mlflow(metric: str) -> None:
-    more = more_is_better(metric)
-    for figure, limit in itertools.product(VALUES, VALUES):
-        assert _passes(Threshold(min=limit), metric, figure) == _mlflow_passes(
-            limit, metric, figure, more=True
+def test_gate_agrees_with_mlflow(metric: str) -> None:
+    higher_better = is_higher_better(metric)
+    for value, limit in itertools.product(VALUES, VALUES):
+        assert _passes(Threshold(min=limit), metric, value) == _mlflow_passes(
+            limit, metric, value, higher_better=True
         )
-        assert _passes(Threshold(max=limit), metric, figure) == _mlflow_passes(
-            limit, metric, figure, more=False
+        assert _passes(Threshold(max=limit), metric, value) == _mlflow_passes(
+            limit, metric, value, higher_better=False
         )
         for drop in (0.0, 0.25, 4.0):
-            worst = limit - drop if more else limit + drop
-            assert _passes(Threshold(max_drop=drop), metric, figure, limit) == _mlflow_passes(
-                worst, metric, figure, more=more
+            worst = limit - drop if higher_better else limit + drop
+            assert _passes(Threshold(max_drop=drop), metric, value, limit) == _mlflow_passes(
+                worst, metric, value, higher_better=higher_better
             )
 
 
-def test_mlflow_has_no_drop() -> None:
-    """The reason for a gate of our own: once this fails, think again."""
+def test_mlflow_allows_no_drop() -> None:
+    """If this fails, MLflow can replace this gate."""
     with pytest.raises(Exception, match="must be a positive number"):
         MetricThreshold(min_absolute_change=-0.02, greater_is_better=True)
 
 
-def test_a_figure_on_its_limit_passes_whatever_rounding_does() -> None:
+def test_value_on_its_limit_passes_despite_rounding() -> None:
     assert 0.3 - 0.1 > 0.2 - 1e-16 and 1.1 - 0.2 > 0.9
     assert _passes(Threshold(max_drop=0.2), "exact_match", 0.9, 1.1)
     assert _passes(Threshold(max_drop=0.2), "latency_ms_p50", 0.1 + 0.2, 0.1)
     assert not _passes(Threshold(max_drop=0.2), "exact_match", 0.899999, 1.1)
 
 
-def test_what_was_not_measured_meets_nothing() -> None:
+def test_unmeasured_metric_meets_no_threshold() -> None:
     gate = {"perplexity": Threshold(min=1.0, max=2.0, max_drop=0.5)}
     reference = Baseline("transformers", {"perplexity": 1.2})
 
-    assert list(unmet(gate, {}, [reference])) == [
+    assert list(find_violations(gate, {}, [reference])) == [
         "perplexity was not measured: registry.gate.perplexity.min=1",
         "perplexity was not measured: registry.gate.perplexity.max=2",
         "perplexity was not measured: registry.gate.perplexity.max_drop=0.5",
     ]
-    assert list(unmet(gate, {"perplexity": 1.2}, [Baseline("transformers", {})])) == [
+    assert list(find_violations(gate, {"perplexity": 1.2}, [Baseline("transformers", {})])) == [
         "perplexity is 1.2: not measured for transformers, so "
         "registry.gate.perplexity.max_drop=0.5 is not met"
     ]
-    assert list(unmet({"perplexity": Threshold()}, {}, [reference])) == []
+    assert list(find_violations({"perplexity": Threshold()}, {}, [reference])) == []
 
 
-def test_not_a_number_meets_nothing() -> None:
+def test_nan_meets_no_threshold() -> None:
     nan = float("nan")
     for threshold in (Threshold(min=0.0), Threshold(max=1.0), Threshold(max_drop=1.0)):
         assert not _passes(threshold, "exact_match", nan, 0.5)
     assert not _passes(Threshold(max_drop=1.0), "exact_match", 0.5, nan)
 
 
-def test_the_reference_agrees_with_itself() -> None:
+def test_reference_agrees_with_itself() -> None:
     gate = {"agreement": Threshold(min=0.97, max_drop=0.03)}
 
-    hold(gate, TRANSFORMERS, "more exact", [TRANSFORMERS, GENAI], None)
-    with pytest.raises(UserError) as refusal:
-        hold(gate, GENAI, "faster", [TRANSFORMERS, GENAI], None)
-    assert str(refusal.value).splitlines()[1:] == [
+    enforce(gate, TRANSFORMERS, "more exact", [TRANSFORMERS, GENAI], None)
+    with pytest.raises(UserError) as raised:
+        enforce(gate, GENAI, "faster", [TRANSFORMERS, GENAI], None)
+    assert str(raised.value).splitlines() == [
+        "the gate failed, so no version was registered: the candidate is genai (faster), but",
         "agreement is 0.969: below registry.gate.agreement.min=0.97",
-        "agreement is 0.969: worse by 0.031 than 1 of transformers, and "
+        "agreement is 0.969: worse by 0.031 than 1 of transformers, but "
         "registry.gate.agreement.max_drop=0.03",
-        "transformers would pass, but is not the better flavor; it can be registered by hand: "
-        "models:/m-1",
+        "transformers would pass, but is not the candidate; to register it, set "
+        "registry.flavor=transformers (models:/m-1)",
     ]
 
 
-def test_bounds_p_values_and_metrics_of_ones_own_can_be_held_to_a_limit() -> None:
+def test_gate_limits_bounds_p_values_and_user_metrics() -> None:
     gate = {
         "exact_match_low": Threshold(min=0.95),
         "token_f1_p": Threshold(min=0.05),
         "politeness": Threshold(max_drop=1.0),
     }
 
-    with pytest.raises(UserError) as refusal:
-        hold(gate, GENAI, "faster", [TRANSFORMERS, GENAI], None)
+    with pytest.raises(UserError) as raised:
+        enforce(gate, GENAI, "faster", [TRANSFORMERS, GENAI], None)
 
-    assert str(refusal.value).splitlines()[1:] == [
+    assert str(raised.value).splitlines()[1:] == [
         "exact_match_low is 0.9385: below registry.gate.exact_match_low.min=0.95",
         "token_f1_p is 0.0312: below registry.gate.token_f1_p.min=0.05",
-        "politeness is 0.5: worse by 2.75 than 3.25 of transformers, and "
+        "politeness is 0.5: worse by 2.75 than 3.25 of transformers, but "
         "registry.gate.politeness.max_drop=1",
     ]
 
 
-def test_a_bound_is_better_where_its_figure_is() -> None:
+def test_interval_bounds_share_their_metric_direction() -> None:
     columns = ["exact_match_low", "perplexity", "latency_ms_p95", "token_f1_p", "politeness"]
-    assert [more_is_better(column) for column in columns] == [True, False, False, True, True]
+    assert [is_higher_better(column) for column in columns] == [True, False, False, True, True]

@@ -1,4 +1,4 @@
-"""Registering a logged model with the real registry of a SQLite tracking store."""
+"""Register logged models in the real registry of a SQLite tracking store."""
 
 from pathlib import Path
 
@@ -8,21 +8,21 @@ from mlflow import MlflowClient
 
 from slmflow.errors import UserError
 from slmflow.pipeline import registered_models
-from slmflow.registry import versions
-from tests.registry.evaluated import log_echo
+from slmflow.registry.versions import register_version
+from tests.registry.finished_runs import log_echo_model
 
 
 @pytest.fixture
 def model_uris(tracking: str) -> tuple[str, str]:
     """Two logged models."""
     with mlflow.start_run():
-        return str(log_echo().model_uri), str(log_echo().model_uri)
+        return str(log_echo_model().model_uri), str(log_echo_model().model_uri)
 
 
 def test_each_model_is_a_version_and_moves_the_alias(model_uris: tuple[str, str]) -> None:
     one, other = model_uris
-    first = versions.put("echo", "candidate", one, "| a | table |", {"a": "b"})
-    second = versions.put("echo", "candidate", other, "x" * 9000, {})
+    first = register_version("echo", "candidate", one, "| a | table |", {"a": "b"})
+    second = register_version("echo", "candidate", other, "x" * 9000, {})
 
     client = MlflowClient()
     assert (first, second) == ("1", "2")
@@ -36,35 +36,37 @@ def test_each_model_is_a_version_and_moves_the_alias(model_uris: tuple[str, str]
     assert registered_models.version_by_alias("other", "champion") is None
 
 
-def test_a_model_that_is_a_version_already_is_no_new_one(
+def test_registered_model_is_updated_not_duplicated(
     model_uris: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     one, other = model_uris
-    versions.put("echo", "candidate", one, "before", {"slmflow_n": "2", "slmflow_bleu": "30"})
-    versions.put("echo", "candidate", other, "", {})
+    tags = {"slmflow_n": "2", "slmflow_bleu": "30"}
+    register_version("echo", "candidate", one, "before", tags)
+    register_version("echo", "candidate", other, "", {})
     client = MlflowClient()
-    client.set_model_version_tag("echo", "1", "reviewed", "yes")  # by a person
+    client.set_model_version_tag("echo", "1", "reviewed", "yes")  # a user's own tag
     capsys.readouterr()
 
-    again = versions.put("echo", "best", one, "after", {"slmflow_n": "3", "slmflow_rouge_l": "1"})
+    tags = {"slmflow_n": "3", "slmflow_rouge_l": "1"}
+    again = register_version("echo", "best", one, "after", tags)
 
     assert again == "1"
     assert len(client.search_model_versions("name='echo'")) == 2
     assert registered_models.aliases("echo") == {"candidate": "2", "best": "1"}
     version = client.get_model_version("echo", "1")
     assert version.description == "after"
-    assert version.tags == {"slmflow_n": "3", "slmflow_rouge_l": "1", "reviewed": "yes"}
-    assert "models:/echo/1 is this very model" in capsys.readouterr().err
-    assert versions.put("other", "candidate", one, "", {}) == "1"
+    assert version.tags == {**tags, "reviewed": "yes"}
+    assert "the model is already models:/echo/1" in capsys.readouterr().err
+    assert register_version("other", "candidate", one, "", {}) == "1"
 
 
-def test_a_registry_that_cannot_be_used_is_one_message(
+def test_unusable_registry_is_one_message(
     model_uris: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{tmp_path}/file/registry.db")
 
     with pytest.raises(UserError, match=r"registry cannot be used: .*MLFLOW_REGISTRY_URI"):
-        versions.put("echo", "candidate", model_uris[0], "", {})
+        register_version("echo", "candidate", model_uris[0], "", {})
     with pytest.raises(UserError, match="the model registry cannot be used"):
         registered_models.version_by_alias("echo", "candidate")

@@ -1,3 +1,3 @@
-"""A tracking store for a whole file of tests."""
+"""A tracking store per test file."""
 
-from tests.registry.conftest import place
+from tests.registry.conftest import module_tracking
