@@ -126,10 +126,14 @@ def differences(comparison: Comparison) -> str:
         for effect in ("worse", "better")
         if effect in effects.values()
     ]
-    found = f"is {' and '.join(parts)}" if parts else f"does not differ from {reference.flavor}"
+    result = (
+        f"is {' and '.join(parts)}"
+        if parts
+        else f"shows no significant difference from {reference.flavor}"
+    )
     return (
         f"By paired tests of each metric (significant: p < {SIGNIFICANCE_LEVEL}), "
-        f"{compared.flavor} {found}."
+        f"{compared.flavor} {result}."
     )
 
 

@@ -45,24 +45,24 @@ def find(*models: EvaluatedModel) -> Provenance:
 def test_conversion_of_this_config_is_found(tracking: str) -> None:
     convert(0.25)
     convert(0.5, "target=cpu_int8")
-    found = find(REFERENCE, CONVERTED)
-    assert found.parity == {"mean_kl": 0.25}
-    assert found.machine == MACHINE
-    assert list(found.runs) == [
+    provenance = find(REFERENCE, CONVERTED)
+    assert provenance.parity == {"mean_kl": 0.25}
+    assert provenance.machine == MACHINE
+    assert list(provenance.runs) == [
         "comparison",
         "answers of transformers",
         "answers of genai",
         "measurements",
         "conversion",
     ]
-    assert found.runs["answers of genai"] == "run of genai"
-    assert found.runs["measurements"] == "run of measure"
-    assert mlflow.get_run(found.runs["comparison"]).data.tags["slmflow.step"] == "evaluate"
-    assert mlflow.get_run(found.runs["conversion"]).data.metrics["parity.mean_kl"] == 0.25
+    assert provenance.runs["answers of genai"] == "run of genai"
+    assert provenance.runs["measurements"] == "run of measure"
+    assert mlflow.get_run(provenance.runs["comparison"]).data.tags["slmflow.step"] == "evaluate"
+    assert mlflow.get_run(provenance.runs["conversion"]).data.metrics["parity.mean_kl"] == 0.25
 
 
 def test_single_model_has_no_conversion(tracking: str) -> None:
     convert(0.25)
-    found = find(CONVERTED)
-    assert found.parity == {}
-    assert list(found.runs) == ["comparison", "answers of genai", "measurements"]
+    provenance = find(CONVERTED)
+    assert provenance.parity == {}
+    assert list(provenance.runs) == ["comparison", "answers of genai", "measurements"]
