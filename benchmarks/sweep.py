@@ -1,10 +1,10 @@
-"""Measure a sweep of 12 points beside one run of the whole workflow, each with nothing made before.
+"""Compare the time of a sweep of 12 points with that of the workflow, each from an empty store.
 
 python -m benchmarks.sweep --rounds 2 --output docs/sweeps
 python -m benchmarks.sweep --rounds 1 --limit 3 --output trial
 
-Both are `mlflow run` of the bundled model, in turns. Writes sweep.md, sweep.json (every raw value)
-and the plots of the last sweep to the output folder. Nothing else should compute meanwhile.
+Runs both in turns with `mlflow run` on the bundled model. Writes sweep.md, sweep.json (all raw
+values) and the plots of the last sweep to the output folder. Run it on an idle machine.
 """
 
 import json
@@ -22,67 +22,67 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from benchmarks.harness.child import refuse_failure
-from benchmarks.harness.command_line import parser, run
+from benchmarks.harness.child_process import check_exit
+from benchmarks.harness.command_line import create_parser, run_main as run
 from slmflow.console import messages
 from slmflow.errors import BadArguments
 from slmflow.paths import PROJECT
 from slmflow.system import child_processes, machine
 
-OVER = ("target=cpu_fp32,cpu_int8,cpu_int4", "generation.temperature=0.0,0.3,0.7,1.0")
+OVERRIDES = ("target=cpu_fp32,cpu_int8,cpu_int4", "generation.temperature=0.0,0.3,0.7,1.0")
 POINTS = 12
 PLOTS = ("front.png", "parallel.png")
 
 
 @dataclass(frozen=True)
 class Round:
-    """Seconds of one round: of `main`, of the sweep, and of the runs that a sweep consists of."""
+    """The seconds of one round: `main`, the sweep, and all child runs of the sweep."""
 
     main_s: float
     sweep_s: float
-    work_s: float
+    child_runs_s: float
 
     @property
     def ratio(self) -> float:
-        """How many times as long as `main` the sweep takes."""
+        """The duration of the sweep divided by that of `main`."""
         return self.sweep_s / self.main_s
 
     @property
     def overhead_s(self) -> float:
-        """What the sweep takes for each point beyond the runs that it consists of."""
-        return (self.sweep_s - self.work_s) / POINTS
+        """The seconds per point that are spent outside the child runs."""
+        return (self.sweep_s - self.child_runs_s) / POINTS
 
 
 def measure(limit: int | None, plots: Path) -> Round:
-    """Run both, each in an empty store; copy the sweep's plots to a folder.
+    """Run both, each with an empty store, and copy the sweep's plots to a folder.
 
-    limit: of rows. Raises UserError where one of them fails.
+    limit: the most rows to evaluate. Raises UserError if a run fails.
     """
     rows = [] if limit is None else [f"evaluation.limit={limit}"]
     with tempfile.TemporaryDirectory() as main, tempfile.TemporaryDirectory() as sweep:
-        main_s = _timed("main", rows, Path(main))
-        sweep_s = _timed("sweep", [*rows, *OVER], Path(sweep))
+        main_s = _run("main", rows, Path(main))
+        sweep_s = _run("sweep", [*rows, *OVERRIDES], Path(sweep))
         client = MlflowClient(_tracking(Path(sweep)))
-        [whole] = client.search_runs(["0"], "tags.`slmflow.step` = 'sweep'")
-        query = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{whole.info.run_id}'"
-        work_s = sum(map(_seconds, client.search_runs(["0"], query)))
+        [parent] = client.search_runs(["0"], "tags.`slmflow.step` = 'sweep'")
+        query = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent.info.run_id}'"
+        child_runs_s = sum(map(_seconds, client.search_runs(["0"], query)))
         for plot in PLOTS:
-            shutil.copy(client.download_artifacts(whole.info.run_id, plot, sweep), plots / plot)
-    return Round(main_s, sweep_s, work_s)
+            shutil.copy(client.download_artifacts(parent.info.run_id, plot, sweep), plots / plot)
+    return Round(main_s, sweep_s, child_runs_s)
 
 
-def _timed(entry: str, overrides: list[str], folder: Path) -> float:
+def _run(entry_point: str, overrides: list[str], folder: Path) -> float:
     """Return the seconds that `mlflow run` takes with its database and store in a folder."""
     mlflow = str(Path(sys.executable).parent / "mlflow")
-    chosen = [part for override in overrides for part in ("-P", override)]
-    line = [mlflow, "run", str(PROJECT), "-e", entry, "--env-manager", "local", *chosen]
+    options = [part for override in overrides for part in ("-P", override)]
+    line = [mlflow, "run", str(PROJECT), "-e", entry_point, "--env-manager", "local", *options]
     environment = child_processes.environment(
         MLFLOW_TRACKING_URI=_tracking(folder), SLMFLOW_HOME=str(folder / "home")
     )
     del environment["HF_HUB_OFFLINE"]
     environment["PATH"] = os.pathsep.join([str(Path(mlflow).parent), environment["PATH"]])
     started = time.perf_counter()
-    refuse_failure(line, subprocess.call(line, env=environment, cwd=folder))
+    check_exit(line, subprocess.call(line, env=environment, cwd=folder))
     return time.perf_counter() - started
 
 
@@ -95,12 +95,12 @@ def _seconds(run: Run) -> float:
 
 
 def markdown(rounds: list[Round]) -> str:
-    """Return the medians and all rounds as a page."""
+    """Return a page with all rounds and their medians."""
     lines = [
-        f"On {machine.description()}, `{'` and `'.join(OVER)}` ({POINTS} points) of the bundled "
-        "model, with an empty store each time:",
+        f"On {machine.description()}, `{'` and `'.join(OVERRIDES)}` ({POINTS} points) of the "
+        "bundled model, from an empty store:",
         "",
-        "| round | `main`, s | sweep, s | sweep to `main` | beyond its work, s a point |",
+        "| round | `main`, s | sweep, s | sweep to `main` | outside child runs, s per point |",
         "|---|---:|---:|---:|---:|",
         *(
             f"| {number} | {each.main_s:.0f} | {each.sweep_s:.0f} | {each.ratio:.2f} | "
@@ -115,20 +115,20 @@ def markdown(rounds: list[Round]) -> str:
 
 
 def main() -> None:
-    """Measure what the command line says."""
-    arguments = parser(__doc__)
+    """Run the benchmark with the arguments of the command line."""
+    arguments = create_parser(__doc__)
     arguments.add_argument("--rounds", type=int, default=2, help="(%(default)s)")
-    arguments.add_argument("--limit", type=int, help="of the rows; all by default")
+    arguments.add_argument("--limit", type=int, help="the most rows to evaluate; default: all")
     arguments.add_argument("--output", type=Path, required=True, help="folder for the results")
-    given = arguments.parse_args()
-    if given.rounds < 1:
+    options = arguments.parse_args()
+    if options.rounds < 1:
         raise BadArguments("--rounds must be at least 1")
-    output = given.output.absolute()
+    output = options.output.absolute()
     output.mkdir(parents=True, exist_ok=True)
-    rounds = [measure(given.limit, output) for _ in range(given.rounds)]
+    rounds = [measure(options.limit, output) for _ in range(options.rounds)]
     (output / "sweep.md").write_text(markdown(rounds))
     (output / "sweep.json").write_text(json.dumps([asdict(each) for each in rounds], indent=2))
-    messages.say(markdown(rounds))
+    messages.info(markdown(rounds))
 
 
 if __name__ == "__main__":

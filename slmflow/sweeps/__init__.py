@@ -1,1 +1,1 @@
-"""Many points of the configuration under one parent run."""
+"""Sweeps: evaluate many points of the config under one parent run and choose the best one."""

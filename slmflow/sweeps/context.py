@@ -1,5 +1,7 @@
-"""Where a sweep keeps what it makes."""
+"""The context that every process of a sweep shares, and the tags of its runs."""
 
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -7,32 +9,47 @@ import mlflow
 from mlflow.entities import Run
 
 from slmflow.pipeline import store
+from slmflow.pipeline.results import Result
+from slmflow.pipeline.step import Step
 
 POINT = "slmflow.point"
-"""Tag of a point's run: its name."""
+"""Tag of a point's run: the point's name."""
 
 PRUNED = "slmflow.pruned"
-"""Tag of the run of a point that was given up: why."""
+"""Tag of a pruned point's run: the reason."""
 
-SIDE_BY_SIDE = "slmflow.side_by_side"
-"""Tag of a run that measures the models of several points: how many."""
+SHARED_MEASUREMENT = "slmflow.side_by_side"
+"""Tag of a run that measures several points together: how many."""
+
+StepFunction = Callable[[Step], Result | None]
 
 
 @dataclass(frozen=True)
-class Place:
-    """The tracking server, experiment and run below which to work, and the folder of the store.
+class SweepContext:
+    """The tracking server, experiment, parent run and store of a sweep.
 
-    In values that mean the same to every process, and to every machine that shares the two.
+    All values are valid in every process, and on every machine that shares the server and the
+    store. step_functions: by name, the steps that a worker calls in its own process; importable
+    functions, because they are pickled by reference.
     """
 
     tracking_uri: str
     experiment_id: str
     run_id: str
-    home: str
+    store_folder: str
+    step_functions: Mapping[str, StepFunction]
 
     @classmethod
-    def below(cls, run: Run) -> Self:
-        """Return the place below a run of this process."""
-        info = run.info
-        home = str(store.home())
-        return cls(mlflow.get_tracking_uri(), info.experiment_id, info.run_id, home)
+    def of(cls, run: Run, step_functions: Mapping[str, StepFunction]) -> Self:
+        """Return the context of a sweep whose run this process has started."""
+        return cls(
+            mlflow.get_tracking_uri(),
+            run.info.experiment_id,
+            run.info.run_id,
+            str(store.home()),
+            step_functions,
+        )
+
+    def below(self, run: Run) -> Self:
+        """Return the context in which `run` is the parent run."""
+        return dataclasses.replace(self, run_id=run.info.run_id)

@@ -1,105 +1,109 @@
-"""What is better: goals of an objective, and the limits that the best point keeps."""
+"""Goals and constraints over the columns of the comparison, and Pareto dominance."""
 
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from slmflow.metrics.evaluation_inputs import no_figure
-from slmflow.metrics.figures import more_is_better
+from slmflow.metrics.evaluation_inputs import describe_unknown_column
+from slmflow.metrics.model_metrics import is_higher_better
 
 _GOAL = re.compile(r"(?:(max|min)\s+)?(\w+)")
-_LIMIT = re.compile(r"(\w+)\s*(<=|>=|<|>)\s*([-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?)", re.IGNORECASE)
+_CONSTRAINT = re.compile(r"(\w+)\s*(<=|>=|<|>)\s*([-+]?\d+(?:\.\d*)?(?:e[-+]?\d+)?)", re.IGNORECASE)
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
 }
+_UNMEASURED = float("-inf")
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A column of the comparison, and whether more of it is wanted."""
+    """A column of the comparison, to maximize or to minimize."""
 
     column: str
-    more: bool
+    maximize: bool
 
-    def known(self, figures: Mapping[str, float]) -> bool:
-        """Return whether its column was measured."""
-        return self.column in figures
+    def is_measured(self, metrics: Mapping[str, float]) -> bool:
+        """Return whether the metrics, by column, have a value for the goal."""
+        return self.column in metrics
 
-    def worth(self, figures: Mapping[str, float]) -> float:
-        """Return how good figures, by column, are: more is better, minus infinity unmeasured."""
-        if not self.known(figures):
-            return float("-inf")
-        return figures[self.column] if self.more else -figures[self.column]
+    def score(self, metrics: Mapping[str, float]) -> float:
+        """Return a number that is higher for better metrics; minus infinity if not measured."""
+        if not self.is_measured(metrics):
+            return _UNMEASURED
+        return metrics[self.column] if self.maximize else -metrics[self.column]
 
     def __str__(self) -> str:
-        """Return it as it is given."""
-        return f"{'max' if self.more else 'min'} {self.column}"
+        """Return the goal as the config writes it."""
+        return f"{'max' if self.maximize else 'min'} {self.column}"
 
 
 @dataclass(frozen=True)
-class Limit:
-    """What a column of the comparison must be, e.g. `peak_rss_mb<2000`."""
+class Constraint:
+    """A bound on a column of the comparison, such as `peak_rss_mb<2000`."""
 
     column: str
-    sign: str
+    operator: str
     bound: float
 
-    def keeps(self, figures: Mapping[str, float]) -> bool:
-        """Return whether figures, by column, are within it; what was not measured is not."""
-        figure = figures.get(self.column)
-        return figure is not None and _OPERATORS[self.sign](figure, self.bound)
+    def is_met(self, metrics: Mapping[str, float]) -> bool:
+        """Return whether the metrics, by column, satisfy it; an unmeasured column does not."""
+        value = metrics.get(self.column)
+        return value is not None and _OPERATORS[self.operator](value, self.bound)
 
 
-def goals(text: str, columns: Sequence[str]) -> list[Goal]:
-    """Return the goals of a text such as `max exact_match, latency_ms_p50`.
+def parse_goals(text: str, columns: Sequence[str]) -> list[Goal]:
+    """Parse goals such as `max exact_match, latency_ms_p50`.
 
-    Without `max` or `min` a figure is wanted as it is better. Raises ValueError, with every problem
-    a line, for what is no goal and a name that is not among the columns.
+    Without `max` or `min` the column's own direction applies. Raises ValueError with one line for
+    each part that is malformed or names an unknown column.
     """
-    found = [(part, _GOAL.fullmatch(part)) for part in _parts(text)]
-    wrong = "write max or min and the name of a figure, such as min latency_ms_p50"
-    _refuse([(part, m and m[2]) for part, m in found], columns, wrong)
-    return [Goal(m[2], m[1] == "max" if m[1] else more_is_better(m[2])) for _, m in found if m]
+    matches = [(part, _GOAL.fullmatch(part)) for part in _split(text)]
+    hint = "write max or min and the name of a column, such as min latency_ms_p50"
+    _validate([(part, m and m[2]) for part, m in matches], columns, hint)
+    return [Goal(m[2], m[1] == "max" if m[1] else is_higher_better(m[2])) for _, m in matches if m]
 
 
-def limits(text: str | None, columns: Sequence[str]) -> list[Limit]:
-    """Return the limits of a text such as `peak_rss_mb<2000, exact_match>=0.9`; None has none.
+def parse_constraints(text: str | None, columns: Sequence[str]) -> list[Constraint]:
+    """Parse constraints such as `peak_rss_mb<2000, exact_match>=0.9`; None has none.
 
-    Raises ValueError as `goals` does.
+    Raises ValueError as `parse_goals` does.
     """
-    found = [(part, _LIMIT.fullmatch(part)) for part in _parts(text)] if text is not None else []
-    wrong = "write a figure, <, <=, > or >=, and a number, such as peak_rss_mb<2000"
-    _refuse([(part, m and m[1]) for part, m in found], columns, wrong)
-    return [Limit(m[1], m[2], float(m[3])) for _, m in found if m]
+    parts = [] if text is None else _split(text)
+    matches = [(part, _CONSTRAINT.fullmatch(part)) for part in parts]
+    hint = "write a column, <, <=, > or >=, and a number, such as peak_rss_mb<2000"
+    _validate([(part, m and m[1]) for part, m in matches], columns, hint)
+    return [Constraint(m[1], m[2], float(m[3])) for _, m in matches if m]
 
 
-def front(figures: Sequence[Mapping[str, float]], wanted: Sequence[Goal]) -> list[bool]:
-    """Return of each whether it is measured and no other is as good in all goals, better in one."""
-    worths = [tuple(goal.worth(each) for goal in wanted) for each in figures]
+def pareto_front(metrics: Sequence[Mapping[str, float]], goals: Sequence[Goal]) -> list[bool]:
+    """Return for each point whether it is measured in all goals and no other dominates it."""
+    scores = [tuple(goal.score(each) for goal in goals) for each in metrics]
     return [
-        float("-inf") not in mine and not any(_dominates(other, mine) for other in worths)
-        for mine in worths
+        _UNMEASURED not in own and not any(_dominates(other, own) for other in scores)
+        for own in scores
     ]
 
 
-def _dominates(other: Sequence[float], mine: Sequence[float]) -> bool:
-    return other != mine and all(a >= b for a, b in zip(other, mine, strict=True))
+def _dominates(a: Sequence[float], b: Sequence[float]) -> bool:
+    """Return whether `a` is at least as good as `b` in all goals, and better in one."""
+    return a != b and all(x >= y for x, y in zip(a, b, strict=True))
 
 
-def _parts(text: str) -> list[str]:
+def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",")]
 
 
-def _refuse(found: Sequence[tuple[str, str | None]], columns: Sequence[str], wrong: str) -> None:
+def _validate(parsed: Sequence[tuple[str, str | None]], columns: Sequence[str], hint: str) -> None:
+    """Raise ValueError for each part without a known column."""
     problems = []
-    for part, column in found:
+    for part, column in parsed:
         if column is None:
-            problems.append(f"{part!r} cannot be read: {wrong}")
+            problems.append(f"{part!r} is invalid: {hint}")
         elif column not in columns:
-            problems.append(no_figure(column, columns))
+            problems.append(describe_unknown_column(column, columns))
     if problems:
         raise ValueError("\n".join(problems))

@@ -1,4 +1,4 @@
-"""What became of each point, as the tracking server has it."""
+"""The outcome of each point, read from its run on the tracking server."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,109 +8,110 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from slmflow.metrics.figures import FlavorFigures
-from slmflow.metrics.result import Evaluation
+from slmflow.metrics.comparison import Comparison
+from slmflow.metrics.model_metrics import ModelMetrics
 from slmflow.pipeline import runs
-from slmflow.sweeps.context import POINT, PRUNED, Place
+from slmflow.pipeline.results import Evaluation
+from slmflow.sweeps.context import POINT, PRUNED, SweepContext
 from slmflow.sweeps.points import Point
-from slmflow.sweeps.pruning import Pruned
+from slmflow.sweeps.pruning import PointPruned
 
-_BEST_CASE = "best_case."
+_BOUND = "best_case."
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A point that has figures: those of each flavor are in `evaluation`."""
+class MeasuredPoint:
+    """A point with a finished evaluation; is_reused: of an earlier run."""
 
     point: Point
     run_id: str
-    evaluation: Evaluation
-    reused: bool
+    comparison: Comparison
+    is_reused: bool
 
     @property
-    def converted(self) -> FlavorFigures:
-        """The figures of the converted model, which are what the points differ in."""
-        return self.evaluation.figures[-1]
+    def converted(self) -> ModelMetrics:
+        """The metrics of the converted model, in which the points differ."""
+        return self.comparison.compared
 
     @property
-    def figures(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """What was measured of the converted model, by column."""
         return self.converted.measured()
 
 
 @dataclass(frozen=True)
-class Failed:
-    """A point that has none, and why."""
+class PrunedPoint:
+    """A point that could not reach the front; bounds: the best metrics it could have reached."""
 
     point: Point
-    reason: str
+    bounds: dict[str, float]
 
 
 @dataclass(frozen=True)
-class GivenUp:
-    """A point that could not reach the front; best: the figures it could have come to."""
+class FailedPoint:
+    """A point without an evaluation, and why."""
 
     point: Point
     reason: str
-    best: dict[str, float]
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What became of the points, each kind in order."""
+    """The points of a sweep by outcome, in the order of the sweep."""
 
-    measured: list[Measured]
-    given_up: list[GivenUp]
-    failed: list[Failed]
+    measured: list[MeasuredPoint]
+    pruned: list[PrunedPoint]
+    failed: list[FailedPoint]
 
 
-def log_pruned(pruned: Pruned) -> None:
-    """Note on the active run, a point's, that it was given up, and what it could have come to."""
+def log_pruned(pruned: PointPruned) -> None:
+    """Log to the active run, a point's, that it was pruned, and the bounds of its metrics."""
     mlflow.set_tag(PRUNED, str(pruned))
-    mlflow.log_metrics({f"{_BEST_CASE}{name}": value for name, value in pruned.best.items()})
+    mlflow.log_metrics({f"{_BOUND}{name}": value for name, value in pruned.bounds.items()})
 
 
-def gather(points: Sequence[Point], place: Place) -> Outcomes:
-    """Return what became of the points."""
-    by_name = {run.data.tags.get(POINT): run for run in reversed(children(place))}
-    found = Outcomes([], [], [])
+def gather(points: Sequence[Point], context: SweepContext) -> Outcomes:
+    """Return the outcomes of the points, from their newest runs."""
+    children = child_runs(context.tracking_uri, context.experiment_id, context.run_id)
+    newest = {run.data.tags.get(POINT): run for run in reversed(children)}
+    outcomes = Outcomes([], [], [])
     for point in points:
-        run = by_name.get(point.name)
+        run = newest.get(point.name)
         if run is not None and PRUNED in run.data.tags:
-            found.given_up.append(GivenUp(point, run.data.tags[PRUNED], _best_case(run)))
+            outcomes.pruned.append(PrunedPoint(point, _bounds(run)))
         elif run is not None and run.info.status == "FINISHED":
-            evaluation = runs.load_result(Evaluation, run.info.run_id)
-            reused = runs.REUSED_FROM in run.data.tags and runs.KEY not in run.data.tags
-            found.measured.append(Measured(point, run.info.run_id, evaluation, reused))
+            comparison = Comparison.from_result(runs.load_result(Evaluation, run.info.run_id))
+            is_reused = runs.REUSED_FROM in run.data.tags and runs.KEY not in run.data.tags
+            outcomes.measured.append(MeasuredPoint(point, run.info.run_id, comparison, is_reused))
         else:
-            found.failed.append(Failed(point, _reason(run)))
-    return found
+            outcomes.failed.append(FailedPoint(point, _failure_reason(run)))
+    return outcomes
 
 
-def told(failed: Sequence[Failed], total: int) -> str:
-    """Return how many points failed and why, a line each."""
+def failure_summary(failed: Sequence[FailedPoint], total: int) -> str:
+    """Return how many points failed, and a line with the reason for each."""
     lines = [f"{each.point.name}: {each.reason}" for each in failed]
     return "\n".join([f"{len(failed)} of {total} points failed:", *lines])
 
 
-def children(place: Place) -> list[Run]:
-    """Return the runs of what was begun, points and those side by side, the newest first."""
+def child_runs(tracking_uri: str, experiment_id: str, run_id: str) -> list[Run]:
+    """Return the runs of points and of shared measurements below a sweep's run, newest first."""
     return list(
-        MlflowClient(place.tracking_uri).search_runs(
-            [place.experiment_id],
-            f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{place.run_id}'",
-            max_results=runs.MOST,
+        MlflowClient(tracking_uri).search_runs(
+            [experiment_id],
+            f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}'",
+            max_results=runs.MAX_RUNS,
             order_by=["attributes.start_time DESC"],
         )
     )
 
 
-def _best_case(run: Run) -> dict[str, float]:
+def _bounds(run: Run) -> dict[str, float]:
     metrics = run.data.metrics.items()
-    return {n.removeprefix(_BEST_CASE): v for n, v in metrics if n.startswith(_BEST_CASE)}
+    return {n.removeprefix(_BOUND): value for n, value in metrics if n.startswith(_BOUND)}
 
 
-def _reason(run: Run | None) -> str:
+def _failure_reason(run: Run | None) -> str:
     if run is None:
-        return "it was not begun"
-    return str(run.data.tags.get(runs.ERROR, "it was ended from outside"))
+        return "it did not start"
+    return str(run.data.tags.get(runs.ERROR, "its process was killed"))

@@ -1,4 +1,4 @@
-"""The points of a sweep: what several values of some keys stand for, in Hydra's grammar."""
+"""The points of a sweep: the configurations that several values of some keys stand for."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,21 +9,23 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
 from slmflow.config import compose as configs
-from slmflow.config.compose import Config
-from slmflow.metrics.result import Evaluation
-from slmflow.pipeline.results import Result
+from slmflow.config.schema.config import Config
+from slmflow.pipeline.results import Evaluation, Result
 
 
 @dataclass(frozen=True)
 class Point:
-    """A point: `swept` are its values of the swept keys, `overrides` all that make its config."""
+    """One configuration of a sweep.
+
+    swept: the value of each swept key; overrides: all overrides that make the config.
+    """
 
     swept: dict[str, str]
     overrides: tuple[str, ...]
 
     @property
     def name(self) -> str:
-        """What the point is called, e.g. `target=cpu_int8 generation.temperature=0.7`."""
+        """The swept overrides, e.g. `target=cpu_int8 generation.temperature=0.7`."""
         return " ".join(f"{key}={value}" for key, value in self.swept.items())
 
     @cached_property
@@ -32,47 +34,48 @@ class Point:
         return configs.load(self.overrides)
 
     def value(self, key: str) -> str | float | bool:
-        """Return the value of a swept key; what is no number and no truth value is text."""
+        """Return the value of a swept key as a number or a boolean if it is one, else as text."""
         value = OverridesParser.create().parse_override(f"{key}={self.swept[key]}").value()
         return value if isinstance(value, str | int | float) else self.swept[key]
 
 
-def read(overrides: Sequence[str]) -> list[Point]:
-    """Return the grid of all values of each key, the last key's changing fastest, none twice.
+def grid(overrides: Sequence[str]) -> list[Point]:
+    """Return the distinct points of the grid; the values of the last key change fastest.
 
-    Overrides with one value stay as they are written; of an interval both ends count. Raises
-    HydraException for what is no override.
+    An interval stands for its two ends. Raises HydraException for a malformed override.
     """
-    return list(_read(tuple(overrides)))
+    return list(_grid(tuple(overrides)))
 
 
-# The points keep their configs, which take a third of a second each.
+# Cached because the points keep their configs: composing one takes a third of a second.
 @cache
-def _read(overrides: tuple[str, ...]) -> tuple[Point, ...]:
+def _grid(overrides: tuple[str, ...]) -> tuple[Point, ...]:
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     choices = [list(_choices(o, text)) for o, text in zip(parsed, overrides, strict=True)]
-    swept = [override.is_sweep_override() for override in parsed]
-    points = {}
-    for chosen in itertools.product(*choices):
-        several = dict(
-            c.split("=", 1) for c, is_swept in zip(chosen, swept, strict=True) if is_swept
-        )
-        points[chosen] = Point(several, chosen)
-    return tuple(points.values())
+    is_swept = [override.is_sweep_override() for override in parsed]
+    # The keys of a dict: the same overrides make one point.
+    distinct = dict.fromkeys(itertools.product(*choices))
+    return tuple(
+        Point(dict(o.split("=", 1) for o in itertools.compress(chosen, is_swept)), chosen)
+        for chosen in distinct
+    )
 
 
-def at(overrides: Sequence[str], values: Mapping[str, str]) -> Point:
-    """Return the point with these values of the swept keys."""
+def with_values(overrides: Sequence[str], values: Mapping[str, str]) -> Point:
+    """Return the point with the given values of the swept keys."""
     names = [override.partition("=")[0] for override in overrides]
-    whole = (
+    chosen = (
         f"{name}={values[name]}" if name in values else override
         for name, override in zip(names, overrides, strict=True)
     )
-    return Point({name: values[name] for name in names if name in values}, tuple(whole))
+    return Point({name: values[name] for name in names if name in values}, tuple(chosen))
 
 
-def problems(overrides: Sequence[str], *, countable: bool) -> Iterator[str]:
-    """Yield why there is nothing to sweep over, or what cannot be, one sentence each."""
+def find_problems(overrides: Sequence[str], *, countable: bool) -> Iterator[str]:
+    """Yield a message for each reason why the overrides cannot be swept.
+
+    countable: whether every swept key needs a finite list of values.
+    """
     parsed = [
         override
         for override in OverridesParser.create().parse_overrides(list(overrides))
@@ -80,21 +83,21 @@ def problems(overrides: Sequence[str], *, countable: bool) -> Iterator[str]:
     ]
     if not parsed:
         yield (
-            "there is nothing to sweep over: give several values of a key, such as "
-            "target=cpu_int8,cpu_int4, or a preset of conf/sweep, such as sweep=targets"
+            "nothing to sweep over: give a key several values, such as "
+            "target=cpu_int8,cpu_int4, or choose a preset of conf/sweep, such as sweep=targets"
         )
-    measured = _measured(Evaluation)
+    sections = _config_sections(Evaluation)
     for override in parsed:
         key = override.key_or_group
-        if key.partition(".")[0] not in measured:
+        if key.partition(".")[0] not in sections:
             yield (
-                f"{override.input_line}: another {key} changes nothing that is measured; give one "
-                f"value, and sweep over keys of {', '.join(sorted(measured))}"
+                f"{override.input_line}: {key} does not change what is measured; give it one "
+                f"value, and sweep over keys of {', '.join(sorted(sections))}"
             )
         if countable and not override.is_discrete_sweep():
             yield (
-                f"{override.input_line}: a grid needs values that can be counted: give them one by "
-                "one, or as range(start,stop,step), or set sweep.search=best or front"
+                f"{override.input_line}: a grid needs countable values; list them, or write "
+                "range(start,stop,step), or set sweep.search=best or front"
             )
 
 
@@ -110,7 +113,7 @@ def _choices(override: Override, text: str) -> Iterator[str]:
         yield f"{override.key_or_group}={value}"
 
 
-def _measured(kind: type[Result]) -> set[str]:
-    """Return the sections of the config that shape a result."""
-    below = (_measured(other) for other in kind.consumes)
-    return {name.partition(".")[0] for name in kind.reads}.union(*below)
+def _config_sections(kind: type[Result]) -> set[str]:
+    """Return the sections of the config that a result depends on, through what it consumes."""
+    consumed = (_config_sections(other) for other in kind.consumes)
+    return {name.partition(".")[0] for name in kind.reads}.union(*consumed)

@@ -1,4 +1,4 @@
-"""The sweep benchmark, on few questions: the workflow and a sweep of 12 points, run for real."""
+"""The sweep benchmark with few rows: the workflow and a real sweep of 12 points."""
 
 import json
 import subprocess
@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from benchmarks import sweep
-from benchmarks.harness import child
+from benchmarks.harness import child_process
 from benchmarks.sweep import PLOTS, POINTS, Round
 from slmflow.sweeps import points
 from slmflow.system.child_processes import environment
 
 
-def test_it_has_as_many_points_as_it_says() -> None:
-    assert len(points.read(sweep.OVER)) == POINTS
+def test_overrides_make_declared_number_of_points() -> None:
+    assert len(points.grid(sweep.OVERRIDES)) == POINTS
 
 
-def test_medians_are_told() -> None:
+def test_page_has_medians() -> None:
     page = sweep.markdown([Round(100, 300, 276), Round(100, 200, 188), Round(100, 250, 238)])
 
     assert "| 1 | 100 | 300 | 3.00 | 2.0 |" in page
@@ -25,15 +25,15 @@ def test_medians_are_told() -> None:
 
 
 @pytest.mark.long
-def test_both_are_run_and_timed(tmp_path: Path) -> None:
+def test_workflow_and_sweep_are_timed(tmp_path: Path) -> None:
     output = tmp_path / "out"
-    line = child.command("sweep", "--rounds", 1, "--limit", 3, "--output", output)
+    line = child_process.module_command("sweep", "--rounds", 1, "--limit", 3, "--output", output)
 
     done = subprocess.run(line, env=environment(), capture_output=True, text=True)
 
     assert done.returncode == 0, done.stderr
-    [told] = json.loads((output / "sweep.json").read_text())
-    assert 0 < told["work_s"] < told["sweep_s"]
+    [measured] = json.loads((output / "sweep.json").read_text())
+    assert 0 < measured["child_runs_s"] < measured["sweep_s"]
     assert "**" in (output / "sweep.md").read_text()
     assert str(tmp_path) not in (output / "sweep.md").read_text()
     assert all((output / plot).read_bytes().startswith(b"\x89PNG") for plot in PLOTS)

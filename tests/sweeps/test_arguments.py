@@ -1,60 +1,52 @@
-"""What is read from the command line, with presets; all that is wrong is said at once."""
+"""Presets and overrides of a sweep; all problems are reported together."""
 
 import re
 from importlib.util import find_spec
 
 import pytest
-import yaml
 
-from slmflow.config import compose as configs
+from slmflow.config import config_keys
 from slmflow.config.schema.sweep import Launcher
 from slmflow.errors import BadArguments
 from slmflow.paths import PROJECT
 from slmflow.sweeps import points
-from slmflow.sweeps.arguments import read
+from slmflow.sweeps.arguments import parse_arguments
 
-PRESETS = [choice for choice in configs.groups()["sweep"] if choice != "default"]
+PRESETS = [choice for choice in config_keys.groups()["sweep"] if choice != "default"]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_can_be_swept(preset: str) -> None:
-    overrides, config = read([f"sweep={preset}"])
+def test_preset_has_several_points(preset: str) -> None:
+    overrides, config = parse_arguments([f"sweep={preset}"])
 
     assert config.sweep.over
-    assert len(points.read(overrides)) >= 3
+    assert len(points.grid(overrides)) >= 3
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_can_be_swept_by_mlflow_run(preset: str) -> None:
-    """It gives each parameter of the entry point, also where the user does not."""
-    entry = yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points"]["sweep"]
-    given = {name: each["default"] for name, each in entry["parameters"].items()}
+def test_command_line_overrides_preset() -> None:
+    overrides, config = parse_arguments(["sweep=targets", "target=cpu_int8,cpu_int4"])
 
-    overrides, _ = read([f"{name}={value}" for name, value in (given | {"sweep": preset}).items()])
-
-    assert len(points.read(overrides)) >= 3
-
-
-def test_the_command_line_wins_over_the_preset() -> None:
-    overrides, config = read(["sweep=targets", "target=cpu_int8,cpu_int4"])
-
-    assert [point.name for point in points.read(overrides)] == [
+    assert [point.name for point in points.grid(overrides)] == [
         "target=cpu_int8",
         "target=cpu_int4",
     ]
     assert config.target.name == "cpu_int8"
+    with pytest.raises(BadArguments, match="nothing to sweep over"):
+        parse_arguments(["sweep=targets", "target=cpu_int8"])
 
 
-def test_a_key_that_only_some_points_have_is_refused() -> None:
+def test_key_missing_in_some_points_is_rejected() -> None:
     with pytest.raises(BadArguments, match=r"target=cpu_fp32 has no target\.quantization"):
-        read(["target=cpu_fp32,cpu_int8", "target.quantization.block_size=64"])
+        parse_arguments(["target=cpu_fp32,cpu_int8", "target.quantization.block_size=64"])
 
 
-def test_all_problems_of_all_points_come_in_one_message() -> None:
-    with pytest.raises(BadArguments) as refusal:
-        read(["generation.temperature=0,3,4", "generation.top_p=0.5,0", "sweep.objective='max me'"])
+def test_problems_of_all_points_are_reported_together() -> None:
+    with pytest.raises(BadArguments) as error:
+        parse_arguments(
+            ["generation.temperature=0,3,4", "generation.top_p=0.5,0", "sweep.objective='max me'"]
+        )
 
-    lines = str(refusal.value).splitlines()
+    lines = str(error.value).splitlines()
     assert [line.split(":")[0] for line in lines] == [
         "generation.top_p=0.0",
         "generation.temperature=3.0",
@@ -64,34 +56,32 @@ def test_all_problems_of_all_points_come_in_one_message() -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("sweep=tragets", "sweep=tragets: unknown. Did you mean targets?"),
         ("sweep.front='exact_match'", "sweep.front=exact_match: give two goals"),
-        ("sweep.constraints='peak_rss<1'", "sweep.constraints=peak_rss<1: peak_rss: not a figure"),
+        ("sweep.constraints='peak_rss<1'", "sweep.constraints=peak_rss<1: peak_rss: not a metric"),
         ("sweep.workers=0", "sweep.workers=0: must be at least 1"),
         ("sweep.launcher=slrm", r"sweep.launcher: .*expected one of \[serial, joblib"),
         ("sweep.over.target=x", "sweep.over.target: unknown"),
     ],
 )
-def test_what_cannot_be_used_is_refused(override: str, said: str) -> None:
-    with pytest.raises(BadArguments, match=said):
-        read(["target=cpu_int8,cpu_int4", override])
+def test_invalid_override_is_rejected(override: str, message: str) -> None:
+    with pytest.raises(BadArguments, match=message):
+        parse_arguments(["target=cpu_int8,cpu_int4", override])
 
 
 @pytest.mark.parametrize(("package", "launcher"), [("submitit", "submitit_local"), ("ray", "ray")])
-def test_a_launcher_that_is_not_installed_is_refused_before_any_run(
-    package: str, launcher: str
-) -> None:
+def test_launcher_without_its_package_is_rejected(package: str, launcher: str) -> None:
     if find_spec(package) is not None:
         pytest.skip(f"{package} is installed")
     requirements = f"requirements-{package}.txt"
     assert (PROJECT / requirements).is_file()
     with pytest.raises(BadArguments, match=f"install {re.escape(requirements)} and run with"):
-        read(["sweep=targets", f"sweep.launcher={launcher}"])
+        parse_arguments(["sweep=targets", f"sweep.launcher={launcher}"])
 
 
-def test_the_page_on_sweeps_has_every_launcher_and_its_pictures() -> None:
+def test_docs_list_every_launcher() -> None:
     docs = PROJECT / "docs"
     page = (docs / "sweeps.md").read_text()
 
@@ -101,5 +91,7 @@ def test_the_page_on_sweeps_has_every_launcher_and_its_pictures() -> None:
     assert all((docs / picture).is_file() for picture in pictures)
 
 
-def test_goals_may_name_metrics_of_the_users_own() -> None:
-    read(["target=cpu_int8,cpu_int4", "evaluation.metrics=[math:pow]", "sweep.objective='max pow'"])
+def test_objective_accepts_user_metrics() -> None:
+    parse_arguments(
+        ["target=cpu_int8,cpu_int4", "evaluation.metrics=[math:pow]", "sweep.objective='max pow'"]
+    )

@@ -1,4 +1,4 @@
-"""A sweep that is killed and started again, and one that is cancelled: real processes."""
+"""A sweep that is killed and started again, and one that is cancelled, in real processes."""
 
 import os
 import subprocess
@@ -19,22 +19,22 @@ from slmflow.pipeline.failures import INTERRUPTED
 from slmflow.sweeps.context import POINT
 from tests.fixtures.project import Workplace
 from tests.fixtures.tracking import tracking_in
-from tests.registry.evaluated import evaluate
+from tests.registry.finished_runs import finish_evaluation
 
-# A metric that tells that a point is at work, and keeps it there. The sweep itself tries the metric
-# too, in a run that has no parent.
-HELD = """
+# Signals that a point has started, and blocks it. The sweep also tries the metric itself, in a run
+# that has no parent.
+BLOCKING_METRIC = """
 import os
 import signal
 
 import mlflow
 
 
-def hold(answer: str, expected: str) -> float:
+def block(answer: str, expected: str) -> float:
     run = mlflow.active_run()
     if run is not None and "mlflow.parentRunId" in run.data.tags:
-        with open(os.environ["REACHED"], "w") as reached:
-            reached.write("at work")
+        with open(os.environ["STARTED"], "w") as started:
+            started.write("started")
         signal.pause()
     return 1.0
 """
@@ -42,16 +42,16 @@ def hold(answer: str, expected: str) -> float:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workplace]:
-    (tmp_path / "held.py").write_text(HELD)
+    (tmp_path / "blocking.py").write_text(BLOCKING_METRIC)
     monkeypatch.syspath_prepend(tmp_path)
-    os.mkfifo(tmp_path / "reached")
-    # Ray keeps sockets in its folder, whose paths may have 107 characters.
+    os.mkfifo(tmp_path / "started")
+    # Ray keeps sockets in its folder; the path of a socket has at most 107 characters.
     with tracking_in(tmp_path), tempfile.TemporaryDirectory() as short:
-        yield Workplace(tmp_path, {"REACHED": str(tmp_path / "reached"), "RAY_TMPDIR": short})
+        yield Workplace(tmp_path, {"STARTED": str(tmp_path / "started"), "RAY_TMPDIR": short})
 
 
 class Sweep:
-    """A sweep under way, in a session of its own."""
+    """A running sweep in its own process session."""
 
     def __init__(self, place: Workplace, *arguments: str) -> None:
         environment = place.environ()
@@ -66,36 +66,37 @@ class Sweep:
             start_new_session=True,
         )
 
-    def wait_until_a_point_is_at_work(self) -> None:
-        with (self.place.folder / "reached").open() as reached:
-            assert reached.read() == "at work"
+    def wait_for_point(self) -> None:
+        """Wait until a point has started."""
+        with (self.place.folder / "started").open() as started:
+            assert started.read() == "started"
 
     def kill(self) -> None:
-        """End its first process as the system does that runs out of memory."""
+        """Kill the sweep's own process, as a system without memory does."""
         self.process.kill()
         self.process.wait()
 
     def cancel(self) -> tuple[int, str]:
-        """Return the status and what it wrote, when all of its processes have closed that."""
+        """Terminate the sweep; return its status and errors when all its processes are done."""
         self.process.terminate()
         _, errors = self.process.communicate()
         return self.process.returncode, errors
 
-    def left(self) -> list[psutil.Process]:
-        """Return those of its processes that do not end."""
-        session = [each for each in psutil.process_iter() if self._has(each)]
+    def survivors(self) -> list[psutil.Process]:
+        """Return the processes of the session that do not end by themselves."""
+        session = [each for each in psutil.process_iter() if self._is_member(each)]
         return psutil.wait_procs(session, timeout=5)[1]
 
-    def _has(self, process: psutil.Process) -> bool:
+    def _is_member(self, process: psutil.Process) -> bool:
         try:
-            ended = process.status() == psutil.STATUS_ZOMBIE
-            return not ended and os.getsid(process.pid) == self.process.pid
+            is_zombie = process.status() == psutil.STATUS_ZOMBIE
+            return not is_zombie and os.getsid(process.pid) == self.process.pid
         except (ProcessLookupError, psutil.NoSuchProcess):
             return False
 
 
-def _runs(place: Workplace) -> dict[str, Run]:
-    """Return the runs of sweeps and points by what they are, the newest of each."""
+def _newest_runs(place: Workplace) -> dict[str, Run]:
+    """Return the newest run of each point by the point's name, and of each other step."""
     found = place.client.search_runs(["0"], order_by=["start_time ASC"])
     return {run.data.tags.get(POINT, run.data.tags.get(runs.STEP, "")): run for run in found}
 
@@ -114,43 +115,41 @@ RAY = pytest.param(
 @pytest.mark.parametrize(
     "launcher", ["serial", pytest.param("joblib", marks=pytest.mark.long), RAY]
 )
-def test_a_killed_sweep_goes_on_and_a_cancelled_one_ends_all(
-    place: Workplace, launcher: str
-) -> None:
-    metric = "evaluation.metrics=[held:hold]"
-    arguments, _ = evaluate(metric)
-    done = arguments[-1]
-    name, number = done.split("=")
-    broken = f"{name}={int(number) + 1000}"
-    asked = (metric, f"{name}={number},{int(number) + 1000}", f"sweep.launcher={launcher}")
+def test_killed_sweep_continues_and_cancelled_one_ends_all(place: Workplace, launcher: str) -> None:
+    metric = "evaluation.metrics=[blocking:block]"
+    evaluated, _ = finish_evaluation(metric)
+    finished = evaluated[-1]
+    name, number = finished.split("=")
+    blocked = f"{name}={int(number) + 1000}"
+    arguments = (metric, f"{name}={number},{int(number) + 1000}", f"sweep.launcher={launcher}")
 
-    killed = Sweep(place, *asked)
-    killed.wait_until_a_point_is_at_work()
-    before = _runs(place)
+    killed = Sweep(place, *arguments)
+    killed.wait_for_point()
+    before = _newest_runs(place)
     killed.kill()
-    again = Sweep(place, *asked)
-    again.wait_until_a_point_is_at_work()
-    now = _runs(place)
-    status, errors = again.cancel()
+    restarted = Sweep(place, *arguments)
+    restarted.wait_for_point()
+    after = _newest_runs(place)
+    status, errors = restarted.cancel()
 
     client = MlflowClient()
 
     def state(run: Run) -> str:
         return str(client.get_run(run.info.run_id).info.status)
 
-    assert now["sweep"].info.run_id != before["sweep"].info.run_id
-    assert state(before["sweep"]) == state(before[broken]) == "KILLED"
-    # Side by side the other point may be ended before it has a run, or can tell what it found.
-    assert launcher != "serial" or state(now[done]) == "FINISHED"
-    assert now[broken].info.run_id != before[broken].info.run_id
+    assert after["sweep"].info.run_id != before["sweep"].info.run_id
+    assert state(before["sweep"]) == state(before[blocked]) == "KILLED"
+    # In parallel the other point may end before it has a run, or before it logs its result.
+    assert launcher != "serial" or state(after[finished]) == "FINISHED"
+    assert after[blocked].info.run_id != before[blocked].info.run_id
     assert status == INTERRUPTED
-    assert state(now["sweep"]) == state(now[broken]) == "KILLED"
+    assert state(after["sweep"]) == state(after[blocked]) == "KILLED"
     assert "RUNNING" not in {run.info.status for run in client.search_runs(["0"])}
     assert "Traceback" not in errors
-    assert again.left() == []
-    # A worker of joblib's without a point waits some minutes for one; Ray's two agents look every
-    # few seconds whether their node is there.
-    for process in killed.left():
+    assert restarted.survivors() == []
+    # An idle worker of joblib waits some minutes for work; Ray's two agents check every few seconds
+    # whether their node still exists.
+    for process in killed.survivors():
         with suppress(psutil.NoSuchProcess):
             assert launcher == "joblib" or "Agent" in " ".join(process.cmdline())
             process.kill()

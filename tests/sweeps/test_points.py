@@ -1,4 +1,4 @@
-"""What several values stand for: against Hydra's own sweeper, and what is refused."""
+"""The grid, compared with Hydra's own sweeper, and overrides that cannot be swept."""
 
 import itertools
 import re
@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from slmflow.sweeps import points
 
-SWEEPS = [
+GRIDS = [
     ["target=cpu_fp32,cpu_int8", "generation.temperature=0.0,0.7"],
     ["target=choice(cpu_fp32,cpu_int8)", "evaluation.limit=5"],
     ["target.quantization.block_size=range(16,65,16)"],
@@ -18,18 +18,18 @@ SWEEPS = [
 ]
 
 
-@pytest.mark.parametrize("overrides", SWEEPS)
-def test_the_grid_is_that_of_hydra(overrides: list[str]) -> None:
+@pytest.mark.parametrize("overrides", GRIDS)
+def test_grid_equals_hydra_sweeper(overrides: list[str]) -> None:
     parsed = OverridesParser.create().parse_overrides(overrides)
     [expected] = BasicSweeper.split_arguments(parsed, None)
 
-    assert [list(point.overrides) for point in points.read(overrides)] == expected
+    assert [list(point.overrides) for point in points.grid(overrides)] == expected
 
 
-def test_a_point_is_named_after_what_it_differs_in() -> None:
+def test_point_name_lists_swept_values() -> None:
     text = "evaluation.template='Q: {question}, in a word'"
 
-    named = points.read(["target=cpu_fp32,cpu_int8", text, "generation.temperature=0.0,0.7"])
+    named = points.grid(["target=cpu_fp32,cpu_int8", text, "generation.temperature=0.0,0.7"])
 
     assert [point.name for point in named] == [
         f"target={target} generation.temperature={temperature}"
@@ -38,29 +38,29 @@ def test_a_point_is_named_after_what_it_differs_in() -> None:
     assert all(text in point.overrides for point in named)
 
 
-def test_a_value_that_is_given_twice_is_one_point() -> None:
-    assert len(points.read(["target=cpu_int8,cpu_int8"])) == 1
+def test_repeated_value_makes_one_point() -> None:
+    assert len(points.grid(["target=cpu_int8,cpu_int8"])) == 1
 
 
-def test_values_are_numbers_and_truth_values_where_they_can_be() -> None:
+def test_values_are_numbers_or_booleans_if_possible() -> None:
     keys = ["a=0.5,1", "b=true,false", "c=x,y", "d=[],[x]"]
 
-    last = points.read(keys)[-1]
+    last = points.grid(keys)[-1]
 
     assert [last.value(key) for key in "abcd"] == [1, False, "y", "[x]"]
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         ([], "nothing to sweep over: .* sweep=targets"),
         (["target=cpu_int8"], "nothing to sweep over"),
-        (["registry.alias=a,b"], "another registry.alias changes nothing .* generation"),
-        (["sweep.workers=1,2"], "another sweep.workers changes nothing"),
-        (["generation.temperature=interval(0,1)"], "a grid needs values that can be counted"),
+        (["registry.alias=a,b"], "registry.alias does not change .* generation"),
+        (["sweep.workers=1,2"], "sweep.workers does not change"),
+        (["generation.temperature=interval(0,1)"], "a grid needs countable values"),
     ],
 )
-def test_what_cannot_be_swept_over_is_said(overrides: list[str], said: str) -> None:
-    [problem] = points.problems(overrides, countable=True)
+def test_unsweepable_overrides_are_explained(overrides: list[str], message: str) -> None:
+    [problem] = points.find_problems(overrides, countable=True)
 
-    assert re.search(said, problem)
+    assert re.search(message, problem)

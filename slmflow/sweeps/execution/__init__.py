@@ -1,1 +1,1 @@
-"""Running the points of a sweep: launchers, workers, progress."""
+"""Running the points of a sweep: search, launchers, workers, shared measurements, progress."""

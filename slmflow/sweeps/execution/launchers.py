@@ -1,4 +1,4 @@
-"""Hand the points to one of Hydra's launchers, or to Ray."""
+"""Run points with one of Hydra's launchers, or with Ray."""
 
 import functools
 import tempfile
@@ -13,11 +13,11 @@ from hydra.types import HydraContext, TaskFunction
 
 from slmflow.config.schema.sweep import Launcher, Sweep
 from slmflow.paths import CONF
-from slmflow.sweeps.context import Place
-from slmflow.sweeps.execution import ray_tasks, worker
-from slmflow.sweeps.execution.batches import batches
+from slmflow.sweeps.context import SweepContext
+from slmflow.sweeps.execution import ray_launcher, worker
+from slmflow.sweeps.execution.point_groups import group_points
 from slmflow.sweeps.points import Point
-from slmflow.sweeps.pruning import Front
+from slmflow.sweeps.pruning import Pruner
 
 _OVERRIDES = {
     Launcher.serial: ("hydra/launcher=basic",),
@@ -29,38 +29,42 @@ _OVERRIDES = {
     ),
 }
 
-# A run has its log and its config: Hydra need not write them too, nor set up logging.
+# A run has its own log and config: Hydra writes neither, and leaves logging alone.
 _SILENT = ("hydra/hydra_logging=none", "hydra/job_logging=none", "hydra.output_subdir=null")
 
 
-def at_once(sweep: Sweep) -> int:
-    """Return how many points a launcher has worked on at once."""
+def concurrency(sweep: Sweep) -> int:
+    """Return how many points run at the same time."""
     return 1 if sweep.launcher is Launcher.serial else sweep.workers
 
 
-def launch(points: Sequence[Point], place: Place, sweep: Sweep, front: Front | None = None) -> None:
-    """Have the launcher work on every point; return when all have ended, well or not.
+def launch(
+    points: Sequence[Point], context: SweepContext, sweep: Sweep, pruner: Pruner | None = None
+) -> None:
+    """Run every point with the launcher, and return when all have ended.
 
-    front: which a point is given up for that cannot reach it; then each is measured by itself.
+    pruner: prunes points; each point is then in a group of its own.
     """
-    parted = batches(points, len(points) if front else at_once(sweep))
+    groups = group_points(points, at_least=len(points) if pruner else concurrency(sweep))
     if sweep.launcher is Launcher.ray:
-        ray_tasks.launch(parted, place, sweep, front)
+        ray_launcher.launch(groups, context, sweep, pruner)
         return
     with tempfile.TemporaryDirectory() as scratch:
-        task = functools.partial(worker.job, batches=parted, place=place, front=front)
-        launcher = _launcher(task, sweep, scratch)
-        # A job knows its batch by its number: the config that Hydra composes for it is not used.
-        for done in launcher.launch([[] for _ in parted], initial_job_idx=0):
-            _ = done.return_value  # raises what the job raised
+        task = functools.partial(
+            worker.run_hydra_job, groups=groups, context=context, pruner=pruner
+        )
+        launcher = _hydra_launcher(task, sweep, scratch)
+        # A job finds its group by its number: the config that Hydra composes for it is not used.
+        for job in launcher.launch([[] for _ in groups], initial_job_idx=0):
+            _ = job.return_value  # raises what the job raised
 
 
-def _launcher(task: TaskFunction, sweep: Sweep, scratch: str) -> HydraLauncher:
-    chosen = [each.format(workers=sweep.workers) for each in _OVERRIDES[sweep.launcher]]
-    # Left before the launch: a job composes its own config, and Hydra does one at a time.
+def _hydra_launcher(task: TaskFunction, sweep: Sweep, scratch: str) -> HydraLauncher:
+    overrides = [each.format(workers=sweep.workers) for each in _OVERRIDES[sweep.launcher]]
+    # Closed before the launch: each job composes a config, and Hydra allows one at a time.
     with initialize_config_dir(str(CONF), version_base="1.3"):
         folder = f"hydra.sweep.dir='{scratch}'"
-        config = compose("config", [*_SILENT, folder, *chosen], return_hydra_config=True)
+        config = compose("config", [*_SILENT, folder, *overrides], return_hydra_config=True)
         loader = GlobalHydra.instance().config_loader()
     return Plugins.instance().instantiate_launcher(
         config=config,

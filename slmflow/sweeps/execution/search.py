@@ -1,7 +1,7 @@
-"""Search among many points with Optuna: of those asked so far the next ones follow.
+"""Search the points with Optuna, which samples the next ones from the results so far.
 
-Hydra's plugin for this needs Optuna below 3, of 2022; what is used here is Optuna's ask and tell.
-The sampler has a seed, so a search that was ended asks the same again and finds it finished.
+Hydra's plugin for Optuna needs a version of 2022; this uses Optuna's ask-and-tell interface. The
+sampler has a fixed seed: a search that is started again samples the same points and reuses them.
 """
 
 from collections.abc import Sequence
@@ -14,57 +14,62 @@ from optuna.trial import TrialState
 
 from slmflow.config.schema.sweep import Search, Sweep
 from slmflow.sweeps import outcomes, points
-from slmflow.sweeps.context import Place
+from slmflow.sweeps.context import SweepContext
 from slmflow.sweeps.execution import launchers
 from slmflow.sweeps.goals import Goal
 from slmflow.sweeps.points import Point
-from slmflow.sweeps.pruning import Front
+from slmflow.sweeps.pruning import Pruner
 
 
-def search(
-    overrides: Sequence[str], place: Place, sweep: Sweep, wanted: Sequence[Goal]
+def run_trials(
+    overrides: Sequence[str], context: SweepContext, sweep: Sweep, goals: Sequence[Goal]
 ) -> list[Point]:
-    """Work on `sweep.trials` points that Optuna asks for, and return them, each once.
+    """Run `sweep.trials` points that Optuna samples, and return the distinct ones.
 
-    wanted: one goal, or the two of a front, which a point is given up for that cannot reach it. A
-    point that fails tells nothing but that.
+    goals: one, or the two of a Pareto front; then points that cannot reach it are pruned.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
-        directions=["maximize"] * len(wanted), sampler=optuna.samplers.TPESampler(seed=0)
+        directions=["maximize"] * len(goals), sampler=optuna.samplers.TPESampler(seed=0)
     )
-    chosen = space(overrides)
-    asked: dict[str, Point] = {}
-    at_once = launchers.at_once(sweep)
-    for first in range(0, sweep.trials, at_once):
-        trials = [study.ask(chosen) for _ in range(min(at_once, sweep.trials - first))]
-        batch = [points.at(overrides, _written(trial.params)) for trial in trials]
-        new = {point.name: point for point in batch if point.name not in asked}
+    space = search_space(overrides)
+    sampled: dict[str, Point] = {}
+    concurrency = launchers.concurrency(sweep)
+    for first in range(0, sweep.trials, concurrency):
+        trials = [study.ask(space) for _ in range(min(concurrency, sweep.trials - first))]
+        chosen = [points.with_values(overrides, _format(trial.params)) for trial in trials]
+        new = {point.name: point for point in chosen if point.name not in sampled}
         if new:
-            rivals = _figures(list(asked.values()), place)
-            front = Front(tuple(wanted), rivals) if sweep.search is Search.front else None
-            launchers.launch(list(new.values()), place, sweep, front)
-        asked |= new
-        found = outcomes.gather(batch, place)
-        figures = {each.point.name: each.figures for each in found.measured}
-        # The sampler learns of a point that was given up that it is worth no more than this.
-        figures |= {each.point.name: each.best for each in found.given_up}
-        for trial, point in zip(trials, batch, strict=True):
-            known = figures.get(point.name, {})
-            if all(goal.known(known) for goal in wanted):
-                study.tell(trial, [goal.worth(known) for goal in wanted])
-            else:
-                study.tell(trial, state=TrialState.FAIL)
-    return list(asked.values())
+            measured = outcomes.gather(list(sampled.values()), context).measured
+            metrics = {each.point.name: each.metrics for each in measured}
+            pruner = Pruner(tuple(goals), metrics) if sweep.search is Search.front else None
+            launchers.launch(list(new.values()), context, sweep, pruner)
+        sampled |= new
+        _report(study, trials, outcomes.gather(chosen, context), chosen, goals)
+    return list(sampled.values())
 
 
-def _figures(points: Sequence[Point], place: Place) -> dict[str, dict[str, float]]:
-    measured = outcomes.gather(points, place).measured
-    return {each.point.name: each.figures for each in measured}
+def _report(
+    study: optuna.Study,
+    trials: Sequence[optuna.Trial],
+    found: outcomes.Outcomes,
+    chosen: Sequence[Point],
+    goals: Sequence[Goal],
+) -> None:
+    """Report the outcome of each trial's point; a failed point has no values."""
+    metrics = {each.point.name: each.metrics for each in found.measured}
+    # For the sampler a pruned point is at most as good as its bounds.
+    metrics |= {each.point.name: each.bounds for each in found.pruned}
+    for trial, point in zip(trials, chosen, strict=True):
+        known = metrics.get(point.name, {})
+        if all(goal.is_measured(known) for goal in goals):
+            study.tell(trial, [goal.score(known) for goal in goals])
+        else:
+            study.tell(trial, state=TrialState.FAIL)
 
 
-def space(overrides: Sequence[str]) -> dict[str, BaseDistribution]:
-    """Return what each swept key can be: one of its values, or a number of its interval."""
+def search_space(overrides: Sequence[str]) -> dict[str, BaseDistribution]:
+    """Return the distribution of each swept key: its values, or a number in its interval."""
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     return {each.key_or_group: _distribution(each) for each in parsed if each.is_sweep_override()}
 
@@ -77,5 +82,5 @@ def _distribution(override: Override) -> BaseDistribution:
     return CategoricalDistribution(list(override.sweep_string_iterator()))
 
 
-def _written(params: dict[str, object]) -> dict[str, str]:
+def _format(params: dict[str, object]) -> dict[str, str]:
     return {k: f"{v:.6g}" if isinstance(v, float) else str(v) for k, v in params.items()}

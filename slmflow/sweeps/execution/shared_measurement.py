@@ -1,8 +1,8 @@
-"""Measure the models of several points side by side, before the points are evaluated.
+"""Measure the models of several points together, before the points are evaluated.
 
-The reference is loaded and asked once for all of them, and the points are compared by what was
-measured in the same turns. It is a run of its own below the sweep's, with each point's measurement
-below it. What is not measured here, for whatever reason, its point measures alone.
+The reference is loaded and measured once for all of them, and the points are compared on answers
+from the same turns. The shared measurement is a child run of the sweep, and has a child run for
+each point's measurement. A point that it leaves out is measured by the point's own evaluation.
 """
 
 import dataclasses
@@ -11,127 +11,136 @@ from contextlib import ExitStack
 
 import psutil
 
-from slmflow.checkpoints.result import Weights
-from slmflow.conversion.result import OnnxModel
 from slmflow.datasets import rows
 from slmflow.errors import UserError
-from slmflow.flavors.genai_result import GenaiModel
-from slmflow.flavors.transformers_result import TransformersModel
-from slmflow.measurement import execution_providers, turns, unlogged_answers
+from slmflow.measurement import execution_providers, interleaved, unlogged_measurements
+from slmflow.measurement.artifact import log_measurements
 from slmflow.measurement.measured_model import MeasuredModel
 from slmflow.measurement.records import Answer, Measurement
-from slmflow.measurement.result import Measurements
-from slmflow.metrics.result import Evaluation
-from slmflow.pipeline import results, runs
+from slmflow.pipeline import keys, runs
+from slmflow.pipeline.results import (
+    Evaluation,
+    GenaiModel,
+    Measurements,
+    OnnxModel,
+    TransformersModel,
+    Weights,
+)
 from slmflow.pipeline.step import Step
-from slmflow.sweeps.context import SIDE_BY_SIDE, Place
-from slmflow.sweeps.execution.in_process_steps import Called, call
+from slmflow.sweeps.context import SHARED_MEASUREMENT, SweepContext
+from slmflow.sweeps.execution.in_process_steps import CompletedStep, run_in_process
 from slmflow.sweeps.points import Point
-from slmflow.sweeps.pruning import Front, Pruned
+from slmflow.sweeps.pruning import PointPruned, Pruner
 
-# Of the memory that is free: answering needs some too, and the file cache of the weights.
-_PART_FOR_MODELS = 0.5
+# Share of the available memory; decoding and the file cache of the weights need some too.
+_MEMORY_SHARE = 0.5
 
-
-Faults = dict[str, UserError | Pruned]
-"""Why a point, by its name, comes to no figures."""
+Failures = dict[str, UserError | PointPruned]
+"""Why a point has no measurement, by the point's name."""
 
 
 def measure(
-    points: Sequence[Point], place: Place, front: Front | None, faults: Faults
-) -> Called | None:
-    """Measure what is not yet measured of these points, if it is more than one.
+    points: Sequence[Point], context: SweepContext, pruner: Pruner | None, failures: Failures
+) -> CompletedStep | None:
+    """Measure together the points that are not measured yet; do nothing for a single one.
 
-    front: which a point is given up for that cannot reach it; then also one alone is measured.
-    faults: takes what hinders a point.
+    pruner: checks each point; with it a single point is measured too. failures: is filled.
     """
-    by_key = {results.key_of(Measurements, point.config): point for point in points}
+    by_key = {keys.key_of(Measurements, point.config): point for point in points}
     with ExitStack() as locks:
         for key in sorted(by_key):
-            locks.enter_context(runs.lock(Measurements, key))
-        missing = {key: each for key, each in by_key.items() if _is_missing(key, each, place)}
-        if len(missing) < (2 if front is None else 1):
+            locks.enter_context(runs.lock_result(Measurements, key))
+        missing = {key: p for key, p in by_key.items() if _is_missing(key, p, context)}
+        if len(missing) < (2 if pruner is None else 1):
             return None
-        first, *_ = of_run = list(missing.values())
-        return call(
+        config = next(iter(missing.values())).config
+        return run_in_process(
             Measurements.step,
-            lambda step: _measure(step, missing, front, faults),
-            _joined(of_run),
-            place,
-            run_name=f"{len(missing)} side by side with the reference",
-            tags={SIDE_BY_SIDE: str(len(missing))},
-            read=lambda given: (given, first.config),
+            lambda step: _measure(step, missing, context, pruner, failures),
+            _merge_overrides(list(missing.values())),
+            context,
+            run_name=f"{len(missing)} points with one reference",
+            tags={SHARED_MEASUREMENT: str(len(missing))},
+            read=lambda overrides: (overrides, config),
         )
 
 
-def _is_missing(key: str, point: Point, place: Place) -> bool:
-    """Return whether the flavors of a point can be measured and are not; key: of measuring them."""
+def _is_missing(key: str, point: Point, context: SweepContext) -> bool:
+    """Return whether a point can be measured here and has no measurement under its key."""
     try:
         execution_providers.check(point.config.target)
     except UserError:
-        return False  # the point itself says so
-    if point.config.evaluation.model_uri or runs.find(Measurements, key, place.experiment_id):
+        return False  # the point's evaluation reports it
+    if point.config.evaluation.model_uri or runs.find_finished(Measurements, key, context.experiment_id):
         return False
-    evaluation = results.key_of(Evaluation, point.config)
-    return runs.find(Evaluation, evaluation, place.experiment_id) is None
+    evaluation_key = keys.key_of(Evaluation, point.config)
+    return runs.find_finished(Evaluation, evaluation_key, context.experiment_id) is None
 
 
-def _measure(step: Step, points: Mapping[str, Point], front: Front | None, faults: Faults) -> None:
-    """Measure the models of points, which are by their keys of measuring them."""
+def _measure(
+    step: Step,
+    points: Mapping[str, Point],
+    context: SweepContext,
+    pruner: Pruner | None,
+    failures: Failures,
+) -> None:
+    """Measure points, which are given by the key of their measurement."""
+    below = context.below(step.run)
     reference: MeasuredModel | None = None
     converted: dict[MeasuredModel, str] = {}
     for key, point in points.items():
         try:
-            reference, model = _models(step, point)
-        except UserError as fault:
-            faults[point.name] = fault
+            reference, model = _ensure_models(step, point)
+        except UserError as failure:
+            failures[point.name] = failure
             continue
-        if kept := unlogged_answers.found(key, [reference, model]):
-            _log(step, key, point, kept)
+        if unlogged := unlogged_measurements.load(key, [reference, model]):
+            _log(below, key, point, unlogged)
         else:
             converted[model] = key
     if reference is None or not converted:
         return
-    for models in _fitting(reference, list(converted)):
+    for models in _split_by_memory(reference, list(converted)):
         try:
-            told = _asked(step, [reference, *models], front)
-        except Pruned as pruned:
-            faults |= dict.fromkeys((points[converted[m]].name for m in models), pruned)
+            of_reference, *others = _measure_models(step, [reference, *models], pruner)
+        except PointPruned as pruned:
+            failures |= dict.fromkeys((points[converted[m]].name for m in models), pruned)
             continue
-        reached = {converted[m]: [told[0], each] for m, each in zip(models, told[1:], strict=True)}
-        for key, measured in reached.items():
-            unlogged_answers.keep(key, measured)
-        for key, measured in reached.items():
-            _log(step, key, points[key], measured)
+        # All are saved before the first is logged: the tracking server may go away.
+        measured = {converted[m]: (of_reference, o) for m, o in zip(models, others, strict=True)}
+        for key, pair in measured.items():
+            unlogged_measurements.save(key, pair)
+        for key, pair in measured.items():
+            _log(below, key, points[key], pair)
 
 
-def _asked(
-    step: Step, models: Sequence[MeasuredModel], front: Front | None
+def _measure_models(
+    step: Step, models: Sequence[MeasuredModel], pruner: Pruner | None
 ) -> tuple[Measurement, ...]:
-    """Return what is measured of the models, the reference first; raise Pruned for the front."""
+    """Measure the models, the reference first. Raises PointPruned."""
     questions = rows.read(step.config)
 
-    def watch(model: MeasuredModel, answers: Sequence[Answer]) -> None:
-        if front is not None and model != models[0]:
-            front.check(model, answers, questions)
+    def check(model: MeasuredModel, answers: Sequence[Answer]) -> None:
+        if pruner is not None and model != models[0]:
+            pruner.check(model, answers, questions)
 
-    return turns.measure(models, questions, step.config.evaluation.seed, watch)
-
-
-def _models(step: Step, point: Point) -> list[MeasuredModel]:
-    """Make sure of a point's models in the order of the data flow, so that none launches others."""
-    own = dataclasses.replace(step, config=point.config, overrides=point.overrides)
-    own.ensure(Weights)
-    reference = own.ensure(TransformersModel)
-    own.ensure(OnnxModel)
-    return [MeasuredModel.of(each) for each in (reference, own.ensure(GenaiModel))]
+    return interleaved.measure(models, questions, step.config.evaluation.seed, check)
 
 
-def _fitting(
+def _ensure_models(step: Step, point: Point) -> list[MeasuredModel]:
+    """Ensure a point's models in the order of the data flow, so that no step launches another."""
+    of_point = dataclasses.replace(step, config=point.config, overrides=point.overrides)
+    of_point.ensure(Weights)
+    reference = of_point.ensure(TransformersModel)
+    of_point.ensure(OnnxModel)
+    return [MeasuredModel.from_logged(each) for each in (reference, of_point.ensure(GenaiModel))]
+
+
+def _split_by_memory(
     reference: MeasuredModel, models: list[MeasuredModel]
 ) -> Iterator[list[MeasuredModel]]:
-    """Yield the models in groups whose weights fit in memory beside the reference's, or alone."""
-    room = psutil.virtual_memory().available * _PART_FOR_MODELS - reference.size_bytes
+    """Yield groups of at least one model whose weights fit in memory beside the reference's."""
+    room = psutil.virtual_memory().available * _MEMORY_SHARE - reference.size_bytes
     group: list[MeasuredModel] = []
     for model in models:
         if group and sum(each.size_bytes for each in [*group, model]) > room:
@@ -141,24 +150,24 @@ def _fitting(
     yield group
 
 
-def _log(step: Step, key: str, point: Point, measured: Sequence[Measurement]) -> None:
-    """Log what was measured as the point's own run of `measure` would."""
-    logged = call(
+def _log(context: SweepContext, key: str, point: Point, measured: Sequence[Measurement]) -> None:
+    """Log a point's measurement as a run of the step `measure`."""
+    completed = run_in_process(
         Measurements.step,
-        lambda own: Measurements.log(own.run, key, measured),
+        lambda step: log_measurements(step.run, key, measured),
         point.overrides,
-        Place.below(step.run),
+        context,
         run_name=point.name,
-        read=lambda given: (given, point.config),
+        read=lambda overrides: (overrides, point.config),
     )
-    logged.raise_if_interrupted()
+    completed.raise_if_interrupted()
 
 
-def _joined(points: Sequence[Point]) -> list[str]:
-    """Return overrides that say of each key all values that these points have."""
-    joined = []
-    for same in zip(*(point.overrides for point in points), strict=True):
-        key = same[0].partition("=")[0]
-        values = dict.fromkeys(override.partition("=")[2] for override in same)
-        joined.append(f"{key}={','.join(values)}")
-    return joined
+def _merge_overrides(points: Sequence[Point]) -> list[str]:
+    """Return overrides with all values that the points have for each key."""
+    merged = []
+    for same_key in zip(*(point.overrides for point in points), strict=True):
+        key = same_key[0].partition("=")[0]
+        values = dict.fromkeys(override.partition("=")[2] for override in same_key)
+        merged.append(f"{key}={','.join(values)}")
+    return merged

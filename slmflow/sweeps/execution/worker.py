@@ -1,6 +1,6 @@
-"""Work on a batch of points, in whichever process a launcher calls.
+"""Evaluate a group of points, in the process that a launcher chose.
 
-Their models are measured side by side; then each point is the step `evaluate`, a child run.
+Their models are measured together; then each point is a child run of the step `evaluate`.
 """
 
 import multiprocessing
@@ -17,110 +17,119 @@ from mlflow import MlflowClient
 from omegaconf import DictConfig
 
 from slmflow.errors import UserError
-from slmflow.metrics.result import Evaluation
-from slmflow.pipeline import results, runs
+from slmflow.metrics.comparison import Comparison
+from slmflow.pipeline import keys, results, runs
 from slmflow.pipeline.failures import INTERRUPTED
+from slmflow.pipeline.results import Evaluation, Result
 from slmflow.pipeline.step import Step
 from slmflow.sweeps import outcomes
-from slmflow.sweeps.context import POINT, Place
+from slmflow.sweeps.context import POINT, StepFunction, SweepContext
 from slmflow.sweeps.execution import shared_measurement
-from slmflow.sweeps.execution.in_process_steps import Called, call
-from slmflow.sweeps.execution.shared_measurement import Faults
+from slmflow.sweeps.execution.in_process_steps import CompletedStep, run_in_process
+from slmflow.sweeps.execution.shared_measurement import Failures
 from slmflow.sweeps.points import Point
-from slmflow.sweeps.pruning import Front, Pruned
+from slmflow.sweeps.pruning import PointPruned, Pruner
 from slmflow.system import child_processes
-from steps.evaluate import evaluate
 
 
-def job(
-    _: DictConfig, batches: Sequence[Sequence[Point]], place: Place, front: Front | None
+def run_hydra_job(
+    _: DictConfig, groups: Sequence[Sequence[Point]], context: SweepContext, pruner: Pruner | None
 ) -> None:
-    """Work on the batch whose number Hydra's launcher gives this job."""
-    batch = batches[HydraConfig.get().job.num]
+    """Run the group that has the number of this job of Hydra's launcher."""
+    group = groups[HydraConfig.get().job.num]
     parent = multiprocessing.parent_process()
     if parent is None:
-        work(batch, place, front)
+        run_group(group, context, pruner)
         return
-    child_processes.end_with_parent()
+    child_processes.terminate_with_parent()
     try:
-        work(batch, place, front)
+        run_group(group, context, pruner)
     except KeyboardInterrupt:
-        if os.getppid() != parent.pid:  # nobody is left to end a worker of a killed sweep
+        if os.getppid() != parent.pid:  # the sweep was killed: nobody else ends this worker
             os._exit(INTERRUPTED)
         raise
 
 
-def work(batch: Sequence[Point], place: Place, front: Front | None) -> None:
-    """Make sure of each point's evaluation, in a child run of the sweep's that tells how it went.
+def run_group(group: Sequence[Point], context: SweepContext, pruner: Pruner | None) -> None:
+    """Evaluate each point in a child run of the sweep; `log.txt` has the output meanwhile.
 
-    front: which a point is given up for that cannot reach it.
-
-    What is printed meanwhile becomes the run's artifact `log.txt`. A fault is on the run, and
-    raised is only KeyboardInterrupt, and UserError where the store cannot be used.
+    A point's failure is logged to its run. Raises only KeyboardInterrupt, and UserError if the
+    store is unusable.
     """
-    os.environ |= {"MLFLOW_TRACKING_URI": place.tracking_uri, "SLMFLOW_HOME": place.home}
+    os.environ |= {
+        "MLFLOW_TRACKING_URI": context.tracking_uri,
+        "SLMFLOW_HOME": context.store_folder,
+    }
     os.environ.pop("MLFLOW_RUN_ID", None)
-    mlflow.set_tracking_uri(place.tracking_uri)
-    faults: Faults = {}
-    _logged(partial(shared_measurement.measure, batch, place, front, faults))
-    for point in batch:
-        _logged(partial(_point, point, place, faults.get(point.name)))
+    mlflow.set_tracking_uri(context.tracking_uri)
+    failures: Failures = {}
+    _run_logged(partial(shared_measurement.measure, group, context, pruner, failures))
+    for point in group:
+        _run_logged(partial(_run_point, point, context, failures.get(point.name)))
 
 
-def _point(point: Point, place: Place, fault: UserError | Pruned | None) -> Called:
-    """Evaluate a point. fault: why there is nothing to evaluate."""
-    with runs.lock(Evaluation, results.key_of(Evaluation, point.config)):
-        return call(
+def _run_point(
+    point: Point, context: SweepContext, failure: UserError | PointPruned | None
+) -> CompletedStep:
+    """Evaluate a point; failure: why its shared measurement has no answers for it."""
+    evaluate = context.step_functions[Evaluation.step]
+    with runs.lock_result(Evaluation, keys.key_of(Evaluation, point.config)):
+        return run_in_process(
             Evaluation.step,
-            lambda step: _evaluated(step, fault),
+            lambda step: _evaluate(step, evaluate, failure),
             point.overrides,
-            place,
+            context,
             run_name=point.name,
             tags={POINT: point.name},
-            read=lambda given: (given, point.config),
+            read=lambda overrides: (overrides, point.config),
         )
 
 
-def _evaluated(step: Step, fault: UserError | Pruned | None) -> Evaluation | None:
-    """Return a new evaluation, or None where a finished one holds, which the run then shows."""
-    if isinstance(fault, Pruned):
-        outcomes.log_pruned(fault)
+def _evaluate(
+    step: Step, evaluate: StepFunction, failure: UserError | PointPruned | None
+) -> Result | None:
+    """Return a new evaluation; None if the point is pruned or reuses an earlier evaluation.
+
+    Logs the metrics of a reused evaluation to the point's run.
+    """
+    if isinstance(failure, PointPruned):
+        outcomes.log_pruned(failure)
         return None
-    if fault is not None:
-        raise UserError(str(fault))
-    found = runs.find(Evaluation, step.key(Evaluation), step.run.info.experiment_id)
+    if failure is not None:
+        raise UserError(str(failure))
+    found = runs.find_finished(Evaluation, step.key(Evaluation), step.run.info.experiment_id)
     if found is None:
         return evaluate(step)
     evaluation, run_id = found
-    step.note_reuse(Evaluation.step, run_id)
-    evaluation.log_figures()
+    step.tag_reuse(Evaluation.step, run_id)
+    Comparison.from_result(evaluation).log_metrics()
     mlflow.log_dict(evaluation.to_json(), results.FILE)
     return None
 
 
-def _logged(work: Callable[[], Called | None]) -> None:
-    """Keep what is printed meanwhile with the run that comes of the work."""
+def _run_logged(work: Callable[[], CompletedStep | None]) -> None:
+    """Call a function that runs a step, and log the output to the step's run."""
     with tempfile.TemporaryDirectory() as scratch:
         log = Path(scratch, "log.txt")
-        with _output_to(log):
-            called = work()
-        if called and called.run_id:
-            MlflowClient().log_artifact(called.run_id, str(log))
-    if called:
-        called.raise_if_interrupted()
+        with _redirected_output(log):
+            completed = work()
+        if completed and completed.run_id:
+            MlflowClient().log_artifact(completed.run_id, str(log))
+    if completed:
+        completed.raise_if_interrupted()
 
 
 @contextmanager
-def _output_to(file: Path) -> Iterator[None]:
-    """Send what this process prints, and those that it starts, to a file."""
+def _redirected_output(file: Path) -> Iterator[None]:
+    """Redirect the output of this process and its children to a file."""
     streams = (1, 2)
-    before = [os.dup(stream) for stream in streams]
+    originals = [os.dup(stream) for stream in streams]
     with file.open("a", buffering=1) as output, redirect_stdout(output), redirect_stderr(output):
         for stream in streams:
             os.dup2(output.fileno(), stream)
         try:
             yield
         finally:
-            for stream, saved in zip(streams, before, strict=True):
-                os.dup2(saved, stream)
-                os.close(saved)
+            for stream, original in zip(streams, originals, strict=True):
+                os.dup2(original, stream)
+                os.close(original)

@@ -1,4 +1,4 @@
-"""Hydra's own launchers, each on a real sweep of two points on this machine."""
+"""Hydra's launchers, each with a real sweep of two points on this machine."""
 
 import os
 from importlib.util import find_spec
@@ -8,7 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 from slmflow.pipeline import runs
-from tests.sweeps import pids
+from tests.sweeps import pid_metric
 
 pytestmark = pytest.mark.long
 
@@ -21,15 +21,15 @@ SUBMITIT = pytest.param(
 
 
 @pytest.mark.parametrize("launcher", ["joblib", SUBMITIT])
-def test_points_are_worked_on_by_processes_of_their_own(launcher: str, tmp_path: Path) -> None:
+def test_each_point_runs_in_its_own_process(launcher: str, tmp_path: Path) -> None:
     tracking = f"sqlite:///{tmp_path}/mlflow.db"
-    place = pids.workplace(tmp_path, tracking)
+    place = pid_metric.workplace(tmp_path, tracking)
 
     done = place.step(
         "sweep",
         "generation.max_new_tokens=2,4",
         "evaluation.limit=3",
-        pids.METRIC,
+        pid_metric.METRIC,
         f"sweep.launcher={launcher}",
     )
 
@@ -45,7 +45,7 @@ def test_points_are_worked_on_by_processes_of_their_own(launcher: str, tmp_path:
     }
     assert {run.info.status for run in found} == {"FINISHED"}
     [sweep] = [run.info.run_id for run in found if run.data.tags.get(runs.STEP) == "sweep"]
-    told = {row["pid"] for row in pids.table(sweep, tracking)}
-    assert len(told) == 2
-    assert os.getpid() not in told
+    pids = {row["pid"] for row in pid_metric.table(sweep, tracking)}
+    assert len(pids) == 2
+    assert os.getpid() not in pids
     assert not (tmp_path / "multirun").exists()

@@ -1,4 +1,4 @@
-"""Which processes the points of a sweep were worked on by: a metric whose figure tells."""
+"""A metric whose value is the id of the process that evaluated a point."""
 
 import json
 from pathlib import Path
@@ -20,10 +20,10 @@ def pid(answer: str, expected: str) -> float:
 
 
 def workplace(folder: Path, tracking_uri: str, **environment: str) -> Workplace:
-    """Return a place where steps find the metric."""
+    """Return a workplace whose steps can import the metric."""
     (folder / "where.py").write_text(_SOURCE)
-    found = {"PYTHONPATH": f"{PROJECT}:{folder}", "MLFLOW_TRACKING_URI": tracking_uri}
-    return Workplace(folder, {**found, **environment})
+    importable = {"PYTHONPATH": f"{PROJECT}:{folder}", "MLFLOW_TRACKING_URI": tracking_uri}
+    return Workplace(folder, {**importable, **environment})
 
 
 def table(run_id: str, tracking_uri: str) -> list[dict[str, object]]:
@@ -31,5 +31,5 @@ def table(run_id: str, tracking_uri: str) -> list[dict[str, object]]:
     file = mlflow.artifacts.download_artifacts(
         run_id=run_id, artifact_path="comparison.json", tracking_uri=tracking_uri
     )
-    told = json.loads(Path(file).read_text())
-    return [dict(zip(told["columns"], row, strict=True)) for row in told["data"]]
+    table = json.loads(Path(file).read_text())
+    return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]

@@ -1,4 +1,4 @@
-"""A sweep on a real Ray cluster of two machines' worth, with a tracking server that they share."""
+"""A sweep on a real Ray cluster of two nodes with a shared tracking server."""
 
 import os
 import signal
@@ -13,11 +13,11 @@ from mlflow import MlflowClient
 from slmflow.errors import UserError
 from slmflow.pipeline import runs
 from slmflow.sweeps.context import POINT
-from slmflow.sweeps.execution import ray_tasks
-from slmflow.sweeps.reports.report import BEST
+from slmflow.sweeps.execution import ray_launcher
+from slmflow.sweeps.report import BEST
 from tests.fixtures.project import Workplace
 from tests.fixtures.server import served
-from tests.sweeps import pids
+from tests.sweeps import pid_metric
 
 pytestmark = [
     pytest.mark.long,
@@ -31,7 +31,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    # A socket's path may have 107 characters: too few for one below pytest's own folder.
+    # The path of a socket has at most 107 characters: too few below pytest's own folder.
     with tempfile.TemporaryDirectory() as scratch:
         node = {"num_cpus": 1, "include_dashboard": False}
         started = Cluster(initialize_head=True, head_node_args={**node, "temp_dir": scratch})
@@ -44,24 +44,22 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
-    """Start a tracking server that hands out artifacts too; yield its address."""
+    """Start a tracking server that also serves artifacts; yield its address."""
     store = f"--backend-store-uri sqlite:///{tmp_path}/mlflow.db"
     artifacts = f"--artifacts-destination {tmp_path}/artifacts --host 127.0.0.1 --workers 1"
     with served(Workplace(tmp_path), f"mlflow server {store} {artifacts}") as url:
         yield url
 
 
-def test_points_are_worked_on_by_processes_of_the_cluster(
-    cluster: str, server: str, tmp_path: Path
-) -> None:
-    place = pids.workplace(tmp_path, server, RAY_ADDRESS=cluster)
+def test_each_point_runs_on_the_cluster(cluster: str, server: str, tmp_path: Path) -> None:
+    place = pid_metric.workplace(tmp_path, server, RAY_ADDRESS=cluster)
     limits = ("2", "4")
 
     done = place.step(
         "sweep",
         f"generation.max_new_tokens={','.join(limits)}",
         "evaluation.limit=3",
-        pids.METRIC,
+        pid_metric.METRIC,
         "sweep.launcher=ray",
     )
 
@@ -81,30 +79,30 @@ def test_points_are_worked_on_by_processes_of_the_cluster(
     }
     [sweep] = found["sweep"]
     assert sweep.data.tags[BEST] in {run.info.run_id for run in found["evaluate"]}
-    table = pids.table(sweep.info.run_id, server)
+    table = pid_metric.table(sweep.info.run_id, server)
     assert [row["generation.max_new_tokens"] for row in table[::2]] == [2, 4]
     assert {row["flavor"] for row in table} == {"transformers", "genai"}
-    told = {row["pid"] for row in table}
-    assert len(told) == 2
-    assert os.getpid() not in told
+    pids = {row["pid"] for row in table}
+    assert len(pids) == 2
+    assert os.getpid() not in pids
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("RAY_TMPDIR", "x" * 100, "Ray cannot start here: .* Set RAY_TMPDIR to a folder"),
-        ("RAY_ADDRESS", "127.0.0.1:1", "RAY_ADDRESS=127.0.0.1:1: Ray cannot be used: .*refused"),
-        ("RAY_ADDRESS", "nowhere", "RAY_ADDRESS=nowhere: Ray cannot be used: "),
+        ("RAY_ADDRESS", "127.0.0.1:1", "RAY_ADDRESS=127.0.0.1:1: Ray is unavailable: .*refused"),
+        ("RAY_ADDRESS", "nowhere", "RAY_ADDRESS=nowhere: Ray is unavailable: "),
     ],
 )
-def test_what_ray_cannot_use_is_told(
-    name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_unusable_ray_is_reported(
+    name: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setenv(name, value)
 
-    with pytest.raises(UserError, match=said):
-        ray_tasks.connected(workers=1)
+    with pytest.raises(UserError, match=message):
+        ray_launcher.connect(workers=1)
 
     assert signal.getsignal(signal.SIGTERM) is before
