@@ -1,8 +1,7 @@
-"""Questions with choices: how they are asked, and which choice is the right one.
+"""Multiple-choice questions: the prompt, and validation of choices and expected answer.
 
 The prompt is that of MMLU (Hendrycks et al., "Measuring Massive Multitask Language Understanding",
-2021), as lm-evaluation-harness has it too: the question, a line `A. text` for each choice, and
-`Answer:`.
+2021), as in lm-evaluation-harness: the question, a line `A. text` for each choice, and `Answer:`.
 """
 
 import re
@@ -12,75 +11,75 @@ from typing import Any
 
 from slmflow.config.schema.evaluation import CHOICES, QUESTION
 from slmflow.datasets import row_checks
-from slmflow.datasets.readers import shown
+from slmflow.datasets.readers import short_repr
 
 _LETTERS = string.ascii_uppercase
 
 
-def letters(choices: Sequence[str]) -> str:
+def choice_letters(choices: Sequence[str]) -> str:
     """Return the letters of the choices, in order."""
     return _LETTERS[: len(choices)]
 
 
-def asked(question: str, choices: Sequence[str] | None, template: str = QUESTION) -> str:
-    """Return a template with the question and the lines of its choices put in.
+def build_prompt(question: str, choices: Sequence[str] | None, template: str = QUESTION) -> str:
+    """Return the template with the question and the lines of its choices filled in.
 
-    Where the template does not place the choices, they and `Answer:` come after it.
+    A template without `{choices}` is followed by the choices and `Answer:`.
     """
     if choices and CHOICES not in template:
         template = f"{template}\n{CHOICES}\nAnswer:"
     lines = "\n".join(map("{}. {}".format, _LETTERS, choices or ()))
-    given = {QUESTION: question, CHOICES: lines}
-    # At once, as a question may have such words in it.
-    return re.sub("|".join(map(re.escape, given)), lambda found: given[found[0]], template)
+    values = {QUESTION: question, CHOICES: lines}
+    # In one pass, as the question itself may contain a placeholder.
+    return re.sub("|".join(map(re.escape, values)), lambda match: values[match[0]], template)
 
 
-def problems(name: str, choices: Any, answer_name: str, answer: Any) -> Iterator[str]:
-    """Yield what is wrong with the choices of a row, or else with its answer.
+def choice_problems(name: str, choices: Any, answer_name: str, answer: Any) -> Iterator[str]:
+    """Yield the problems of a row's choices or, if there are none, of its expected answer.
 
-    name, answer_name: of the columns; answer: None where there is none.
+    name, answer_name: the columns; answer: None if it is missing.
     """
     if not isinstance(choices, list) or not 2 <= len(choices) <= len(_LETTERS):
         yield (
-            f"{name} is not a list of 2 to {len(_LETTERS)} texts but {shown(choices)}: mend it, or "
-            "name another column with evaluation.columns.choices"
+            f"{name} must be a list of 2 to {len(_LETTERS)} texts, not {short_repr(choices)}: fix "
+            "it, or name another column with evaluation.columns.choices"
         )
         return
-    wrong = [
+    text_problems = [
         problem
         for letter, choice in zip(_LETTERS, choices, strict=False)
         for problem in row_checks.text_problems(f"{name}, {letter}", choice)
     ]
-    yield from wrong
-    if wrong or answer is None:
+    yield from text_problems
+    if text_problems or answer is None:
         return
-    meant = _meant(answer, choices)
-    if not meant:
+    letters = _matching_letters(answer, choices)
+    if not letters:
         yield (
-            f"{answer_name} is none of the choices but {shown(answer)}: give a letter from A to "
-            f"{_LETTERS[len(choices) - 1]}, an index from 0 to {len(choices) - 1}, or a choice's "
-            "text"
+            f"{answer_name} {short_repr(answer)} is not one of the choices: give a letter from A "
+            f"to {_LETTERS[len(choices) - 1]}, an index from 0 to {len(choices) - 1}, or the text "
+            "of a choice"
         )
-    elif len(meant) > 1:
+    elif len(letters) > 1:
         yield (
-            f"{answer_name} {shown(answer)} can mean {' or '.join(meant)}: of the letter, the "
-            "index from 0 and the text, give one that can mean one choice only"
+            f"{answer_name} {short_repr(answer)} can mean {' or '.join(letters)}: give the "
+            "letter, the index from 0 or the text, whichever fits one choice only"
         )
 
 
-def right(answer: str | int, choices: Sequence[str]) -> str:
-    """Return the letter of the one choice that an answer without problems means."""
-    (letter,) = _meant(answer, choices)
+def answer_letter(answer: str | int, choices: Sequence[str]) -> str:
+    """Return the letter of the choice that a valid expected answer names."""
+    (letter,) = _matching_letters(answer, choices)
     return letter
 
 
-def _meant(answer: Any, choices: Sequence[str]) -> list[str]:
-    """Return the letters of the choices that an answer can mean."""
+def _matching_letters(answer: Any, choices: Sequence[str]) -> list[str]:
+    """Return the letters of all choices whose letter, index or text equals the answer."""
     if isinstance(answer, bool) or not isinstance(answer, str | int):
         return []
-    named = str(answer).strip()
+    text = str(answer).strip()
     return [
         letter
         for index, (letter, choice) in enumerate(zip(_LETTERS, choices, strict=False))
-        if named == str(index) or (isinstance(answer, str) and named in (letter, choice.strip()))
+        if text == str(index) or (isinstance(answer, str) and text in (letter, choice.strip()))
     ]

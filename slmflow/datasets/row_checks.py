@@ -1,55 +1,73 @@
-"""What the fields of a row must be, and what is wrong where they are not."""
+"""Validate the columns of a table and the fields of a row."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-from slmflow.datasets.readers import shown
+from slmflow.config.schema.evaluation import Columns
+from slmflow.datasets.readers import short_repr
 
 _ROLES = ("system", "user", "assistant")
 
-# Far more than the longest context holds: a row of this size is no question.
-_MOST_CHARACTERS = 2_000_000
+# Far more than the longest context: such a row is not a question.
+_MAX_CHARACTERS = 2_000_000
 
 
-class Asked(Protocol):
-    """Names of the columns that hold what is asked."""
+class QuestionColumns(Protocol):
+    """Names of the columns with the question."""
 
     question: str
     messages: str
 
 
-def decoded(fields: dict[str, Any], *names: str) -> dict[str, Any]:
-    """Return the fields, with those of these names that are written as JSON in a text read."""
-    return fields | {name: _from_json(fields[name]) for name in names if name in fields}
+def header_problem(names: Sequence[str], columns: Columns) -> str | None:
+    """Return the problem with the column names of an evaluation table, or None."""
+    missing = []
+    if columns.answer not in names:
+        missing.append((columns.answer, "evaluation.columns.answer"))
+    if columns.question not in names and columns.messages not in names:
+        either = f"{columns.question} or {columns.messages}"
+        missing.append((either, "evaluation.columns.question or .messages"))
+    if missing:
+        listed = " and no column ".join(column for column, _ in missing)
+        keys = " and ".join(key for _, key in missing)
+        return f"no column {listed}, but {', '.join(names)}: name yours with {keys}"
+    if duplicates := sorted(name for name in columns.names if names.count(name) > 1):
+        return f"two columns are named {' and '.join(duplicates)}: rename one"
+    return None
 
 
-def question_problems(fields: dict[str, Any], columns: Asked) -> Iterator[str]:
-    """Yield what is wrong with the question, or the messages that end with one."""
-    question, messages = columns.question in fields, columns.messages in fields
-    if question and messages:
+def decode_json_fields(fields: dict[str, Any], *names: str) -> dict[str, Any]:
+    """Return the fields, with the named ones parsed if they are JSON in a string."""
+    return fields | {name: _parse_json(fields[name]) for name in names if name in fields}
+
+
+def question_problems(fields: dict[str, Any], columns: QuestionColumns) -> Iterator[str]:
+    """Yield the problems of a row's question or messages."""
+    has_question, has_messages = columns.question in fields, columns.messages in fields
+    if has_question and has_messages:
         yield f"both {columns.question} and {columns.messages}: give one of them"
-    elif question:
+    elif has_question:
         yield from text_problems(columns.question, fields[columns.question])
-    elif messages:
+    elif has_messages:
         yield from _messages_problems(columns.messages, fields[columns.messages])
     else:
         yield f"no {columns.question} and no {columns.messages}"
 
 
 def text_problems(name: str, value: Any) -> Iterator[str]:
-    """Yield what is wrong with a text that a model is to take."""
+    """Yield the problems of a value that must be text for a model."""
     if not isinstance(value, str):
-        yield f"{name} is not text but {shown(value)}"
-    elif len(value) > _MOST_CHARACTERS:
-        yield f"{name} has {len(value):,} characters, more than {_MOST_CHARACTERS:,}: cut it"
+        yield f"{name} must be text, not {short_repr(value)}"
+    elif len(value) > _MAX_CHARACTERS:
+        yield f"{name} has {len(value):,} characters, more than {_MAX_CHARACTERS:,}: shorten it"
     elif not value.strip():
         yield f"{name} is blank"
     elif value.encode(errors="replace").decode() != value:
-        yield f"{name} has half a character (a lone surrogate), which no tokenizer takes"
+        yield f"{name} has half a character (a lone surrogate), which no tokenizer accepts"
 
 
-def _from_json(value: Any) -> Any:
+def _parse_json(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
@@ -60,24 +78,24 @@ def _from_json(value: Any) -> Any:
 
 def _messages_problems(name: str, messages: Any) -> Iterator[str]:
     if not isinstance(messages, list) or not messages:
-        yield f"{name} is not a list of messages but {shown(messages)}"
+        yield f"{name} must be a list of messages, not {short_repr(messages)}"
         return
     for number, message in enumerate(messages, start=1):
-        yield from _message_problems(f"{name}, message {number}", message, first=number == 1)
+        yield from _message_problems(f"{name}, message {number}", message, is_first=number == 1)
     if isinstance(messages[-1], dict) and messages[-1].get("role") in ("system", "assistant"):
-        yield f"{name}: the last message is not the user's but of the {messages[-1]['role']}"
+        yield f"{name}: the last message must have the role user, not {messages[-1]['role']}"
 
 
-def _message_problems(name: str, message: Any, *, first: bool) -> Iterator[str]:
+def _message_problems(name: str, message: Any, *, is_first: bool) -> Iterator[str]:
     if not isinstance(message, dict):
-        yield f"{name} is not an object but {shown(message)}"
+        yield f"{name} must be an object, not {short_repr(message)}"
         return
     role = message.get("role")
     if role not in _ROLES:
-        yield f"{name}: role is not one of {', '.join(_ROLES)} but {shown(role)}"
-    if role == "system" and not first:
-        yield f"{name}: the system's message must be the first"
+        yield f"{name}: role must be one of {', '.join(_ROLES)}, not {short_repr(role)}"
+    if role == "system" and not is_first:
+        yield f"{name}: a system message must be the first"
     yield from text_problems(f"{name}: content", message.get("content"))
-    further = [key for key, value in message.items() if value is not None]
-    for key in sorted(set(further) - {"role", "content"}):
-        yield f"{name}: {shown(key)} is not sent: give role and content only"
+    keys = [key for key, value in message.items() if value is not None]
+    for key in sorted(set(keys) - {"role", "content"}):
+        yield f"{name}: {short_repr(key)} is not supported: give role and content only"

@@ -1,10 +1,12 @@
-"""The rows both flavors answer: conversations that end with a question, and the right answers.
+"""Evaluation rows: conversations that end with a question, and their expected answers.
 
-A row of the data has an answer, and either a question or messages, `{"role": ..., "content": ...}`,
-of which the last is the user's (as JSON where a cell holds text). What is sent is: a system
-message, the row's own before that of the config; the examples, as earlier turns; the question, put
-into the template, or the messages as they are. A row may have choices, of which its answer is one,
-and then a subject: the choices are sent after the question (`choices.asked`).
+A row of a data file has an expected answer and either a question or messages: a list of
+`{"role": ..., "content": ...}`, as JSON in a text cell, that ends with a user message. A row may
+also have choices, one of which is the expected answer, and then a subject.
+
+The model is sent a system message (the row's own or that of the config), the examples as earlier
+turns, and the question, filled into the template, or the messages. Choices follow the question
+(`multiple_choice.build_prompt`).
 """
 
 import dataclasses
@@ -12,31 +14,28 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from slmflow.config.compose import Config
+from slmflow.config.schema.config import Config
 from slmflow.config.schema.evaluation import CHOICES, QUESTION, Columns, EvaluationData
 from slmflow.config.schema.generation import Interface
-from slmflow.datasets import multiple_choice as choices
-from slmflow.datasets import readers, row_checks
+from slmflow.datasets import multiple_choice, readers, row_checks
 from slmflow.errors import UserError
 from slmflow.paths import PROJECT
 
 Message = dict[str, str]
 
-DIGEST_CHARACTERS = 36
-"""What MLflow's database has room for."""
+DIGEST_LENGTH = 36
+"""The maximum that MLflow's database accepts."""
 
-_MOST_LISTED = 100
+_MAX_LISTED_PROBLEMS = 100
 
 
 @dataclass(frozen=True)
 class Row:
-    """A conversation as every flavor is sent it, and the answer a perfect model gives.
-
-    Where there are choices, the answer is the letter of one.
-    """
+    """A conversation to send to a model, and the expected answer: a letter if there are choices."""
 
     messages: list[Message]
     answer: str
@@ -45,148 +44,164 @@ class Row:
 
     @property
     def question(self) -> str:
-        """The last message, which is the user's."""
+        """The content of the last message, which is the user's."""
         return self.messages[-1]["content"]
 
 
 def read(config: Config) -> list[Row]:
     """Return the first `evaluation.limit` rows of the data, or all.
 
-    Raises UserError, with every bad row and its place in one message; rows beyond the limit are
-    checked too. So it does where the GenAI model is to take prompts, and a row is more than one.
+    Raises UserError with the locations of all invalid rows, including those beyond the limit, and
+    for conversations of several messages if the GenAI model takes prompts.
     """
     data = config.evaluation
-    rows, problems = _parse(*_source(data), data)
+    rows, problems = parse_file(*_locate_file(data), data)
     examples: list[Row] = []
     if data.examples is not None:
         file = PROJECT / data.examples
-        examples, of_examples = _parse(file, str(file), data, as_examples=True)
-        problems += of_examples
+        examples, example_problems = parse_file(file, str(file), data, as_examples=True)
+        problems += example_problems
     if problems:
         raise UserError("\n".join(problems))
-    turns = [message for row in examples for message in (*row.messages, _said(row.answer))]
-    sent = [
-        dataclasses.replace(row, messages=_opened(row.messages, data.system, turns)) for row in rows
+    turns = [
+        message
+        for row in examples
+        for message in (*row.messages, {"role": "assistant", "content": row.answer})
+    ]
+    rows = [
+        dataclasses.replace(row, messages=_add_context(row.messages, data.system, turns))
+        for row in rows
     ]
     if config.log_genai.interface is Interface.prompt:
-        _refuse_conversations(sent)
-    return sent[: data.limit]
+        _check_single_message(rows)
+    return rows[: data.limit]
 
 
 def digest(rows: Sequence[Row]) -> str:
-    """Return the first hexadecimal digits of the sha256 of all rows, as canonical JSON.
+    """Return the first `DIGEST_LENGTH` hexadecimal digits of the sha256 of all rows as JSON.
 
-    MLflow's own digest of a frame would be over at most 10,000 rows, and in 8 digits.
+    MLflow's own digest covers only the first 10,000 rows and has only 8 digits.
     """
-    asked = [
+    fields = [
         {name: value for name, value in dataclasses.asdict(row).items() if value is not None}
         for row in rows
     ]
-    content = json.dumps(asked, sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:DIGEST_CHARACTERS]
+    content = json.dumps(fields, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:DIGEST_LENGTH]
 
 
-def _source(data: EvaluationData) -> tuple[Path, str]:
-    """Return the file of the rows, and its name in messages."""
-    if data.dataset is None:
-        file = PROJECT / str(data.data)
-        return file, str(file)
-    # Here, because the processes that are measured must not hold the hub's client in memory.
-    from slmflow.hub import dataset_files
-
-    return dataset_files.bring(data.dataset), f"{data.dataset.file} of {data.dataset.id}"
-
-
-def _parse(
+def parse_file(
     file: Path, name: str, data: EvaluationData, *, as_examples: bool = False
 ) -> tuple[list[Row], list[str]]:
-    """Return the rows of a file, and the lines of a message about those that are bad."""
-    columns, placed, problems = data.columns, [], []
-    for record in readers.read(file, columns):
-        given = row_checks.decoded(record.fields, columns.messages, columns.choices)
-        found = [record.problem] if record.problem else list(_problems(given, data))
+    """Return the rows of a file, and the lines of an error message if any row is invalid.
+
+    name: of the file in messages; as_examples: the rows are few-shot examples.
+    """
+    columns, located, problems = data.columns, [], []
+    check_header = partial(row_checks.header_problem, columns=columns)
+    for record in readers.read(file, check_header, columns.names):
+        fields = row_checks.decode_json_fields(record.fields, columns.messages, columns.choices)
+        found = [record.problem] if record.problem else list(_record_problems(fields, data))
         if not found:
-            row = _row(given, data)
+            row = _build_row(fields, data)
             if as_examples and row.messages[0]["role"] == "system":
-                found = ["an example has no system message: set evaluation.system"]
-            placed.append((record.place, row))
-        problems += [f"{record.place}: {problem}" for problem in found]
+                found = ["an example cannot have a system message: set evaluation.system"]
+            located.append((record.location, row))
+        problems += [f"{record.location}: {problem}" for problem in found]
     if not (problems or as_examples):
-        problems += _mixed(placed, columns)
+        problems += _consistency_problems(located, columns)
     if problems:
-        asked = f"either {columns.question} or {columns.messages}"
-        return [], [
-            f"{name}: a row has {columns.answer}, and {asked}",
-            *problems[:_MOST_LISTED],
-            *([f"and {len(problems) - _MOST_LISTED} more"] if problems[_MOST_LISTED:] else ()),
-        ]
-    rows = [row for _, row in placed]
+        listed = problems[:_MAX_LISTED_PROBLEMS]
+        if more := len(problems) - len(listed):
+            listed.append(f"and {more} more")
+        either = f"either {columns.question} or {columns.messages}"
+        return [], [f"{name}: a row has {columns.answer}, and {either}", *listed]
+    rows = [row for _, row in located]
     return rows, [] if rows else [f"{name} has no rows: give at least one question and its answer"]
 
 
-def _problems(given: dict[str, Any], data: EvaluationData) -> Iterator[str]:
+def _locate_file(data: EvaluationData) -> tuple[Path, str]:
+    """Return the data file and its name in messages; download it if it is on the hub."""
+    if data.dataset is None:
+        file = PROJECT / str(data.data)
+        return file, str(file)
+    # Imported here, to keep the hub's client out of the memory of measured processes.
+    from slmflow.datasets import hub_dataset
+
+    return hub_dataset.get_file(data.dataset), f"{data.dataset.file} of {data.dataset.id}"
+
+
+def _record_problems(fields: dict[str, Any], data: EvaluationData) -> Iterator[str]:
     columns = data.columns
-    yield from row_checks.question_problems(given, columns)
-    answer = given.get(columns.answer)
+    yield from row_checks.question_problems(fields, columns)
+    answer = fields.get(columns.answer)
     if answer is None:
         yield f"no {columns.answer}"
-    if columns.choices in given:
-        yield from choices.problems(columns.choices, given[columns.choices], columns.answer, answer)
-        if columns.subject in given:
-            yield from row_checks.text_problems(columns.subject, given[columns.subject])
+    if columns.choices in fields:
+        yield from multiple_choice.choice_problems(
+            columns.choices, fields[columns.choices], columns.answer, answer
+        )
+        if columns.subject in fields:
+            yield from row_checks.text_problems(columns.subject, fields[columns.subject])
         return
     if answer is not None:
         yield from row_checks.text_problems(columns.answer, answer)
-    if columns.question in given and CHOICES in (data.template or ""):
+    if columns.question in fields and CHOICES in (data.template or ""):
         yield f"no {columns.choices}, but evaluation.template has {CHOICES}"
 
 
-def _row(given: dict[str, Any], data: EvaluationData) -> Row:
-    columns, answer = data.columns, given[data.columns.answer]
-    if (among := given.get(columns.choices)) is None:
-        return Row(_asked(given, data), answer)
-    subject = given.get(columns.subject)
-    return Row(_asked(given, data), choices.right(answer, among), among, subject)
+def _build_row(fields: dict[str, Any], data: EvaluationData) -> Row:
+    columns, answer = data.columns, fields[data.columns.answer]
+    messages = _build_messages(fields, data)
+    if (choices := fields.get(columns.choices)) is None:
+        return Row(messages, answer)
+    letter = multiple_choice.answer_letter(answer, choices)
+    return Row(messages, letter, choices, fields.get(columns.subject))
 
 
-def _mixed(placed: Sequence[tuple[str, Row]], columns: Columns) -> Iterator[str]:
-    """Yield what only some rows have: a figure would be of other rows than the ones beside it."""
+def _consistency_problems(located: Sequence[tuple[str, Row]], columns: Columns) -> Iterator[str]:
+    """Yield a problem if only some rows have choices or a subject.
+
+    Metrics in the same table would otherwise cover different rows.
+    """
     for name, column in (("choices", columns.choices), ("subject", columns.subject)):
-        lacking = [place for place, row in placed if getattr(row, name) is None]
-        if 0 < len(lacking) < len(placed):
+        missing = [location for location, row in located if getattr(row, name) is None]
+        if 0 < len(missing) < len(located):
             yield (
-                f"{lacking[0]}: no {column}, but {len(placed) - len(lacking)} of {len(placed)} "
-                f"rows have {column}: give it to all, or to none, and evaluate the others apart"
+                f"{missing[0]}: no {column}, but {len(located) - len(missing)} of {len(located)} "
+                f"rows have {column}: add it to all rows or to none, and evaluate the others "
+                "separately"
             )
 
 
-def _asked(given: dict[str, Any], data: EvaluationData) -> list[Message]:
-    """Return the messages of a row, before anything is put in front of them."""
-    columns, among = data.columns, given.get(data.columns.choices)
-    if columns.messages not in given:
-        text = choices.asked(given[columns.question], among, data.template or QUESTION)
-        return [{"role": "user", "content": text}]
+def _build_messages(fields: dict[str, Any], data: EvaluationData) -> list[Message]:
+    """Return the messages of a row, without system message and examples from the config."""
+    columns, choices = data.columns, fields.get(data.columns.choices)
+    if columns.messages not in fields:
+        question, template = fields[columns.question], data.template or QUESTION
+        return [
+            {
+                "role": "user",
+                "content": multiple_choice.build_prompt(question, choices, template),
+            }
+        ]
     *earlier, last = (
-        {"role": each["role"], "content": each["content"]} for each in given[columns.messages]
+        {"role": each["role"], "content": each["content"]} for each in fields[columns.messages]
     )
-    return [*earlier, last | {"content": choices.asked(last["content"], among)}]
+    return [*earlier, last | {"content": multiple_choice.build_prompt(last["content"], choices)}]
 
 
-def _opened(
+def _add_context(
     messages: list[Message], system: str | None, examples: Sequence[Message]
 ) -> list[Message]:
-    """Return a conversation with its system message and the examples in front."""
+    """Insert the system message, unless there is one, and the examples before the messages."""
     if messages[0]["role"] == "system":
         return [messages[0], *examples, *messages[1:]]
-    opening = [{"role": "system", "content": system}] if system is not None else []
-    return [*opening, *examples, *messages]
+    first = [{"role": "system", "content": system}] if system is not None else []
+    return [*first, *examples, *messages]
 
 
-def _said(answer: str) -> Message:
-    return {"role": "assistant", "content": answer}
-
-
-def _refuse_conversations(rows: Sequence[Row]) -> None:
+def _check_single_message(rows: Sequence[Row]) -> None:
     if longer := sum(len(row.messages) > 1 for row in rows):
         raise UserError(
             f"log_genai.interface=prompt takes one user message, but {longer} of {len(rows)} rows "

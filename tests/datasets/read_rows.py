@@ -1,6 +1,6 @@
 """Print the rows of a config: `python -m tests.datasets.read_rows OVERRIDE...`.
 
-A process of its own, as the hub's client reads its environment when it is imported.
+A separate process, as the hub's client reads its environment on import.
 """
 
 import dataclasses
@@ -14,8 +14,8 @@ from slmflow.errors import UserError
 
 if __name__ == "__main__":
     try:
-        found = rows.read(configs.load(sys.argv[1:]))
-    except UserError as fault:
-        messages.error(str(fault))
-        sys.exit(fault.exit_code)
-    print(json.dumps([dataclasses.asdict(row) for row in found]))
+        evaluation_rows = rows.read(configs.load(sys.argv[1:]))
+    except UserError as error:
+        messages.error(str(error))
+        sys.exit(error.exit_code)
+    print(json.dumps([dataclasses.asdict(row) for row in evaluation_rows]))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from pyarrow import parquet
 
-from slmflow.config.schema.evaluation import Columns, EvaluationData
+from slmflow.config.schema.evaluation import EvaluationData
 from slmflow.datasets import readers
 from slmflow.datasets.rows import parse_file
 from slmflow.errors import UserError
@@ -77,7 +77,7 @@ def test_every_format_keeps_texts(cells: list[tuple[str, str]]) -> None:
             writer.writerows(records)
         parquet.write_table(pyarrow.Table.from_pylist(records), files[2])
         for file in files:
-            assert [each.fields for each in readers.read_columns(file, Columns())] == records
+            assert [each.fields for each in readers.read(file, lambda _: None)] == records
 
 
 @given(value=JSON)

@@ -1,3 +1,5 @@
+"""Evaluation rows from JSONL, CSV and Parquet files."""
+
 import json
 from pathlib import Path
 from typing import Any
@@ -26,12 +28,12 @@ def write(folder: Path, text: str, name: str = "rows.jsonl") -> Path:
 
 
 def read(file: Path, *overrides: str) -> list[Row]:
-    given = [f"evaluation.{override}" for override in overrides]
-    return rows.read(configs.load([f"evaluation.data='{file}'", *given]))
+    evaluation = [f"evaluation.{override}" for override in overrides]
+    return rows.read(configs.load([f"evaluation.data='{file}'", *evaluation]))
 
 
 def problems(file: Path, *overrides: str) -> list[str]:
-    """Return the lines of the refusal of a file, but for the first, which is about all of it."""
+    """Return the lines of the error message after the first, which is about the whole file."""
     with pytest.raises(UserError) as caught:
         read(file, *overrides)
     first, *others = str(caught.value).splitlines()
@@ -39,28 +41,28 @@ def problems(file: Path, *overrides: str) -> list[str]:
     return others
 
 
-def asked(question: str, answer: str) -> Row:
+def question_row(question: str, answer: str) -> Row:
     return Row([{"role": "user", "content": question}], answer)
 
 
-def system(text: str) -> dict[str, str]:
+def system_message(text: str) -> dict[str, str]:
     return {"role": "system", "content": text}
 
 
-def test_reads_rows_in_order_and_skips_blank_lines(tmp_path: Path) -> None:
+def test_rows_keep_their_order(tmp_path: Path) -> None:
     file = write(
         tmp_path,
         '\ufeff{"question": "a?", "answer": "A"}\n\n{"question": "b\u2028?", "answer": "B"}\r\n',
     )
-    assert read(file) == [asked("a?", "A"), asked("b\u2028?", "B")]
-    assert read(file, "limit=1") == [asked("a?", "A")]
+    assert read(file) == [question_row("a?", "A"), question_row("b\u2028?", "B")]
+    assert read(file, "limit=1") == [question_row("a?", "A")]
 
 
-def test_bundled_rows_are_read() -> None:
+def test_bundled_rows_are_valid() -> None:
     assert len(rows.read(configs.load([]))) > 100
 
 
-def test_names_all_bad_lines_at_once(tmp_path: Path) -> None:
+def test_all_invalid_lines_are_reported_at_once(tmp_path: Path) -> None:
     lines = [
         '{"question": "a?", "answer": "A"}',
         "not json",
@@ -74,49 +76,49 @@ def test_names_all_bad_lines_at_once(tmp_path: Path) -> None:
     assert found == [
         "line 2: not JSON (Expecting value: line 1 column 1 (char 0))",
         "line 3: no answer",
-        "line 4: question is not text but 7",
+        "line 4: question must be text, not 7",
         "line 4: answer is blank",
         "line 5: not a JSON object but [1]",
         "line 6: no question and no messages",
-        "line 6: answer has half a character (a lone surrogate), which no tokenizer takes",
+        "line 6: answer has half a character (a lone surrogate), which no tokenizer accepts",
     ]
     assert deepest.startswith("line 7: not JSON (")
 
 
-def test_a_list_of_very_many_problems_is_cut(tmp_path: Path) -> None:
+def test_long_list_of_problems_is_truncated(tmp_path: Path) -> None:
     found = problems(write(tmp_path, "{}\n" * 100))
     assert (len(found), found[99:]) == (101, ["line 50: no answer", "and 100 more"])
 
 
 @pytest.mark.parametrize("text", ["", "\n \n"])
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv"])
-def test_refuses_a_file_without_rows(tmp_path: Path, text: str, name: str) -> None:
+def test_file_without_rows_is_rejected(tmp_path: Path, text: str, name: str) -> None:
     with pytest.raises(UserError, match="has no rows"):
         read(write(tmp_path, text, name))
 
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv"])
-def test_refuses_what_is_not_text(tmp_path: Path, name: str) -> None:
+def test_binary_file_is_rejected(tmp_path: Path, name: str) -> None:
     file = tmp_path / name
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="cannot be read as UTF-8"):
         read(file)
 
 
-def test_every_format_gives_the_same_rows(tmp_path: Path) -> None:
-    """The CSV and the Parquet are those that pandas writes."""
+def test_all_formats_yield_the_same_rows(tmp_path: Path) -> None:
+    """With files written by pandas."""
     table = pd.DataFrame({"question": ['a, "b"\n?', "c?\r\n"], "answer": ["é", "NA"], "n": [1, 2]})
     table.to_csv(tmp_path / "rows.csv", index=False)
     table.to_parquet(tmp_path / "rows.PARQUET")
     table.to_json(tmp_path / "rows.jsonl", orient="records", lines=True)
-    expected = [asked('a, "b"\n?', "é"), asked("c?\r\n", "NA")]
+    expected = [question_row('a, "b"\n?', "é"), question_row("c?\r\n", "NA")]
     for name in ("rows.csv", "rows.PARQUET", "rows.jsonl"):
         assert read(tmp_path / name) == expected
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.parquet", "rows.jsonl"])
-def test_messages_beside_questions(tmp_path: Path, name: str) -> None:
-    """A table has both columns, and each row a value in one of them."""
+def test_table_with_questions_and_messages(tmp_path: Path, name: str) -> None:
+    """The table has both columns, and each row a value in one of them."""
     columns: dict[str, list[Any]] = {
         "question": ["c?", None],
         "messages": [None, CONVERSATION],
@@ -129,27 +131,27 @@ def test_messages_beside_questions(tmp_path: Path, name: str) -> None:
         pd.DataFrame(columns).to_csv(tmp_path / name, index=False)
     else:
         pd.DataFrame(columns).to_json(tmp_path / name, orient="records", lines=True)
-    assert read(tmp_path / name) == [asked("c?", "C"), Row(CONVERSATION, "B")]
+    assert read(tmp_path / name) == [question_row("c?", "C"), Row(CONVERSATION, "B")]
     assert read(tmp_path / name)[1].question == "b?"
 
 
-def test_a_refusal_begins_with_what_a_row_has(tmp_path: Path) -> None:
+def test_error_starts_with_the_required_columns(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="a row has answer, and either prompt or messages\n"):
         read(write(tmp_path, "{}"), "columns.question=prompt")
 
 
-def test_columns_have_the_names_of_the_config(tmp_path: Path) -> None:
+def test_column_names_are_configurable(tmp_path: Path) -> None:
     names = ("columns.question=prompt", "columns.answer='the answer'")
     text = 'prompt,the answer\na?,A\n"",B'
     file = write(tmp_path, text, "rows.csv")
     assert problems(file, *names) == ["line 3: no prompt and no messages"]
     assert read(write(tmp_path, text.replace('""', "b?"), "rows.csv"), *names) == [
-        asked("a?", "A"),
-        asked("b?", "B"),
+        question_row("a?", "A"),
+        question_row("b?", "B"),
     ]
 
 
-def test_a_csv_row_is_named_by_the_line_it_begins_on(tmp_path: Path) -> None:
+def test_csv_row_is_located_by_its_first_line(tmp_path: Path) -> None:
     lines = [
         "question,answer",
         '"a',  # line 2
@@ -158,7 +160,7 @@ def test_a_csv_row_is_named_by_the_line_it_begins_on(tmp_path: Path) -> None:
         "c?,",  # line 5
         "",
         "d?,D,more",  # line 7
-        '"e\rf?","\r\n "',  # lines 8 to 10: a carriage return ends a line, too
+        '"e\rf?","\r\n "',  # lines 8 to 10: a carriage return also ends a line
         'g?,"open',
     ]
     assert problems(write(tmp_path, "\r\n".join(lines), "rows.csv")) == [
@@ -169,21 +171,21 @@ def test_a_csv_row_is_named_by_the_line_it_begins_on(tmp_path: Path) -> None:
     ]
 
 
-def test_a_long_cell_is_read(tmp_path: Path) -> None:
+def test_long_csv_cell_is_read(tmp_path: Path) -> None:
     file = write(tmp_path, f"question,answer\n{'a' * 200_000},A", "rows.csv")
     assert len(read(file)[0].question) == 200_000
 
 
 @pytest.mark.parametrize("separator", [";", "\t", "|"])
-def test_a_csv_with_another_separator(tmp_path: Path, separator: str) -> None:
+def test_csv_with_another_separator_is_rejected(tmp_path: Path, separator: str) -> None:
     file = write(tmp_path, f"question{separator}answer\na?{separator}A\n", "rows.csv")
-    told = f"{separator!r} is between its columns: separate them by commas"
-    assert problems(file) == [f"line 1: {told}"]
+    problem = f"the columns are separated by {separator!r}: separate them by commas"
+    assert problems(file) == [f"line 1: {problem}"]
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
 @pytest.mark.parametrize(
-    ("columns", "said"),
+    ("columns", "message"),
     [
         (["q", "answer"], "no column question or messages, but q, answer: name yours with"),
         (
@@ -194,71 +196,74 @@ def test_a_csv_with_another_separator(tmp_path: Path, separator: str) -> None:
         (["question", "answer", "answer"], "two columns are named answer: rename one"),
     ],
 )
-def test_columns_that_are_not_there(
-    tmp_path: Path, name: str, columns: list[str], said: str
+def test_missing_column_is_reported(
+    tmp_path: Path, name: str, columns: list[str], message: str
 ) -> None:
     file = tmp_path / name
     if name == "rows.parquet":
         parquet.write_table(pyarrow.table([["a"]] * len(columns), names=columns), file)
     else:
         write(tmp_path, ",".join(columns) + "\n" + ",".join("a" for _ in columns), name)
-    [found] = problems(file)
-    assert said in found
+    [problem] = problems(file)
+    assert message in problem
 
 
-def test_parquet_rows_are_named_by_their_number(tmp_path: Path) -> None:
+def test_parquet_row_is_located_by_its_number(tmp_path: Path) -> None:
     file = tmp_path / "rows.parquet"
     columns = {"question": ["a?", None, "b?"], "answer": [1, None, 2**60]}
     parquet.write_table(pyarrow.table(columns), file, row_group_size=1)
     assert problems(file) == [
-        "row 1: answer is not text but 1",
+        "row 1: answer must be text, not 1",
         "row 2: no question and no messages",
         "row 2: no answer",
-        "row 3: answer is not text but 1152921504606846976",
+        "row 3: answer must be text, not 1152921504606846976",
     ]
 
 
-def test_refuses_what_is_not_parquet(tmp_path: Path) -> None:
+def test_invalid_parquet_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read as Parquet"):
         read(write(tmp_path, "question,answer", "rows.parquet"))
 
 
 @pytest.mark.parametrize(
-    ("messages", "said"),
+    ("messages", "message"),
     [
-        ("[1", "messages is not a list of messages but '[1'"),
-        ([], "messages is not a list of messages but []"),
-        (["a"], "messages, message 1 is not an object but 'a'"),
-        ([{"role": "tool", "content": "a"}], "message 1: role is not one of system, user, assist"),
-        ([{"role": "user"}], "messages, message 1: content is not text but None"),
-        ([{"role": "user", "content": "a", "name": "b"}], "message 1: 'name' is not sent"),
-        (CONVERSATION[:2], "messages: the last message is not the user's but of the assistant"),
-        ([*CONVERSATION, system("s"), CONVERSATION[0]], "message 4: the system's message must be"),
+        ("[1", "messages must be a list of messages, not '[1'"),
+        ([], "messages must be a list of messages, not []"),
+        (["a"], "messages, message 1 must be an object, not 'a'"),
+        ([{"role": "tool", "content": "a"}], "message 1: role must be one of system, user, assis"),
+        ([{"role": "user"}], "messages, message 1: content must be text, not None"),
+        ([{"role": "user", "content": "a", "name": "b"}], "message 1: 'name' is not supported"),
+        (CONVERSATION[:2], "messages: the last message must have the role user, not assistant"),
+        (
+            [*CONVERSATION, system_message("s"), CONVERSATION[0]],
+            "message 4: a system message must be the",
+        ),
     ],
 )
-def test_messages_that_cannot_be_sent(tmp_path: Path, messages: Any, said: str) -> None:
-    [found] = problems(write(tmp_path, json.dumps({"messages": messages, "answer": "A"})))
-    assert found.startswith("line 1: messages")
-    assert said in found
+def test_invalid_messages_are_rejected(tmp_path: Path, messages: Any, message: str) -> None:
+    [problem] = problems(write(tmp_path, json.dumps({"messages": messages, "answer": "A"})))
+    assert problem.startswith("line 1: messages")
+    assert message in problem
 
 
-def test_a_row_has_a_question_or_messages_not_both(tmp_path: Path) -> None:
+def test_question_and_messages_exclude_each_other(tmp_path: Path) -> None:
     row = {"question": "b?", "messages": CONVERSATION, "answer": "B"}
     assert problems(write(tmp_path, json.dumps(row))) == [
         "line 1: both question and messages: give one of them"
     ]
 
 
-def test_system_template_and_examples_are_put_around(tmp_path: Path) -> None:
+def test_system_message_template_and_examples_are_added(tmp_path: Path) -> None:
     lines = [
         {"question": "{question} {0} \\1?", "answer": "Q"},
-        {"messages": [system("own"), *CONVERSATION], "answer": "B"},
+        {"messages": [system_message("own"), *CONVERSATION], "answer": "B"},
         {"messages": CONVERSATION, "answer": "B"},
     ]
     file = write(tmp_path, "\n".join(map(json.dumps, lines)))
     examples = write(tmp_path, "question,answer\nx?,X\ny?,Y", "examples.csv")
     template = "'Say {answer}: {question}{question}'"
-    front = [
+    turns = [
         {"role": "user", "content": "Say {answer}: x?x?"},
         {"role": "assistant", "content": "X"},
         {"role": "user", "content": "Say {answer}: y?y?"},
@@ -268,36 +273,36 @@ def test_system_template_and_examples_are_put_around(tmp_path: Path) -> None:
         "role": "user",
         "content": "Say {answer}: {question} {0} \\1?{question} {0} \\1?",
     }
-    given = ("system='Be brief.'", f"template={template}", f"examples='{examples}'")
-    assert read(file, *given) == [
-        Row([system("Be brief."), *front, question], "Q"),
-        Row([system("own"), *front, *CONVERSATION], "B"),
-        Row([system("Be brief."), *front, *CONVERSATION], "B"),
+    overrides = ("system='Be brief.'", f"template={template}", f"examples='{examples}'")
+    assert read(file, *overrides) == [
+        Row([system_message("Be brief."), *turns, question], "Q"),
+        Row([system_message("own"), *turns, *CONVERSATION], "B"),
+        Row([system_message("Be brief."), *turns, *CONVERSATION], "B"),
     ]
 
 
-def test_bad_examples_are_told_with_the_bad_rows(tmp_path: Path) -> None:
+def test_invalid_examples_and_rows_are_reported_together(tmp_path: Path) -> None:
     file = write(tmp_path, "{}")
-    row = {"messages": [system("s"), *CONVERSATION], "answer": "A"}
+    row = {"messages": [system_message("s"), *CONVERSATION], "answer": "A"}
     examples = write(tmp_path, json.dumps(row), "examples.jsonl")
     _, none, header, first = problems(file, f"examples='{examples}'")
     assert none == "line 1: no answer"
     assert str(examples) in header
-    assert first == "line 1: an example has no system message: set evaluation.system"
+    assert first == "line 1: an example cannot have a system message: set evaluation.system"
 
 
-def test_a_prompt_cannot_be_a_conversation(tmp_path: Path) -> None:
+def test_prompt_interface_rejects_conversations(tmp_path: Path) -> None:
     file = write(tmp_path, '{"question": "a?", "answer": "A"}')
-    given = [f"evaluation.data='{file}'", "log_genai.interface=prompt"]
-    assert rows.read(configs.load(given)) == [asked("a?", "A")]
+    overrides = [f"evaluation.data='{file}'", "log_genai.interface=prompt"]
+    assert rows.read(configs.load(overrides)) == [question_row("a?", "A")]
     with pytest.raises(UserError, match=r"one user message, but 1 of 1 rows .*interface=chat"):
-        rows.read(configs.load([*given, "evaluation.system=brief"]))
+        rows.read(configs.load([*overrides, "evaluation.system=brief"]))
 
 
-def test_the_digest_is_of_all_that_is_asked() -> None:
-    many = [asked(f"{number}?", "A") for number in range(10_001)]
+def test_digest_covers_all_messages() -> None:
+    many = [question_row(f"{number}?", "A") for number in range(10_001)]
     digest = rows.digest(many)
     assert len(digest) == 36
-    assert digest == rows.digest([asked(f"{number}?", "A") for number in range(10_001)])
-    assert digest != rows.digest([*many[:-1], asked("10000?", "B")])
-    assert digest != rows.digest([Row([system("s"), *many[0].messages], "A"), *many[1:]])
+    assert digest == rows.digest([question_row(f"{number}?", "A") for number in range(10_001)])
+    assert digest != rows.digest([*many[:-1], question_row("10000?", "B")])
+    assert digest != rows.digest([Row([system_message("s"), *many[0].messages], "A"), *many[1:]])
