@@ -1,7 +1,7 @@
-"""What the Spark job of MLproject runs: an entry point of the project that was uploaded beside it.
+"""Run an entry point of the project in a Spark job of databricks/MLproject.
 
-The client puts lines of its own before these: they unpack the upload, go to its folder and name
-the run. `job.py ENTRY_POINT --env_manager NAME --KEY VALUE ...`
+`job.py ENTRY_POINT --env_manager NAME --KEY VALUE ...`. MLflow's client inserts lines before these:
+they unpack the upload, change to its folder and set the run. The project lies beside this file.
 """
 
 import os
@@ -16,14 +16,14 @@ run_id = os.environ["MLFLOW_RUN_ID"]
 project = Path.cwd() / "slmflow"
 if not project.is_dir():
     mlflow.MlflowClient().set_terminated(run_id, "FAILED")
-    sys.exit(f"error: {project} is not there: submit with `make databricks-spark`, which adds it")
+    sys.exit(f"error: {project} does not exist: submit with `make databricks-spark`, which adds it")
 sys.path.insert(0, str(project))
 
-import steps  # noqa: E402, F401 (says where on a driver files go)
+import steps  # noqa: E402, F401 (sets where files go on a driver)
 
-# The client cuts the command at every blank, also inside of quotes.
-entry_point, *given = shlex.split(" ".join(sys.argv[1:]))
-parameters = {key[2:]: value for key, value in zip(given[::2], given[1::2], strict=True)}
+# The client splits the command at every blank, also inside quotes.
+entry_point, *options = shlex.split(" ".join(sys.argv[1:]))
+parameters = {key[2:]: value for key, value in zip(options[::2], options[1::2], strict=True)}
 os.environ["PATH"] = os.pathsep.join([str(Path(uv.find_uv_bin()).parent), os.environ["PATH"]])
 try:
     mlflow.projects.run(
@@ -33,5 +33,5 @@ try:
         parameters=parameters,
         run_id=run_id,
     )
-except mlflow.exceptions.ExecutionException as failure:
-    sys.exit(f"error: {failure}")
+except mlflow.exceptions.ExecutionException as error:
+    sys.exit(f"error: {error}")

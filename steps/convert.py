@@ -1,4 +1,4 @@
-"""Convert the weights to an ONNX model for the target, and prove it equal to the original.
+"""Convert a checkpoint to an ONNX model for the target, and prove the graph equal to the original.
 
 mlflow run . -e convert --env-manager uv -P model=tiny_phi3 -P target=cpu_int4
 python -m steps.convert target=cpu_int8 exporter=builder
@@ -13,8 +13,8 @@ from slmflow.pipeline.step import Step, run_step
 
 
 def convert(step: Step) -> OnnxModel:
-    """Make sure of the weights, convert them unless the store has it done, log the figures."""
-    # Here, because it imports torch for ten seconds: a wrong argument is told before.
+    """Ensure the checkpoint, get the ONNX model from the store or convert, and log the record."""
+    # torch takes ten seconds to import: invalid arguments are reported before that.
     from slmflow.conversion.convert import convert_model
     from slmflow.conversion.record import RECORD_FILE, ConversionRecord
 

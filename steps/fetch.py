@@ -17,7 +17,7 @@ from slmflow.pipeline.step import Step, run_step
 
 
 def fetch(step: Step) -> Weights:
-    """Get the checkpoint from the store, or fetch it, and log the size of its weights."""
+    """Get the checkpoint from the store or fetch it, and log the size of its weights."""
     model = step.config.model
     entry = store.get_or_build(
         "weights", step.key(Weights), lambda folder: fetch_checkpoint(model, folder)

@@ -12,7 +12,7 @@ from slmflow.pipeline.step import Step, run_step
 
 
 def log_genai(step: Step) -> GenaiModel:
-    """Make sure of the ONNX model and its weights, and log it under a chat or prompt signature."""
+    """Ensure the ONNX model, and log it with its provenance and a chat or prompt signature."""
     onnx, weights = step.ensure(OnnxModel), step.ensure(Weights)
     config = step.config
     provenance = Provenance.collect(

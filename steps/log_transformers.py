@@ -1,4 +1,4 @@
-"""Log the weights as an MLflow model of the transformers flavor.
+"""Log the checkpoint as an MLflow model of the transformers flavor.
 
 mlflow run . -e log_transformers --env-manager uv -P generation=sampling
 python -m steps.log_transformers generation=sampling
@@ -12,7 +12,7 @@ from slmflow.pipeline.step import Step, run_step
 
 
 def log_transformers(step: Step) -> TransformersModel:
-    """Make sure of the weights and log them under the chat signature."""
+    """Ensure the checkpoint, and log it with its provenance and the chat signature."""
     weights = step.ensure(Weights)
     provenance = Provenance.collect(
         TransformersModel,

@@ -1,4 +1,4 @@
-"""Ask both flavors every row, side by side, and keep their answers and what they cost.
+"""Measure both flavors on every row: answers, likelihoods, latency and memory.
 
 mlflow run . -e measure --env-manager uv -P target=cpu_int8
 python -m steps.measure target=cpu_int8 evaluation.limit=20
@@ -13,20 +13,23 @@ from slmflow.pipeline.step import Step, run_step
 
 
 def measure(step: Step) -> Measurements:
-    """Make sure of the models, ask them every row, and log what comes of it."""
-    questions = rows.read(step.config)
-    models, key = _models(step), step.key(Measurements)
+    """Ensure the models, measure them in turns on the same rows, and log the measurements.
+
+    Measurements that an earlier run could not log are logged instead of made again.
+    """
+    evaluation_rows = rows.read(step.config)
+    models, key = _ensure_models(step), step.key(Measurements)
     measured = unlogged_measurements.load(key, models)
     if measured is None:
-        measured = interleaved.measure(models, questions, step.config.evaluation.seed)
+        measured = interleaved.measure(models, evaluation_rows, step.config.evaluation.seed)
         unlogged_measurements.save(key, measured)
     return log_measurements(step.run, key, measured)
 
 
-def _models(step: Step) -> list[MeasuredModel]:
-    """Return the model that is asked for by its address, or both flavors, the reference first."""
-    if address := step.config.evaluation.model_uri:
-        return [MeasuredModel.from_uri(address)]
+def _ensure_models(step: Step) -> list[MeasuredModel]:
+    """Return the model of `evaluation.model_uri`, or both flavors, the reference first."""
+    if model_uri := step.config.evaluation.model_uri:
+        return [MeasuredModel.from_uri(model_uri)]
     execution_providers.check(step.config.target)
     return [
         MeasuredModel.from_logged(step.ensure(kind)) for kind in (TransformersModel, GenaiModel)

@@ -1,14 +1,13 @@
-"""Serve a logged model to OpenAI clients, and to MLflow's.
+"""Serve a logged model to OpenAI clients and MLflow clients.
 
 mlflow run . -e serve --env-manager uv -P model_uri=models:/slmflow-tiny_phi3@candidate -P port=8000
 python -m steps.serve serve.model_uri=models:/slmflow-tiny_phi3@candidate serve.port=8000
 """
 
-from slmflow.console import progress_bars
 import asyncio
 import os
 
-from slmflow.console import messages
+from slmflow.console import messages, progress_bars
 from slmflow.pipeline import model_uris
 from slmflow.pipeline.step import Step, run_step
 from slmflow.runtime.tracing import Tracer
@@ -20,13 +19,13 @@ API_KEY = "SLMFLOW_API_KEY"
 
 
 def serve(step: Step) -> None:
-    """Load the model in a process of its own, and answer until told to stop."""
+    """Load the model in a child process and serve until a signal."""
     asyncio.run(_serve(step))
 
 
 async def _serve(step: Step) -> None:
     settings = step.config.serve
-    listening = server.listen(settings.host, settings.port)
+    bound = server.listen(settings.host, settings.port)
     model_uri = model_uris.resolve(settings.model_uri, step.config.registry)
     model_uris.load_metadata("serve.model_uri", model_uri)
     with progress_bars.spinner(f"loading {model_uri}"):
@@ -35,7 +34,7 @@ async def _serve(step: Step) -> None:
     tracer = Tracer(settings.tracing.value, experiment_id, warn=messages.warning)
     app = create(model, settings, os.environ.get(API_KEY) or None, tracer)
     try:
-        await server.run(app, listening, model)
+        await server.run(app, bound, model)
     finally:
         await model.stop()
         tracer.close()

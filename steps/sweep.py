@@ -29,16 +29,16 @@ def sweep(step: Step) -> None:
     evaluation_inputs.read(step.config)
     context = SweepContext.of(step.run, _IN_PROCESS)
     points = run_points(step, context)
-    found = outcomes.gather(points, context)
-    result = sweep_result.select(found.measured, step.config)
-    report.log(result, found)
-    failures = outcomes.failure_summary(found.failed, len(points))
-    is_tolerated = step.config.sweep.allow_failures and found.measured
-    if found.failed and is_tolerated:
+    gathered = outcomes.gather(points, context)
+    result = sweep_result.select(gathered.measured, step.config)
+    report.log(result, gathered)
+    failures = outcomes.failure_summary(gathered.failed, len(points))
+    is_tolerated = step.config.sweep.allow_failures and gathered.measured
+    if gathered.failed and is_tolerated:
         messages.warning(failures)
-    if found.measured:
+    if gathered.measured:
         messages.info(sweep_result.summary(result, step.config, context.experiment_id))
-    if found.failed and not is_tolerated:
+    if gathered.failed and not is_tolerated:
         raise UserError(failures)
 
 

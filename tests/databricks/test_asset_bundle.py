@@ -56,7 +56,7 @@ def _of_each_task(target: str) -> Iterator[tuple[str, str, list[str]]]:
     for job in deployed(target)["resources"]["jobs"].values():
         for task in tasks(job):
             for file, *parameters in calls(job, task):
-                _, step, taken = STEP["parted"](STEP["words"](parameters))
+                _, step, taken = STEP["split_command"](STEP["split_words"](parameters))
                 yield file, step, taken
 
 
@@ -121,7 +121,7 @@ def test_any_other_key_is_an_override_and_comes_last() -> None:
     asked = 'registry.name=a.b.c target=cpu_int8 evaluation.system="Be brief, {please}."'
 
     [[_, *parameters]] = calls(job, job["tasks"][-1], overrides=asked)
-    _, step, taken = STEP["parted"](STEP["words"](parameters))
+    _, step, taken = STEP["split_command"](STEP["split_words"](parameters))
     config = _config(step, taken)
 
     assert (config.registry.name, config.target.name) == ("a.b.c", "cpu_int8")
@@ -148,7 +148,7 @@ def test_the_document_names_what_there_is() -> None:
         assert given.keys() <= {each["name"] for each in job["parameters"]}
         for task in tasks(job):
             for _, *parameters in calls(job, task, **given):
-                _, step, taken = STEP["parted"](STEP["words"](parameters))
+                _, step, taken = STEP["split_command"](STEP["split_words"](parameters))
                 _config(step, [re.sub(r"=/Volumes/.*/rows.*", f"={ROWS}", each) for each in taken])
     told = "".join(re.findall(r"^\| (`.*?) \|", DOCUMENT, re.MULTILINE))
     assert set(re.findall(r"`(\w+)`", told)) == set(BUNDLE["variables"])
@@ -173,7 +173,7 @@ def test_dev_and_prod_share_nothing_that_a_run_writes() -> None:
 def _names(bundle: dict[str, Any]) -> Iterator[tuple[str, str]]:
     job = bundle["resources"]["jobs"]["workflow"]
     [[_, *parameters]] = calls(job, job["tasks"][-1])
-    variables, step, taken = STEP["parted"](STEP["words"](parameters))
+    variables, step, taken = STEP["split_command"](STEP["split_words"](parameters))
     yield "store", variables["SLMFLOW_HOME"]
     yield "experiment", bundle["resources"]["experiments"]["slmflow"]["name"]
     yield "registry", _config(step, taken).registry.name
@@ -193,7 +193,7 @@ def test_every_task_logs_to_the_workspace_and_registers_in_unity_catalog() -> No
     for job in deployed("prod")["resources"]["jobs"].values():
         for task in tasks(job):
             for _, *parameters in calls(job, task):
-                assert STEP["parted"](STEP["words"](parameters))[0] == {
+                assert STEP["split_command"](STEP["split_words"](parameters))[0] == {
                     "MLFLOW_TRACKING_URI": "databricks",
                     "MLFLOW_REGISTRY_URI": "databricks-uc",
                     "MLFLOW_EXPERIMENT_ID": "1",
@@ -254,9 +254,9 @@ def _inner(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ([], "error: '' is no step. Give one of batch, convert,"),
-        (["SLMFLOW_HOME=/tmp", "fetc"], "error: 'fetc' is no step. Did you mean fetch?"),
-        (["fetch model='tiny"], "cannot be read (No closing quotation): quote it anew"),
+        ([], "error: '' is not a step. Give one of batch, convert,"),
+        (["SLMFLOW_HOME=/tmp", "fetc"], "error: 'fetc' is not a step. Did you mean fetch?"),
+        (["fetch model='tiny"], "cannot be parsed (No closing quotation): fix the quotes"),
         (["fetch", "model=tiny_phi4"], "error: model=tiny_phi4: unknown. Did you mean tiny_phi3?"),
     ],
 )
