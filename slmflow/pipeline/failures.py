@@ -1,4 +1,4 @@
-"""How a step's fault is told: once, to the user and to its MLflow run."""
+"""Report the failure of a step to the user and to its MLflow run."""
 
 import os
 import signal
@@ -12,26 +12,27 @@ from slmflow.errors import UserError
 from slmflow.pipeline import runs, tracking_errors
 
 INTERRUPTED = 130
-"""The exit status of a step that is interrupted."""
+"""The exit status of an interrupted step."""
 
 
 def report_failure(fault: BaseException, run_id: str | None) -> int:
-    """Tell the user and the run why the step ends; return the exit status."""
-    if isinstance(fault, KeyboardInterrupt):
-        # A second signal, such as MLflow's to the step it cancels, must not end the telling.
+    """Print why the step failed, add it to the run as a tag, and return the exit status."""
+    is_interrupt = isinstance(fault, KeyboardInterrupt)
+    if is_interrupt:
+        # Ignore a second signal, such as MLflow's to the step that it cancels.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         tracking_errors.limit_retries(1)
-    expected = isinstance(fault, UserError | KeyboardInterrupt)
-    message = "interrupted" if isinstance(fault, KeyboardInterrupt) else str(fault)
-    if not expected or os.environ.get("SLMFLOW_DEBUG") == "1":
+    is_expected = is_interrupt or isinstance(fault, UserError)
+    message = "interrupted" if is_interrupt else str(fault)
+    if not is_expected or os.environ.get("SLMFLOW_DEBUG") == "1":
         messages.traceback()
-        message = message if expected else f"{type(fault).__name__}: {message}"
+        message = message if is_expected else f"{type(fault).__name__}: {message}"
     if not (isinstance(fault, UserError) and fault.shown):
         messages.error(message)
     if run_id is not None:
-        with suppress(MlflowException, SQLAlchemyError):  # the message may be that it is away
+        with suppress(MlflowException, SQLAlchemyError):  # the server may be the cause
             runs.tag_error(run_id, message)
     if isinstance(fault, UserError):
         return fault.exit_code
-    return INTERRUPTED if isinstance(fault, KeyboardInterrupt) else 1
+    return INTERRUPTED if is_interrupt else 1

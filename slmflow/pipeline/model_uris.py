@@ -1,4 +1,4 @@
-"""Addresses of MLflow models that a user gives: `models:/...`, `runs:/...` or a folder."""
+"""URIs of MLflow models from the user: `models:/...`, `runs:/...` or a folder."""
 
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
@@ -7,30 +7,30 @@ from slmflow.config.schema.registry import Registry
 from slmflow.errors import BadArguments
 
 REGISTERED = "registered"
-"""In place of an address: what `register` registered last."""
+"""In place of a URI: the version that `register` registered last."""
 
 
-def resolve(address: str, registry: Registry) -> str:
-    """Return an address, in place of `registered` that of the version with the alias."""
-    return f"models:/{registry.name}@{registry.alias}" if address == REGISTERED else address
+def resolve(model_uri: str, registry: Registry) -> str:
+    """Return a model URI; for `registered`, that of the version with the configured alias."""
+    return f"models:/{registry.name}@{registry.alias}" if model_uri == REGISTERED else model_uri
 
 
-def load_metadata(key: str, address: str) -> Model:
-    """Return what MLflow notes of the model at an address.
+def load_metadata(key: str, model_uri: str) -> Model:
+    """Return MLflow's metadata of a model.
 
-    key: the option that holds it, for the message. Raises BadArguments where there is no model.
+    key: the config key with the URI, for the message. Raises BadArguments if there is no model.
     """
     try:
-        return Model.load(address)
+        return Model.load(model_uri)
     except (MlflowException, OSError) as error:
-        raise unreadable_error(key, address, error) from error
+        raise unreadable_error(key, model_uri, error) from error
 
 
-def unreadable_error(key: str, address: str, error: Exception) -> BadArguments:
-    """Return what to raise where no model can be read at the address that an option holds."""
+def unreadable_error(key: str, model_uri: str, error: Exception) -> BadArguments:
+    """Return the error to raise if no model can be read from the URI in a config key."""
     reason = str(error).partition("\n")[0]
     return BadArguments(
-        f"{key}={address!r}: no model can be read there ({reason}); give the address of a logged "
-        "one, such as models:/NAME/VERSION, models:/NAME@ALIAS or models:/m-..., or run the "
-        "workflow first, which registers one"
+        f"{key}={model_uri!r}: no model can be read from there ({reason}); give the URI of a "
+        "logged model, such as models:/NAME/VERSION, models:/NAME@ALIAS or models:/m-..., or run "
+        "the workflow first, which registers one"
     )

@@ -1,8 +1,4 @@
-"""Runs of a step on the tracking server: find one whose result still holds, or launch it.
-
-A step asks for what it needs with `Step.ensure(Weights)`; that is the one place where a run of
-another step is found or made.
-"""
+"""The MLflow runs of steps: find a finished one, launch a new one, set tags and params."""
 
 import logging
 import os
@@ -33,50 +29,49 @@ ERROR = "slmflow.error"
 GIT_COMMIT = "slmflow.git_commit"
 GIT_DIRTY = "slmflow.git_dirty"
 
-# The tracking server keeps at most this many characters of a tag.
-_TAG_LENGTH = 5000
-
 MAX_RUNS = 50_000
-"""How many runs a tracking server gives at once."""
+"""The most runs that a tracking server returns at once."""
+
+_MAX_TAG_LENGTH = 5000  # of a tracking server
 
 R = TypeVar("R", bound=Result)
 
 Launcher = Callable[[str, Sequence[str], Run], str]
-"""What runs a step, with these overrides, as a child of a run, and returns the id of its run."""
+"""Runs a step with overrides as a child of a run; returns the id of its run."""
 
 
 def lock_result(kind: type[Result], key: str) -> AbstractContextManager[None]:
-    """Return the lock on a result: of two that want it at once, one works, the other waits."""
+    """Return the lock on a result: of two processes that need it, one builds, the other waits."""
     return store.lock(f"{kind.step}-run-{key}")
 
 
 def find_finished(kind: type[R], key: str, experiment_id: str) -> tuple[R, str] | None:
-    """Return the newest finished result with this key that still holds, and its run's id."""
-    for run in _finished(kind, key, experiment_id):
+    """Return the newest finished result with this key that is not stale, and its run's id."""
+    for run in _finished_runs(kind, key, experiment_id):
         try:
             result = load_result(kind, run.info.run_id)
             result.check()
             return result, run.info.run_id
         except (Stale, MlflowException, TypeError, ValueError) as reason:
-            messages.warning(f"{kind.step}: run {run.info.run_id} is passed over: {reason}")
+            messages.warning(f"{kind.step}: run {run.info.run_id} is not reused: {reason}")
     return None
 
 
 def newest_run_id(kind: type[Result], key: str, experiment_id: str) -> str | None:
-    """Return the id of the newest finished run with this key, whether its result holds or not."""
-    finished = _finished(kind, key, experiment_id)
+    """Return the id of the newest finished run with this key, stale or not."""
+    finished = _finished_runs(kind, key, experiment_id)
     return str(finished[0].info.run_id) if finished else None
 
 
 def launch_step(step: str, overrides: Sequence[str], parent: Run) -> str:
     """Run a step as a nested project run of `parent` and return the id of its run.
 
-    Raises UserError where the step failed, marked as shown if it has said why on the screen.
+    Raises UserError if the step fails, marked as shown if the step has printed the reason.
     """
-    _make_python_findable()
-    # "=== Created directory ... ===" is of no use to the user of a nested run.
+    _put_python_on_path()
+    # Hide "=== Created directory ... ===".
     logging.getLogger("mlflow.projects").setLevel(logging.CRITICAL)
-    # MLflow makes a folder for parameters it downloads and leaves it there: it goes with this one.
+    # MLflow leaves behind a folder for downloaded parameters: it is removed with this one.
     with tempfile.TemporaryDirectory() as scratch:
         try:
             submitted = mlflow.projects.run(
@@ -89,29 +84,48 @@ def launch_step(step: str, overrides: Sequence[str], parent: Run) -> str:
                 run_name=step,
             )
         except ExecutionException as failure:
-            raise _told_by_server(step, parent) from failure
+            raise _find_step_failure(step, parent) from failure
         except KeyboardInterrupt:
-            _mark_killed(_last_child(step, parent))
+            _mark_interrupted(_last_child(step, parent))
             raise
     return str(submitted.run_id)
 
 
 def load_result(kind: type[R], run_id: str) -> R:
-    """Return the result that a run logged. Raises MlflowException where it has none."""
+    """Return the result that a run logged. Raises MlflowException if it has none."""
     return kind.from_json(mlflow.artifacts.load_dict(f"runs:/{run_id}/{results.FILE}"))
 
 
 def tag_error(run_id: str, message: str) -> None:
-    """Note on a run why it failed."""
-    MlflowClient().set_tag(run_id, ERROR, redact(message)[:_TAG_LENGTH])
+    """Tag a run with the reason of its failure."""
+    MlflowClient().set_tag(run_id, ERROR, redact(message)[:_MAX_TAG_LENGTH])
 
 
 def log_params(run: Run, params: dict[str, Any]) -> None:
-    """Log params, but for those that MLflow logged from `-P`: a param cannot change its value."""
+    """Log params except those that MLflow logged from `-P`: a param cannot change."""
     mlflow.log_params({k: v for k, v in params.items() if k not in run.data.params})
 
 
-def _finished(kind: type[Result], key: str, experiment_id: str) -> list[Run]:
+def step_failure(step: str, child: Run | None) -> UserError:
+    """Return the error to raise in the parent of a step's failed run, if there is a run."""
+    message = child.data.tags.get(ERROR) if child else None
+    reason = message or "its process was killed, probably because the machine ran out of memory"
+    if child and not message:
+        tag_error(child.info.run_id, reason)
+    return UserError(f"step {step} failed: {reason}", shown=message is not None)
+
+
+def _find_step_failure(step: str, parent: Run) -> UserError:
+    """Return why a step failed; if the server is unavailable, the step has already said so."""
+    try:
+        return step_failure(step, _last_child(step, parent))
+    except MlflowException as error:
+        if (fault := tracking_errors.explain(error)) is None:
+            raise
+        return UserError(f"step {step} failed: {fault}", shown=True)
+
+
+def _finished_runs(kind: type[Result], key: str, experiment_id: str) -> list[Run]:
     """Return the finished runs of a step with this key, the newest first."""
     query = f"tags.`{STEP}` = '{kind.step}' and tags.`{KEY}` = '{key}'"
     return list(
@@ -123,27 +137,8 @@ def _finished(kind: type[Result], key: str, experiment_id: str) -> list[Run]:
     )
 
 
-def _told_by_server(step: str, parent: Run) -> UserError:
-    """Return why a step failed; where the server cannot be asked, the step itself has said it."""
-    try:
-        return step_failure(step, _last_child(step, parent))
-    except MlflowException as error:
-        if (fault := tracking_errors.explain(error)) is None:
-            raise
-        return UserError(f"step {step} failed: {fault}", shown=True)
-
-
-def step_failure(step: str, child: Run | None) -> UserError:
-    """Return the fault that a step's failed run, a child, is to its parent."""
-    told = child.data.tags.get(ERROR) if child else None
-    reason = told or "it was ended from outside, most likely for want of memory"
-    if child and not told:
-        tag_error(child.info.run_id, reason)
-    return UserError(f"step {step} failed: {reason}", shown=told is not None)
-
-
-def _mark_killed(child: Run | None) -> None:
-    """Correct what MLflow notes on a run that is interrupted: it says FAILED, or nothing."""
+def _mark_interrupted(child: Run | None) -> None:
+    """Mark an interrupted run as KILLED: MLflow marks it as FAILED, or not at all."""
     if child is not None and child.info.status != "FINISHED":
         tag_error(child.info.run_id, "interrupted")
         MlflowClient().set_terminated(child.info.run_id, "KILLED")
@@ -160,7 +155,7 @@ def _last_child(step: str, parent: Run) -> Run | None:
     return children[0] if children else None
 
 
-def _make_python_findable() -> None:
+def _put_python_on_path() -> None:
     """Put the running interpreter first on PATH: MLproject's commands call `python`."""
     folder = str(Path(sys.executable).parent)
     path = os.environ.get("PATH", "").split(os.pathsep)

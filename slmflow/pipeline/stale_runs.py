@@ -1,7 +1,7 @@
-"""What processes leave behind that are ended from outside, by kill -9 say: runs still RUNNING.
+"""End stale runs: those that are RUNNING although their process was killed.
 
-While a step's process works at a run it holds a lock, which the system frees when the process ends
-in any way. The run's tag says which lock: whoever can take it knows that nobody works there.
+The process of a step holds a lock, which the system frees when the process ends in any way. A tag
+of the run names the lock. Whoever can take the lock knows that the process is dead.
 """
 
 import platform
@@ -29,14 +29,14 @@ from slmflow.system import locks
 LOCK_TAG = "slmflow.lock"
 """Tag of a run: the machine and the file of its process's lock."""
 
-_LONGEST_START_S = 24 * 60 * 60
+_MAX_START_S = 24 * 60 * 60
 
 
 @contextmanager
 def hold_run_lock() -> Iterator[dict[str, str]]:
-    """Hold a lock of one's own; yield the tag of the run that is worked at meanwhile.
+    """Hold a new lock; yield the tag that names it, for the run of this process.
 
-    There is no tag where the store cannot be written: a step that needs none runs all the same.
+    Yields no tag if the store cannot be written: a step that does not need the store runs anyway.
     """
     with ExitStack() as stack:
         tag = {}
@@ -47,39 +47,40 @@ def hold_run_lock() -> Iterator[dict[str, str]]:
         yield tag
 
 
-def end_stale_runs(own: Run) -> None:
-    """Mark as KILLED the runs of `own`'s experiment whose process on this machine is no more.
+def end_stale_runs(current: Run) -> None:
+    """Mark as KILLED the runs of the current run's experiment whose process here is dead.
 
-    And those of its project that no step has begun for a day: MLflow was ended while it made the
-    environment, say.
+    Also those that `mlflow run` created for this project a day ago and no step has begun: MLflow
+    was killed while it built the environment, for example.
     """
-    for run in find_running(own.info.experiment_id):
-        if run.info.run_id == own.info.run_id:
+    for run in find_running(current.info.experiment_id):
+        if run.info.run_id == current.info.run_id:
             continue
-        if (owner := _owner(run)) is None:
-            if _never_began(run, own):
+        if (owner := _find_owner(run)) is None:
+            if _never_began(run, current):
                 mark_killed(run)
         else:
-            with _freed(owner.data.tags[LOCK_TAG]) as is_dead:
-                if is_dead and _still_running(run):
+            with _take_lock(owner.data.tags[LOCK_TAG]) as is_dead:
+                if is_dead and _is_still_running(run):
                     mark_killed(run)
-                    messages.info(f"run {run.info.run_id}, whose process was ended, is KILLED now")
+                    messages.info(f"run {run.info.run_id} is marked as KILLED: its process is dead")
     locks.remove_unheld(store.home() / "locks", "run-*.lock")
 
 
 def is_orphan(run: Run) -> bool:
-    """Return whether the process that launched a run's step, at a run above, is no more."""
-    above = next((each for each in list(with_ancestors(run))[1:] if LOCK_TAG in each.data.tags), None)
-    if above is None:
+    """Return whether the process that launched a run's step, at an ancestor, is dead."""
+    ancestors = list(with_ancestors(run))[1:]
+    owner = next((each for each in ancestors if LOCK_TAG in each.data.tags), None)
+    if owner is None:
         return False
-    with _freed(above.data.tags[LOCK_TAG]) as is_dead:
+    with _take_lock(owner.data.tags[LOCK_TAG]) as is_dead:
         return is_dead
 
 
 def mark_killed(run: Run) -> None:
-    """Mark a run as KILLED, and the models that it was still logging as FAILED."""
+    """Mark a run as KILLED, and its unfinished logged models as FAILED."""
     client = MlflowClient()
-    runs.tag_error(run.info.run_id, "ended from outside")
+    runs.tag_error(run.info.run_id, "its process was killed")
     logged = client.search_logged_models(
         [run.info.experiment_id], filter_string=f"source_run_id = '{run.info.run_id}'"
     )
@@ -90,7 +91,7 @@ def mark_killed(run: Run) -> None:
 
 
 def with_ancestors(run: Run) -> Iterator[Run]:
-    """Yield a run, its parent, the parent's parent and so on, as far as they are there."""
+    """Yield a run, its parent, its parent's parent and so on, as far as they exist."""
     yield run
     with suppress(MlflowException):
         while parent := run.data.tags.get(MLFLOW_PARENT_RUN_ID):
@@ -104,30 +105,30 @@ def find_running(experiment_id: str) -> list[Run]:
     return list(MlflowClient().search_runs([experiment_id], query, max_results=runs.MAX_RUNS))
 
 
-def _owner(run: Run) -> Run | None:
-    """Return the run whose process works at this one: itself, or the one that launches its step."""
+def _find_owner(run: Run) -> Run | None:
+    """Return the run with the lock of the process behind a run: itself, or an ancestor."""
     return next((each for each in with_ancestors(run) if LOCK_TAG in each.data.tags), None)
 
 
-def _never_began(run: Run, own: Run) -> bool:
-    """Return whether `mlflow run` made a run of `own`'s project a day ago, and no step began it."""
-    tags, project = run.data.tags, own.data.tags.get(MLFLOW_SOURCE_NAME)
+def _never_began(run: Run, current: Run) -> bool:
+    """Return whether `mlflow run` created a run of this project a day ago, without a step."""
+    tags, project = run.data.tags, current.data.tags.get(MLFLOW_SOURCE_NAME)
     return (
         MLFLOW_PROJECT_ENTRY_POINT in tags
         and tags.get(MLFLOW_SOURCE_NAME) == project
         and tags.keys().isdisjoint((runs.STEP, MLFLOW_PROJECT_BACKEND))
-        and time.time() - run.info.start_time / 1e3 > _LONGEST_START_S
+        and time.time() - run.info.start_time / 1e3 > _MAX_START_S
     )
 
 
-def _still_running(run: Run) -> bool:
-    """Return whether a run had not ended by itself before its lock was taken."""
+def _is_still_running(run: Run) -> bool:
+    """Return whether a run has not ended normally before its lock was taken."""
     return bool(MlflowClient().get_run(run.info.run_id).info.status == "RUNNING")
 
 
 @contextmanager
-def _freed(tag: str) -> Iterator[bool]:
-    """Yield whether the lock that a tag names is one of this machine that nobody holds."""
+def _take_lock(tag: str) -> Iterator[bool]:
+    """Take the lock that a tag names, if it is of this machine and free; yield whether it was."""
     machine, _, file = tag.partition(":")
     if machine != platform.node():
         yield False

@@ -1,6 +1,15 @@
-"""How a step runs: arguments to config, one MLflow run around the work, one message on a fault.
+"""How a step runs.
 
-The work of a step is a function of a `Step`, run by `run_step("convert", convert)`.
+`run_step("convert", convert)` in `steps/convert.py`, from the command line:
+
+1. Overrides are read and composed into a `Config`; invalid ones end here with status 2.
+2. The MLflow run that launched this process is resumed, or a new one is started. While the process
+   works it holds a lock, by which others can tell that the run is not stale.
+3. What dead processes left behind is cleaned up, and the run gets its params, tags and config.
+4. The work, `convert(step)`, asks for the results it needs with `step.ensure(Weights)`: a finished
+   run with the same key is reused, or else that step is launched as a nested project run.
+5. The result that the work returns is logged as `result.json`, and its key as a tag.
+6. A failure is printed once and put into a tag of the run; the exit status tells its kind.
 """
 
 import os
@@ -18,8 +27,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from sqlalchemy.exc import SQLAlchemyError
 
-from slmflow.config import compose as configs
-from slmflow.config import overrides
+from slmflow.config import compose, overrides
 from slmflow.config.schema.config import Config
 from slmflow.console import messages
 from slmflow.console.redaction import redact
@@ -42,16 +50,16 @@ from slmflow.system.git_state import read_git_state
 R = TypeVar("R", bound=Result)
 
 ConfigReader = Callable[[Sequence[str]], tuple[Sequence[str], Config]]
-"""What makes of overrides those that the step goes by, and its config. Raises BadArguments."""
+"""Returns a step's overrides and config, from those of its caller. Raises BadArguments."""
 
 _RUN_STATUS = {0: "FINISHED", INTERRUPTED: "KILLED"}
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step under way: its config, the overrides it was made of, and its MLflow run.
+    """A running step: its config, the overrides behind it, and its MLflow run.
 
-    launch: what runs the other steps that it needs.
+    launch: runs the other steps that this one needs.
     """
 
     name: str
@@ -61,14 +69,14 @@ class Step:
     launch: runs.Launcher = runs.launch_step
 
     def ensure(self, kind: type[R]) -> R:
-        """Return the result of another step: a finished run's with the same key, or a new one's.
+        """Return the result of another step: from a finished run with its key, or a new run.
 
-        Raises UserError where that step fails.
+        Raises UserError if that step fails.
         """
         key = self.key(kind)
         with runs.lock_result(kind, key):
-            if found := runs.find_finished(kind, key, self.run.info.experiment_id):
-                result, run_id = found
+            if finished := runs.find_finished(kind, key, self.run.info.experiment_id):
+                result, run_id = finished
                 if not self.is_nested:
                     messages.step_status(kind.step, f"reused from run {run_id}")
                 self.tag_reuse(kind.step, run_id)
@@ -82,40 +90,43 @@ class Step:
 
     @property
     def is_nested(self) -> bool:
-        """Whether another step launched this one, and tells the user what comes of it.
+        """Whether another step launched this one and reports its result to the user.
 
-        A notebook's run, or any other, may be the parent too.
+        The parent run may also be that of a notebook, which does not.
         """
         parent = self.run.data.tags.get(MLFLOW_PARENT_RUN_ID)
         return parent is not None and runs.STEP in MlflowClient().get_run(parent).data.tags
 
     def tag_reuse(self, step: str, run_id: str) -> None:
-        """Note on the step's run that the result of another is taken, and from which run."""
+        """Add a reused run of another step to a tag of this step's run."""
         client = MlflowClient()
         before = client.get_run(self.run.info.run_id).data.tags.get(runs.REUSED_FROM)
-        noted = f"{before}, {step}:{run_id}" if before else f"{step}:{run_id}"
-        client.set_tag(self.run.info.run_id, runs.REUSED_FROM, noted)
+        reused = f"{before}, {step}:{run_id}" if before else f"{step}:{run_id}"
+        client.set_tag(self.run.info.run_id, runs.REUSED_FROM, reused)
 
 
 def load_config(given: Sequence[str]) -> tuple[Sequence[str], Config]:
-    """Return overrides as they are, and the config they make. Raises BadArguments."""
-    return given, configs.load(given)
+    """Return the overrides unchanged, and their config. Raises BadArguments."""
+    return given, compose.load(given)
 
 
-def run_step(name: str, work: Callable[[Step], Result | None], read: ConfigReader = load_config) -> None:
+def run_step(
+    name: str, work: Callable[[Step], Result | None], read: ConfigReader = load_config
+) -> None:
     """Run one step from the command line and exit with its status.
 
-    0 done, 1 a fault its message explains, 2 bad arguments. With one of Hydra's own flags
-    (`--help`, `--cfg job`) Hydra answers and nothing runs.
+    0: done; 1: failed, for a reason that its message explains; 2: bad arguments. With a flag of
+    Hydra's own (`--help`, `--cfg job`) Hydra answers and the step does not run.
     """
-    if overrides.has_hydra_flag(sys.argv[1:]):
-        sys.exit(_ask_hydra(sys.argv[1:]))
-    # A step that is cancelled ends as one that is interrupted by the keyboard: its run is KILLED.
+    arguments = sys.argv[1:]
+    if overrides.has_hydra_flag(arguments):
+        sys.exit(_run_hydra(arguments))
+    # Cancelling a step is the same as Ctrl-C: its run becomes KILLED.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if "MLFLOW_RUN_ID" in os.environ:
         child_processes.terminate_with_parent()
     with temporary_files.use_private_folder():
-        status = run(name, work, sys.argv[1:], load_config)
+        status = run(name, work, arguments, read)
     sys.exit(status)
 
 
@@ -127,13 +138,14 @@ def run(
     new_run: Mapping[str, Any] | None = None,
     launch: runs.Launcher = runs.launch_step,
 ) -> int:
-    """Run one step as the MLflow run it was launched in, or a new one; return its exit status.
+    """Run one step in this process; return its exit status.
 
-    new_run: further arguments of `mlflow.start_run`, for a run that a caller in the same process
-    wants as a child of its own. launch: what runs the steps that this one needs.
+    new_run: more arguments of `mlflow.start_run`, e.g. to make it a child of another run. launch:
+    runs the steps that this one needs.
     """
+    tracking_errors.silence_database_log()
     try:
-        given, config = load_config(overrides.from_arguments(arguments))
+        given, config = read(overrides.from_arguments(arguments))
     except UserError as fault:
         return report_failure(fault, os.environ.get("MLFLOW_RUN_ID"))
     with stale_runs.hold_run_lock() as tag:
@@ -145,14 +157,13 @@ def run(
 
 
 def _start_run(name: str, tag: Mapping[str, str], new_run: Mapping[str, Any]) -> Run:
-    """Start the run that this process was launched in, or a new one."""
+    """Resume the run that launched this process, or start a new one."""
     tags = {**(new_run.get("tags") or {}), **tag}
     run_name = None if "MLFLOW_RUN_ID" in os.environ else name
     return mlflow.start_run(**{"run_name": run_name, **new_run, "tags": tags})
 
 
 def _end_run(status: int) -> int:
-    """Tell the tracking server how the run ended; return the exit status."""
     try:
         mlflow.end_run(_RUN_STATUS.get(status, "FAILED"))
     except (MlflowException, SQLAlchemyError) as error:
@@ -160,14 +171,14 @@ def _end_run(status: int) -> int:
     return status
 
 
-def _ask_hydra(arguments: Sequence[str]) -> int:
-    """Have Hydra answer its own flags, of the config that a run has; return the exit status."""
+def _run_hydra(arguments: Sequence[str]) -> int:
+    """Let Hydra handle its own flags, with the config that a run has; return the exit status."""
     flags, given = overrides.split_hydra_flags(arguments)
     try:
-        taken = overrides.for_hydra(overrides.from_arguments(given))
+        hydra_overrides = overrides.for_hydra(overrides.from_arguments(given))
     except UserError as fault:
         return report_failure(fault, None)
-    sys.argv[1:] = [*flags, *taken]
+    sys.argv[1:] = [*flags, *hydra_overrides]
     hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(lambda _: None)()
     return 0
 
@@ -188,19 +199,20 @@ def _work(work: Callable[[Step], Result | None], step: Step) -> int:
 
 
 def _describe(step: Step) -> None:
+    """Log the step's name, config and git commit to its run."""
     mlflow.set_tag(runs.STEP, step.name)
-    _hide_secrets(step.run)
-    several = overrides.swept_values(step.overrides)
-    runs.log_params(step.run, configs.flatten(step.config, several))
-    mlflow.log_dict(configs.to_dict(step.config, several), "config.yaml")
+    _redact_tags(step.run)
+    swept = overrides.swept_values(step.overrides)
+    runs.log_params(step.run, compose.flatten(step.config, swept))
+    mlflow.log_dict(compose.to_dict(step.config, swept), "config.yaml")
     if (state := read_git_state()) is not None:
-        commit, dirty = state
+        commit, is_dirty = state
         mlflow.set_tag(runs.GIT_COMMIT, commit)
-        if dirty is not None:
-            mlflow.set_tag(runs.GIT_DIRTY, str(dirty).lower())
+        if is_dirty is not None:
+            mlflow.set_tag(runs.GIT_DIRTY, str(is_dirty).lower())
 
 
-def _hide_secrets(run: Run) -> None:
-    """Mend the tags that MLflow made: it notes the remote of a clone, with its token."""
-    mended = {name: redact(value) for name, value in run.data.tags.items()}
-    mlflow.set_tags({n: value for n, value in mended.items() if value != run.data.tags[n]})
+def _redact_tags(run: Run) -> None:
+    """Remove secrets from the tags that MLflow set: the remote of a clone may contain a token."""
+    tags = {name: redact(value) for name, value in run.data.tags.items()}
+    mlflow.set_tags({name: v for name, v in tags.items() if v != run.data.tags[name]})

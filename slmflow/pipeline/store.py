@@ -1,13 +1,13 @@
 """The store: a content-addressed folder of large files, outside the project (`SLMFLOW_HOME`).
 
-<home>/<kind>/<key>/       a finished entry, read-only by custom, with `manifest.json` in it
-<home>/building/           entries being made; renamed into place when whole
-<home>/downloads/          what has come of a download that was cut off
+<home>/<kind>/<key>/       a finished entry, read-only by convention, with `manifest.json`
+<home>/building/           entries being built; renamed into place when complete
+<home>/downloads/          partial downloads
 <home>/locks/              one lock file per entry
 
-Of a store on a Databricks Volume only the entries are there. All else lies in the driver's
-temporary folder, since a Volume knows no rename, no lock and no writing but from front to back. An
-entry is copied, its manifest last: without that it is not whole.
+On a Databricks Volume the store has only the entries. All else is in the driver's temporary folder,
+since a Volume supports no rename, no lock and only sequential writes. Entries are copied there, the
+manifest last: without it an entry is incomplete.
 """
 
 import errno
@@ -28,30 +28,30 @@ from slmflow.system import databricks, locks
 
 MANIFEST = "manifest.json"
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 class BrokenEntry(Exception):
-    """A store entry whose files are not those of its manifest; the message names the first."""
+    """A store entry that differs from its manifest; the message names the first file."""
 
 
 def home() -> Path:
     """Return the absolute folder of the store: `SLMFLOW_HOME`, or one in the user's cache."""
-    chosen = os.environ.get("SLMFLOW_HOME")
-    return Path(chosen).absolute() if chosen else platformdirs.user_cache_path("slmflow")
+    configured = os.environ.get("SLMFLOW_HOME")
+    return Path(configured).absolute() if configured else platformdirs.user_cache_path("slmflow")
 
 
 def workspace() -> Path:
-    """Return where entries are made and locks lie: the store, or scratch where it is a Volume."""
+    """Return the folder for builds and locks: the store, or scratch if the store is a Volume."""
     return databricks.scratch_folder() if databricks.is_object_storage(home()) else home()
 
 
 def get_or_build(kind: str, key: str, build: Callable[[Path], None]) -> Path:
-    """Return the folder of entry `key`, made by `build(folder)` if it is not there whole.
+    """Return the folder of an entry; call `build(folder)` if it is missing or broken.
 
-    `build` fills a temporary folder, which gets a manifest and is renamed into place; if it
-    raises, nothing is kept. Two processes that want the same entry: one builds, the other waits.
-    Raises UserError where the store cannot be written.
+    `build` fills a temporary folder, which gets a manifest and is renamed into place. If it raises,
+    nothing is kept. Of two processes that need the same entry, one builds and the other waits.
+    Raises UserError if the store cannot be written.
     """
     entry = home() / kind / key
     with lock(f"{kind}-{key}"):
@@ -60,8 +60,8 @@ def get_or_build(kind: str, key: str, build: Callable[[Path], None]) -> Path:
                 verify(entry)
                 return entry
             except BrokenEntry as broken:
-                messages.warning(f"{broken}; making it anew")
-        with _room(), _building(kind, key) as folder:
+                messages.warning(f"{broken}; building it again")
+        with _explain_full_disk(), _build_folder(kind, key) as folder:
             if entry.exists():
                 shutil.rmtree(entry)
             build(folder)
@@ -71,9 +71,9 @@ def get_or_build(kind: str, key: str, build: Callable[[Path], None]) -> Path:
 
 
 def remove(kind: str, key: str) -> None:
-    """Remove an entry, and the folder of its kind where that was the last.
+    """Remove an entry, and the folder of its kind if it is then empty.
 
-    Raises UserError where the store cannot be written.
+    Raises UserError if the store cannot be written.
     """
     with lock(f"{kind}-{key}"):
         shutil.rmtree(home() / kind / key, ignore_errors=True)
@@ -82,36 +82,36 @@ def remove(kind: str, key: str) -> None:
 
 
 def verify(entry: Path) -> None:
-    """Raise Broken unless every file of the entry has the size and sha256 of its manifest."""
+    """Raise BrokenEntry unless every file has the size and sha256 of the manifest."""
     try:
         manifest = json.loads((entry / MANIFEST).read_text())
     except (OSError, ValueError) as error:
         raise BrokenEntry(f"{entry} has no readable manifest") from error
     expected = {file["path"]: (file["size"], file["sha256"]) for file in manifest["files"]}
     if set(expected) != {path for path, _ in _files(entry)}:
-        raise BrokenEntry(f"{entry} has other files than its manifest")
+        raise BrokenEntry(f"{entry} does not have the files of its manifest")
     for path, (size, digest) in expected.items():
         file = entry / path
         if file.stat().st_size != size or sha256(file) != digest:
-            raise BrokenEntry(f"{file} is not what its manifest says")
+            raise BrokenEntry(f"{file} differs from its manifest")
 
 
 def manifest(entry: Path) -> dict[str, str]:
-    """Return the sha256 of each file of an entry, by its path inside it."""
+    """Return the sha256 of each file of an entry, by relative path."""
     files = json.loads((entry / MANIFEST).read_text())["files"]
     return {file["path"]: file["sha256"] for file in files}
 
 
 def sha256(file: Path) -> str:
-    """Return the hexadecimal sha256 of a file's bytes."""
+    """Return the hexadecimal sha256 of a file."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def digest(path: Path) -> str:
-    """Return a sha256 over a file's bytes, or over the paths and bytes of a folder's files.
+    """Return a sha256 over a file, or over the names and contents of a folder's files.
 
-    Raises UserError where a file cannot be read.
+    Raises UserError if a file cannot be read.
     """
     try:
         if path.is_file():
@@ -119,9 +119,40 @@ def digest(path: Path) -> str:
         listing = [f"{name} {sha256(file)}" for name, file in _files(path)]
     except OSError as error:
         raise UserError(
-            f"{error.filename} cannot be read ({error.strerror}): give yourself the right to"
+            f"{error.filename} cannot be read ({error.strerror}): grant yourself read access"
         ) from error
     return hashlib.sha256("\n".join(listing).encode()).hexdigest()
+
+
+def lock_file(name: str) -> Path:
+    """Return the file of a lock; create its folder."""
+    file = workspace() / "locks" / f"{name}.lock"
+    _make_folder(file.parent)
+    return file
+
+
+@contextmanager
+def lock(name: str) -> Iterator[None]:
+    """Hold a lock that one process has at a time; if another has it, print a message and wait."""
+    file_lock = FileLock(lock_file(name))
+    with _explain_unwritable():
+        try:
+            file_lock.acquire(blocking=False)
+        except Timeout:
+            messages.info(f"waiting for another process that works on {name.split('-')[0]}")
+            file_lock.acquire()
+    try:
+        yield
+    finally:
+        file_lock.release()
+
+
+def remove_abandoned_builds() -> None:
+    """Remove the build folders of dead processes: those whose lock is free."""
+    for folder in (workspace() / "building").glob("*"):
+        with locks.try_hold(lock_file(folder.name)) as is_free:
+            if is_free:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _put_in_place(folder: Path, entry: Path) -> None:
@@ -135,8 +166,8 @@ def _put_in_place(folder: Path, entry: Path) -> None:
 
 
 def _files(folder: Path) -> list[tuple[str, Path]]:
-    found = [file for file in folder.rglob("*") if file.is_file() and file != folder / MANIFEST]
-    return sorted((file.relative_to(folder).as_posix(), file) for file in found)
+    files = [file for file in folder.rglob("*") if file.is_file() and file != folder / MANIFEST]
+    return sorted((file.relative_to(folder).as_posix(), file) for file in files)
 
 
 def _write_manifest(folder: Path) -> None:
@@ -147,40 +178,9 @@ def _write_manifest(folder: Path) -> None:
     (folder / MANIFEST).write_text(json.dumps({"files": files}, indent=2))
 
 
-def lock_file(name: str) -> Path:
-    """Return the file of a lock, in a folder that is there."""
-    file = workspace() / "locks" / f"{name}.lock"
-    _make_folder(file.parent)
-    return file
-
-
 @contextmanager
-def lock(name: str) -> Iterator[None]:
-    """Hold a lock that one process has at a time; say so if another has it, and wait."""
-    held = FileLock(lock_file(name))
-    with _writable():
-        try:
-            held.acquire(blocking=False)
-        except Timeout:
-            messages.info(f"waiting for another process that makes {name.split('-')[0]}")
-            held.acquire()
-    try:
-        yield
-    finally:
-        held.release()
-
-
-def remove_abandoned_builds() -> None:
-    """Remove what processes were making that are no more: nobody holds the entry's lock."""
-    for left in (workspace() / "building").glob("*"):
-        with locks.try_hold(lock_file(left.name)) as is_free:
-            if is_free:
-                shutil.rmtree(left, ignore_errors=True)
-
-
-@contextmanager
-def _building(kind: str, key: str) -> Iterator[Path]:
-    """Yield an empty folder for an entry whose lock is held: what is in it is of a dead process."""
+def _build_folder(kind: str, key: str) -> Iterator[Path]:
+    """Yield an empty folder for an entry whose lock is held; a dead process may have left files."""
     folder = workspace() / "building" / f"{kind}-{key}"
     shutil.rmtree(folder, ignore_errors=True)
     _make_folder(folder)
@@ -191,37 +191,37 @@ def _building(kind: str, key: str) -> Iterator[Path]:
 
 
 def _make_folder(folder: Path) -> None:
-    with _writable():
+    with _explain_unwritable():
         folder.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager
-def _writable() -> Iterator[None]:
-    """Raise UserError for what hinders the block, which does nothing but write to the store."""
+def _explain_unwritable() -> Iterator[None]:
+    """Raise UserError for any OSError: the block only writes to the store."""
     try:
         yield
     except OSError as error:
-        raise _unwritable(error) from error
+        raise _unwritable_error(error) from error
 
 
 @contextmanager
-def _room() -> Iterator[None]:
-    """Raise UserError where the block, which reads elsewhere too, finds no room in the store."""
+def _explain_full_disk() -> Iterator[None]:
+    """Raise UserError if the store's disk is full or read-only; the block also reads elsewhere."""
     try:
         yield
     except OSError as error:
-        # NumPy tells in its own words that a disk is full.
-        if error.errno in _NO_ROOM or str(error).endswith(" written"):
-            raise _unwritable(error) from error
+        # NumPy reports a full disk without an errno: "... requested and 0 written".
+        if error.errno in _DISK_ERRORS or str(error).endswith(" written"):
+            raise _unwritable_error(error) from error
         if not (home() / "building").exists():
             raise UserError(
-                f"the store {home()} was removed while it was written: run the same command again"
+                f"the store {home()} was removed while in use: run the same command again"
             ) from error
         raise
 
 
-def _unwritable(error: OSError) -> UserError:
+def _unwritable_error(error: OSError) -> UserError:
     return UserError(
         f"the store {home()} cannot be written ({error.strerror or error}): "
-        "set SLMFLOW_HOME to a folder with room that you may write to"
+        "set SLMFLOW_HOME to a writable folder with free space"
     )

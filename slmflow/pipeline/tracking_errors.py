@@ -1,4 +1,4 @@
-"""The tracking server when it fails: what is wrong with it, in words, and what to do."""
+"""Explain failures of the tracking server: the cause, and what to do."""
 
 import logging
 import os
@@ -14,111 +14,115 @@ from slmflow.errors import UserError
 from slmflow.pipeline import store
 
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
-"""Read by MLflow at each request; each next try comes after twice the time."""
+"""Environment variable that MLflow reads at each request; the delay doubles with each retry."""
 
-_REFUSED = ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED")
-_AWAY = (
+_ACCESS_DENIED = ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED")
+_UNAVAILABLE = (
     *("TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED"),
     *("REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED"),
 )
 
-# MLflow's words for a request without an answer, or with one that is not MLflow's.
-_NO_ANSWER = re.compile(
+# MLflow's message for a request with no response, or with a response that is not MLflow's.
+_NO_RESPONSE = re.compile(
     r"API request to \S+ failed with (exception|timeout|error code (429|5\d\d))", re.DOTALL
 )
 
-# What in a chain of connection errors says why, such as `[Errno 111] Connection refused`.
+# The reason within a chain of connection errors, such as `[Errno 111] Connection refused`.
 _REASON = re.compile(
     r"\[Errno [^\]]*\] [^'\")(]+|too many \d+ error responses|timed out|error code \d+"
     r"|Name or service not known|Remote end closed connection[\w ]*"
 )
 
 
-# MLflow logs a database's fault with its traceback before it raises it: it is told once, here.
-logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-
-
 def explain(error: BaseException) -> UserError | None:
-    """Return what to tell where an error is the tracking server's; None where it is another's.
+    """Return the error to show for a failure of the tracking server; None for other failures.
 
-    A server that is away was given its time by then: MLflow asks it no second time after this.
+    Then also stops retries: the server has already had the time to recover.
     """
     if isinstance(error, UserError):
         return None
-    for each in reversed(list(_chain(error))):
-        if told := _told(each):
+    for cause in reversed(list(_causes(error))):
+        if message := _message(cause):
             limit_retries()
-            return UserError(told)
+            return UserError(message)
     return None
 
 
 def limit_retries(retries: int = 0) -> None:
-    """Have MLflow try a request only so many times more, from now on."""
+    """Limit how often MLflow retries a request, from now on."""
     os.environ[RETRIES] = str(retries)
 
 
 def server_error(error: BaseException) -> UserError:
-    """Return why no run can be begun on the tracking server."""
+    """Return the error to show if no run can be started on the tracking server."""
     return explain(error) or UserError(
         f"the tracking server {server_address()} cannot be used: "
-        f"{str(error).splitlines()[0]}. Set MLFLOW_TRACKING_URI to one that can"
+        f"{str(error).splitlines()[0]}. Set MLFLOW_TRACKING_URI to another one"
     )
 
 
 def server_address() -> str:
-    """Return where the tracking server is, without the user and password that may be in it."""
+    """Return the URI of the tracking server without a user and password."""
     return re.sub(r"//[^/@\s]*@", "//", mlflow.get_tracking_uri())
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error, what it came of, and so on."""
+def silence_database_log() -> None:
+    """Stop MLflow from logging a database error with its traceback before it raises it."""
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, its cause, the cause's cause and so on."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
-def _told(error: BaseException) -> str | None:
+def _message(error: BaseException) -> str | None:
     match error:
-        case MlflowException(error_code=code) if code in _REFUSED:
-            return _refusal(str(error))
+        case MlflowException(error_code=code) if code in _ACCESS_DENIED:
+            return _access_denied(str(error))
         case requests.HTTPError(response=requests.Response(status_code=401 | 403)):
-            return _refusal(str(error))
+            return _access_denied(str(error))
         case OperationalError(orig=reason) if "already exists" in str(reason):
             return (
-                f"the tracking database {server_address()} is half-made ({reason}): MLflow was ended "
-                "while it made or upgraded it. Move it away if it is new, else put back a copy"
+                f"the tracking database {server_address()} is incomplete ({reason}): MLflow was "
+                "killed while it created or upgraded it. Move it away if it is new, else restore "
+                "a copy"
             )
         case OperationalError(orig=reason):
             return (
-                f"the tracking database {server_address()} cannot be used ({reason}): see that it is "
-                f"there, with room, and may be written. {_again()}"
+                f"the tracking database {server_address()} cannot be used ({reason}): check that "
+                f"it exists, is writable and has free space. {_run_again()}"
             )
-        case MlflowException(error_code=code) if code in _AWAY or _NO_ANSWER.search(str(error)):
-            return _absence(str(error))
+        case MlflowException(error_code=code) if code in _UNAVAILABLE or _NO_RESPONSE.search(
+            str(error)
+        ):
+            return _unavailable(str(error))
         case requests.RequestException():
-            return _absence(str(error))
+            return _unavailable(str(error))
     return None
 
 
-def _refusal(said: str) -> str:
+def _access_denied(text: str) -> str:
     return (
-        f"the tracking server {server_address()} refuses ({_short(said)}): set MLFLOW_TRACKING_TOKEN, or "
-        "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, to an account that may write "
-        f"there. {_again()}"
+        f"the tracking server {server_address()} denies access ({_shorten(text)}): set "
+        "MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, to an "
+        f"account with write access. {_run_again()}"
     )
 
 
-def _absence(said: str) -> str:
+def _unavailable(text: str) -> str:
     return (
-        f"the tracking server {server_address()} does not answer ({_short(said)}): see that it runs and "
-        f"that MLFLOW_TRACKING_URI is its address. {_again()}"
+        f"the tracking server {server_address()} does not answer ({_shorten(text)}): check that it "
+        f"runs and that MLFLOW_TRACKING_URI is its address. {_run_again()}"
     )
 
 
-def _again() -> str:
-    return f"Then run the same command again: what lies whole in the store {store.home()} is reused"
+def _run_again() -> str:
+    return f"Then run the same command again: finished entries of the store {store.home()} remain"
 
 
-def _short(said: str) -> str:
-    reasons = [match.group().strip() for match in _REASON.finditer(said)]
-    return reasons[-1] if reasons else said.splitlines()[0][:200]
+def _shorten(text: str) -> str:
+    reasons = [match.group().strip() for match in _REASON.finditer(text)]
+    return reasons[-1] if reasons else text.splitlines()[0][:200]

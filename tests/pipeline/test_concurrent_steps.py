@@ -1,4 +1,4 @@
-"""Two identical calls at once: one works, the other waits and reuses."""
+"""Two identical commands at once: one works, the other waits and reuses the result."""
 
 import subprocess
 import sys
@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.project import Workplace
+from tests.fixtures.project import Sandbox
 
 
 @pytest.mark.long
-def test_one_converts_and_the_other_waits(tmp_path: Path) -> None:
-    place = Workplace(tmp_path)
-    place.client.search_runs(["0"])  # the database is there
-    both = [
+def test_concurrent_command_waits_and_reuses(tmp_path: Path) -> None:
+    place = Sandbox(tmp_path)
+    place.client.search_runs(["0"])  # creates the database
+    processes = [
         subprocess.Popen(
             [sys.executable, "-m", "steps.log_genai"],
             env=place.environ(),
@@ -23,9 +23,9 @@ def test_one_converts_and_the_other_waits(tmp_path: Path) -> None:
         )
         for _ in range(2)
     ]
-    said = [process.communicate()[1] for process in both]
+    outputs = [process.communicate()[1] for process in processes]
 
-    assert [process.returncode for process in both] == [0, 0], said
+    assert [process.returncode for process in processes] == [0, 0], outputs
     assert len(place.runs("fetch")) == len(place.runs("convert")) == 1
-    assert sum("waiting for another process that makes convert" in each for each in said) == 1
+    assert sum("waiting for another process that works on convert" in each for each in outputs) == 1
     assert {run.info.status for run in place.client.search_runs(["0"])} == {"FINISHED"}

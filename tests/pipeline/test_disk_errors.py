@@ -1,4 +1,4 @@
-"""The store on a disk that is full, cannot be written, or goes away: real file systems."""
+"""The store on a full, read-only or removed disk, with real file systems."""
 
 import shutil
 import subprocess
@@ -11,15 +11,15 @@ import pytest
 from slmflow.errors import UserError
 from slmflow.paths import PROJECT
 from slmflow.pipeline import store
-from tests.fixtures.project import Done, Workplace
+from tests.fixtures.project import CommandResult, Sandbox
 
 KEY = "k" * 64
 
-# Four megabytes by plain writes, or as NumPy writes an array.
-BUILDS = """
+# Writes four megabytes, as bytes or as a NumPy array.
+BUILD_SCRIPT = """
 import sys
 import numpy as np
-from steps.common import store
+from slmflow.pipeline import store
 from slmflow.errors import UserError
 
 def build(folder):
@@ -33,21 +33,21 @@ except UserError as fault:
     sys.exit(f"error: {fault}")
 """
 
-Call = Callable[..., Done]
+Call = Callable[..., CommandResult]
 
 
 @pytest.fixture
-def on_small_disk(tmp_path: Path) -> Call:
-    """Call Python with the store on a file system of one megabyte, which a namespace of users has.
+def run_on_small_disk(tmp_path: Path) -> Call:
+    """Run Python in a user namespace with the store on a file system of one megabyte.
 
-    further: shell commands that come before, with the store's folder as $1.
+    before: shell commands to run first, with the store's folder as $1.
     """
-    place = Workplace(tmp_path)
+    place = Sandbox(tmp_path)
     home = tmp_path / "home"
     home.mkdir()
 
-    def call(*arguments: str, further: str = "true") -> Done:
-        mount = f'mount -t tmpfs -o size=1m none "$1" && {further} && shift && exec "$@"'
+    def call(*arguments: str, before: str = "true") -> CommandResult:
+        mount = f'mount -t tmpfs -o size=1m none "$1" && {before} && shift && exec "$@"'
         inside = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh", str(home)]
         done = subprocess.run(
             [*inside, sys.executable, *arguments],
@@ -56,25 +56,25 @@ def on_small_disk(tmp_path: Path) -> Call:
             capture_output=True,
             text=True,
         )
-        return Done(done.returncode, done.stdout, done.stderr)
+        return CommandResult(done.returncode, done.stdout, done.stderr)
 
     if shutil.which("unshare") is None or call("-c", "").status:
-        pytest.skip("this system lets its users mount nothing")
+        pytest.skip("this system has no user namespaces")
     return call
 
 
 @pytest.mark.parametrize("how", ["plain", "numpy"])
-def test_a_disk_that_is_full(on_small_disk: Call, how: str) -> None:
-    done = on_small_disk("-c", BUILDS, how)
+def test_full_disk_is_explained(run_on_small_disk: Call, how: str) -> None:
+    done = run_on_small_disk("-c", BUILD_SCRIPT, how)
 
     assert done.status == 1
     assert "cannot be written (" in done.errors
-    assert "set SLMFLOW_HOME to a folder with room" in done.errors
+    assert "set SLMFLOW_HOME to a writable folder with free space" in done.errors
     assert "Traceback" not in done.errors
 
 
-def test_weights_for_which_there_is_no_room(on_small_disk: Call) -> None:
-    done = on_small_disk("-m", "steps.fetch")
+def test_too_large_weights_are_rejected_before_copying(run_on_small_disk: Call) -> None:
+    done = run_on_small_disk("-m", "steps.fetch")
 
     assert done.status == 1
     [message] = done.messages
@@ -82,22 +82,24 @@ def test_weights_for_which_there_is_no_room(on_small_disk: Call) -> None:
     assert "None" not in message
 
 
-def test_a_store_that_is_read_only(on_small_disk: Call) -> None:
-    done = on_small_disk("-m", "steps.fetch", further='mount -o remount,ro "$1"')
+def test_read_only_store_is_explained(run_on_small_disk: Call) -> None:
+    done = run_on_small_disk("-m", "steps.fetch", before='mount -o remount,ro "$1"')
 
     assert done.status == 1
     [message] = done.messages
     assert "cannot be written (Read-only file system)" in message
 
 
-def test_a_store_that_is_removed_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_store_removed_during_a_build_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SLMFLOW_HOME", str(tmp_path / "home"))
 
     def build(folder: Path) -> None:
         shutil.rmtree(store.home())
         (folder / "a.bin").write_bytes(b"a")
 
-    with pytest.raises(UserError, match="was removed while it was written"):
+    with pytest.raises(UserError, match="was removed while in use"):
         store.get_or_build("onnx", KEY, build)
 
     entry = store.get_or_build("onnx", KEY, lambda folder: None)

@@ -1,4 +1,4 @@
-"""Runs of processes that were killed, by real processes on a real tracking store."""
+"""Runs of killed processes, with real processes and a real tracking store."""
 
 import os
 import signal
@@ -20,17 +20,17 @@ from mlflow.utils.mlflow_tags import (
 
 from slmflow.pipeline import runs, stale_runs, step, store
 from slmflow.pipeline.failures import INTERRUPTED
-from tests.fixtures.project import Workplace
+from tests.fixtures.project import Sandbox
 
-# A step that tells its run and the folder of its temporary files, and then works for ever.
-AT_WORK = """
+# A step that prints its run and its folder of temporary files, and then waits forever.
+WAITING_STEP = """
 import signal, sys, tempfile
 import mlflow
-from steps.common import step
+from slmflow.pipeline import step
 
 def work(running):
     tempfile.mkdtemp()
-    mlflow.initialize_logged_model(name="half")
+    mlflow.initialize_logged_model(name="partial")
     print(running.run.info.run_id, tempfile.gettempdir(), flush=True)
     signal.pause()
 
@@ -40,18 +40,18 @@ step.run_step("fetch", work)
 
 
 @pytest.fixture
-def place(tmp_path: Path, tracking: str) -> Workplace:
+def place(tmp_path: Path, tracking: str) -> Sandbox:
     assert tracking
-    return Workplace(tmp_path)
+    return Sandbox(tmp_path)
 
 
 @contextmanager
-def at_work(
-    place: Workplace, **environment: str
+def run_waiting_step(
+    place: Sandbox, **environment: str
 ) -> Iterator[tuple["subprocess.Popen[str]", str, Path]]:
-    """Yield a process that is at work, its run's id and the folder of its temporary files."""
+    """Yield a waiting step's process, its run's id and its folder of temporary files."""
     with subprocess.Popen(
-        [sys.executable, "-c", AT_WORK],
+        [sys.executable, "-c", WAITING_STEP],
         env=place.environ() | environment,
         cwd=place.folder,
         stdout=subprocess.PIPE,
@@ -65,17 +65,17 @@ def at_work(
             process.kill()
 
 
-def _nothing(_: step.Step) -> None:
+def _do_nothing(_: step.Step) -> None:
     pass
 
 
-def test_what_a_killed_step_leaves_is_cleared_by_the_next(place: Workplace) -> None:
+def test_next_step_cleans_up_after_a_killed_step(place: Sandbox) -> None:
     client = MlflowClient()
-    with at_work(place) as (process, run_id, temp):
+    with run_waiting_step(place) as (process, run_id, temp):
         assert temp.parent == place.folder / "tmp"
         assert len(list(temp.iterdir())) == 1
 
-        assert step.run("convert", _nothing, []) == 0
+        assert step.run("convert", _do_nothing, []) == 0
         assert client.get_run(run_id).info.status == "RUNNING"
         process.kill()
         process.wait()
@@ -83,9 +83,9 @@ def test_what_a_killed_step_leaves_is_cleared_by_the_next(place: Workplace) -> N
         done = place.step("fetch")
 
     assert done.status == 0, done.errors
-    assert f"run {run_id}, whose process was ended, is KILLED now" in done.errors
+    assert f"run {run_id} is marked as KILLED: its process is dead" in done.errors
     run = client.get_run(run_id)
-    assert (run.info.status, run.data.tags[runs.ERROR]) == ("KILLED", "ended from outside")
+    assert (run.info.status, run.data.tags[runs.ERROR]) == ("KILLED", "its process was killed")
     [model] = client.search_logged_models(["0"])
     assert model.status == LoggedModelStatus.FAILED
     assert list((place.folder / "tmp").iterdir()) == []
@@ -97,18 +97,16 @@ def test_what_a_killed_step_leaves_is_cleared_by_the_next(place: Workplace) -> N
 
 
 @pytest.mark.parametrize("interrupts", [signal.SIG_DFL, signal.SIG_IGN])
-def test_a_step_ends_with_the_process_that_launched_it(
-    place: Workplace, interrupts: signal.Handlers
-) -> None:
-    """Of a workflow that is killed no step goes on in the dark, in the background neither."""
+def test_step_ends_with_its_launcher(place: Sandbox, interrupts: signal.Handlers) -> None:
+    """In the foreground, and in the background, where a shell ignores SIGINT."""
     client = MlflowClient()
     run_id = client.create_run("0").info.run_id
-    starts = (
+    start = (
         f"import signal, subprocess, sys; signal.signal(signal.SIGINT, {int(interrupts)});"
         "subprocess.run([sys.executable, '-c', sys.argv[1]])"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", starts, AT_WORK],
+        [sys.executable, "-c", start, WAITING_STEP],
         env=place.environ() | {"MLFLOW_RUN_ID": run_id},
         cwd=place.folder,
         stdout=subprocess.PIPE,
@@ -117,33 +115,33 @@ def test_a_step_ends_with_the_process_that_launched_it(
         assert launcher.stdout is not None
         assert launcher.stdout.readline().split()[0] == run_id
         launcher.kill()
-        launcher.stdout.read()  # to the end: the step has closed it too
+        launcher.stdout.read()  # until the step has closed it too
 
     assert client.get_run(run_id).info.status == "KILLED"
 
 
-def test_a_step_whose_launcher_is_dead_already_does_not_begin(place: Workplace) -> None:
+def test_step_with_a_dead_launcher_does_not_begin(place: Sandbox) -> None:
     client = MlflowClient()
     tag = f"{os.uname().nodename}:{place.folder}/gone.lock"
     parent = client.create_run("0", tags={stale_runs.LOCK_TAG: tag}).info.run_id
     child = client.create_run("0", tags={"mlflow.parentRunId": parent}).info.run_id
 
-    status = step.run("fetch", _nothing, [], new_run={"run_id": child})
+    status = step.run("fetch", _do_nothing, [], new_run={"run_id": child})
 
     assert status == INTERRUPTED
     assert client.get_run(child).info.status == "KILLED"
 
 
-def test_runs_that_are_not_slmflows_are_left_alone(place: Workplace) -> None:
+def test_runs_of_other_programs_stay(place: Sandbox) -> None:
     run_id = MlflowClient().create_run("0").info.run_id
 
-    assert step.run("fetch", _nothing, []) == 0
+    assert step.run("fetch", _do_nothing, []) == 0
 
     assert MlflowClient().get_run(run_id).info.status == "RUNNING"
 
 
 @pytest.mark.parametrize(
-    ("hours", "other", "status"),
+    ("hours", "tags", "status"),
     [
         (25, {}, "KILLED"),
         (23, {}, "RUNNING"),
@@ -151,27 +149,27 @@ def test_runs_that_are_not_slmflows_are_left_alone(place: Workplace) -> None:
         (25, {MLFLOW_PROJECT_BACKEND: "databricks"}, "RUNNING"),
     ],
 )
-def test_runs_that_no_step_has_begun_for_a_day(
-    place: Workplace, hours: int, other: dict[str, str], status: str
+def test_runs_not_begun_for_a_day_are_killed(
+    place: Sandbox, hours: int, tags: dict[str, str], status: str
 ) -> None:
     assert place
     client, project = MlflowClient(), {MLFLOW_SOURCE_NAME: "file:///here"}
-    begun = int((time.time() - hours * 3600) * 1e3)
-    tags = {**project, MLFLOW_PROJECT_ENTRY_POINT: "main", **other}
-    run_id = client.create_run("0", start_time=begun, tags=tags).info.run_id
+    start_time = int((time.time() - hours * 3600) * 1e3)
+    tags = {**project, MLFLOW_PROJECT_ENTRY_POINT: "main", **tags}
+    run_id = client.create_run("0", start_time=start_time, tags=tags).info.run_id
 
-    assert step.run("fetch", _nothing, [], new_run={"tags": project}) == 0
+    assert step.run("fetch", _do_nothing, [], new_run={"tags": project}) == 0
 
     assert client.get_run(run_id).info.status == status
 
 
-def test_a_store_that_cannot_be_written_hinders_no_step_that_needs_none(
-    place: Workplace, monkeypatch: pytest.MonkeyPatch
+def test_step_without_store_runs_with_unwritable_store(
+    place: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (place.folder / "file").write_text("")
     monkeypatch.setenv("SLMFLOW_HOME", str(place.folder / "file"))
 
-    assert step.run("serve", _nothing, []) == 0
+    assert step.run("serve", _do_nothing, []) == 0
 
     [run] = MlflowClient().search_runs(["0"])
     assert stale_runs.LOCK_TAG not in run.data.tags

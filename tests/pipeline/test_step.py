@@ -1,4 +1,4 @@
-"""A step's exit status, its message and what its MLflow run tells, on a real tracking store."""
+"""A step's exit status, messages and MLflow run, with a real tracking store."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("tracking")
 
 
 @dataclass(frozen=True)
-class Made(Result):
+class Value(Result):
     step: ClassVar = "fetch"
     reads: ClassVar = ("model",)
 
@@ -45,10 +45,10 @@ def _raise(fault: BaseException) -> Callable[[step.Step], Result | None]:
     return work
 
 
-def test_secrets_are_in_no_message_and_no_tag(
+def test_secrets_appear_in_no_message_or_tag(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Not where a library's message quotes one, and not where MLflow notes a clone's remote."""
+    """Neither from a library's message nor from the remote of a clone, which MLflow records."""
     monkeypatch.setenv("DATABRICKS_TOKEN", "dapiOfNobodyElse")
     monkeypatch.setenv("SLMFLOW_DEBUG", "1")
     remote = {"mlflow.gitRepoURL": "https://ci:wordToPass@example.org/a.git"}
@@ -61,15 +61,15 @@ def test_secrets_are_in_no_message_and_no_tag(
     assert status == 1
     assert run.data.tags[runs.ERROR] == "RuntimeError: Bearer [hidden]"
     assert run.data.tags["mlflow.gitRepoURL"] == "https://[hidden]@example.org/a.git"
-    said = "".join(capsys.readouterr())
-    assert "Traceback" in said
-    assert "Bearer [hidden]" in said
-    assert "dapiOfNobodyElse" not in said
+    output = "".join(capsys.readouterr())
+    assert "Traceback" in output
+    assert "Bearer [hidden]" in output
+    assert "dapiOfNobodyElse" not in output
     assert b"dapiOfNobodyElse" not in Path("mlflow.db").read_bytes()
 
 
-def test_a_step_logs_its_config_and_its_result() -> None:
-    status = step.run("fetch", lambda _: Made(7), ["--generation.temperature", "0.5"])
+def test_step_logs_config_and_result() -> None:
+    status = step.run("fetch", lambda _: Value(7), ["--generation.temperature", "0.5"])
 
     run = _last_run()
     assert (status, run.info.status) == (0, "FINISHED")
@@ -79,33 +79,33 @@ def test_a_step_logs_its_config_and_its_result() -> None:
     assert len(run.data.tags[runs.KEY]) == 64
     assert len(run.data.tags[runs.GIT_COMMIT]) == 40
     assert run.data.tags[runs.GIT_DIRTY] in ("true", "false")
-    assert runs.load_result(Made, run.info.run_id) == Made(7)
+    assert runs.load_result(Value, run.info.run_id) == Value(7)
     config = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/config.yaml")
     assert yaml.safe_load(config)["model"]["path"] == "bundled/tiny_phi3"
 
 
 @pytest.mark.parametrize(
-    ("fault", "status", "state", "said"),
+    ("fault", "status", "state", "message"),
     [
         (UserError("the disk is full"), 1, "FAILED", "the disk is full"),
         (KeyboardInterrupt(), INTERRUPTED, "KILLED", "interrupted"),
         (ZeroDivisionError("a bug"), 1, "FAILED", "ZeroDivisionError: a bug"),
     ],
 )
-def test_a_fault_is_said_once_and_noted(
+def test_failure_is_printed_once_and_tagged(
     fault: BaseException,
     status: int,
     state: str,
-    said: str,
+    message: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert step.run("fetch", _raise(fault), []) == status
 
     run = _last_run()
     assert run.info.status == state
-    assert run.data.tags[runs.ERROR] == said
+    assert run.data.tags[runs.ERROR] == message
     errors = capsys.readouterr().err
-    assert errors.count(f"error: {said}") == 1
+    assert errors.count(f"error: {message}") == 1
     assert ("Traceback" in errors) == isinstance(fault, ZeroDivisionError)
 
 
@@ -119,7 +119,7 @@ def test_debug_shows_the_traceback(
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_what_a_nested_step_has_shown_is_not_shown_again(
+def test_message_of_a_nested_step_is_not_repeated(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     step.run("main", _raise(UserError("step convert failed: why", shown=True)), [])
@@ -128,59 +128,59 @@ def test_what_a_nested_step_has_shown_is_not_shown_again(
     assert _last_run().data.tags[runs.ERROR] == "step convert failed: why"
 
 
-def test_bad_arguments_make_no_run_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
-    assert step.run("fetch", lambda _: Made(7), ["target=cpu_int3"]) == 2
+def test_bad_arguments_start_no_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert step.run("fetch", lambda _: Value(7), ["target=cpu_int3"]) == 2
 
     assert MlflowClient().search_runs(["0"]) == []
     assert "cpu_int4" in capsys.readouterr().err
 
 
-def test_bad_arguments_are_noted_on_the_projects_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_arguments_are_tagged_on_the_project_run(monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = MlflowClient().create_run("0").info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
 
-    assert step.run("fetch", lambda _: Made(7), ["target=cpu_int3"]) == 2
+    assert step.run("fetch", lambda _: Value(7), ["target=cpu_int3"]) == 2
 
     assert "target=cpu_int3" in MlflowClient().get_run(run_id).data.tags[runs.ERROR]
 
 
-def test_params_that_mlflow_logged_already_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_params_logged_by_mlflow_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     client = MlflowClient()
     run_id = client.create_run("0").info.run_id
     client.log_param(run_id, "generation.temperature", "0.50")
     monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
 
-    assert step.run("fetch", lambda _: Made(7), ["--generation.temperature", "0.50"]) == 0
+    assert step.run("fetch", lambda _: Value(7), ["--generation.temperature", "0.50"]) == 0
 
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
     assert run.data.params["generation.temperature"] == "0.50"
 
 
-def test_a_finished_run_with_the_same_key_is_reused(
+def test_finished_run_with_the_same_key_is_reused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    step.run("fetch", lambda _: Made(7), [])
+    step.run("fetch", lambda _: Value(7), [])
     first = _last_run().info.run_id
     found = []
 
     def work(running: step.Step) -> None:
-        found.append(running.ensure(Made))
+        found.append(running.ensure(Value))
 
     assert step.run("convert", work, []) == 0
-    assert found == [Made(7)]
+    assert found == [Value(7)]
     assert _last_run().data.tags[runs.REUSED_FROM] == f"fetch:{first}"
     assert "reused" in capsys.readouterr().err
 
 
-def test_a_clock_that_is_set_back_hinders_no_reuse(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What begins a year before the run that made the result finds it, and ends well."""
-    step.run("fetch", lambda _: Made(7), [])
+def test_result_is_reused_after_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that starts a year before the run of the result it reuses."""
+    step.run("fetch", lambda _: Value(7), [])
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() - 365 * 86400)
 
     def work(running: step.Step) -> None:
-        assert running.ensure(Made) == Made(7)
+        assert running.ensure(Value) == Value(7)
 
     assert step.run("convert", work, []) == 0
     convert, fetch = sorted(MlflowClient().search_runs(["0"]), key=lambda run: run.info.start_time)
@@ -188,8 +188,8 @@ def test_a_clock_that_is_set_back_hinders_no_reuse(monkeypatch: pytest.MonkeyPat
     assert convert.info.status == fetch.info.status == "FINISHED"
 
 
-def test_a_step_that_is_cancelled_is_killed() -> None:
-    """SIGTERM, as MLflow and job schedulers send it."""
+def test_cancelled_step_is_killed() -> None:
+    """By SIGTERM, as from MLflow and job schedulers."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def work(_: step.Step) -> None:
@@ -203,10 +203,12 @@ def test_a_step_that_is_cancelled_is_killed() -> None:
     assert _last_run().info.status == "KILLED"
 
 
-def test_only_a_step_nests_a_step() -> None:
-    """A notebook's run may be the parent too, and tells nothing of what comes of the step."""
+def test_step_below_a_notebooks_run_is_not_nested() -> None:
     nested = []
-    work = _noting(lambda under_way: nested.append(under_way.nested))
+
+    def work(running: step.Step) -> None:
+        nested.append(running.is_nested)
+
     for name in ("notebook", "step"):
         with mlflow.start_run(run_name=name):
             if name == "step":
@@ -214,11 +216,3 @@ def test_only_a_step_nests_a_step() -> None:
             step.run("fetch", work, [], new_run={"nested": True})
 
     assert nested == [False, True]
-
-
-def _noting(note: Callable[[step.Step], None]) -> Callable[[step.Step], Result | None]:
-    def work(under_way: step.Step) -> Result | None:
-        note(under_way)
-        return None
-
-    return work

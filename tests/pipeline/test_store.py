@@ -29,43 +29,43 @@ def _write(folder: Path) -> None:
 
 def _fail(folder: Path) -> None:
     (folder / "half.bin").write_bytes(b"x")
-    raise UserError("broken off")
+    raise UserError("failed")
 
 
-def _never(folder: Path) -> None:
-    raise AssertionError("built although it was there")
+def _fail_if_called(folder: Path) -> None:
+    raise AssertionError("built although the entry exists")
 
 
-def test_an_entry_is_built_once_and_has_a_manifest() -> None:
+def test_entry_is_built_once_with_a_manifest() -> None:
     entry = store.get_or_build("onnx", KEY, _write)
 
-    assert store.get_or_build("onnx", KEY, _never) == entry
+    assert store.get_or_build("onnx", KEY, _fail_if_called) == entry
     assert store.manifest(entry) == {
         "a.bin": store.sha256(entry / "a.bin"),
         "sub/b.txt": store.sha256(entry / "sub/b.txt"),
     }
 
 
-def test_a_failed_build_leaves_nothing(home: Path) -> None:
-    with pytest.raises(UserError, match="broken off"):
+def test_failed_build_leaves_nothing(home: Path) -> None:
+    with pytest.raises(UserError, match="failed"):
         store.get_or_build("onnx", KEY, _fail)
 
     assert not (home / "onnx").exists()
     assert list((home / "building").iterdir()) == []
 
 
-def test_what_a_dead_process_was_building_is_removed(home: Path) -> None:
+def test_abandoned_builds_are_removed(home: Path) -> None:
     for name in (f"onnx-{KEY}", f"weights-{KEY}"):
-        _write_half(home / "building" / name)
+        _write_partial(home / "building" / name)
 
-    with store.lock(f"weights-{KEY}"):  # another process, at work
+    with store.lock(f"weights-{KEY}"):  # as another process that builds
         store.remove_abandoned_builds()
 
     assert [left.name for left in (home / "building").iterdir()] == [f"weights-{KEY}"]
 
 
-def test_what_a_dead_process_was_building_gets_into_no_entry(home: Path) -> None:
-    _write_half(home / "building" / f"onnx-{KEY}")
+def test_abandoned_files_get_into_no_entry(home: Path) -> None:
+    _write_partial(home / "building" / f"onnx-{KEY}")
 
     entry = store.get_or_build("onnx", KEY, _write)
 
@@ -73,13 +73,13 @@ def test_what_a_dead_process_was_building_gets_into_no_entry(home: Path) -> None
     assert list((home / "building").iterdir()) == []
 
 
-def _write_half(folder: Path) -> None:
+def _write_partial(folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "half.bin").write_bytes(b"x")
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "add", "manifest"])
-def test_damage_is_found_said_and_mended(damage: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_entry_is_built_again(damage: str, capsys: pytest.CaptureFixture[str]) -> None:
     entry = store.get_or_build("onnx", KEY, _write)
     {
         "flip": lambda: (entry / "a.bin").write_bytes(b"a" * 999 + b"b"),
@@ -94,7 +94,7 @@ def test_damage_is_found_said_and_mended(damage: str, capsys: pytest.CaptureFixt
     store.get_or_build("onnx", KEY, _write)
 
     store.verify(entry)
-    assert "making it anew" in "".join(capsys.readouterr().err.split("\n"))
+    assert "building it again" in "".join(capsys.readouterr().err.split("\n"))
 
 
 def _build_in_process(_: int) -> str:
@@ -105,7 +105,7 @@ def _build_in_process(_: int) -> str:
     return str(store.get_or_build("onnx", KEY, build))
 
 
-def test_of_two_processes_one_builds_and_one_waits(home: Path) -> None:
+def test_concurrent_processes_build_once(home: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         entries = pool.map(_build_in_process, range(2))
 
@@ -113,9 +113,7 @@ def test_of_two_processes_one_builds_and_one_waits(home: Path) -> None:
     assert (home / "built").read_text() == "x"
 
 
-def test_a_store_that_cannot_be_written_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unwritable_store_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
     monkeypatch.setenv("SLMFLOW_HOME", str(blocked))
@@ -124,7 +122,7 @@ def test_a_store_that_cannot_be_written_is_said(
         store.get_or_build("onnx", KEY, _write)
 
 
-def test_a_digest_covers_names_and_bytes(tmp_path: Path) -> None:
+def test_digest_covers_names_and_contents(tmp_path: Path) -> None:
     _write(tmp_path)
     before = store.digest(tmp_path)
     (tmp_path / "a.bin").rename(tmp_path / "z.bin")
@@ -135,15 +133,15 @@ def test_a_digest_covers_names_and_bytes(tmp_path: Path) -> None:
     assert store.digest(tmp_path) == before
 
 
-_ON_A_VOLUME = """
+_VOLUME_SCRIPT = """
 import sys
-from steps.common import store
-from tests.pipeline.test_store import KEY, _never, _write
+from slmflow.pipeline import store
+from tests.pipeline.test_store import KEY, _fail_if_called, _write
 from tests.fixtures.volume import behave
 behave(sys.argv[1])
 entry = store.get_or_build("onnx", KEY, _write)
-assert store.get_or_build("onnx", KEY, _never) == entry
-(entry / store.MANIFEST).unlink()  # as where a cluster ended while it copied
+assert store.get_or_build("onnx", KEY, _fail_if_called) == entry
+(entry / store.MANIFEST).unlink()  # as after an interrupted copy
 store.get_or_build("onnx", KEY, _write)
 store.verify(entry)
 try:
@@ -153,20 +151,20 @@ except OSError:
 """
 
 
-def test_a_volume_holds_entries_and_nothing_else(tmp_path: Path) -> None:
+def test_volume_has_entries_only(tmp_path: Path) -> None:
     volume, scratch = tmp_path / "Volumes", tmp_path / "tmp"
     scratch.mkdir()
     environment = {"SLMFLOW_HOME": str(volume), "TMPDIR": str(scratch), "PYTHONPATH": str(PROJECT)}
 
     done = subprocess.run(
-        [sys.executable, "-c", _ON_A_VOLUME, str(volume)],
+        [sys.executable, "-c", _VOLUME_SCRIPT, str(volume)],
         env=os.environ | environment,
         capture_output=True,
         text=True,
     )
 
     assert done.stdout == "refused\n", done.stderr
-    assert "making it anew" in "".join(done.stderr.split("\n"))
+    assert "building it again" in "".join(done.stderr.split("\n"))
     assert [path.name for path in volume.iterdir()] == ["onnx"]
     assert list((scratch / "slmflow" / "building").iterdir()) == []
     assert (scratch / "slmflow" / "locks").is_dir()

@@ -1,4 +1,4 @@
-"""What a process of our own is started with."""
+"""The environment of child processes."""
 
 import threading
 from collections.abc import Iterator
@@ -14,18 +14,18 @@ CREDENTIALS = {"DATABRICKS_HOST", "DATABRICKS_TOKEN"}
 
 
 class _Workspace(BaseHTTPRequestHandler):
-    """A workspace that has nothing at any address."""
+    """Answers 404 to every request."""
 
     def do_GET(self) -> None:
         self.send_error(404)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A workspace that this process has the credentials of, and its environment does not."""
+    """A workspace with credentials in a file, not in the environment."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _Workspace) as server:
         threading.Thread(target=server.serve_forever).start()
         host = f"http://127.0.0.1:{server.server_port}"
@@ -40,9 +40,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         server.shutdown()
 
 
-def test_a_child_in_a_databricks_runtime_reaches_the_workspace(
-    host: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_child_in_databricks_gets_credentials(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "client.2.5")
 
     environment = child_processes.environment()
@@ -51,17 +49,13 @@ def test_a_child_in_a_databricks_runtime_reaches_the_workspace(
     assert (environment["DATABRICKS_HOST"], environment["DATABRICKS_TOKEN"]) == (host, "secret")
 
 
-def test_elsewhere_a_child_finds_its_credentials_itself(
-    host: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_child_elsewhere_gets_no_credentials(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATABRICKS_RUNTIME_VERSION", raising=False)
 
     assert not CREDENTIALS & child_processes.environment().keys()
 
 
-def test_without_credentials_a_child_is_started_all_the_same(
-    host: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_credentials_are_no_error(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "client.2.5")
     monkeypatch.setenv("DATABRICKS_CONFIG_FILE", "/nowhere")
 

@@ -1,4 +1,4 @@
-"""Which commit a run notes, in a repository and where the files came without one."""
+"""The git commit of the project, in a repository and without one."""
 
 from pathlib import Path
 
@@ -16,38 +16,38 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_nothing_is_known_of_an_unpacked_archive(project: Path) -> None:
+def test_unpacked_archive_has_no_commit(project: Path) -> None:
     assert git_state.read_git_state() is None
 
 
-@pytest.mark.parametrize("written", ["", "main", "$Format:%H$", SHA[:7], f"{SHA} -dirty"])
-def test_what_is_no_commit_is_none(
-    project: Path, monkeypatch: pytest.MonkeyPatch, written: str
+@pytest.mark.parametrize("text", ["", "main", "$Format:%H$", SHA[:7], f"{SHA} -dirty"])
+def test_invalid_commit_is_ignored(
+    project: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
-    (project / "COMMIT").write_text(written)
-    monkeypatch.setenv("SLMFLOW_GIT_COMMIT", written)
+    (project / "COMMIT").write_text(text)
+    monkeypatch.setenv("SLMFLOW_GIT_COMMIT", text)
     assert git_state.read_git_state() is None
 
 
 @pytest.mark.parametrize(("suffix", "dirty"), [("", False), ("-dirty", True)])
-def test_an_export_has_it_beside_its_files(project: Path, suffix: str, dirty: bool) -> None:
+def test_export_has_its_commit_in_a_file(project: Path, suffix: str, dirty: bool) -> None:
     (project / "COMMIT").write_text(f"{SHA}{suffix}\n")
     assert git_state.read_git_state() == (SHA, dirty)
 
 
-def test_a_deployed_bundle_does_not_know_of_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deployed_bundle_has_its_commit_in_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLMFLOW_GIT_COMMIT", SHA)
     assert git_state.read_git_state() == (SHA, None)
 
 
-def test_a_repository_knows_best(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repository_takes_precedence(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLMFLOW_GIT_COMMIT", SHA)
     with git.Repo.init(project) as repository:
         assert git_state.read_git_state() == (SHA, None)
         (project / "file").write_text("one")
         repository.index.add(["file"])
         someone = git.Actor("A", "a@example.com")
-        made = repository.index.commit("Begin", author=someone, committer=someone)
-        assert git_state.read_git_state() == (made.hexsha, False)
+        commit = repository.index.commit("Begin", author=someone, committer=someone)
+        assert git_state.read_git_state() == (commit.hexsha, False)
         (project / "file").write_text("two")
-        assert git_state.read_git_state() == (made.hexsha, True)
+        assert git_state.read_git_state() == (commit.hexsha, True)
