@@ -1,1 +1,1 @@
-"""Speed of converted models and cost of conversion, on random weights of real models' shapes."""
+"""Benchmarks of conversion, speed, quantization, serving, batch jobs and sweeps."""

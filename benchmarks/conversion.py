@@ -1,12 +1,12 @@
-"""Measure time and memory of a conversion, of random weights with the shape of a real model.
+"""Measure time and memory of the conversion of random weights with the shape of a real model.
 
 python -m benchmarks.conversion phi3_mini --output docs/conversion
 python -m benchmarks.conversion phi3_mini --exporter builder --work /folder/with/room
 python -m benchmarks.conversion tiny
 
-Needs Linux. The weights are kept for the next time, the converted model is not. The files are
-most likely in the page cache when the conversion begins: it is the work that is timed, not the
-disk. With --output it writes SHAPE_TARGET_EXPORTER.json there.
+Needs Linux. The weights stay in the store, the converted model does not. The files are most likely
+in the page cache when the conversion starts, so the time is that of the work, not of the disk. With
+--output, writes SHAPE_TARGET_EXPORTER.json there.
 """
 
 import dataclasses
@@ -15,25 +15,24 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.harness import child, process_tree
-from benchmarks.harness.command_line import add_work, parser, run, use_store
+from benchmarks.harness import child_process, process_tree
+from benchmarks.harness.command_line import add_work_option, create_parser, run_main, use_store
 from benchmarks.harness.process_tree import Usage
-from benchmarks.models import prepared
+from benchmarks.models import stored_models
 from benchmarks.models.shapes import SHAPES
-from slmflow.config import compose
+from benchmarks.reports import page
+from slmflow.config import config_keys
 from slmflow.config.schema.target import ExporterName
 from slmflow.console import messages
 from slmflow.pipeline import store
-from slmflow.system import machine
 from slmflow.system.child_processes import environment
-from slmflow.system.git_state import git_state
 
 EXPORTERS = [name.value for name in ExporterName]
 
 
 @dataclass(frozen=True)
-class Converted:
-    """What a conversion took; onnx_bytes: graph and weights on disk."""
+class ConversionCost:
+    """Time and memory of a conversion; onnx_bytes: size of graph and weights on disk."""
 
     shape: str
     target: str
@@ -43,11 +42,11 @@ class Converted:
 
     @property
     def name(self) -> str:
-        """What was converted, and how."""
+        """Shape, target and exporter."""
         return f"{self.shape}_{self.target}_{self.exporter}"
 
     def rows(self) -> list[list[str]]:
-        """Return the figures as lines of a table; MB are 10^6 bytes."""
+        """Return the rows of the table; MB are 10^6 bytes."""
         usage = self.usage
         return [
             ["wall time", f"{usage.seconds:,.0f} s"],
@@ -57,41 +56,42 @@ class Converted:
         ]
 
     def json(self) -> str:
-        """Return all of it, with the machine."""
-        made_by = {"machine": machine.description(), "git": git_state()}
-        return json.dumps({**dataclasses.asdict(self), **made_by}, indent=2)
+        """Return all values, with machine and git state."""
+        return json.dumps({**dataclasses.asdict(self), **page.setup_fields()}, indent=2)
 
 
-def measure(shape: str, target: str, exporter: ExporterName) -> Converted:
-    """Convert in a process of its own; the weights are made first where they are not there yet.
+def measure(shape: str, target: str, exporter: ExporterName) -> ConversionCost:
+    """Convert in a child process, after building the weights if they are missing.
 
-    Raises UserError where it fails, after it has shown what was taken until then.
+    Raises UserError if the conversion fails, after showing its cost up to there.
     """
-    weights = prepared.weights(shape)
+    weights = stored_models.random_weights(shape)
     with tempfile.TemporaryDirectory(dir=store.home()) as folder:
-        line = child.command("harness.convert_once", weights, folder, target, exporter.value)
-        usage = process_tree.run(line, environment())
+        command = child_process.module_command(
+            "harness.convert_once", weights, folder, target, exporter.value
+        )
+        usage = process_tree.run(command, environment())
         size = sum(file.stat().st_size for file in Path(folder).glob("*.onnx*"))
-    converted = Converted(shape, target, exporter.value, usage, size)
-    messages.table(converted.name, ["figure", "value"], converted.rows())
-    child.refuse_failure(line, usage.status)
-    return converted
+    cost = ConversionCost(shape, target, exporter.value, usage, size)
+    messages.table(cost.name, ["figure", "value"], cost.rows())
+    child_process.check_exit(command, usage.status)
+    return cost
 
 
 def _main() -> None:
-    arguments = parser(__doc__)
-    arguments.add_argument("shape", choices=SHAPES)
-    arguments.add_argument("--target", choices=compose.groups()["target"], default="cpu_int4")
-    arguments.add_argument("--exporter", choices=EXPORTERS, default="optimum")
-    arguments.add_argument("--output", type=Path, help="folder for the figures as JSON")
-    add_work(arguments)
-    given = arguments.parse_args()
-    use_store(given.work)
-    converted = measure(given.shape, given.target, ExporterName(given.exporter))
-    if given.output:
-        given.output.mkdir(parents=True, exist_ok=True)
-        (given.output / f"{converted.name}.json").write_text(converted.json() + "\n")
+    parser = create_parser(__doc__)
+    parser.add_argument("shape", choices=SHAPES)
+    parser.add_argument("--target", choices=config_keys.groups()["target"], default="cpu_int4")
+    parser.add_argument("--exporter", choices=EXPORTERS, default="optimum")
+    parser.add_argument("--output", type=Path, help="folder for the JSON file")
+    add_work_option(parser)
+    arguments = parser.parse_args()
+    use_store(arguments.work)
+    cost = measure(arguments.shape, arguments.target, ExporterName(arguments.exporter))
+    if arguments.output:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        (arguments.output / f"{cost.name}.json").write_text(cost.json() + "\n")
 
 
 if __name__ == "__main__":
-    run(_main)
+    run_main(_main)

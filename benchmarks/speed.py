@@ -1,25 +1,25 @@
-"""Measure speed and memory of a converted model beside other engines, on this machine's CPU.
+"""Measure speed and memory of a converted model against other engines on this machine's CPU.
 
 python -m benchmarks.speed --output docs/speed
 python -m benchmarks.speed --shape phi3_mini_8_layers --engines slmflow builder --output docs/speed
 python -m benchmarks.speed --shape tiny --prompts 32 --rounds 1 --output trial
 
 Writes SHAPE.md, SHAPE.json (every raw value) and SHAPE.png to the output folder. Nothing else
-should compute meanwhile. Models are random weights, converted once and kept in the store.
+should run meanwhile. Models have random weights, are converted once and stay in the store.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.harness import rounds
-from benchmarks.harness.command_line import add_work, parser, run, use_store
-from benchmarks.harness.engines import LLAMA_CPP, LOADERS, missing
-from benchmarks.harness.rounds import Plan
-from benchmarks.harness.series import Series
-from benchmarks.models import prepared
+from benchmarks.harness import engine_rounds
+from benchmarks.harness.command_line import add_work_option, create_parser, run_main, use_store
+from benchmarks.harness.engine_rounds import Plan
+from benchmarks.harness.engines import LLAMA_CPP, LOADERS, missing_modules
+from benchmarks.harness.timings import EngineTimings
+from benchmarks.models import stored_models
 from benchmarks.models.shapes import SHAPES
-from benchmarks.reports import speed_plot
+from benchmarks.reports import page, speed_plot
 from benchmarks.reports.speed_report import Report
 from slmflow.config.schema.target import ExporterName
 from slmflow.console import messages
@@ -27,83 +27,78 @@ from slmflow.errors import BadArguments, UserError
 
 TARGET = "cpu_int4"
 
-# More than this while others have their turn would slow them down.
+# An engine that uses more of a core while it is idle slows the others down.
 IDLE_CPU_SHARE = 0.05
 
-# What each engine reads, made of a snapshot folder.
-_MADE: dict[str, Callable[[Path], Path]] = {
-    "slmflow": partial(prepared.onnx, target=TARGET, exporter=ExporterName.optimum),
-    "builder": partial(prepared.onnx, target=TARGET, exporter=ExporterName.builder),
+# Builds what each engine loads from a checkpoint.
+_BUILDERS: dict[str, Callable[[Path], Path]] = {
+    "slmflow": partial(stored_models.onnx_model, target=TARGET, exporter=ExporterName.optimum),
+    "builder": partial(stored_models.onnx_model, target=TARGET, exporter=ExporterName.builder),
     "transformers": lambda weights: weights,
-    "llama_cpp": prepared.gguf,
+    "llama_cpp": stored_models.gguf_model,
 }
 
 
 def measure(shape: str, engines: Sequence[str], plan: Plan) -> Report:
-    """Make what is not there yet, and measure the engines that are installed.
+    """Build missing models and measure the engines that are installed.
 
-    Raises UserError where none is, or where one fails.
+    Raises UserError if none is installed, or if one fails.
     """
     left_out = {
-        engine: f"{' and '.join(lacks)} not installed; `pip install {' '.join(LLAMA_CPP)}`"
+        engine: f"{' and '.join(modules)} not installed; `pip install {' '.join(LLAMA_CPP)}`"
         for engine in engines
-        if (lacks := missing(engine))
+        if (modules := missing_modules(engine))
     }
     for engine, reason in left_out.items():
-        messages.warn(f"{engine} is left out: {reason}")
-    present = [engine for engine in engines if engine not in left_out]
-    if not present:
-        raise UserError("no engine is left to measure: install one, or name others")
-    weights = prepared.weights(shape)
-    series = rounds.measure({engine: _MADE[engine](weights) for engine in present}, plan)
-    _warn_of_busy(series)
-    return Report(shape, TARGET, series, left_out)
+        messages.warning(f"{engine} is left out: {reason}")
+    installed = [engine for engine in engines if engine not in left_out]
+    if not installed:
+        raise UserError("none of the engines is installed: install one, or choose others")
+    weights = stored_models.random_weights(shape)
+    paths = {engine: _BUILDERS[engine](weights) for engine in installed}
+    timings = engine_rounds.measure(paths, plan)
+    _warn_of_busy_engines(timings)
+    return Report(shape, TARGET, timings, left_out)
 
 
-def write(report: Report, folder: Path) -> None:
-    """Write table, raw values and picture, and show the table."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{report.shape}.md").write_text(report.markdown() + "\n")
-    (folder / f"{report.shape}.json").write_text(report.json() + "\n")
-    speed_plot.draw(report).savefig(folder / f"{report.shape}.png")
-    messages.table(report.title, ["figure", *report.engines], report.rows())
-
-
-def _warn_of_busy(series: Sequence[Series]) -> None:
-    for one in series:
-        if one.idle_cpu_share > IDLE_CPU_SHARE:
-            messages.warn(
-                f"{one.engine} took {one.idle_cpu_share:.0%} of a core while the others had their "
-                f"turn at {one.prompt_tokens} tokens: their figures are too low"
+def _warn_of_busy_engines(timings: Sequence[EngineTimings]) -> None:
+    for each in timings:
+        if each.idle_cpu_share > IDLE_CPU_SHARE:
+            messages.warning(
+                f"{each.engine} used {each.idle_cpu_share:.0%} of a core while the others ran with "
+                f"{each.prompt_tokens} tokens: their speeds are too low"
             )
 
 
 def main() -> None:
-    """Measure what the command line says."""
-    arguments = parser(__doc__)
-    arguments.add_argument("--shape", choices=SHAPES, default="phi3_220m")
-    arguments.add_argument("--prompts", type=int, nargs="+", default=[256, 1500])
-    arguments.add_argument("--new-tokens", type=int, default=64)
-    arguments.add_argument("--rounds", type=int, default=8)
-    arguments.add_argument("--engines", nargs="+", choices=LOADERS, default=list(LOADERS))
-    arguments.add_argument("--output", type=Path, required=True, help="folder for the results")
-    add_work(arguments)
-    given = arguments.parse_args()
-    plan = Plan(tuple(given.prompts), given.new_tokens, given.rounds)
-    _refuse(plan, SHAPES[given.shape].context_length)
-    use_store(given.work)
-    write(measure(given.shape, given.engines, plan), given.output)
+    """Run the benchmark from the command line."""
+    parser = create_parser(__doc__)
+    parser.add_argument("--shape", choices=SHAPES, default="phi3_220m")
+    parser.add_argument("--prompts", type=int, nargs="+", default=[256, 1500])
+    parser.add_argument("--new-tokens", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--engines", nargs="+", choices=LOADERS, default=list(LOADERS))
+    parser.add_argument("--output", type=Path, required=True, help="folder for the results")
+    add_work_option(parser)
+    arguments = parser.parse_args()
+    plan = Plan(tuple(arguments.prompts), arguments.new_tokens, arguments.rounds)
+    _check_plan(plan, SHAPES[arguments.shape].context_length)
+    use_store(arguments.work)
+    report = measure(arguments.shape, arguments.engines, plan)
+    page.write(report, arguments.output, report.shape)
+    speed_plot.draw(report).savefig(arguments.output / f"{report.shape}.png")
+    messages.table(report.title, ["figure", *report.engines], report.rows())
 
 
-def _refuse(plan: Plan, context_length: int) -> None:
+def _check_plan(plan: Plan, context_length: int) -> None:
     if min(*plan.prompt_lengths, plan.new_tokens, plan.rounds) < 1:
         raise BadArguments("--prompts, --new-tokens and --rounds must be at least 1")
     if plan.context > context_length:
         raise BadArguments(
-            f"prompt and answer have up to {plan.context} tokens, and the model's context holds "
-            f"{context_length}: give shorter --prompts or fewer --new-tokens"
+            f"prompt and new tokens are up to {plan.context} tokens, more than the model's context "
+            f"of {context_length}: use shorter --prompts or fewer --new-tokens"
         )
 
 
 if __name__ == "__main__":
-    run(main)
+    run_main(main)

@@ -1,1 +1,1 @@
-"""Running and timing of engines and processes."""
+"""Runs and times engines and child processes."""

@@ -1,4 +1,4 @@
-"""What the benchmarks' command lines share."""
+"""Command-line handling that the benchmarks share."""
 
 import os
 import sys
@@ -11,31 +11,31 @@ from slmflow.errors import UserError
 from slmflow.pipeline import store
 
 
-def parser(description: str | None) -> ArgumentParser:
-    """Return a parser that shows a module's docstring as it is written."""
+def create_parser(description: str | None) -> ArgumentParser:
+    """Return a parser whose help shows a module docstring as written."""
     return ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
 
 
-def add_work(arguments: ArgumentParser) -> None:
-    """Add `--work`, the folder that models are made and kept in."""
-    arguments.add_argument(
+def add_work_option(parser: ArgumentParser) -> None:
+    """Add `--work`, the folder that holds the models."""
+    parser.add_argument(
         "--work",
         type=Path,
         default=store.home(),
-        help="models are made and kept here; by default in the store (%(default)s)",
+        help="folder for the models, which are built once (default: the store, %(default)s)",
     )
 
 
 def use_store(folder: Path) -> None:
-    """Let the store be `folder`, for this process and those it starts."""
+    """Use `folder` as the store, in this process and its children."""
     os.environ["SLMFLOW_HOME"] = str(folder.absolute())
 
 
-def run(main: Callable[[], None]) -> None:
-    """Call `main`, and exit with 1 or 2 where it raises UserError, with its message shown once."""
+def run_main(main: Callable[[], None]) -> None:
+    """Call `main`; on UserError show its message once and exit with its exit code."""
     try:
         main()
-    except UserError as fault:
-        if not fault.shown:
-            messages.error(str(fault))
-        sys.exit(fault.exit_code)
+    except UserError as error:
+        if not error.shown:
+            messages.error(str(error))
+        sys.exit(error.exit_code)

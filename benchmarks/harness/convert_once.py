@@ -1,27 +1,28 @@
-"""Convert a snapshot folder once, in this process: what the benchmarks start as a child.
+"""Convert a checkpoint once, in this process; the benchmarks run this as a child process.
 
-python -m benchmarks.harness.convert_once /folder/of/weights /folder/to/make cpu_int4 optimum
+python -m benchmarks.harness.convert_once /checkpoint/folder /new/folder cpu_int4 optimum
 """
 
 from pathlib import Path
 
-from benchmarks.harness.command_line import parser, run
-from slmflow.config import compose
+from benchmarks.harness.command_line import create_parser, run_main
+from slmflow.config import compose, config_keys
 from slmflow.config.schema.target import ExporterName
 from slmflow.conversion.convert import convert_model
 
 
 def _main() -> None:
-    arguments = parser(__doc__)
-    arguments.add_argument("weights", type=Path)
-    arguments.add_argument("folder", type=Path)
-    arguments.add_argument("target", choices=compose.groups()["target"])
-    arguments.add_argument("exporter", choices=[name.value for name in ExporterName])
-    given = arguments.parse_args()
-    given.folder.mkdir(parents=True, exist_ok=True)
-    target = compose.load([f"target={given.target}"]).target
-    convert_model(given.weights, given.folder, target, ExporterName(given.exporter))
+    parser = create_parser(__doc__)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("target", choices=config_keys.groups()["target"])
+    parser.add_argument("exporter", choices=[name.value for name in ExporterName])
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    target = compose.load([f"target={arguments.target}"]).target
+    exporter = ExporterName(arguments.exporter)
+    convert_model(arguments.weights, arguments.folder, target, exporter)
 
 
 if __name__ == "__main__":
-    run(_main)
+    run_main(_main)

@@ -1,12 +1,12 @@
-"""The engines that are timed, each behind the same two calls: read a prompt, generate a token.
+"""The engines to time, each with the same two methods: prefill a prompt, decode one token.
 
-slmflow and builder are graphs of the two exporters in ONNX Runtime GenAI; transformers is the
-original in PyTorch, in bf16 where the CPU has instructions for it and in fp32 elsewhere; llama_cpp
-is llama.cpp's Q4_0, where it is installed: `pip install` of `LLAMA_CPP` compiles it for the
-machine's own CPU. Its KV cache is fp16, as llama.cpp has it by default; all others' are fp32.
+slmflow and builder run the graphs of the two exporters in ONNX Runtime GenAI. transformers runs the
+checkpoint in PyTorch, in bf16 if the CPU has instructions for it, else in fp32. llama_cpp runs
+llama.cpp's Q4_0 if it is installed; `pip install` of `LLAMA_CPP` compiles it for this machine's
+CPU. Its KV cache is fp16, the default of llama.cpp; all others are fp32.
 
-Engines choose the most likely token, and go on after an end token. An engine's packages are
-imported when it is loaded, so that a process holds those of one engine only.
+Decoding is greedy and continues after an end token. An engine imports its packages when it is
+loaded, so that a process holds those of one engine only.
 """
 
 import json
@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-# No part of requirements.txt: it takes a C++ compiler and minutes. These versions are tested.
+# Not in requirements.txt, because it needs a C++ compiler and minutes. These versions are tested.
 LLAMA_CPP = ("llama-cpp-python==0.3.36", "gguf==0.19.0")
 
 
@@ -27,11 +27,11 @@ class Engine(Protocol):
 
     description: str
 
-    def read(self, prompt: Sequence[int], room: int) -> None:
-        """Begin anew: take in the prompt and choose the first of `room` tokens after it."""
+    def prefill(self, prompt: Sequence[int], new_tokens: int) -> None:
+        """Start a new text: run the prompt and choose the first of `new_tokens` tokens."""
 
-    def step(self) -> None:
-        """Take in the token chosen last, and choose the next."""
+    def decode(self) -> None:
+        """Run the last chosen token and choose the next."""
 
 
 class Genai:
@@ -47,22 +47,22 @@ class Genai:
         self._og, self._model = og, og.Model(config)
         self.description = f"onnxruntime-genai {metadata.version('onnxruntime-genai')}, int4"
 
-    def read(self, prompt: Sequence[int], room: int) -> None:
-        """Make a generator, run the prompt, choose a token."""
+    def prefill(self, prompt: Sequence[int], new_tokens: int) -> None:
+        """Create a generator, run the prompt, choose a token."""
         params = self._og.GeneratorParams(self._model)
-        length = len(prompt) + room
+        length = len(prompt) + new_tokens
         params.set_search_options(max_length=length, min_length=length, do_sample=False)
         self._generator = self._og.Generator(self._model, params)
         self._generator.append_tokens(np.array(prompt, dtype=np.int32))
         self._generator.generate_next_token()
 
-    def step(self) -> None:
-        """Run the graph on the token chosen last: the runtime does so when asked for the next."""
+    def decode(self) -> None:
+        """Run the graph on the last token, which the runtime does when it generates the next."""
         self._generator.generate_next_token()
 
 
 class Transformers:
-    """A snapshot folder in transformers, without what `generate` adds to the forward passes."""
+    """A checkpoint in transformers: forward passes without the overhead of `generate`."""
 
     def __init__(self, folder: Path, context: int, threads: int) -> None:
         """Load the model; its KV cache grows with the text."""
@@ -70,9 +70,9 @@ class Transformers:
         from transformers import AutoModelForCausalLM
 
         torch.set_num_threads(threads)
-        able = torch.cpu.get_capabilities()
-        fast_bf16 = able.get("avx512_bf16") or able.get("amx_bf16")
-        dtype = torch.bfloat16 if fast_bf16 else torch.float32
+        capabilities = torch.cpu.get_capabilities()
+        has_bf16 = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+        dtype = torch.bfloat16 if has_bf16 else torch.float32
         self._torch = torch
         self._model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, local_files_only=True
@@ -80,26 +80,26 @@ class Transformers:
         name = str(dtype).removeprefix("torch.")
         self.description = f"transformers {metadata.version('transformers')}, {name}"
 
-    def read(self, prompt: Sequence[int], room: int) -> None:
+    def prefill(self, prompt: Sequence[int], new_tokens: int) -> None:
         """Run the prompt with an empty cache."""
         self._run(self._torch.tensor([prompt]), None)
 
-    def step(self) -> None:
-        """Run the token chosen last with the cache."""
+    def decode(self) -> None:
+        """Run the last token with the cache."""
         self._run(self._token, self._cache)
 
     def _run(self, ids: Any, cache: Any) -> None:
         with self._torch.inference_mode():
-            out = self._model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        self._cache = out.past_key_values
-        self._token = out.logits[:, -1:].argmax(-1)
+            output = self._model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        self._cache = output.past_key_values
+        self._token = output.logits[:, -1:].argmax(-1)
 
 
 class LlamaCpp:
     """A GGUF file in llama.cpp."""
 
     def __init__(self, file: Path, context: int, threads: int) -> None:
-        """Load the model, with room for `context` tokens."""
+        """Load the model with a context of `context` tokens."""
         from llama_cpp import Llama
 
         self._llama: Any = Llama(
@@ -107,13 +107,13 @@ class LlamaCpp:
         )
         self.description = f"llama-cpp-python {metadata.version('llama-cpp-python')}, Q4_0"
 
-    def read(self, prompt: Sequence[int], room: int) -> None:
-        """Empty the cache and run the prompt."""
+    def prefill(self, prompt: Sequence[int], new_tokens: int) -> None:
+        """Clear the cache and run the prompt."""
         self._llama.reset()
         self._run(prompt)
 
-    def step(self) -> None:
-        """Run the token chosen last."""
+    def decode(self) -> None:
+        """Run the last token."""
         self._run([self._token])
 
     def _run(self, ids: Sequence[int]) -> None:
@@ -121,7 +121,7 @@ class LlamaCpp:
         self._token = self._llama.sample(temp=0.0)
 
 
-# How each is loaded: with what it reads, the most tokens of prompt and answer, and the threads.
+# Called with the path of the model, the longest prompt plus new tokens, and the number of threads.
 LOADERS: dict[str, Callable[[Path, int, int], Engine]] = {
     "slmflow": Genai,
     "builder": Genai,
@@ -130,7 +130,7 @@ LOADERS: dict[str, Callable[[Path, int, int], Engine]] = {
 }
 
 
-def missing(engine: str) -> list[str]:
-    """Return the modules that an engine needs and that are not installed here."""
-    needed = ("llama_cpp", "gguf") if engine == "llama_cpp" else ()
-    return [name for name in needed if find_spec(name) is None]
+def missing_modules(engine: str) -> list[str]:
+    """Return the required modules of an engine that are not installed."""
+    required = ("llama_cpp", "gguf") if engine == "llama_cpp" else ()
+    return [name for name in required if find_spec(name) is None]

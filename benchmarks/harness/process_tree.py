@@ -13,12 +13,12 @@ SAMPLE_S = 0.2
 
 @dataclass(frozen=True)
 class Usage:
-    """What a command took.
+    """Time and memory of a command.
 
-    status: its exit status, negative the signal that ended it; seconds: wall time;
-    peak_process_bytes: the most resident memory of its largest process, as the kernel counted;
-    peak_tree_bytes: the most resident memory of it and all its descendants together, sampled.
-    Files that are mapped count while their pages are in memory.
+    status: exit status, or minus the number of the signal that ended it; seconds: wall time;
+    peak_process_bytes: peak resident memory of its largest process, counted by the kernel;
+    peak_tree_bytes: peak resident memory of all its processes together, sampled. Mapped files count
+    while their pages are in memory.
     """
 
     status: int
@@ -27,14 +27,14 @@ class Usage:
     peak_tree_bytes: int
 
 
-def run(line: Sequence[str], environment: Mapping[str, str]) -> Usage:
+def run(command: Sequence[str], environment: Mapping[str, str]) -> Usage:
     """Run a command to its end.
 
-    The kernel's count of a child begins with what this process holds when it starts it, so this
-    should be a small one.
+    The kernel counts the parent's memory at the start as the child's, so call this from a small
+    process.
     """
     started = time.perf_counter()
-    process = subprocess.Popen(line, env=environment)
+    process = subprocess.Popen(command, env=environment)
     sampler = _Sampler(process.pid)
     try:
         with sampler:
@@ -52,12 +52,12 @@ def run(line: Sequence[str], environment: Mapping[str, str]) -> Usage:
 
 
 def rss_bytes(pid: int) -> int:
-    """Return the memory that a process and its descendants hold now."""
+    """Return the resident memory of a process and its descendants."""
     return sum(map(_rss_bytes, _tree(pid)))
 
 
 class _Sampler:
-    """Keeps the most memory that a process and its descendants were seen to hold, in bytes."""
+    """Samples the peak resident memory of a process and its descendants, in bytes."""
 
     def __init__(self, pid: int) -> None:
         self.peak = 0
@@ -86,7 +86,7 @@ def _tree(pid: int) -> Iterator[int]:
 
 
 def _rss_bytes(pid: int) -> int:
-    """Return the memory a process holds now, 0 where it has ended."""
+    """Return the resident memory of a process, 0 if it has ended."""
     fields = _read(Path(f"/proc/{pid}/statm")).split()
     return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if fields else 0
 
@@ -94,5 +94,5 @@ def _rss_bytes(pid: int) -> int:
 def _read(file: Path) -> str:
     try:
         return file.read_text()
-    except OSError:  # it has ended meanwhile
+    except OSError:  # the process has ended
         return ""

@@ -1,1 +1,1 @@
-"""The models that the benchmarks run on."""
+"""Models for the benchmarks: random weights, and what is built from them."""

@@ -1,10 +1,10 @@
-"""Write a Phi-3 snapshot folder as the GGUF file that llama.cpp reads.
+"""Write a Phi-3 checkpoint as a GGUF file for llama.cpp.
 
-python -m benchmarks.models.gguf_file /folder/of/weights /file/to/make.gguf
-python -m benchmarks.models.gguf_file /folder/of/weights /file/to/make.gguf --type F32
+python -m benchmarks.models.gguf_file /checkpoint/folder /new/model.gguf
+python -m benchmarks.models.gguf_file /checkpoint/folder /new/model.gguf --type F32
 
-In Q4_0 all matrices are blocks of 32 values of 4 bits, the embedding and the LM head too. The file
-holds no tokenizer: it is for token ids in and logits out. Needs gguf, one of
+Q4_0 stores all matrices, embedding and LM head included, in blocks of 32 values of 4 bits. The file
+has no tokenizer: it takes token ids and returns logits. Needs gguf, one of
 `benchmarks.harness.engines.LLAMA_CPP`.
 """
 
@@ -19,32 +19,32 @@ from gguf import GGMLQuantizationType, GGUFWriter
 from safetensors import safe_open
 from transformers import Phi3Config
 
-from benchmarks.harness.command_line import parser, run
-from slmflow.console import messages
+from benchmarks.harness.command_line import create_parser, run_main
+from slmflow.console import progress_bars
 
 TYPES = {kind.name: kind for kind in (GGMLQuantizationType.Q4_0, GGMLQuantizationType.F32)}
 
 
-def write(weights: Path, file: Path, kind: GGMLQuantizationType) -> None:
-    """Write matrices as `kind` and norms as fp32; one tensor is in memory at a time."""
+def write_gguf(weights: Path, file: Path, kind: GGMLQuantizationType) -> None:
+    """Write matrices as `kind` and norms as fp32, with one tensor in memory at a time."""
     config = Phi3Config.from_pretrained(weights)
     writer = GGUFWriter(file, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.PHI3])
-    _describe(writer, config)
-    _announce(writer, weights, config.num_hidden_layers, kind)
+    _add_config(writer, config)
+    _add_tensor_infos(writer, weights, config.num_hidden_layers, kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    with messages.counting() as progress:
+    with progress_bars.item_bar() as progress:
         tensors = list(_tensors(weights))
         for part, name in progress.track(tensors, description=f"{file.name}: {kind.name}"):
             with safe_open(part, "pt") as opened:
                 values = opened.get_tensor(name).to(torch.float32).numpy()
-            writer.write_tensor_data(gguf.quantize(values, _stored(values.shape, kind)))
+            writer.write_tensor_data(gguf.quantize(values, _stored_type(values.shape, kind)))
     writer.close()
 
 
-def _describe(writer: GGUFWriter, config: Phi3Config) -> None:
-    """Write what llama.cpp must know of the model."""
+def _add_config(writer: GGUFWriter, config: Phi3Config) -> None:
+    """Add the metadata that llama.cpp needs."""
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
@@ -59,38 +59,40 @@ def _describe(writer: GGUFWriter, config: Phi3Config) -> None:
     writer.add_vocab_size(config.vocab_size)
 
 
-def _announce(writer: GGUFWriter, weights: Path, layers: int, kind: GGMLQuantizationType) -> None:
-    """Enter name, shape and type of each tensor, in the order their data follow in."""
+def _add_tensor_infos(
+    writer: GGUFWriter, weights: Path, layers: int, kind: GGMLQuantizationType
+) -> None:
+    """Add name, shape and type of each tensor, in the order of their data."""
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.PHI3, layers)
     for part, name in _tensors(weights):
         with safe_open(part, "pt") as opened:
             shape = tuple(opened.get_slice(name).get_shape())
-        stored = _stored(shape, kind)
-        size = math.prod(gguf.quant_shape_to_byte_shape(shape, stored))
-        known = names[name.removesuffix(".weight")] + ".weight"
-        writer.add_tensor_info(known, shape, np.dtype(np.float32), size, raw_dtype=stored)
+        stored_type = _stored_type(shape, kind)
+        size = math.prod(gguf.quant_shape_to_byte_shape(shape, stored_type))
+        gguf_name = names[name.removesuffix(".weight")] + ".weight"
+        writer.add_tensor_info(gguf_name, shape, np.dtype(np.float32), size, raw_dtype=stored_type)
 
 
 def _tensors(weights: Path) -> Iterator[tuple[Path, str]]:
-    """Yield the file and the name of each tensor of a snapshot."""
+    """Yield the file and the name of each tensor of a checkpoint."""
     for part in sorted(weights.glob("*.safetensors")):
         with safe_open(part, "pt") as opened:
-            for name in opened.keys():  # noqa: SIM118 (it is no mapping)
+            for name in opened.keys():  # noqa: SIM118 (not a mapping)
                 yield part, name
 
 
-def _stored(shape: tuple[int, ...], kind: GGMLQuantizationType) -> GGMLQuantizationType:
+def _stored_type(shape: tuple[int, ...], kind: GGMLQuantizationType) -> GGMLQuantizationType:
     return kind if len(shape) > 1 else GGMLQuantizationType.F32
 
 
 def _main() -> None:
-    arguments = parser(__doc__)
-    arguments.add_argument("weights", type=Path)
-    arguments.add_argument("file", type=Path)
-    arguments.add_argument("--type", choices=TYPES, default=GGMLQuantizationType.Q4_0.name)
-    given = arguments.parse_args()
-    write(given.weights, given.file, TYPES[given.type])
+    parser = create_parser(__doc__)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--type", choices=TYPES, default=GGMLQuantizationType.Q4_0.name)
+    arguments = parser.parse_args()
+    write_gguf(arguments.weights, arguments.file, TYPES[arguments.type])
 
 
 if __name__ == "__main__":
-    run(_main)
+    run_main(_main)

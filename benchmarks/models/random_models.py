@@ -1,11 +1,11 @@
-"""Write a model of random weights, with the shape of a real one, as a snapshot folder.
+"""Write a checkpoint of random weights with the shape of a real model.
 
-python -m benchmarks.models.random_models phi3_220m /folder/to/make
-python -m benchmarks.models.random_models phi3_mini /folder/to/make      # 3.8 B parameters, 7.6 GB
+python -m benchmarks.models.random_models phi3_220m /new/folder
+python -m benchmarks.models.random_models phi3_mini /new/folder      # 3.8 B parameters, 7.6 GB
 
-Speed and memory depend on shapes, not on what the weights say. Tokenizer, chat template and token
-ids are those of the bundled tiny Phi-3, so random models answer with nonsense of its 1,024 tokens
-and of ids that no token has. The same shape gives the same bytes on every run.
+Speed and memory depend on shapes, not on the values of weights. Tokenizer, chat template and token
+ids are those of the bundled tiny Phi-3, so random models generate nonsense from its 1,024 tokens
+and from ids without a token. The same shape gives the same bytes on every run.
 """
 
 import hashlib
@@ -18,9 +18,9 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, Phi3Config
 
-from benchmarks.harness.command_line import parser, run
+from benchmarks.harness.command_line import create_parser, run_main
 from benchmarks.models.shapes import SHAPES, Shape
-from slmflow.console import messages
+from slmflow.console import progress_bars
 from slmflow.errors import BadArguments
 from slmflow.paths import PROJECT
 
@@ -36,8 +36,8 @@ DTYPE = torch.bfloat16
 SHARD_BYTES = 1_000_000_000
 
 
-def write(shape: Shape, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
-    """Fill `folder` with config, tokenizer and bf16 weights; one shard is in memory at a time."""
+def write_random_model(shape: Shape, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
+    """Write config, tokenizer and bf16 weights into `folder`, one shard in memory at a time."""
     config = phi3_config(shape)
     config.save_pretrained(folder)
     for name in COPIED:
@@ -46,7 +46,7 @@ def write(shape: Shape, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
     shards = list(_shards(shapes, shard_bytes))
     files: dict[str, str] = {}
     total = sum(_bytes(tensor) for tensor in shapes.values())
-    with messages.transferring() as progress:
+    with progress_bars.byte_bar() as progress:
         task = progress.add_task("random weights", total=total)
         for number, names in enumerate(shards, start=1):
             file = f"model-{number:05}-of-{len(shards):05}.safetensors"
@@ -61,7 +61,7 @@ def write(shape: Shape, folder: Path, shard_bytes: int = SHARD_BYTES) -> None:
 
 
 def phi3_config(shape: Shape) -> Phi3Config:
-    """Return the config of transformers' model, with the token ids of the bundled one."""
+    """Return the config of the transformers model, with the token ids of the bundled one."""
     return Phi3Config.from_pretrained(
         BUNDLED,
         num_hidden_layers=shape.layers,
@@ -78,14 +78,14 @@ def phi3_config(shape: Shape) -> Phi3Config:
 
 
 def tensor_shapes(config: Phi3Config) -> dict[str, torch.Size]:
-    """Return the shape of each tensor of transformers' model, by its name in a snapshot."""
+    """Return the shape of each tensor of the transformers model by its name in a checkpoint."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     return {name: tensor.shape for name, tensor in model.state_dict().items()}
 
 
 def _shards(shapes: Mapping[str, torch.Size], limit: int) -> Iterator[list[str]]:
-    """Yield the names of each shard's tensors, in order, at most `limit` bytes in each."""
+    """Yield the tensor names of each shard, in order, with at most `limit` bytes per shard."""
     names: list[str] = []
     size = 0
     for name, shape in shapes.items():
@@ -102,7 +102,7 @@ def _bytes(shape: torch.Size) -> int:
 
 
 def _random(name: str, shape: torch.Size, scale: float) -> torch.Tensor:
-    """Return a norm's ones, or normal values of standard deviation `scale`, seeded by the name."""
+    """Return ones for a norm, else normal values of deviation `scale`, seeded by the name."""
     if len(shape) == 1:
         return torch.ones(shape, dtype=DTYPE)
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little", signed=True)
@@ -111,16 +111,16 @@ def _random(name: str, shape: torch.Size, scale: float) -> torch.Tensor:
 
 
 def main() -> None:
-    """Make the folder that the command line names."""
-    arguments = parser(__doc__)
-    arguments.add_argument("shape", choices=SHAPES)
-    arguments.add_argument("folder", type=Path, help="where to; it must be empty or not be there")
-    given = arguments.parse_args()
-    given.folder.mkdir(parents=True, exist_ok=True)
-    if any(given.folder.iterdir()):
-        raise BadArguments(f"{given.folder} is not empty: name a folder to make")
-    write(SHAPES[given.shape], given.folder)
+    """Write the checkpoint that the command line names."""
+    parser = create_parser(__doc__)
+    parser.add_argument("shape", choices=SHAPES)
+    parser.add_argument("folder", type=Path, help="new or empty folder")
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    if any(arguments.folder.iterdir()):
+        raise BadArguments(f"{arguments.folder} is not empty: choose a new folder")
+    write_random_model(SHAPES[arguments.shape], arguments.folder)
 
 
 if __name__ == "__main__":
-    run(main)
+    run_main(main)

@@ -1,11 +1,11 @@
-"""The shapes of the random models, by name."""
+"""Shapes of the random models by name."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a Phi-3 model's tensors are like; the widths are numbers of elements."""
+    """Layers, widths and lengths of a Phi-3 model; widths are numbers of elements."""
 
     layers: int
     hidden: int
@@ -16,8 +16,8 @@ class Shape:
     sliding_window: int | None = None
 
 
-# `tiny` is for trying a benchmark out; `phi3_mini_8_layers` has the widths of `phi3_mini`, which
-# are Phi-3-mini's own.
+# `tiny` is for trying a benchmark out. `phi3_mini` has the shape of Phi-3-mini, and
+# `phi3_mini_8_layers` has its widths.
 SHAPES = {
     "tiny": Shape(layers=2, hidden=64, intermediate=128, heads=4, vocabulary=1024),
     "phi3_220m": Shape(layers=12, hidden=1024, intermediate=2816, heads=16),

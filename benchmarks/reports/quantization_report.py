@@ -1,19 +1,23 @@
-"""The quantization options that are measured, and the page that shows what they give."""
+"""The quantization options to measure, and the page that compares them."""
 
 import dataclasses
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib import metadata
 
-from benchmarks.harness.series import FIGURES, Figure, Series, median_of_ratios, middle
-from slmflow.metrics.figures import FlavorFigures
+from benchmarks.harness.timings import (
+    METRICS,
+    EngineTimings,
+    Metric,
+    median_of_ratios,
+    median_or_none,
+)
+from benchmarks.reports import page
+from slmflow.metrics.model_metrics import ModelMetrics
 from slmflow.reports import markdown
-from slmflow.system import machine
-from slmflow.system.git_state import git_state
+from slmflow.reports.formatting import format_metric
 
-PREFILL, DECODE, _ = FIGURES
+PREFILL, DECODE, _ = METRICS
 
 PACKAGES = ("onnxruntime", "onnxruntime-genai", "torch", "transformers")
 
@@ -32,19 +36,19 @@ HEADER = (
 
 @dataclass(frozen=True)
 class Option:
-    """A target and what is changed of its quantization, e.g. `bits=8`."""
+    """A target with changes to its quantization, such as `bits=8`."""
 
     changes: tuple[str, ...] = ()
     target: str = "cpu_int4"
 
     @property
     def name(self) -> str:
-        """What is changed, or the target where nothing is."""
+        """The changes, or the target if there are none."""
         return " ".join(self.changes) or f"target={self.target}"
 
     @property
     def overrides(self) -> list[str]:
-        """The arguments of a step."""
+        """The overrides of a step."""
         changes = [f"target.quantization.{change}" for change in self.changes]
         return [f"target={self.target}", *changes]
 
@@ -70,112 +74,101 @@ OPTIONS = (
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What one option gives.
+class MeasuredOption:
+    """Results of one option.
 
-    onnx_size_mb: graph and weights, 10^6 bytes; mean_kl: nats; top1_agreement: 0 to 1; figures: of
-    the GenAI flavor; base, series: the base and this option, timed in alternating rounds.
+    onnx_size_mb: graph and weights, 10^6 bytes; mean_kl: nats; top1_agreement: 0 to 1; metrics:
+    those of the GenAI flavor; base_timings, timings: the base and this option, in alternating
+    rounds.
     """
 
     option: Option
     onnx_size_mb: float
     mean_kl: float
     top1_agreement: float
-    figures: FlavorFigures
-    base: Series
-    series: Series
+    metrics: ModelMetrics
+    base_timings: EngineTimings
+    timings: EngineTimings
 
     def cells(self) -> list[str]:
-        """Return the line of the table."""
+        """Return the row of the table."""
         return [
             f"`{self.option.name}`",
             f"{self.onnx_size_mb:.2f}",
             f"{self.mean_kl:.2g}",
             f"{self.top1_agreement:.1%}",
-            self.figures.written("exact_match"),
-            self.figures.written("token_f1"),
-            self.figures.written("perplexity"),
+            format_metric(self.metrics, "exact_match").text,
+            format_metric(self.metrics, "token_f1").text,
+            format_metric(self.metrics, "perplexity").text,
             self._speed(PREFILL),
             self._speed(DECODE),
         ]
 
-    def ratio(self, figure: Figure) -> float | None:
-        """Return the median over the rounds of a figure of this option over the base's."""
-        return median_of_ratios(figure.values(self.series), figure.values(self.base))
+    def ratio(self, metric: Metric) -> float | None:
+        """Return the median over the rounds of this option's metric over the base's."""
+        return median_of_ratios(metric.values(self.timings), metric.values(self.base_timings))
 
-    def _speed(self, figure: Figure) -> str:
-        value = middle(figure.values(self.series))
-        return "-" if value is None else f"{value:,.0f} ({self.ratio(figure):.2f})"
+    def _speed(self, metric: Metric) -> str:
+        value = median_or_none(metric.values(self.timings))
+        return "-" if value is None else f"{value:,.0f} ({self.ratio(metric):.2f})"
 
 
 @dataclass(frozen=True)
 class Report:
-    """One measurement; `rows` holds the base too."""
+    """One measurement; the base is one of the options."""
 
-    rows: tuple[Measured, ...]
+    options: tuple[MeasuredOption, ...]
+    title: str = "Quantization options on tiny_phi3"
 
-    @property
-    def title(self) -> str:
-        """What was measured."""
-        return "Quantization options on tiny_phi3"
-
-    def table(self) -> list[list[str]]:
-        """Return the heads of the columns, then a line per option."""
-        return [list(HEADER), *(row.cells() for row in self.rows)]
+    def rows(self) -> list[list[str]]:
+        """Return the table, a row per option."""
+        return [option.cells() for option in self.options]
 
     def markdown(self) -> str:
         """Return the page."""
-        header, *lines = self.table()
-        notes = "\n".join(f"- {note}" for note in self._notes())
-        return _PAGE.format(table=markdown.table(header, lines), notes=notes)
+        table = markdown.table(HEADER, self.rows())
+        return _PAGE.format(table=table, notes=page.bullets(self._notes()))
 
     def json(self) -> str:
         """Return every raw value."""
         fields = {
-            "machine": machine.description(),
-            "versions": _versions(),
-            "git": git_state(),
+            **page.setup_fields(PACKAGES),
             "options": [
                 {
-                    **dataclasses.asdict(row),
-                    f"prefill, median of ratios to {BASE.name}": row.ratio(PREFILL),
-                    f"decode, median of ratios to {BASE.name}": row.ratio(DECODE),
+                    **dataclasses.asdict(option),
+                    f"prefill, median of ratios to {BASE.name}": option.ratio(PREFILL),
+                    f"decode, median of ratios to {BASE.name}": option.ratio(DECODE),
                 }
-                for row in self.rows
+                for option in self.options
             ],
         }
         return json.dumps(fields, indent=2)
 
     def _notes(self) -> Iterator[str]:
-        series, figures = self.rows[0].series, self.rows[0].figures
-        versions = ", ".join(f"{name} {version}" for name, version in _versions().items())
-        yield f"{datetime.now(UTC):%Y-%m-%d}, {machine.description()}, {versions}"
+        timings, metrics = self.options[0].timings, self.options[0].metrics
+        yield page.setup_note(PACKAGES)
         yield (
             "size: graph and weights; KL (mean) and top-1: next-token distributions of the "
-            "original against the converted model's, over the probe texts of `convert`"
+            "converted model against the reference, over the probe texts of `convert`"
         )
         yield (
-            f"exact match, token F1 and perplexity: the GenAI flavor on {figures.n} questions of "
+            f"exact match, token F1 and perplexity: the GenAI flavor on {metrics.n} questions of "
             "the evaluation data"
         )
         yield (
-            f"speed: a prompt of {series.prompt_tokens} tokens and {series.new_tokens} more after "
-            f"it; median of {len(series.prefill_s)} rounds, each of them alternating with "
-            f"`{BASE.name}`; in brackets the median of the ratios to it, for `{BASE.name}` to "
-            "itself: what that is off 1, and more, is noise on a model this small"
+            f"speed: a prompt of {timings.prompt_tokens} tokens and {timings.new_tokens} new "
+            f"tokens; median of {len(timings.prefill_s)} rounds that alternate with "
+            f"`{BASE.name}`; in brackets the median of the ratios to it. The ratio of "
+            f"`{BASE.name}` to itself shows the noise on a model this small"
         )
-
-
-def _versions() -> dict[str, str]:
-    return {package: metadata.version(package) for package in PACKAGES}
 
 
 _PAGE = """# Quantization options
 
-What each option of `target.quantization` costs and gives on the bundled model. Every line but the
-first is `target=cpu_int4` (4 bits, symmetric blocks of 32, rounded to nearest) with what the line
-names changed; each of a line's words goes on the command line with its own `-P`, such as
-`-P target.quantization.bits=8`, in quotes where it has brackets. Made by
+What each option of `target.quantization` costs and gains on the bundled model. Every row but the
+first is `target=cpu_int4` (4 bits, symmetric blocks of 32, rounded to nearest) with the changes
+that the row names. On the command line each change needs its own `-P`, such as
+`-P target.quantization.bits=8`, in quotes if it has brackets. Made by
 `python -m benchmarks.quantization --output docs --rounds 9`, which runs the project's own steps.
 
 | option | values |
@@ -183,10 +176,10 @@ names changed; each of a line's words goes on the command line with its own `-P`
 | `bits` | 4 or 8 |
 | `block_size` | weights that share a scale: 16, 32, 64, 128 or 256 |
 | `symmetric` | `true`, or `false` with a zero point for each block |
-| `accuracy_level` | 4 multiplies in int8; 0 to 3 in fp32, the three alike on a CPU |
-| `algorithm` | `rtn`, rounding to nearest; `k_quant` and `hqq` search, with `symmetric=false` |
+| `accuracy_level` | 4 multiplies in int8; 0 to 3 multiply in fp32, all alike on a CPU |
+| `algorithm` | `rtn` rounds to nearest; `k_quant` and `hqq` search, with `symmetric=false` |
 | `eight_bit` | modules kept at 8 bits: `[lm_head, "*.down_proj"]` |
-| `embedding` | `true`, `false`, or `null`: quantized only where it is the LM head's tensor too |
+| `embedding` | `true`, `false`, or `null`: quantized only if it is tied to the LM head |
 
 {table}
 
@@ -194,14 +187,14 @@ names changed; each of a line's words goes on the command line with its own `-P`
 
 ## What to choose
 
-- Begin with `target=cpu_int4`. The KL divergence shows finer differences than the answers do: the
-  bundled model is small and sure of its few facts, a large model is neither. Measure your own.
-- If its answers suffer, give bits back: smaller blocks store more scales, `eight_bit` keeps the
-  modules you name at 8 bits, and `bits=8` keeps all of them. `k_quant` searches for the scales and
-  takes its time while converting, not while answering; it needs zero points (`symmetric=false`).
+- Start with `target=cpu_int4`. The KL divergence shows finer differences than the answers do: the
+  bundled model is small and certain of its few facts, and a large model is neither. Measure yours.
+- If its answers suffer, spend more bits: smaller blocks store more scales, `eight_bit` keeps the
+  named modules at 8 bits, and `bits=8` keeps all of them. `k_quant` searches for better scales,
+  which takes time during conversion but not during generation. It needs `symmetric=false`.
 - A block that does not divide a row is stored with padding. The bundled model's rows have 192 and
-  384 weights, so 128 and 256 save nothing here as they do where widths are multiples of them.
+  384 weights, so blocks of 128 and 256 save nothing here, as they do if widths are multiples.
 - `embedding=true` is for models whose vocabulary is large for their size. `accuracy_level=0` rounds
-  the weights alike but multiplies in fp32. `hqq` has float zero points, for which onnxruntime has
-  no int8 kernel: on a CPU it is slow.
+  the weights in the same way but multiplies in fp32. `hqq` has float zero points, for which
+  onnxruntime has no int8 kernel, so it is slow on a CPU.
 """

@@ -1,4 +1,4 @@
-"""Show a speed measurement: a table for the screen and for Markdown, raw values as JSON."""
+"""Report a speed measurement: a table of medians, and all raw values as JSON."""
 
 import dataclasses
 import json
@@ -6,79 +6,84 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.harness.rounds import TURN_TOKENS
-from benchmarks.harness.series import FIGURES, Series, median_of_ratios, middle, ratio_of_medians
+from benchmarks.harness.engine_rounds import TURN_TOKENS
+from benchmarks.harness.timings import (
+    METRICS,
+    EngineTimings,
+    median_of_ratios,
+    median_or_none,
+    ratio_of_medians,
+)
+from benchmarks.reports import page
 from slmflow.reports import markdown
 from slmflow.system import machine
-from slmflow.system.git_state import git_state
 
 BASELINE = "builder"
 
 
 @dataclass(frozen=True)
 class Report:
-    """One measurement; `left_out` holds the reason by the name of each engine that has no part."""
+    """One measurement; `left_out`: the reason by the name of each engine that did not run."""
 
     shape: str
     target: str
-    series: Sequence[Series]
+    timings: Sequence[EngineTimings]
     left_out: Mapping[str, str]
 
     @property
     def title(self) -> str:
-        """What was measured."""
+        """The title: shape and target."""
         return f"Speed of {self.shape} at {self.target}"
 
     @property
     def engines(self) -> list[str]:
-        """The engines that were measured."""
-        return list(dict.fromkeys(series.engine for series in self.series))
+        """The engines that ran."""
+        return list(dict.fromkeys(timings.engine for timings in self.timings))
 
     @property
     def prompt_lengths(self) -> list[int]:
         """The lengths of the prompts, in tokens."""
-        return list(dict.fromkeys(series.prompt_tokens for series in self.series))
+        return list(dict.fromkeys(timings.prompt_tokens for timings in self.timings))
 
-    def of(self, engine: str, length: int) -> Series | None:
-        """Return the series of an engine, None where it has no part."""
-        found = (s for s in self.series if (s.engine, s.prompt_tokens) == (engine, length))
-        return next(found, None)
+    def find_timings(self, engine: str, length: int) -> EngineTimings | None:
+        """Return the timings of an engine at a prompt length, None if it did not run."""
+        matching = (t for t in self.timings if (t.engine, t.prompt_tokens) == (engine, length))
+        return next(matching, None)
 
     def rows(self) -> Iterator[list[str]]:
-        """Yield a line per length and figure: its name, and each engine's median and ratio."""
+        """Yield a row per prompt length and metric: median and ratio to the baseline per engine."""
         for length in self.prompt_lengths:
-            for figure in FIGURES:
-                base = self.of(BASELINE, length)
-                baseline = figure.values(base) if base else ()
+            baseline = self.find_timings(BASELINE, length)
+            for metric in METRICS:
+                baseline_values = metric.values(baseline) if baseline else ()
                 cells = [
-                    _cell(figure.values(series), baseline)
+                    _cell(metric.values(timings), baseline_values)
                     for engine in self.engines
-                    if (series := self.of(engine, length))
+                    if (timings := self.find_timings(engine, length))
                 ]
-                yield [f"{figure.name} (prompt {length})", *cells]
+                yield [f"{metric.name} (prompt {length})", *cells]
 
     def markdown(self) -> str:
-        """Return the table with what it was measured on and how."""
+        """Return the table with notes on machine and method."""
         table = markdown.table(["figure", *self.engines], self.rows())
-        return f"# {self.title}\n\n{table}\n\n" + "\n".join(f"- {note}" for note in self._notes())
+        return page.render(self.title, table, self._notes())
 
     def json(self) -> str:
-        """Return every raw value, and the medians and ratios made of them."""
+        """Return every raw value, with medians and ratios."""
         fields = {
             "shape": self.shape,
             "target": self.target,
-            "machine": machine.description(),
-            "git": git_state(),
+            **page.setup_fields(),
             "left_out": dict(self.left_out),
             "series": [
-                {**dataclasses.asdict(series), "figures": self._figures(series)}
-                for series in self.series
+                {**dataclasses.asdict(timings), "figures": self._statistics(timings)}
+                for timings in self.timings
             ],
         }
         return json.dumps(fields, indent=2)
 
     def _notes(self) -> Iterator[str]:
-        first = self.series[0]
+        first = self.timings[0]
         yield machine.description()
         yield (
             f"medians of {len(first.prefill_s)} alternating rounds; in brackets the ratio of "
@@ -89,26 +94,27 @@ class Report:
             "memory: the engine's process"
         )
         for engine in self.engines:
-            series = next(s for s in self.series if s.engine == engine)
-            yield f"{engine}: {series.description}"
+            timings = next(t for t in self.timings if t.engine == engine)
+            yield f"{engine}: {timings.description}"
         for engine, reason in self.left_out.items():
             yield f"{engine} is left out: {reason}"
 
-    def _figures(self, series: Series) -> dict[str, dict[str, Any]]:
-        base = self.of(BASELINE, series.prompt_tokens)
-        found = {}
-        for figure in FIGURES:
-            values, baseline = figure.values(series), figure.values(base) if base else ()
-            found[figure.name] = {
-                "median": middle(values),
-                f"ratio of medians to {BASELINE}": ratio_of_medians(values, baseline),
-                f"median of ratios to {BASELINE}": median_of_ratios(values, baseline),
+    def _statistics(self, timings: EngineTimings) -> dict[str, dict[str, Any]]:
+        baseline = self.find_timings(BASELINE, timings.prompt_tokens)
+        statistics = {}
+        for metric in METRICS:
+            values = metric.values(timings)
+            baseline_values = metric.values(baseline) if baseline else ()
+            statistics[metric.name] = {
+                "median": median_or_none(values),
+                f"ratio of medians to {BASELINE}": ratio_of_medians(values, baseline_values),
+                f"median of ratios to {BASELINE}": median_of_ratios(values, baseline_values),
             }
-        return found
+        return statistics
 
 
 def _cell(values: Sequence[float], baseline: Sequence[float]) -> str:
-    if (value := middle(values)) is None:
+    if (value := median_or_none(values)) is None:
         return "-"
     ratio = ratio_of_medians(values, baseline)
     return f"{value:,.0f}" if ratio is None else f"{value:,.0f} ({ratio:.2f})"

@@ -1,4 +1,4 @@
-"""The speed benchmark from end to end on a tiny model, and its refusals; no timing is judged."""
+"""The speed benchmark on a tiny model, and invalid arguments; no timing is checked."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import speed
-from benchmarks.harness.rounds import Worker
+from benchmarks.harness.engine_process import EngineProcess
 from slmflow.errors import BadArguments, UserError
 
 
@@ -18,7 +18,7 @@ def _call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
 
 
 @pytest.mark.long
-def test_table_raw_values_and_picture(
+def test_table_raw_values_and_plot_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("benchmarks.harness.engines.find_spec", lambda _: None)
@@ -45,19 +45,19 @@ def test_table_raw_values_and_picture(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (("--prompts", 5000), "have up to 5065 tokens, and the model's context holds 4096"),
+        (("--prompts", 5000), "are up to 5065 tokens, more than the model's context of 4096"),
         (("--rounds", 0), "must be at least 1"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[object, ...], said: str
+def test_invalid_plan_is_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[object, ...], message: str
 ) -> None:
-    with pytest.raises(BadArguments, match=said):
+    with pytest.raises(BadArguments, match=message):
         _call(monkeypatch, *arguments, "--output", tmp_path)
 
 
-def test_an_engine_that_fails_says_why(tmp_path: Path) -> None:
+def test_failed_engine_reports_its_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"slmflow could not be measured: .*genai_config"):
-        Worker("slmflow", tmp_path, 16).__enter__()
+        EngineProcess("slmflow", tmp_path, 16).__enter__()

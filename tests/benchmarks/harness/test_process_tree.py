@@ -1,4 +1,4 @@
-"""Memory of a command and of the processes it starts."""
+"""Memory of a command and its child processes."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import sys
 from benchmarks.harness import process_tree
 from slmflow.paths import PROJECT
 
-# Holds 80 MB for half a second, once in itself and once in a child.
+# Holds 80 MB for half a second, once in the process and once in a child process.
 _HOLD = """
 import subprocess, sys, time
 end = time.monotonic() + 0.5
@@ -20,18 +20,18 @@ while time.monotonic() < end:
 sys.exit(3 if len(sys.argv) < 2 else 0)
 """
 
-# In a process as small as the benchmark's: the kernel counts a child's parent too.
+# Runs in a small process, because the kernel counts a parent's memory as its child's.
 _MEASURE = """
 import dataclasses, json, os, sys
-from benchmarks import process_tree
+from benchmarks.harness import process_tree
 usage = process_tree.run([sys.executable, "-c", sys.argv[1]], os.environ)
 print(json.dumps(dataclasses.asdict(usage)))
 """
 
 
-def test_all_processes_count_and_so_does_the_largest() -> None:
-    line = [sys.executable, "-c", _MEASURE, _HOLD]
-    usage = json.loads(subprocess.check_output(line, cwd=PROJECT))
+def test_usage_counts_largest_and_all_processes() -> None:
+    command = [sys.executable, "-c", _MEASURE, _HOLD]
+    usage = json.loads(subprocess.check_output(command, cwd=PROJECT))
 
     assert usage["status"] == 3
     assert usage["seconds"] >= 0.5
@@ -39,11 +39,11 @@ def test_all_processes_count_and_so_does_the_largest() -> None:
     assert 160e6 < usage["peak_tree_bytes"] < 300e6
 
 
-def test_memory_now_is_that_of_all_processes() -> None:
+def test_rss_includes_child_processes() -> None:
     hold = 'held = bytearray(b"x") * 80_000_000; print(flush=True); input()'
-    line = [sys.executable, "-c", hold]
+    command = [sys.executable, "-c", hold]
     before = process_tree.rss_bytes(os.getpid())
-    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdout
         child.stdout.readline()
         assert process_tree.rss_bytes(os.getpid()) - before > 80e6

@@ -1,4 +1,4 @@
-"""The GGUF file, against transformers' own forward pass; only where llama.cpp is installed."""
+"""The GGUF file against transformers; runs only if llama.cpp is installed."""
 
 from pathlib import Path
 
@@ -13,11 +13,11 @@ gguf = pytest.importorskip("gguf")
 llama_cpp = pytest.importorskip("llama_cpp")
 
 
-def test_llama_cpp_computes_the_logits_of_transformers(tmp_path: Path) -> None:
+def test_llama_cpp_logits_equal_transformers(tmp_path: Path) -> None:
     from benchmarks.models import gguf_file
 
     file = tmp_path / "model.gguf"
-    gguf_file.write(BUNDLED, file, gguf.GGMLQuantizationType.F32)
+    gguf_file.write_gguf(BUNDLED, file, gguf.GGMLQuantizationType.F32)
     prompt = [int(i) for i in np.random.default_rng(0).integers(3, 1013, 100)]
 
     llama = llama_cpp.Llama(

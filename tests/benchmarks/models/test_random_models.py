@@ -1,4 +1,4 @@
-"""Random models: the same on every run, and what transformers takes for a real one."""
+"""Random models: reproducible, and valid checkpoints for transformers and fetch."""
 
 import sys
 from pathlib import Path
@@ -24,18 +24,18 @@ def _contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
-def _written(folder: Path) -> Path:
+def _write(folder: Path) -> Path:
     folder.mkdir()
-    random_models.write(SHAPE, folder, SHARD_BYTES)
+    random_models.write_random_model(SHAPE, folder, SHARD_BYTES)
     return folder
 
 
-def test_the_same_bytes_on_every_run(tmp_path: Path) -> None:
-    assert _contents(_written(tmp_path / "one")) == _contents(_written(tmp_path / "two"))
+def test_same_shape_gives_same_bytes(tmp_path: Path) -> None:
+    assert _contents(_write(tmp_path / "one")) == _contents(_write(tmp_path / "two"))
 
 
-def test_transformers_loads_it_whole(tmp_path: Path) -> None:
-    folder = _written(tmp_path / "model")
+def test_transformers_loads_all_weights(tmp_path: Path) -> None:
+    folder = _write(tmp_path / "model")
 
     loaded: Any = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
     model, loading = loaded
@@ -49,8 +49,8 @@ def test_transformers_loads_it_whole(tmp_path: Path) -> None:
     assert model.config.eos_token_id == AutoTokenizer.from_pretrained(folder).eos_token_id
 
 
-def test_weights_are_normal_and_norms_ones(tmp_path: Path) -> None:
-    folder = _written(tmp_path / "model")
+def test_weights_are_normal_and_norms_are_ones(tmp_path: Path) -> None:
+    folder = _write(tmp_path / "model")
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
@@ -61,8 +61,8 @@ def test_weights_are_normal_and_norms_ones(tmp_path: Path) -> None:
     assert torch.equal(model.model.norm.weight, torch.ones(64))
 
 
-def test_no_shard_is_larger_than_asked(tmp_path: Path) -> None:
-    folder = _written(tmp_path / "model")
+def test_shards_respect_the_size_limit(tmp_path: Path) -> None:
+    folder = _write(tmp_path / "model")
 
     shards = list(folder.glob("*.safetensors"))
     headers = 4096
@@ -70,14 +70,14 @@ def test_no_shard_is_larger_than_asked(tmp_path: Path) -> None:
     assert all(shard.stat().st_size < SHARD_BYTES + headers for shard in shards)
 
 
-def test_fetch_takes_it_for_a_model(tmp_path: Path) -> None:
-    folder = _written(tmp_path / "model")
+def test_fetch_accepts_the_checkpoint(tmp_path: Path) -> None:
+    folder = _write(tmp_path / "model")
 
     files.check(folder, "random")
-    assert set(files.choose(_contents(folder).keys(), "random")) == _contents(folder).keys()
+    assert set(files.select(_contents(folder).keys(), "random")) == _contents(folder).keys()
 
 
-def test_a_folder_with_files_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_with_files_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine").touch()
     monkeypatch.setattr(sys, "argv", ["random_models", "tiny", str(tmp_path)])
 

@@ -1,15 +1,15 @@
-"""The arithmetic of the speed table, from raw values that are given."""
+"""Medians and ratios of the speed report."""
 
 import json
 
 import pytest
 
-from benchmarks.harness.series import Series, median_of_ratios, ratio_of_medians
+from benchmarks.harness.timings import EngineTimings, median_of_ratios, ratio_of_medians
 from benchmarks.reports.speed_report import Report
 
 
-def _series(engine: str, prefill_s: tuple[float, ...], peak: int | None) -> Series:
-    return Series(
+def _timings(engine: str, prefill_s: tuple[float, ...], peak: int | None) -> EngineTimings:
+    return EngineTimings(
         engine=engine,
         description=f"{engine} 1.0",
         prompt_tokens=100,
@@ -21,12 +21,12 @@ def _series(engine: str, prefill_s: tuple[float, ...], peak: int | None) -> Seri
     )
 
 
-BUILDER = _series("builder", (1.0, 2.0, 4.0), 100_000_000)
-OURS = _series("slmflow", (1.0, 1.0, 0.5), 80_000_000)
-REPORT = Report("tiny", "cpu_int4", [OURS, BUILDER], {"llama_cpp": "not installed"})
+BUILDER = _timings("builder", (1.0, 2.0, 4.0), 100_000_000)
+SLMFLOW = _timings("slmflow", (1.0, 1.0, 0.5), 80_000_000)
+REPORT = Report("tiny", "cpu_int4", [SLMFLOW, BUILDER], {"llama_cpp": "not installed"})
 
 
-def test_the_two_ratios_are_not_the_same() -> None:
+def test_ratio_of_medians_differs_from_median_of_ratios() -> None:
     values, baseline = (100.0, 100.0, 400.0), (200.0, 50.0, 100.0)
 
     assert ratio_of_medians(values, baseline) == 1.0
@@ -35,7 +35,7 @@ def test_the_two_ratios_are_not_the_same() -> None:
     assert median_of_ratios(values, ()) is None
 
 
-def test_the_table_has_medians_and_their_ratio_to_the_builder() -> None:
+def test_table_shows_medians_and_ratios_to_builder() -> None:
     assert list(REPORT.rows()) == [
         ["prefill, tokens/s (prompt 100)", "100 (2.00)", "50 (1.00)"],
         ["decode, tokens/s (prompt 100)", "20 (1.00)", "20 (1.00)"],
@@ -43,25 +43,25 @@ def test_the_table_has_medians_and_their_ratio_to_the_builder() -> None:
     ]
 
 
-def test_what_was_not_measured_has_no_figure() -> None:
-    alone = Report("tiny", "cpu_int4", [_series("slmflow", (1.0,), None)], {})
+def test_unmeasured_metric_is_a_dash() -> None:
+    alone = Report("tiny", "cpu_int4", [_timings("slmflow", (1.0,), None)], {})
 
     assert [row[1] for row in alone.rows()] == ["100", "20", "-"]
 
 
-def test_markdown_names_what_is_left_out() -> None:
+def test_markdown_names_left_out_engines() -> None:
     text = REPORT.markdown()
 
     assert "| figure | slmflow | builder |" in text
     assert "- llama_cpp is left out: not installed" in text
 
 
-def test_json_has_every_raw_value_and_both_ratios() -> None:
+def test_json_has_raw_values_and_both_ratios() -> None:
     fields = json.loads(REPORT.json())
 
-    ours = fields["series"][0]
-    assert ours["prefill_s"] == [1.0, 1.0, 0.5]
-    figures = ours["figures"]["prefill, tokens/s"]
+    slmflow = fields["series"][0]
+    assert slmflow["prefill_s"] == [1.0, 1.0, 0.5]
+    figures = slmflow["figures"]["prefill, tokens/s"]
     assert figures["median"] == pytest.approx(100)
     assert figures["ratio of medians to builder"] == pytest.approx(2)
     assert figures["median of ratios to builder"] == pytest.approx(2)

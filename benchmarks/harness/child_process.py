@@ -1,0 +1,25 @@
+"""Run a module of the benchmarks in a child process, so that memory is that of the module alone."""
+
+import sys
+from collections.abc import Sequence
+
+from slmflow.errors import UserError
+from slmflow.system.child_processes import describe_exit
+
+
+def module_command(module: str, *arguments: object) -> list[str]:
+    """Return the command of `python -m benchmarks.MODULE` with arguments."""
+    return [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
+
+
+def check_exit(command: Sequence[str], status: int) -> None:
+    """Raise UserError unless a child process exited with status 0.
+
+    A child that exited by itself has shown its own message.
+    """
+    if status == 0:
+        return
+    name = " ".join(command[1:3])
+    if status > 0:
+        raise UserError(f"{name} failed", shown=True)
+    raise UserError(f"{name}: {describe_exit(status, log='')}")

@@ -1,0 +1,63 @@
+"""Random weights and the models built from them, kept in the store.
+
+Each is built in a child process, whose memory is free again when it ends. The keys of ONNX models
+are those of the workflow, so a change of the conversion or of a target builds them again.
+"""
+
+import dataclasses
+import hashlib
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+from benchmarks.harness import child_process
+from benchmarks.models.shapes import SHAPES
+from slmflow.config import compose
+from slmflow.config.schema.target import ExporterName
+from slmflow.paths import PROJECT
+from slmflow.pipeline import keys, store
+from slmflow.pipeline.results import OnnxModel
+from slmflow.system.child_processes import environment
+
+GGUF_FILE = "model.gguf"
+
+
+def random_weights(shape: str) -> Path:
+    """Return a checkpoint of random weights of one of `SHAPES`."""
+    key = module_key("models.random_models", ("torch", "transformers"), repr(SHAPES[shape]))
+    return store.get_or_build(
+        "random-weights", key, lambda folder: _run("models.random_models", shape, folder)
+    )
+
+
+def onnx_model(weights: Path, target: str, exporter: ExporterName) -> Path:
+    """Return the ONNX model that `steps.convert` builds from a checkpoint."""
+    config = compose.load([f"target={target}", f"exporter={exporter.value}"])
+    model = dataclasses.replace(config.model, path=str(weights))
+    key = keys.key_of(OnnxModel, dataclasses.replace(config, model=model))
+    return store.get_or_build(
+        "onnx",
+        key,
+        lambda folder: _run("harness.convert_once", weights, folder, target, exporter.value),
+    )
+
+
+def gguf_model(weights: Path) -> Path:
+    """Return the GGUF file of a checkpoint for llama.cpp, at Q4_0; needs the gguf package."""
+    key = module_key("models.gguf_file", ("gguf",), store.digest(weights))
+    folder = store.get_or_build(
+        "gguf", key, lambda building: _run("models.gguf_file", weights, building / GGUF_FILE)
+    )
+    return folder / GGUF_FILE
+
+
+def _run(module: str, *arguments: object) -> None:
+    command = child_process.module_command(module, *arguments)
+    child_process.check_exit(command, subprocess.call(command, env=environment()))
+
+
+def module_key(module: str, packages: tuple[str, ...], arguments: str) -> str:
+    """Return a sha256 over a module's source, package versions and its arguments."""
+    source = store.sha256(PROJECT / "benchmarks" / f"{module.replace('.', '/')}.py")
+    versions = [metadata.version(package) for package in packages]
+    return hashlib.sha256("\n".join([source, *versions, arguments]).encode()).hexdigest()
