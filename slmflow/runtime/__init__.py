@@ -6,7 +6,8 @@ and onnxruntime_genai, but no torch, no transformers and nothing else of slmflow
 | module | what it does |
 |---|---|
 | `pyfunc` | the class that MLflow loads: `predict`, `predict_stream`, `score`, `open_session` |
-| `protocol`, `session` | the versioned messages between a server and the model |
+| `protocol`, `session` | versioned messages between a server and the model |
+| `request_group` | requests that are cancelled together, such as the rows of one `predict` |
 | `chat_model` | validate a request, tokenize its prompt, generate its completion |
 | `prompts/` | messages -> chat template (`template`, in `sandbox`) -> token ids (`conversation`) |
 | `scheduling/` | which requests are decoded together (`batch_planning`, by `cost_model`) and when |

@@ -59,24 +59,19 @@ class ChatModel:
 
         Raises MlflowException for an invalid request, before any is started.
         """
-        outcomes: queue.SimpleQueue[tuple[int, Completion | Exception]] = queue.SimpleQueue()
-        active = [
-            self.prepare_chat(request, partial(_put_outcome, outcomes, position))
-            for position, request in enumerate(requests)
-        ]
+        outcomes: queue.SimpleQueue[Completion | Exception] = queue.SimpleQueue()
+        deliver = partial(_put_outcome, outcomes)
+        active = [self.prepare_chat(request, deliver) for request in requests]
         join_current_group(active)
         self.submit(active)
-        completions: dict[int, Completion] = {}
         try:
-            while len(completions) < len(active):
-                position, outcome = outcomes.get()
-                if isinstance(outcome, Exception):
+            for _ in active:
+                if isinstance(outcome := outcomes.get(), Exception):
                     raise outcome
-                completions[position] = outcome
         finally:
-            for request in active:
-                request.cancel()
-        return [completions[position] for position in range(len(active))]
+            for each in active:
+                each.cancel()
+        return [each.completion for each in active if each.completion]
 
     def stream(self, request: Mapping[str, Any]) -> Generator[str | Completion]:
         """Yield the pieces of a chat completion as they are generated, then the completion.
@@ -138,8 +133,6 @@ def _put_and_yield(events: "queue.SimpleQueue[Event]", event: Event) -> None:
     time.sleep(YIELD_S)
 
 
-def _put_outcome(
-    outcomes: "queue.SimpleQueue[tuple[int, Completion | Exception]]", position: int, event: Event
-) -> None:
+def _put_outcome(outcomes: "queue.SimpleQueue[Completion | Exception]", event: Event) -> None:
     if not isinstance(event, str | PrefillStarted):
-        outcomes.put((position, event))
+        outcomes.put(event)

@@ -10,7 +10,8 @@ from mlflow.pyfunc import PyFuncModel, scoring_server
 
 from slmflow.errors import UserError
 from slmflow.runtime.protocol import PROTOCOL_VERSION, Deliver, Session
-from slmflow.serving.unversioned_session import UnversionedSession
+from slmflow.runtime.session import ModelSession
+from slmflow.serving.unversioned_model import adapt
 
 # By alias, version or stage. Any other URI has no registered name.
 _REGISTERED = re.compile(r"models:/([^/@]+)[/@][^/@]+")
@@ -61,7 +62,7 @@ def _genai_session(python_model: Any, deliver: Deliver, name: str | None) -> Ses
     version = getattr(python_model, "protocol_version", None)
     if version is None:
         if hasattr(python_model, "chat"):
-            return UnversionedSession(python_model.chat, deliver, name)
+            return ModelSession(adapt(python_model.chat, name), deliver)
         raise UserError(
             "the model was not logged by slmflow, or by a version too old to be served: log it "
             "again with `mlflow run . -e log_genai`"

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request
@@ -22,6 +23,16 @@ from slmflow.serving.prometheus import Metrics
 
 # nginx's status for a request whose client has disconnected. Nobody receives it.
 CLIENT_CLOSED_REQUEST = 499
+
+
+@dataclass(frozen=True)
+class _Exchange:
+    """A request in progress, and the format of its response."""
+
+    http: Request
+    parsed: OpenAIRequest
+    format: ResponseFormat
+    pending: PendingRequest
 
 
 class RequestHandler:
@@ -65,33 +76,25 @@ class RequestHandler:
         check_model(parsed.model, self._model.name)
         self._check_queue()
         shape = ResponseShape(self._model.name, parsed.is_chat)
-        response = ResponseFormat(shape, parsed.include_usage)
-        pending = self._model.submit("chat" if parsed.is_chat else "completion", body=parsed.body)
-        respond = self._stream if parsed.stream else self._respond
-        return await respond(request, parsed, response, pending)
+        exchange = _Exchange(
+            request,
+            parsed,
+            ResponseFormat(shape, parsed.include_usage),
+            self._model.submit("chat" if parsed.is_chat else "completion", body=parsed.body),
+        )
+        return await (self._stream(exchange) if parsed.stream else self._respond(exchange))
 
-    async def _respond(
-        self,
-        request: Request,
-        parsed: OpenAIRequest,
-        response: ResponseFormat,
-        pending: PendingRequest,
-    ) -> Response:
-        event = await _final_event(request, pending)
+    async def _respond(self, exchange: _Exchange) -> Response:
+        event = await _final_event(exchange.http, exchange.pending)
         if event is None:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
-        self._tracer.trace(request.url.path, parsed.body, event)
-        return response.whole(event)
+        self._trace(exchange, event)
+        return exchange.format.whole(event)
 
-    async def _stream(
-        self,
-        request: Request,
-        parsed: OpenAIRequest,
-        response: ResponseFormat,
-        pending: PendingRequest,
-    ) -> Response:
+    async def _stream(self, exchange: _Exchange) -> Response:
+        pending = exchange.pending
         try:
-            first = await _unless_disconnected(request, pending.next_event())
+            first = await _unless_disconnected(exchange.http, pending.next_event())
             if first is None:
                 pending.cancel()
                 return Response(status_code=CLIENT_CLOSED_REQUEST)
@@ -99,31 +102,26 @@ class RequestHandler:
         except BaseException:
             pending.cancel()
             raise
-        chunks = self._chunks(request.url.path, parsed, response, first, pending)
-        return _CancellingStream(chunks, pending)
+        return _CancellingStream(self._chunks(exchange, first), pending)
 
-    async def _chunks(
-        self,
-        path: str,
-        parsed: OpenAIRequest,
-        response: ResponseFormat,
-        event: Event,
-        pending: PendingRequest,
-    ) -> AsyncIterator[str]:
+    async def _chunks(self, exchange: _Exchange, event: Event) -> AsyncIterator[str]:
         """Yield server-sent events, starting with the model's first event."""
-        if opening := response.first():
+        if opening := exchange.format.first():
             yield opening
         while True:
             if event["type"] == "piece":
-                yield response.piece(event["text"])
+                yield exchange.format.piece(event["text"])
             elif event["type"] == "finished":
-                self._tracer.trace(path, parsed.body, event)
-                yield response.last(event)
+                self._trace(exchange, event)
+                yield exchange.format.last(event)
                 return
             elif event["type"] != "started":
                 yield streamed_error(_request_error(event))
                 return
-            event = await pending.next_event()
+            event = await exchange.pending.next_event()
+
+    def _trace(self, exchange: _Exchange, finished: Event) -> None:
+        self._tracer.trace(exchange.http.url.path, exchange.parsed.body, finished)
 
     async def _read_body(self, request: Request) -> bytes:
         """Return the body. Raises RequestError as soon as it is too long."""

@@ -17,7 +17,7 @@ from openai import OpenAI
 
 from slmflow.paths import PROJECT
 from slmflow.pipeline.results import GenaiModel, TransformersModel
-from tests.fixtures.server import address
+from tests.fixtures.server import read_address
 
 KEY = "sesame"
 MOST_WAITING = 8
@@ -76,7 +76,7 @@ def serving(folder: Path, *arguments: str, **environment: str) -> Iterator[Serve
         text=True,
     ) as process:
         try:
-            yield Server(address(process), process)
+            yield Server(read_address(process), process)
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)

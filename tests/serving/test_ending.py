@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from slmflow.pipeline.results import GenaiModel
-from tests.fixtures.project import Workplace
+from tests.fixtures.project import Sandbox
 from tests.serving.calls import NUMBERS, QUESTION, metric, start_request
 from tests.serving.conftest import KEY, Server, serving, wait_until
 
@@ -112,7 +112,7 @@ def test_invalid_arguments_are_reported(
     tmp_path: Path, arguments: list[str], status: int, message: str
 ) -> None:
     overrides = [each if each.startswith("registry") else f"serve.{each}" for each in arguments]
-    done = Workplace(tmp_path).step("serve", "serve.port=0", *overrides)
+    done = Sandbox(tmp_path).step("serve", "serve.port=0", *overrides)
     assert done.status == status
     assert message in done.errors
     assert "Traceback" not in done.errors
@@ -122,7 +122,7 @@ def test_invalid_arguments_are_reported(
 def test_port_in_use_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as occupied:
         port = occupied.getsockname()[1]
-        done = Workplace(tmp_path).step("serve", f"serve.port={port}")
+        done = Sandbox(tmp_path).step("serve", f"serve.port={port}")
     assert done.status == 1
     assert f"serve.port={port}: Address already in use" in done.errors
     assert len(done.messages) == 1
