@@ -1,69 +1,66 @@
-"""Show a serving measurement: a table with goals for screen and Markdown, raw values as JSON."""
+"""Report a serving measurement: a table with goals, and all raw values as JSON."""
 
 import dataclasses
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib import metadata
 from statistics import median
 from typing import ClassVar
 
-from benchmarks.harness.series import median_of_ratios, ratio_of_medians
+from benchmarks.harness.timings import median_of_ratios, ratio_of_medians
+from benchmarks.reports import page
 from benchmarks.server_load.batch_gain import Batch
 from benchmarks.server_load.mixed_load import Load
 from benchmarks.server_load.overhead import Overhead
 from benchmarks.server_load.requests import Kind
 from benchmarks.server_load.streams import Round, Streams
 from slmflow.reports import markdown
-from slmflow.system import machine
-from slmflow.system.git_state import git_state
 
 PACKAGES = ("mlflow", "onnxruntime", "onnxruntime-genai", "openai")
 
 
 @dataclass(frozen=True)
 class Goal:
-    """The least or the most that a figure should be."""
+    """The required minimum or maximum of a value."""
 
-    least: float | None = None
-    most: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
 
-    def met(self, value: float) -> bool:
-        """Return whether a figure is as it should be."""
-        above = self.least is None or value >= self.least
-        return above and (self.most is None or value <= self.most)
+    def is_met(self, value: float) -> bool:
+        """Return whether a value meets the goal."""
+        is_above = self.minimum is None or value >= self.minimum
+        return is_above and (self.maximum is None or value <= self.maximum)
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the table; `form` is how its value and goal are written."""
+    """A line of the table. `template` formats its value and its goal."""
 
     name: str
     value: float
-    form: str = "{:,.2f}"
+    template: str = "{:,.2f}"
     goal: Goal | None = None
 
     def cells(self) -> list[str]:
-        """Return name, value and goal as they are shown."""
-        return [self.name, self.form.format(self.value), self._goal()]
+        """Return name, value and goal as text."""
+        return [self.name, self.template.format(self.value), self._goal()]
 
     def _goal(self) -> str:
         if self.goal is None:
             return ""
         limit, word = (
-            (self.goal.most, "at most")
-            if self.goal.least is None
-            else (self.goal.least, "at least")
+            (self.goal.maximum, "at most")
+            if self.goal.minimum is None
+            else (self.goal.minimum, "at least")
         )
-        missed = "" if self.goal.met(self.value) else ", missed"
-        return f"{word} {self.form.format(limit)}{missed}"
+        missed = "" if self.goal.is_met(self.value) else ", missed"
+        return f"{word} {self.template.format(limit)}{missed}"
 
 
 @dataclass(frozen=True)
 class Report:
-    """One measurement; batches and streams by the kind of what is asked."""
+    """One measurement, with batches and streams by kind of prompt."""
 
     HEADER: ClassVar = ("figure", "value", "goal")
 
@@ -76,11 +73,11 @@ class Report:
 
     @property
     def title(self) -> str:
-        """What was measured."""
+        """The title: shape and target."""
         return f"Serving {self.shape} at {self.target}"
 
     def lines(self) -> Iterator[Line]:
-        """Yield the figures."""
+        """Yield the lines of the table."""
         yield from _overhead_lines(self.overhead)
         for kind, batch in self.batches.items():
             yield from _batch_lines(kind, batch)
@@ -89,22 +86,20 @@ class Report:
         yield from _load_lines(self.load)
 
     def rows(self) -> list[list[str]]:
-        """Return the lines of the table."""
+        """Return the table as text."""
         return [line.cells() for line in self.lines()]
 
     def markdown(self) -> str:
-        """Return the table with what it was measured on and how."""
+        """Return the table with notes on machine and method."""
         table = markdown.table(self.HEADER, self.rows())
-        return f"# {self.title}\n\n{table}\n\n" + "\n".join(f"- {note}" for note in self._notes())
+        return page.render(self.title, table, self._notes())
 
     def json(self) -> str:
-        """Return every raw value, and the figures made of them."""
+        """Return every raw value and the table's values."""
         fields = {
             "shape": self.shape,
             "target": self.target,
-            "machine": machine.description(),
-            "versions": _versions(),
-            "git": git_state(),
+            **page.setup_fields(PACKAGES),
             "figures": {line.name: line.value for line in self.lines()},
             "medians of ratios": {
                 "predict to the bare runtime": median_of_ratios(
@@ -132,33 +127,31 @@ class Report:
 
     def _notes(self) -> Iterator[str]:
         overhead, load = self.overhead, self.load
-        versions = ", ".join(f"{name} {version}" for name, version in _versions().items())
-        yield f"{datetime.now(UTC):%Y-%m-%d}, {machine.description()}, {versions}"
+        yield page.setup_note(PACKAGES)
         rounds = len(next(iter(self.batches.values())).together_s)
         yield f"medians of {rounds} alternating rounds, and ratios of medians; random weights"
         yield (
             f"overhead: {len(overhead.predict_s)} turns of `predict` of the loaded MLflow model "
             "and of a loop over the same loaded ONNX Runtime GenAI model; a prompt of "
             f"{_span(overhead.prompt_tokens)} tokens is tokenized and {overhead.new_tokens} more "
-            "are generated and decoded; texts differ where single bytes make no character, which "
-            "are written in pieces as they come, and otherwise all at once"
+            "are generated and decoded; texts differ where single bytes form no character, because "
+            "`predict` decodes them incrementally"
         )
         yield (
-            f"batch: prompts of {_spans(self.batches)} tokens, {overhead.new_tokens} more of each "
-            "row; rows equal in the round with the fewest"
+            f"batch: prompts of {_spans(self.batches)} tokens, {overhead.new_tokens} new tokens "
+            "per row; equal rows in the round with the fewest"
         )
         yield (
-            "streams: prompts of such lengths, `python -m steps.serve` and OpenAI's own client, "
-            "both on these cores; uneven is the seconds of the slowest stream over their mean"
+            "streams: prompts of these lengths, `python -m steps.serve` and OpenAI's client on the "
+            "same cores; uneven is the seconds of the slowest stream divided by their mean"
         )
-        statuses = Counter(one.status for one in load.outcomes)
-        told = ", ".join(f"{status}: {count}" for status, count in sorted(statuses.items()))
+        statuses = Counter(each.status for each in load.outcomes)
+        counts = ", ".join(f"{status}: {count}" for status, count in sorted(statuses.items()))
         yield (
             f"load: {len(load.outcomes)} requests of {load.clients} clients, streams and not, "
-            f"greedy and sampled (with a seed), some left by their client (what came is compared "
-            f"with the beginning); statuses {told}; answers are "
-            "compared with those got alone before; memory: server and the model's process, "
-            "after the first half and at the end"
+            f"greedy and sampled (with a seed), some abandoned by their client (compared up to "
+            f"there); statuses {counts}; responses are compared with those without load; memory: "
+            "server and the model's process, after the first half and at the end"
         )
 
 
@@ -166,7 +159,7 @@ def _overhead_lines(overhead: Overhead) -> Iterator[Line]:
     ratio = ratio_of_medians(overhead.predict_s, overhead.bare_s) or 0.0
     yield Line("overhead: `predict`, ms", median(overhead.predict_s) * 1e3, "{:,.1f}")
     yield Line("overhead: bare runtime, ms", median(overhead.bare_s) * 1e3, "{:,.1f}")
-    yield Line("overhead: ratio", ratio, "{:,.3f}", Goal(most=1.03))
+    yield Line("overhead: ratio", ratio, "{:,.3f}", Goal(maximum=1.03))
     yield Line("overhead: texts that differ", overhead.differing, "{:,.0f}")
 
 
@@ -174,7 +167,7 @@ def _batch_lines(kind: str, batch: Batch) -> Iterator[Line]:
     rows, ratio = batch.rows, ratio_of_medians(batch.together_speeds, batch.alone_speeds) or 0.0
     yield Line(f"{kind}: one row at a time, tokens/s", median(batch.alone_speeds), "{:,.0f}")
     yield Line(f"{kind}: {rows} rows, tokens/s", median(batch.together_speeds), "{:,.0f}")
-    yield Line(f"{kind}: rows, ratio", ratio, goal=Goal(least=1.7))
+    yield Line(f"{kind}: rows, ratio", ratio, goal=Goal(minimum=1.7))
     yield Line(f"{kind}: rows of {rows} that are equal", min(batch.equal_rows), "{:,.0f}")
 
 
@@ -185,28 +178,28 @@ def _stream_lines(kind: str, streams: Streams) -> Iterator[Line]:
     ratio = ratio_of_medians(together, alone) or 0.0
     yield Line(f"{kind}: 1 stream, tokens/s", median(alone), "{:,.0f}")
     yield Line(f"{kind}: {count} streams, tokens/s", median(together), "{:,.0f}")
-    yield Line(f"{kind}: streams, ratio", ratio, goal=Goal(least=1.6))
-    yield Line(f"{kind}: streams, uneven", uneven, goal=Goal(most=2.5))
+    yield Line(f"{kind}: streams, ratio", ratio, goal=Goal(minimum=1.6))
+    yield Line(f"{kind}: streams, uneven", uneven, goal=Goal(maximum=2.5))
     for name, rounds in (("1 stream", streams.alone), (f"{count} streams", streams.together)):
         first = median(stream.first_s for each in rounds for stream in each.streams)
         yield Line(f"{kind}: {name}, first text, ms", first * 1e3, "{:,.0f}")
 
 
 def _load_lines(load: Load) -> Iterator[Line]:
-    count, none = "{:,.0f}", Goal(most=0)
-    failed = sum(one.status != "200" for one in load.outcomes)
+    count, zero = "{:,.0f}", Goal(maximum=0)
+    failed = sum(each.status != "200" for each in load.outcomes)
     yield Line("load: requests/s", len(load.outcomes) / load.seconds)
-    yield Line("load: requests that failed", failed, count, none)
+    yield Line("load: requests that failed", failed, count, zero)
     for kind in Kind:
-        answers = load.of(kind)
-        differing = sum(not one.same for one in answers)
-        yield Line(f"load: of {len(answers)} {kind.value}, differing", differing, count, none)
-    anothers = sum(one.anothers for one in load.outcomes)
-    yield Line("load: answers to another question", anothers, count, none)
+        outcomes = load.successful(kind)
+        differing = sum(not each.same for each in outcomes)
+        yield Line(f"load: of {len(outcomes)} {kind.value}, differing", differing, count, zero)
+    swapped = sum(each.is_other_baseline for each in load.outcomes)
+    yield Line("load: answers to another question", swapped, count, zero)
     yield Line("load: memory after the first half, MB", load.rss_half_bytes / 1e6, count)
     yield Line("load: memory at the end, MB", load.rss_end_bytes / 1e6, count)
-    yield Line("load: memory growth", load.growth, "{:.1%}", Goal(most=0.05))
-    yield Line("load: still waiting or running", load.waiting + load.running, count, none)
+    yield Line("load: memory growth", load.growth, "{:.1%}", Goal(maximum=0.05))
+    yield Line("load: still waiting or running", load.waiting + load.running, count, zero)
 
 
 def _speeds(rounds: Sequence[Round]) -> tuple[float, ...]:
@@ -220,7 +213,3 @@ def _span(counts: Sequence[int]) -> str:
 
 def _spans(batches: Mapping[str, Batch]) -> str:
     return " and ".join(f"{_span(batch.prompt_tokens)} ({kind})" for kind, batch in batches.items())
-
-
-def _versions() -> dict[str, str]:
-    return {package: metadata.version(package) for package in PACKAGES}

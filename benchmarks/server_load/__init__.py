@@ -1,1 +1,1 @@
-"""Clients and loads for a served model."""
+"""Clients and loads for the serving benchmark."""

@@ -1,19 +1,19 @@
-"""What a frame gains when its rows are answered together."""
+"""The gain of answering the rows of a frame in batches."""
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import truediv
 
-from benchmarks.harness.paired_turns import alternate
-from benchmarks.server_load.in_process_model import LoadedModel, Said
+from benchmarks.harness.paired_rounds import alternate
+from benchmarks.server_load.in_process_model import Completion, InProcessModel
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Seconds and tokens of a frame, one per round: its rows together, and one at a time.
+    """Seconds and tokens of a frame, one value per round: all rows in one call, and row by row.
 
-    equal_rows: rows whose text was the same both ways, one per round.
+    equal_rows: rows with the same text both ways, one count per round.
     """
 
     rows: int
@@ -26,26 +26,26 @@ class Batch:
 
     @property
     def together_speeds(self) -> tuple[float, ...]:
-        """Tokens per second of the whole frame, one per round."""
+        """Tokens per second of the whole frame, one value per round."""
         return tuple(map(truediv, self.together_tokens, self.together_s))
 
     @property
     def alone_speeds(self) -> tuple[float, ...]:
-        """Tokens per second of the rows one at a time, one per round."""
+        """Tokens per second of the rows one at a time, one value per round."""
         return tuple(map(truediv, self.alone_tokens, self.alone_s))
 
 
-def measure(model: LoadedModel, kind: str, texts: Sequence[str], rounds: int) -> Batch:
-    """Time `predict` on a frame with a row for each text, and row by row, in turns."""
+def measure(model: InProcessModel, kind: str, texts: Sequence[str], rounds: int) -> Batch:
+    """Time `predict` on a frame with one row per text, and row by row, in alternating order."""
     together, alone = alternate(
         f"{len(texts)} rows, {kind}",
         lambda _: _timed(lambda: model.predict(texts)),
-        lambda _: _timed(lambda: [said for text in texts for said in model.predict([text])]),
+        lambda _: _timed(lambda: [each for text in texts for each in model.predict([text])]),
         rounds,
     )
     return Batch(
         rows=len(texts),
-        prompt_tokens=tuple(said.prompt_tokens for said in together[0].answers),
+        prompt_tokens=tuple(each.prompt_tokens for each in together[0].completions),
         together_s=tuple(timed.seconds for timed in together),
         together_tokens=tuple(timed.tokens for timed in together),
         alone_s=tuple(timed.seconds for timed in alone),
@@ -56,19 +56,20 @@ def measure(model: LoadedModel, kind: str, texts: Sequence[str], rounds: int) ->
 
 @dataclass(frozen=True)
 class _Timed:
-    answers: list[Said]
+    completions: list[Completion]
     seconds: float
 
     @property
     def tokens(self) -> int:
-        return sum(said.tokens for said in self.answers)
+        return sum(each.tokens for each in self.completions)
 
 
-def _timed(answers: Callable[[], list[Said]]) -> _Timed:
-    began = time.perf_counter()
-    said = answers()
-    return _Timed(said, time.perf_counter() - began)
+def _timed(complete: Callable[[], list[Completion]]) -> _Timed:
+    start = time.perf_counter()
+    completions = complete()
+    return _Timed(completions, time.perf_counter() - start)
 
 
-def _equal_rows(one: _Timed, other: _Timed) -> int:
-    return sum(a.text == b.text for a, b in zip(one.answers, other.answers, strict=True))
+def _equal_rows(together: _Timed, alone: _Timed) -> int:
+    pairs = zip(together.completions, alone.completions, strict=True)
+    return sum(one.text == other.text for one, other in pairs)

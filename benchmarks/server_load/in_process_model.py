@@ -1,6 +1,6 @@
-"""The logged model in this process, asked as MLflow asks it, and the runtime beneath it.
+"""The logged model in this process, through MLflow and through the bare runtime.
 
-Both run the same loaded model, so that weights are in memory once.
+Both use the same loaded model, so its weights are in memory once.
 """
 
 from collections.abc import Sequence
@@ -15,50 +15,50 @@ from benchmarks.server_load.prompts import NEW_TOKENS
 
 
 @dataclass(frozen=True)
-class Said:
-    """A completed answer."""
+class Completion:
+    """A completion and its token counts."""
 
     text: str
     prompt_tokens: int
     tokens: int
 
 
-class LoadedModel:
-    """The pyfunc that MLflow loads, and the runtime beneath it."""
+class InProcessModel:
+    """The pyfunc that MLflow loads, and the runtime inside it."""
 
     def __init__(self, model_uri: str) -> None:
-        """Load it."""
+        """Load the model."""
         self._pyfunc = mlflow.pyfunc.load_model(model_uri)
-        inner = self._pyfunc.unwrap_python_model()
-        # Nothing else needs these, so the package that ships with a model keeps them to itself.
-        self._model, self._prompts = inner._engine._model, inner._prompts
+        python_model = self._pyfunc.unwrap_python_model()
+        # Private: only this benchmark needs them.
+        self._model, self._prompts = python_model._engine._model, python_model._prompts
 
-    def predict(self, texts: Sequence[str]) -> list[Said]:
-        """Return the greedy answers to a frame with a row for each text."""
+    def predict(self, texts: Sequence[str]) -> list[Completion]:
+        """Return the greedy completions of a frame with one row per text."""
         messages = [[{"role": "user", "content": text}] for text in texts]
         frame = pd.DataFrame({"messages": messages})
-        asked = frame.assign(max_tokens=NEW_TOKENS, temperature=0.0)
-        return [_said(completion) for completion in self._pyfunc.predict(asked)]
+        requests = frame.assign(max_tokens=NEW_TOKENS, temperature=0.0)
+        return [_completion(response) for response in self._pyfunc.predict(requests)]
 
-    def answer(self, text: str) -> Said:
-        """Return the greedy answer to a chat request, given as MLflow's scoring server gives it."""
+    def complete(self, text: str) -> Completion:
+        """Return the greedy completion of a chat request, sent as MLflow's scoring server does."""
         request = {
             "messages": [{"role": "user", "content": text}],
             "max_tokens": NEW_TOKENS,
             "temperature": 0.0,
         }
-        [completion] = self._pyfunc.predict(request)
-        return _said(completion)
+        [response] = self._pyfunc.predict(request)
+        return _completion(response)
 
-    def rendered(self, text: str) -> str:
+    def render(self, text: str) -> str:
         """Return the prompt that the chat template makes of a text."""
         messages = [{"role": "user", "content": text}]
         prompt: str = self._prompts._template.render(messages)
         return prompt
 
-    def bare(self, prompt: str) -> Said:
-        """Return the greedy answer to a rendered prompt, by as little as gets it of the runtime."""
-        import onnxruntime_genai as og  # not before the model's own code has prepared for it
+    def complete_bare(self, prompt: str) -> Completion:
+        """Return the greedy completion of a rendered prompt, with the fewest runtime calls."""
+        import onnxruntime_genai as og  # the model's code must set it up first
 
         tokenizer = self._prompts.tokenizer
         ids = tokenizer.encode(prompt, add_special_tokens=False).ids
@@ -68,14 +68,15 @@ class LoadedModel:
         generator.append_tokens(np.array(ids, dtype=np.int32))
         while not generator.is_done():
             generator.generate_next_token()
-        said = generator.get_sequence(0)[len(ids) :]
-        return Said(tokenizer.decode(said.tolist()).lstrip(), len(ids), len(said))
+        generated = generator.get_sequence(0)[len(ids) :]
+        text = tokenizer.decode(generated.tolist()).lstrip()
+        return Completion(text, len(ids), len(generated))
 
 
-def _said(completion: dict[str, Any]) -> Said:
-    usage = completion["usage"]
-    return Said(
-        completion["choices"][0]["message"]["content"],
+def _completion(response: dict[str, Any]) -> Completion:
+    usage = response["usage"]
+    return Completion(
+        response["choices"][0]["message"]["content"],
         usage["prompt_tokens"],
         usage["completion_tokens"],
     )

@@ -1,4 +1,4 @@
-"""A mixed load from many clients: wrong answers, memory that grows, requests that stay behind."""
+"""A mixed load of many clients: wrong completions, memory growth, requests that never end."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,22 +8,29 @@ from dataclasses import dataclass
 from openai import APIError, APIStatusError
 from openai.types.chat import ChatCompletionMessageParam
 
-from benchmarks.server_load.requests import Kind, Outcome, Question, Visit, outcome, plan
-from benchmarks.server_load.server import Served
-from slmflow.console import messages
+from benchmarks.server_load.requests import (
+    Kind,
+    Outcome,
+    PlannedRequest,
+    Question,
+    compare,
+    plan,
+)
+from benchmarks.server_load.server import RunningServer
+from slmflow.console import progress_bars
 
 CLIENTS = 8
 
-# The server may take a moment to see that a client has gone, and looks are this far apart.
-_SETTLE_S, _LOOK_S = 10.0, 0.05
+# The server may take a moment to notice that a client has disconnected.
+_IDLE_TIMEOUT_S, _POLL_S = 10.0, 0.05
 
 
 @dataclass(frozen=True)
 class Load:
-    """Outcomes in the order of the requests; memory is of the server and the model's process.
+    """Outcomes in the order of the requests. Memory is that of the server and its model process.
 
-    seconds: of both halves; rss_half_bytes, rss_end_bytes: after each half; waiting, running: what
-    /metrics shows at the end; settle_s: how long after the last answer it has shown that.
+    seconds: of both halves. rss_half_bytes, rss_end_bytes: after each half. waiting, running:
+    metrics at the end. settle_s: seconds from the last response until those metrics.
     """
 
     clients: int
@@ -35,42 +42,43 @@ class Load:
     running: float
     settle_s: float
 
-    def of(self, kind: Kind) -> list[Outcome]:
-        """Return the answered requests of a kind."""
-        return [one for one in self.outcomes if one.kind == kind.value and one.status == "200"]
+    def successful(self, kind: Kind) -> list[Outcome]:
+        """Return the outcomes of a kind with status 200."""
+        return [each for each in self.outcomes if each.kind == kind.value and each.status == "200"]
 
     @property
     def growth(self) -> float:
-        """How much memory has grown over the second half, as a share."""
+        """Memory growth over the second half, as a share."""
         return self.rss_end_bytes / self.rss_half_bytes - 1
 
 
-def measure(served: Served, requests: int) -> Load:
-    """Ask every question alone, then send that many requests from `CLIENTS` threads."""
-    visits = plan(requests)
-    model, expected = served.model, _alone(served, {visit.question for visit in visits})
+def measure(server: RunningServer, requests: int) -> Load:
+    """Send every question without load, then so many requests from `CLIENTS` threads."""
+    planned = plan(requests)
+    client = _Client(server, server.model)
+    baselines = client.baselines({request.question for request in planned})
 
-    def half(part: Sequence[Visit]) -> _Half:
-        began = time.perf_counter()
-        outcomes = _visited(served, model, part, expected)
-        seconds = time.perf_counter() - began
-        return _Half(outcomes, seconds, _settled(served), served.rss_bytes())
+    def half(part: Sequence[PlannedRequest]) -> _Half:
+        start = time.perf_counter()
+        outcomes = client.send(part, baselines)
+        seconds = time.perf_counter() - start
+        return _Half(outcomes, seconds, _wait_until_idle(server), server.rss_bytes())
 
-    first, second = half(visits[: requests // 2]), half(visits[requests // 2 :])
+    first, second = half(planned[: requests // 2]), half(planned[requests // 2 :])
     return Load(
         clients=CLIENTS,
         outcomes=(*first.outcomes, *second.outcomes),
         seconds=first.seconds + second.seconds,
         rss_half_bytes=first.rss_bytes,
         rss_end_bytes=second.rss_bytes,
-        waiting=second.settled.waiting,
-        running=second.settled.running,
-        settle_s=second.settled.seconds,
+        waiting=second.queue.waiting,
+        running=second.queue.running,
+        settle_s=second.queue.seconds,
     )
 
 
 @dataclass(frozen=True)
-class _Settled:
+class _Queue:
     seconds: float
     waiting: float
     running: float
@@ -80,69 +88,73 @@ class _Settled:
 class _Half:
     outcomes: list[Outcome]
     seconds: float
-    settled: _Settled
+    queue: _Queue
     rss_bytes: int
 
 
-def _alone(served: Served, questions: set[Question]) -> dict[Question, str]:
-    model = served.model
-    with messages.counting() as progress:
+@dataclass(frozen=True)
+class _Client:
+    server: RunningServer
+    model: str
+
+    def baselines(self, questions: set[Question]) -> dict[Question, str]:
+        """Return the completion of each question without load."""
         ordered = sorted(questions, key=lambda question: (question.text, question.max_tokens))
-        return {
-            question: _whole(served, model, question)
-            for question in progress.track(ordered, description="questions alone")
-        }
+        with progress_bars.item_bar() as progress:
+            return {
+                question: self._complete(question)
+                for question in progress.track(ordered, description="questions alone")
+            }
 
+    def send(
+        self, planned: Sequence[PlannedRequest], baselines: Mapping[Question, str]
+    ) -> list[Outcome]:
+        """Send requests from all threads and compare their responses."""
+        with ThreadPoolExecutor(CLIENTS) as threads, progress_bars.item_bar() as progress:
+            outcomes = threads.map(lambda request: self._send_one(request, baselines), planned)
+            return list(progress.track(outcomes, total=len(planned), description="load"))
 
-def _visited(
-    served: Served, model: str, visits: Sequence[Visit], expected: Mapping[Question, str]
-) -> list[Outcome]:
-    with ThreadPoolExecutor(CLIENTS) as clients, messages.counting() as progress:
-        outcomes = clients.map(lambda visit: _visit(served, model, visit, expected), visits)
-        return list(progress.track(outcomes, total=len(visits), description="load"))
+    def _send_one(self, request: PlannedRequest, baselines: Mapping[Question, str]) -> Outcome:
+        try:
+            if not request.stream:
+                text = self._complete(request.question)
+                return compare(request, "200", text, baselines)
+            pieces = list(self._stream(request))
+        except APIStatusError as error:
+            return compare(request, str(error.status_code), "", baselines)
+        except APIError as error:
+            return compare(request, type(error).__name__, "", baselines)
+        is_complete = request.max_pieces is None
+        return compare(request, "200", "".join(pieces), baselines, is_complete)
 
+    def _complete(self, question: Question) -> str:
+        completion = self.server.client.chat.completions.create(
+            model=self.model,
+            messages=_messages(question),
+            max_tokens=question.max_tokens,
+            temperature=_temperature(question),
+            seed=question.seed,
+        )
+        return completion.choices[0].message.content or ""
 
-def _visit(served: Served, model: str, visit: Visit, expected: Mapping[Question, str]) -> Outcome:
-    try:
-        if not visit.stream:
-            return outcome(visit, "200", _whole(served, model, visit.question), expected)
-        pieces = list(_pieces(served, model, visit))
-    except APIStatusError as error:
-        return outcome(visit, str(error.status_code), "", expected)
-    except APIError as error:
-        return outcome(visit, type(error).__name__, "", expected)
-    return outcome(visit, "200", "".join(pieces), expected, ended=visit.leaves_after is None)
-
-
-def _whole(served: Served, model: str, question: Question) -> str:
-    completion = served.client.chat.completions.create(
-        model=model,
-        messages=_messages(question),
-        max_tokens=question.max_tokens,
-        temperature=_temperature(question),
-        seed=question.seed,
-    )
-    return completion.choices[0].message.content or ""
-
-
-def _pieces(served: Served, model: str, visit: Visit) -> Iterator[str]:
-    """Yield the pieces of a streamed answer until the client leaves."""
-    question = visit.question
-    with served.client.chat.completions.create(
-        model=model,
-        messages=_messages(question),
-        max_tokens=question.max_tokens,
-        temperature=_temperature(question),
-        seed=question.seed,
-        stream=True,
-    ) as chunks:
-        got = 0
-        for chunk in chunks:
-            if piece := chunk.choices[0].delta.content:
-                yield piece
-                got += 1
-            if got == visit.leaves_after:
-                return
+    def _stream(self, request: PlannedRequest) -> Iterator[str]:
+        """Yield the pieces of a stream until the client disconnects."""
+        question = request.question
+        with self.server.client.chat.completions.create(
+            model=self.model,
+            messages=_messages(question),
+            max_tokens=question.max_tokens,
+            temperature=_temperature(question),
+            seed=question.seed,
+            stream=True,
+        ) as chunks:
+            received = 0
+            for chunk in chunks:
+                if piece := chunk.choices[0].delta.content:
+                    yield piece
+                    received += 1
+                if received == request.max_pieces:
+                    return
 
 
 def _messages(question: Question) -> list[ChatCompletionMessageParam]:
@@ -153,16 +165,16 @@ def _temperature(question: Question) -> float:
     return 0.0 if question.seed is None else 1.0
 
 
-def _settled(served: Served) -> _Settled:
-    """Return when nothing waits and nothing runs, but after `_SETTLE_S` at the latest."""
-    began = time.perf_counter()
+def _wait_until_idle(server: RunningServer) -> _Queue:
+    """Return when no request waits or runs, after `_IDLE_TIMEOUT_S` at the latest."""
+    start = time.perf_counter()
     while True:
-        figures = served.figures()
-        settled = _Settled(
-            seconds=time.perf_counter() - began,
-            waiting=figures["slmflow_requests_waiting"],
-            running=figures["slmflow_requests_running"],
+        metrics = server.metrics()
+        queue = _Queue(
+            seconds=time.perf_counter() - start,
+            waiting=metrics["slmflow_requests_waiting"],
+            running=metrics["slmflow_requests_running"],
         )
-        if settled.waiting == settled.running == 0 or settled.seconds > _SETTLE_S:
-            return settled
-        time.sleep(_LOOK_S)
+        if queue.waiting == queue.running == 0 or queue.seconds > _IDLE_TIMEOUT_S:
+            return queue
+        time.sleep(_POLL_S)

@@ -1,23 +1,22 @@
-"""What MLflow's `predict` adds to the bare runtime, for one answer."""
+"""The overhead of MLflow's `predict` over the bare runtime, for one completion."""
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.harness.paired_turns import alternate
-from benchmarks.server_load.in_process_model import LoadedModel, Said
+from benchmarks.harness.paired_rounds import alternate
+from benchmarks.server_load.in_process_model import Completion, InProcessModel
 from benchmarks.server_load.prompts import NEW_TOKENS
 
-# An answer is soon given, and a few percent are little: so many for each of the rounds.
-_TURNS = 12
+# Completions per round: one is short, and a difference of a few percent needs many.
+_COMPLETIONS_PER_ROUND = 12
 
 
 @dataclass(frozen=True)
 class Overhead:
-    """Seconds per answer, one per turn: `predict` of the MLflow model, and the bare runtime.
+    """Seconds per completion, one value each: `predict` of the MLflow model, and the bare runtime.
 
-    prompt_tokens: of each prompt; differing: answers of
-    `predict` that are not the runtime's text.
+    prompt_tokens: of each prompt. differing: completions of `predict` with another text.
     """
 
     prompt_tokens: tuple[int, ...]
@@ -27,17 +26,17 @@ class Overhead:
     differing: int
 
 
-def measure(model: LoadedModel, texts: Sequence[str], rounds: int) -> Overhead:
-    """Time `predict` and the bare runtime on the same prompts, in turns."""
-    prompts = [model.rendered(text) for text in texts]
+def measure(model: InProcessModel, texts: Sequence[str], rounds: int) -> Overhead:
+    """Time `predict` and the bare runtime on the same prompts, in alternating order."""
+    prompts = [model.render(text) for text in texts]
     predicted, bare = alternate(
         "overhead",
-        lambda number: _timed(model.answer, texts[number % len(texts)]),
-        lambda number: _timed(model.bare, prompts[number % len(texts)]),
-        rounds * _TURNS,
+        lambda number: _timed(model.complete, texts[number % len(texts)]),
+        lambda number: _timed(model.complete_bare, prompts[number % len(texts)]),
+        rounds * _COMPLETIONS_PER_ROUND,
     )
     return Overhead(
-        prompt_tokens=tuple(said.prompt_tokens for said, _ in bare[: len(texts)]),
+        prompt_tokens=tuple(each.prompt_tokens for each, _ in bare[: len(texts)]),
         new_tokens=NEW_TOKENS,
         predict_s=tuple(seconds for _, seconds in predicted),
         bare_s=tuple(seconds for _, seconds in bare),
@@ -45,7 +44,7 @@ def measure(model: LoadedModel, texts: Sequence[str], rounds: int) -> Overhead:
     )
 
 
-def _timed(answer: Callable[[str], Said], asked: str) -> tuple[Said, float]:
-    began = time.perf_counter()
-    said = answer(asked)
-    return said, time.perf_counter() - began
+def _timed(complete: Callable[[str], Completion], prompt: str) -> tuple[Completion, float]:
+    start = time.perf_counter()
+    completion = complete(prompt)
+    return completion, time.perf_counter() - start

@@ -1,24 +1,24 @@
-"""What is asked: texts of ordinary words, the same on every run."""
+"""Prompts of ordinary words, the same in every run."""
 
 import random
 from collections.abc import Callable, Iterable
 
 from slmflow.errors import UserError
 
-# Of every answer that is timed.
+# Of every timed completion.
 NEW_TOKENS = 64
 
 
-def _between(least: int, most: int) -> Callable[[int], list[int]]:
-    return lambda count: [least + (most - least) * n // (count - 1) for n in range(count)]
+def _evenly_spaced(shortest: int, longest: int) -> Callable[[int], list[int]]:
+    return lambda count: [shortest + (longest - shortest) * n // (count - 1) for n in range(count)]
 
 
-# What is asked together: so many lengths in words, evenly spread. A question is answered with more
-# tokens than it has; to read a text takes as long as to answer it.
-KINDS = {"questions": _between(8, 38), "texts": _between(16, 72)}
+# Functions from a number of prompts to their lengths in words. A question is shorter than its
+# answer; prefill of a text takes as long as its answer.
+KINDS = {"questions": _evenly_spaced(8, 38), "texts": _evenly_spaced(16, 72)}
 
-# A random model says one of its end tokens rarely.
-_TRIES = 20
+# A random model rarely generates an end token.
+_MAX_TRIES = 20
 
 _WORDS = (
     "the capital of France is a city on a river where people walk along old streets and read "
@@ -26,27 +26,29 @@ _WORDS = (
 )
 
 
-def text(words: int, number: int) -> str:
-    """Return a text of so many words; each number gives another."""
-    chosen = random.Random(f"{words} {number}")  # noqa: S311 (repeatable, not secret)
-    return " ".join(chosen.choices(_WORDS.split(), k=words))
+def random_text(words: int, number: int) -> str:
+    """Return a text of so many words. Each number gives another text."""
+    rng = random.Random(f"{words} {number}")  # noqa: S311 (repeatable, not secret)
+    return " ".join(rng.choices(_WORDS.split(), k=words))
 
 
-def lasting(lengths: Iterable[int], said: Callable[[str], int]) -> list[str]:
-    """Return a text of each length in words that is answered with `NEW_TOKENS` tokens.
+def full_length_prompts(lengths: Iterable[int], count_tokens: Callable[[str], int]) -> list[str]:
+    """Return a text of each length in words whose completion has `NEW_TOKENS` tokens.
 
-    `said` asks for such an answer and counts its tokens: fewer where an end token comes. Raises
-    UserError where no text gets that many.
+    `count_tokens` completes a text and returns the number of tokens, fewer if an end token comes.
+    Raises UserError if no text of a length qualifies.
     """
-    return [_lasting(words, position, said) for position, words in enumerate(lengths)]
+    return [
+        _full_length_prompt(words, position, count_tokens) for position, words in enumerate(lengths)
+    ]
 
 
-def _lasting(words: int, position: int, said: Callable[[str], int]) -> str:
-    for attempt in range(_TRIES):
-        candidate = text(words, position * _TRIES + attempt)
-        if said(candidate) == NEW_TOKENS:
-            return candidate
+def _full_length_prompt(words: int, position: int, count_tokens: Callable[[str], int]) -> str:
+    for attempt in range(_MAX_TRIES):
+        text = random_text(words, position * _MAX_TRIES + attempt)
+        if count_tokens(text) == NEW_TOKENS:
+            return text
     raise UserError(
-        f"the model ends its answer to each of {_TRIES} prompts before {NEW_TOKENS} tokens: "
-        "measure another shape"
+        f"the model ends its completion of each of {_MAX_TRIES} prompts before {NEW_TOKENS} "
+        "tokens: measure another shape"
     )

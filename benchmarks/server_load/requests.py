@@ -1,4 +1,4 @@
-"""The requests of a mixed load, and how an answer is compared with the one that was got alone."""
+"""The requests of a mixed load, and how a response is compared with its baseline."""
 
 import random
 from collections.abc import Mapping
@@ -6,25 +6,25 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import takewhile
 
-from benchmarks.server_load.prompts import text
+from benchmarks.server_load.prompts import random_text
 
-# Distinct ones: under load each is asked several times.
+# Distinct questions: the load repeats each several times.
 _QUESTIONS = 32
 _WORDS, _MAX_TOKENS = (4, 16, 48, 128), (8, 16, 32, 64)
-_SAMPLED, _LEFT = 0.3, 0.15
+_SAMPLED_SHARE, _ABANDONED_SHARE = 0.3, 0.15
 
 
 class Kind(Enum):
-    """What becomes of an answer: of one that its client has left, what came is a beginning."""
+    """How a response is generated, or that its client abandons it."""
 
     greedy = "greedy"
     sampled = "sampled"
-    left = "left"
+    abandoned = "abandoned"
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked; without a seed the answer is greedy."""
+    """A prompt with its options. Without a seed, the completion is greedy."""
 
     text: str
     max_tokens: int
@@ -32,28 +32,28 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Visit:
-    """A question as a client asks it; `leaves_after`: pieces of the stream that it waits for."""
+class PlannedRequest:
+    """A question as a client sends it. It disconnects after `max_pieces` pieces, if set."""
 
     question: Question
     stream: bool
-    leaves_after: int | None = None
+    max_pieces: int | None = None
 
     @property
     def kind(self) -> Kind:
-        """How its answer is compared."""
-        if self.leaves_after is not None:
-            return Kind.left
+        """How its response is compared."""
+        if self.max_pieces is not None:
+            return Kind.abandoned
         return Kind.greedy if self.question.seed is None else Kind.sampled
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a client got.
+    """What a client received.
 
-    status: of HTTP, or the name of the client's error; same: whether the text is that got alone;
-    common, expected: characters that both begin with, and of the one got alone; anothers: whether
-    it is the answer to another question instead.
+    status: of HTTP, or the name of the client's error. same: whether the text equals the baseline,
+    the response without load. common, expected: characters of their common prefix, and of the
+    baseline. is_other_baseline: whether it equals the baseline of another question instead.
     """
 
     kind: str
@@ -62,49 +62,53 @@ class Outcome:
     same: bool
     common: int
     expected: int
-    anothers: bool
+    is_other_baseline: bool
 
 
-def plan(requests: int) -> list[Visit]:
-    """Return the visits of a load, the same on every run."""
-    chosen = random.Random(0)  # noqa: S311 (repeatable, not secret)
+def plan(requests: int) -> list[PlannedRequest]:
+    """Return the requests of a load, the same in every run."""
+    rng = random.Random(0)  # noqa: S311 (repeatable, not secret)
     questions = [
         Question(
-            text(chosen.choice(_WORDS), number),
-            chosen.choice(_MAX_TOKENS),
-            number if chosen.random() < _SAMPLED else None,
+            random_text(rng.choice(_WORDS), number),
+            rng.choice(_MAX_TOKENS),
+            number if rng.random() < _SAMPLED_SHARE else None,
         )
         for number in range(_QUESTIONS)
     ]
-    left = round(_LEFT * requests)
-    visits = [
-        Visit(chosen.choice(questions), stream=True, leaves_after=chosen.randint(1, 4))
-        if number < left
-        else Visit(chosen.choice(questions), stream=chosen.random() < 0.5)
+    abandoned = round(_ABANDONED_SHARE * requests)
+    planned = [
+        PlannedRequest(rng.choice(questions), stream=True, max_pieces=rng.randint(1, 4))
+        if number < abandoned
+        else PlannedRequest(rng.choice(questions), stream=rng.random() < 0.5)
         for number in range(requests)
     ]
-    chosen.shuffle(visits)
-    return visits
+    rng.shuffle(planned)
+    return planned
 
 
-def outcome(
-    visit: Visit, status: str, got: str, expected: Mapping[Question, str], ended: bool = True
+def compare(
+    request: PlannedRequest,
+    status: str,
+    text: str,
+    baselines: Mapping[Question, str],
+    is_complete: bool = True,
 ) -> Outcome:
-    """Compare a text with the answers that were got alone; `ended`: whether it is all of it."""
-    own = expected[visit.question]
-    same = got == own if ended else own.startswith(got)
-    others = {answer for question, answer in expected.items() if question != visit.question}
+    """Compare a response with its baseline; an incomplete one with the start of it."""
+    baseline = baselines[request.question]
+    same = text == baseline if is_complete else baseline.startswith(text)
+    others = {other for question, other in baselines.items() if question != request.question}
     return Outcome(
-        kind=visit.kind.value,
-        stream=visit.stream,
+        kind=request.kind.value,
+        stream=request.stream,
         status=status,
         same=same,
-        common=_common(got, own),
-        expected=len(own),
-        anothers=not same and ended and got in others,
+        common=_common_prefix(text, baseline),
+        expected=len(baseline),
+        is_other_baseline=not same and is_complete and text in others,
     )
 
 
-def _common(one: str, other: str) -> int:
-    """Return how many characters both texts begin with."""
+def _common_prefix(one: str, other: str) -> int:
+    """Return the length of the common prefix in characters."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

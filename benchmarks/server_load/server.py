@@ -1,4 +1,4 @@
-"""The project's own server, in processes of its own: `python -m steps.serve`."""
+"""The project's server in a child process: `python -m steps.serve`."""
 
 import signal
 import subprocess
@@ -15,15 +15,15 @@ from openai import APIError, OpenAI
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.harness import process_tree
-from benchmarks.models import logged
+from benchmarks.models import logged_models
 from slmflow.errors import UserError
 
-# To answer what is in flight, and to end.
-_END_S = 60
+# For the requests in progress, and to exit.
+_SHUTDOWN_S = 60
 
 
 @dataclass(frozen=True)
-class Served:
+class RunningServer:
     """A running server."""
 
     url: str
@@ -31,22 +31,22 @@ class Served:
     client: OpenAI = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make OpenAI's own client; it gives up at the first error, so that each is seen."""
+        """Create OpenAI's client, without retries, so that every error counts."""
         client = OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0)
         object.__setattr__(self, "client", client)
 
     @property
     def model(self) -> str:
-        """The name of the one model."""
+        """The name of the served model."""
         [model] = self.client.models.list()
         return model.id
 
     def rss_bytes(self) -> int:
-        """Return the memory that the server and the model's process hold now."""
+        """Return the current memory of the server and the model's process."""
         return process_tree.rss_bytes(self.pid)
 
-    def figures(self) -> dict[str, float]:
-        """Return what /metrics shows, without figures that have labels."""
+    def metrics(self) -> dict[str, float]:
+        """Return the metrics without labels."""
         with urllib.request.urlopen(f"{self.url}/metrics") as response:  # noqa: S310 (own address)
             page = response.read().decode()
         return {
@@ -58,52 +58,52 @@ class Served:
 
 
 @contextmanager
-def serving(model_uri: str) -> Iterator[Served]:
-    """Serve a model of the current tracking database on a free port of loopback.
+def serving(model_uri: str) -> Iterator[RunningServer]:
+    """Serve a model of the current tracking database on a free loopback port.
 
-    Raises UserError where the server ends by itself, or what is asked of it has no answer.
+    Raises UserError if the server exits, or does not respond to a request.
     """
     line = [sys.executable, "-m", "steps.serve", f"serve.model_uri={model_uri}", "serve.port=0"]
     with subprocess.Popen(
-        line, env=logged.environment(), stderr=subprocess.PIPE, text=True
+        line, env=logged_models.environment(), stderr=subprocess.PIPE, text=True
     ) as process:
-        said: deque[str] = deque(maxlen=20)
+        last_lines: deque[str] = deque(maxlen=20)
         stderr = cast(TextIO, process.stderr)
-        # A full pipe would stop the server.
-        listening = threading.Thread(target=said.extend, args=(stderr,))
+        # A full pipe would block the server.
+        reader = threading.Thread(target=last_lines.extend, args=(stderr,))
         try:
-            served = Served(_address(stderr, said), process.pid)
-            listening.start()
-            with served.client:
-                yield served
+            server = RunningServer(_wait_for_address(stderr, last_lines), process.pid)
+            reader.start()
+            with server.client:
+                yield server
         except (APIError, OSError) as error:
             if process.poll() is None:
-                raise UserError(f"the server gave no answer: {error}") from error
-            raise _ended(said) from error
+                raise UserError(f"the server did not respond: {error}") from error
+            raise _exit_error(last_lines) from error
         finally:
-            _end(process)
-            if listening.ident is not None:
-                listening.join()
+            _stop(process)
+            if reader.ident is not None:
+                reader.join()
 
 
-def _address(stderr: TextIO, said: deque[str]) -> str:
-    """Return the address that the server says it listens on."""
+def _wait_for_address(stderr: TextIO, last_lines: deque[str]) -> str:
+    """Return the address that the server reports."""
     for line in stderr:
-        said.append(line)
+        last_lines.append(line)
         if " on http://" in line:
             return line.split(" on ")[1].strip()
-    raise _ended(said)
+    raise _exit_error(last_lines)
 
 
-def _ended(said: deque[str]) -> UserError:
-    last = said[-1].strip().removeprefix("error: ") if said else "it said nothing"
-    return UserError(f"the server ended: {last}")
+def _exit_error(last_lines: deque[str]) -> UserError:
+    last = last_lines[-1].strip().removeprefix("error: ") if last_lines else "without a message"
+    return UserError(f"the server exited: {last}")
 
 
-def _end(process: "subprocess.Popen[str]") -> None:
+def _stop(process: "subprocess.Popen[str]") -> None:
     process.send_signal(signal.SIGTERM)
     try:
-        process.wait(_END_S)
+        process.wait(_SHUTDOWN_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -1,4 +1,4 @@
-"""What streams of many clients share: speed, and how evenly."""
+"""Concurrent streams: total speed, and how evenly it is shared."""
 
 import time
 from collections.abc import Sequence
@@ -6,14 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from statistics import fmean
 
-from benchmarks.harness.paired_turns import alternate
+from benchmarks.harness.paired_rounds import alternate
 from benchmarks.server_load.prompts import NEW_TOKENS
-from benchmarks.server_load.server import Served
+from benchmarks.server_load.server import RunningServer
 
 
 @dataclass(frozen=True)
 class Stream:
-    """One answer as its client saw it, in seconds since it asked: the first text, and the end."""
+    """One stream as its client sees it: seconds from the request to the first text and the end."""
 
     first_s: float
     seconds: float
@@ -22,55 +22,55 @@ class Stream:
 
 @dataclass(frozen=True)
 class Round:
-    """Streams that were asked for at once, and the seconds until the last had ended."""
+    """Streams requested at once, and the seconds until the last one ends."""
 
     streams: tuple[Stream, ...]
     seconds: float
 
     @property
     def tokens_per_s(self) -> float:
-        """Tokens of all streams together."""
+        """Tokens per second of all streams together."""
         return sum(stream.tokens for stream in self.streams) / self.seconds
 
     @property
     def slowest_to_mean(self) -> float:
-        """How much longer the slowest stream took than they did on average; 1 is as long."""
+        """Seconds of the slowest stream, divided by their mean."""
         seconds = [stream.seconds for stream in self.streams]
         return max(seconds) / fmean(seconds)
 
 
 @dataclass(frozen=True)
 class Streams:
-    """The rounds of one stream alone, and those of many at once."""
+    """Rounds of a single stream, and of many at once."""
 
     alone: tuple[Round, ...]
     together: tuple[Round, ...]
 
 
-def measure(served: Served, kind: str, texts: Sequence[str], rounds: int) -> Streams:
-    """Stream the answers to one of the texts, and to all of them at once, in turns."""
-    model = served.model
+def measure(server: RunningServer, kind: str, texts: Sequence[str], rounds: int) -> Streams:
+    """Stream the completion of one text, and of all texts at once, in alternating order."""
+    model = server.model
     alone, together = alternate(
         f"{len(texts)} streams, {kind}",
-        lambda number: _at_once(served, model, [texts[number % len(texts)]]),
-        lambda _: _at_once(served, model, texts),
+        lambda number: _round(server, model, [texts[number % len(texts)]]),
+        lambda _: _round(server, model, texts),
         rounds,
     )
     return Streams(alone, together)
 
 
-def _at_once(served: Served, model: str, texts: Sequence[str]) -> Round:
-    began = time.perf_counter()
+def _round(server: RunningServer, model: str, texts: Sequence[str]) -> Round:
+    start = time.perf_counter()
     with ThreadPoolExecutor(len(texts)) as clients:
-        streams = tuple(clients.map(lambda text: _stream(served, model, text), texts))
-    return Round(streams, time.perf_counter() - began)
+        streams = tuple(clients.map(lambda text: _stream(server, model, text), texts))
+    return Round(streams, time.perf_counter() - start)
 
 
-def _stream(served: Served, model: str, text: str) -> Stream:
-    began = time.perf_counter()
+def _stream(server: RunningServer, model: str, text: str) -> Stream:
+    start = time.perf_counter()
     first_s: float | None = None
     tokens = 0
-    chunks = served.client.chat.completions.create(
+    chunks = server.client.chat.completions.create(
         model=model,
         messages=[{"role": "user", "content": text}],
         max_tokens=NEW_TOKENS,
@@ -80,8 +80,8 @@ def _stream(served: Served, model: str, text: str) -> Stream:
     )
     for chunk in chunks:
         if first_s is None and chunk.choices and chunk.choices[0].delta.content:
-            first_s = time.perf_counter() - began
+            first_s = time.perf_counter() - start
         if chunk.usage:
             tokens = chunk.usage.completion_tokens
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - start
     return Stream(seconds if first_s is None else first_s, seconds, tokens)

@@ -1,4 +1,4 @@
-"""The serving benchmark from end to end on a tiny model; no timing is judged."""
+"""The serving benchmark end to end on a tiny model, without checks of timings."""
 
 import json
 import subprocess
@@ -9,20 +9,20 @@ import mlflow
 import pytest
 
 from benchmarks import serving
-from benchmarks.harness import child
-from benchmarks.harness.paired_turns import WARM_UPS, alternate
-from benchmarks.models import logged
-from benchmarks.models.readable_tokens import extended
+from benchmarks.harness import child_process
+from benchmarks.harness.paired_rounds import WARM_UPS, alternate
+from benchmarks.models import logged_models
+from benchmarks.models.readable_weights import extend_vocabulary
 from benchmarks.server_load import server
-from benchmarks.server_load.prompts import NEW_TOKENS, lasting, text
-from benchmarks.server_load.requests import Kind, Question, Visit, outcome, plan
+from benchmarks.server_load.prompts import NEW_TOKENS, full_length_prompts, random_text
+from benchmarks.server_load.requests import Kind, PlannedRequest, Question, compare, plan
 from slmflow.errors import BadArguments, UserError
 from slmflow.system.child_processes import environment
 
 
 @pytest.mark.long
-def test_all_four_are_measured(tmp_path: Path) -> None:
-    line = child.command(
+def test_benchmark_writes_all_measurements(tmp_path: Path) -> None:
+    line = child_process.module_command(
         *("serving", "--shape", "tiny", "--rounds", 1, "--requests", 20),
         *("--output", tmp_path / "out", "--work", tmp_path / "work"),
     )
@@ -40,17 +40,20 @@ def test_all_four_are_measured(tmp_path: Path) -> None:
         assert batch["alone_tokens"] == [batch["rows"] * NEW_TOKENS]
         assert len(set(batch["prompt_tokens"])) > 8
     for streams in measured["streams"].values():
-        assert [len(one["streams"]) for one in (*streams["alone"], *streams["together"])] == [1, 8]
+        assert [len(each["streams"]) for each in (*streams["alone"], *streams["together"])] == [
+            1,
+            8,
+        ]
     load = measured["load"]
-    assert {one["status"] for one in load["outcomes"]} == {"200"}
+    assert {each["status"] for each in load["outcomes"]} == {"200"}
     assert len(load["outcomes"]) == 20
-    assert not any(one["anothers"] for one in load["outcomes"])
+    assert not any(each["is_other_baseline"] for each in load["outcomes"])
     assert load["rss_end_bytes"] > 100e6
     assert load["waiting"] == load["running"] == 0
 
 
 @pytest.mark.parametrize("arguments", [("--rounds", 0), ("--requests", 1)])
-def test_too_few_are_refused(
+def test_too_few_rounds_or_requests_are_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[object, ...]
 ) -> None:
     argv = ["serving", *arguments, "--output", tmp_path / "out", "--work", tmp_path / "work"]
@@ -59,17 +62,17 @@ def test_too_few_are_refused(
         serving.main()
 
 
-def test_a_server_that_does_not_start_says_why(tmp_path: Path, tracking: str) -> None:
+def test_server_that_fails_to_start_reports_why(tmp_path: Path, tracking: str) -> None:
     with (
-        logged.tracking_in(tmp_path / "work"),
-        pytest.raises(UserError, match=r"the server ended: serve\.model_uri='models:/m-none'"),
+        logged_models.use_tracking_folder(tmp_path / "work"),
+        pytest.raises(UserError, match=r"the server exited: serve\.model_uri='models:/m-none'"),
         server.serving("models:/m-none"),
     ):
         pass
     assert mlflow.get_tracking_uri() == tracking
 
 
-def test_turns_alternate_and_leave_out_the_warm_up() -> None:
+def test_alternate_omits_warm_up_rounds() -> None:
     calls = []
 
     def one(number: int) -> int:
@@ -87,47 +90,53 @@ def test_turns_alternate_and_leave_out_the_warm_up() -> None:
     assert calls[:4] == ["one 0", "other 0", "other 1", "one 1"]
 
 
-def test_texts_that_end_early_are_passed_over() -> None:
-    asked = []
+def test_prompts_with_short_completions_are_skipped() -> None:
+    candidates = []
 
-    def said(candidate: str) -> int:
-        asked.append(candidate)
-        return NEW_TOKENS if len(asked) > 2 else 3
+    def count_tokens(candidate: str) -> int:
+        candidates.append(candidate)
+        return NEW_TOKENS if len(candidates) > 2 else 3
 
-    short, longer = lasting([4, 9], said)
+    short, longer = full_length_prompts([4, 9], count_tokens)
 
     assert (len(short.split()), len(longer.split())) == (4, 9)
-    assert [*asked[:2], short, longer] == asked
+    assert [*candidates[:2], short, longer] == candidates
     with pytest.raises(UserError, match="before 64 tokens"):
-        lasting([4], lambda _: 1)
+        full_length_prompts([4], lambda _: 1)
 
 
-def test_a_load_is_mixed_and_the_same_on_every_run() -> None:
-    visits = plan(200)
+def test_load_is_mixed_and_reproducible() -> None:
+    requests = plan(200)
 
-    assert visits == plan(200)
-    assert len(visits) == 200
-    kinds = [visit.kind for visit in visits]
-    assert kinds.count(Kind.left) == 30
+    assert requests == plan(200)
+    assert len(requests) == 200
+    kinds = [request.kind for request in requests]
+    assert kinds.count(Kind.abandoned) == 30
     assert kinds.count(Kind.sampled) > 20
     assert kinds.count(Kind.greedy) > 80
-    assert all(visit.stream for visit in visits if visit.kind is Kind.left)
-    kept = [visit.stream for visit in visits if visit.kind is not Kind.left]
-    assert 0.3 < kept.count(True) / len(kept) < 0.7
+    assert all(each.stream for each in requests if each.kind is Kind.abandoned)
+    others = [each.stream for each in requests if each.kind is not Kind.abandoned]
+    assert 0.3 < others.count(True) / len(others) < 0.7
 
 
-def test_answers_are_compared_with_those_got_alone() -> None:
-    one, other = (Question(text(4, number), 8, None) for number in range(2))
-    alone = {one: "a river", other: "a street"}
-    whole, left = Visit(one, stream=False), Visit(one, stream=True, leaves_after=1)
+def test_responses_are_compared_with_baselines() -> None:
+    one, other = (Question(random_text(4, number), 8, None) for number in range(2))
+    baselines = {one: "a river", other: "a street"}
+    whole = PlannedRequest(one, stream=False)
+    abandoned = PlannedRequest(one, stream=True, max_pieces=1)
 
-    assert outcome(whole, "200", "a river", alone).same
-    swapped = outcome(whole, "200", "a street", alone)
-    assert (swapped.same, swapped.anothers, swapped.common, swapped.expected) == (False, True, 2, 7)
-    flipped = outcome(whole, "200", "a rivet", alone)
-    assert (flipped.same, flipped.anothers, flipped.common) == (False, False, 6)
-    assert outcome(left, "200", "a ri", alone, ended=False).same
-    assert not outcome(left, "200", "a st", alone, ended=False).same
+    assert compare(whole, "200", "a river", baselines).same
+    swapped = compare(whole, "200", "a street", baselines)
+    assert (swapped.same, swapped.is_other_baseline, swapped.common, swapped.expected) == (
+        False,
+        True,
+        2,
+        7,
+    )
+    changed = compare(whole, "200", "a rivet", baselines)
+    assert (changed.same, changed.is_other_baseline, changed.common) == (False, False, 6)
+    assert compare(abandoned, "200", "a ri", baselines, is_complete=False).same
+    assert not compare(abandoned, "200", "a st", baselines, is_complete=False).same
 
 
 def test_every_id_gets_a_text_and_none_another_number() -> None:
@@ -136,7 +145,7 @@ def test_every_id_gets_a_text_and_none_another_number() -> None:
         "added_tokens": [{"content": "<|end|>", "id": 2}],
     }
 
-    model = extended(tokenizer, 5)["model"]
+    model = extend_vocabulary(tokenizer, 5)["model"]
 
     assert model == {
         "vocab": {"<unk>": 0, "a": 1, "<|end|>": 2, "▁w3": 3, "▁w4": 4},

@@ -1,4 +1,4 @@
-"""The arithmetic of the serving table, from raw values that are given."""
+"""The serving report from given raw values."""
 
 import dataclasses
 import json
@@ -13,10 +13,12 @@ from benchmarks.server_load.overhead import Overhead
 from benchmarks.server_load.requests import Outcome
 from benchmarks.server_load.streams import Round, Stream, Streams
 
-GOT = Outcome("greedy", stream=False, status="200", same=True, common=9, expected=9, anothers=False)
-WRONG = dataclasses.replace(GOT, same=False, common=3, anothers=True)
-TURNED_AWAY = dataclasses.replace(GOT, status="429", same=False, common=0)
-LEFT = dataclasses.replace(GOT, kind="left", stream=True)
+SAME = Outcome(
+    "greedy", stream=False, status="200", same=True, common=9, expected=9, is_other_baseline=False
+)
+WRONG = dataclasses.replace(SAME, same=False, common=3, is_other_baseline=True)
+REJECTED = dataclasses.replace(SAME, status="429", same=False, common=0)
+ABANDONED = dataclasses.replace(SAME, kind="abandoned", stream=True)
 
 REPORT = Report(
     shape="tiny",
@@ -47,7 +49,7 @@ REPORT = Report(
     },
     load=Load(
         clients=8,
-        outcomes=(GOT, WRONG, TURNED_AWAY, LEFT),
+        outcomes=(SAME, WRONG, REJECTED, ABANDONED),
         seconds=2.0,
         rss_half_bytes=100_000_000,
         rss_end_bytes=110_000_000,
@@ -58,7 +60,7 @@ REPORT = Report(
 )
 
 
-def test_the_table_has_medians_their_ratios_and_goals() -> None:
+def test_table_has_medians_ratios_and_goals() -> None:
     assert REPORT.rows() == [
         ["overhead: `predict`, ms", "220.0", ""],
         ["overhead: bare runtime, ms", "200.0", ""],
@@ -78,7 +80,7 @@ def test_the_table_has_medians_their_ratios_and_goals() -> None:
         ["load: requests that failed", "1", "at most 0, missed"],
         ["load: of 2 greedy, differing", "1", "at most 0, missed"],
         ["load: of 0 sampled, differing", "0", "at most 0"],
-        ["load: of 1 left, differing", "0", "at most 0"],
+        ["load: of 1 abandoned, differing", "0", "at most 0"],
         ["load: answers to another question", "1", "at most 0, missed"],
         ["load: memory after the first half, MB", "100", ""],
         ["load: memory at the end, MB", "110", ""],
@@ -88,19 +90,19 @@ def test_the_table_has_medians_their_ratios_and_goals() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "goal", "shown"),
+    ("value", "goal", "text"),
     [
-        (1.7, Goal(least=1.7), "at least 1.70"),
-        (1.69, Goal(least=1.7), "at least 1.70, missed"),
-        (2.5, Goal(most=2.5), "at most 2.50"),
-        (2.51, Goal(most=2.5), "at most 2.50, missed"),
+        (1.7, Goal(minimum=1.7), "at least 1.70"),
+        (1.69, Goal(minimum=1.7), "at least 1.70, missed"),
+        (2.5, Goal(maximum=2.5), "at most 2.50"),
+        (2.51, Goal(maximum=2.5), "at most 2.50, missed"),
     ],
 )
-def test_a_goal_that_is_just_reached_is_met(value: float, goal: Goal, shown: str) -> None:
-    assert Line("ratio", value, goal=goal).cells() == ["ratio", f"{value:.2f}", shown]
+def test_goal_includes_its_limit(value: float, goal: Goal, text: str) -> None:
+    assert Line("ratio", value, goal=goal).cells() == ["ratio", f"{value:.2f}", text]
 
 
-def test_markdown_has_the_statuses_and_the_lengths_of_prompts() -> None:
+def test_markdown_has_statuses_and_prompt_lengths() -> None:
     page = REPORT.markdown()
 
     assert "| questions: rows, ratio | 2.00 | at least 1.70 |" in page
@@ -108,7 +110,7 @@ def test_markdown_has_the_statuses_and_the_lengths_of_prompts() -> None:
     assert "a prompt of 40 to 44 tokens" in page
 
 
-def test_json_has_every_raw_value() -> None:
+def test_json_has_all_raw_values() -> None:
     fields = json.loads(REPORT.json())
 
     assert fields["overhead"]["predict_s"] == [0.21, 0.22, 0.9]
@@ -121,7 +123,7 @@ def test_json_has_every_raw_value() -> None:
     assert ratios["texts, streams together to alone"] == pytest.approx(0.5)
 
 
-def test_the_picture_has_a_bar_for_each_of_the_two() -> None:
+def test_plot_has_two_bars_per_comparison() -> None:
     overhead, batch, streams, memory = serving_plot.panels(REPORT)
 
     assert overhead.values == pytest.approx((320, 64 / 0.22))
