@@ -1,1 +1,1 @@
-"""Coverage-guided fuzzing of the parsers; `make fuzz`, no part of the tests."""
+"""Coverage-guided fuzzing of the parsers with `make fuzz`, apart from the tests."""
