@@ -93,7 +93,7 @@ audit: .venv
 
 # Run after `make lock` if a package was added, removed or changed its licence.
 licences: .venv
-	$(TOOLS) python -m checks.licences
+	$(TOOLS) python -m docs.licence_page
 
 # What `mlflow run` itself needs; the steps run in the environment that it creates.
 .venv: constraints.txt

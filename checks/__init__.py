@@ -1,1 +1,0 @@
-"""Checks of what slmflow is made of."""
