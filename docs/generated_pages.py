@@ -10,7 +10,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(_ROOT))
 
 from slmflow.config.reference import group_entries, key_entries  # noqa: E402
-from slmflow.metrics.model_metrics import METRIC_COLUMNS, SUFFIXES, describe_columns  # noqa: E402
+from slmflow.metrics.model_metrics import METRIC_COLUMNS, describe_columns  # noqa: E402
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -53,8 +53,6 @@ def _configuration() -> str:
 def _metrics() -> str:
     rows = []
     for column in describe_columns():
-        if column.name.endswith(SUFFIXES):
-            continue
         suffixes = METRIC_COLUMNS[column.name].suffixes if column.name in METRIC_COLUMNS else ()
         better = {None: "", True: "higher", False: "lower"}[column.higher_is_better]
         rows.append([f"`{column.name}`", column.meaning, column.unit, better, _codes(suffixes)])

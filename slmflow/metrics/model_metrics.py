@@ -1,13 +1,14 @@
 """The metrics of one model, which are one row of the comparison, and the meaning of its columns."""
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 from typing import Any, Self
 
 SUFFIXES = ("_low", "_high", "_p")
 """What follows a metric's name in the columns of its interval and its p-value."""
 
-_INTERVAL, _INTERVAL_AND_P = SUFFIXES[:2], SUFFIXES
+_BOUNDS = SUFFIXES[:2]
 
 SHARE = "{:.1%}"
 """The format of a share from 0 to 1."""
@@ -17,8 +18,7 @@ SHARE = "{:.1%}"
 class MetricColumn:
     """A column of the comparison that holds a metric.
 
-    format: a format string, with the unit after a space; suffixes: the names of its further
-    columns, for interval and p-value, are the metric's name and one of these.
+    format: a format string, with the unit after a space; suffixes: those of its further columns.
     """
 
     meaning: str
@@ -29,11 +29,7 @@ class MetricColumn:
 
 @dataclass(frozen=True)
 class ColumnDescription:
-    """A column as the documentation lists it.
-
-    unit: of the stored value, may be empty; higher_is_better: None for a column that is not
-    better or worse.
-    """
+    """A column in the documentation; higher_is_better: None if it is not a measure of quality."""
 
     name: str
     meaning: str
@@ -41,8 +37,16 @@ class ColumnDescription:
     higher_is_better: bool | None = None
 
 
-def _column(*arguments: Any, **options: Any) -> Any:
-    return dataclasses.field(metadata={"column": MetricColumn(*arguments, **options)})
+def _column(meaning: str, format_string: str, *suffixes: str, higher_is_better: bool = True) -> Any:
+    column = MetricColumn(meaning, format_string, suffixes, higher_is_better)
+    return dataclasses.field(default=None, metadata={"column": column})
+
+
+def _share(meaning: str, *suffixes: str) -> Any:
+    return _column(meaning, SHARE, *(suffixes or SUFFIXES))
+
+
+_cost = functools.partial(_column, higher_is_better=False)
 
 
 @dataclass(frozen=True)
@@ -60,70 +64,35 @@ class ModelMetrics:
     target: str | None
     exporter: str | None
     model_uri: str
-    n: int = _column("number of rows evaluated", "{}")
-    exact_match: float | None = _column(
-        "share of answers equal to the expected text", SHARE, _INTERVAL_AND_P
+    n: int = dataclasses.field(metadata={"column": MetricColumn("number of rows evaluated", "{}")})
+    exact_match: float | None = _share("share of answers equal to the expected text")
+    contains: float | None = _share("share of answers that contain the expected text")
+    token_f1: float | None = _share("word overlap with the expected text, F1 as in SQuAD")
+    rouge_l: float | None = _share("word sequence shared with the expected text, ROUGE-L F-measure")
+    bleu: float | None = _column("BLEU of all answers by sacrebleu, 0 to 100", "{:.1f}", *SUFFIXES)
+    agreement: float | None = _share("share of answers equal to those of transformers", *_BOUNDS)
+    shared_prefix: float | None = _share(
+        "share of tokens before the first difference from the answer of transformers", *_BOUNDS
     )
-    contains: float | None = _column(
-        "share of answers that contain the expected text", SHARE, _INTERVAL_AND_P
+    perplexity: float | None = _cost(
+        "perplexity of the expected answers; 1 is certainty", "{:.3f}", *SUFFIXES
     )
-    token_f1: float | None = _column(
-        "word overlap with the expected text, F1 as in SQuAD", SHARE, _INTERVAL_AND_P
-    )
-    rouge_l: float | None = _column(
-        "longest common word sequence with the expected text, ROUGE-L F-measure",
-        SHARE,
-        _INTERVAL_AND_P,
-    )
-    bleu: float | None = _column(
-        "BLEU of all answers by sacrebleu, 0 to 100", "{:.1f}", _INTERVAL_AND_P
-    )
-    agreement: float | None = _column(
-        "share of answers equal to the transformers flavor's answer", SHARE, _INTERVAL
-    )
-    shared_prefix: float | None = _column(
-        "share of tokens before the first difference from the transformers flavor's answer",
-        SHARE,
-        _INTERVAL,
-    )
-    perplexity: float | None = _column(
-        "perplexity of the expected answers; 1 is certainty",
-        "{:.3f}",
-        _INTERVAL_AND_P,
-        higher_is_better=False,
-    )
-    accuracy: float | None = _column(
-        "share of questions whose most likely choice is correct", SHARE, _INTERVAL_AND_P
-    )
-    ttft_ms_p50: float | None = _column(
-        "median time to the first token", "{:,.1f} ms", _INTERVAL, higher_is_better=False
-    )
-    latency_ms_p50: float | None = _column(
-        "median time to the complete answer", "{:,.1f} ms", _INTERVAL, higher_is_better=False
-    )
-    latency_ms_p95: float | None = _column(
-        "95th percentile of the time to the complete answer", "{:,.1f} ms", higher_is_better=False
-    )
-    latency_ms_p99: float | None = _column(
-        "99th percentile of the time to the complete answer", "{:,.1f} ms", higher_is_better=False
-    )
+    accuracy: float | None = _share("share of questions whose most likely choice is correct")
+    ttft_ms_p50: float | None = _cost("median time to the first token", "{:,.1f} ms", *_BOUNDS)
+    latency_ms_p50: float | None = _cost("median time to the whole answer", "{:,.1f} ms", *_BOUNDS)
+    latency_ms_p95: float | None = _cost("95th percentile of the latency", "{:,.1f} ms")
+    latency_ms_p99: float | None = _cost("99th percentile of the latency", "{:,.1f} ms")
     prefill_tokens_per_s: float | None = _column(
-        "prompt tokens processed per second, over all rows", "{:,.1f} /s", _INTERVAL
+        "prompt tokens processed per second, over all rows", "{:,.1f} /s", *_BOUNDS
     )
     decode_tokens_per_s: float | None = _column(
-        "tokens generated per second after the first token, over all rows", "{:,.1f} /s", _INTERVAL
+        "tokens generated per second after the first token, over all rows", "{:,.1f} /s", *_BOUNDS
     )
-    load_s: float | None = _column(
-        "time to load the model from local files", "{:,.2f} s", higher_is_better=False
+    load_s: float | None = _cost("time to load the model from local files", "{:,.2f} s")
+    peak_rss_mb: float | None = _cost(
+        "peak memory of the process up to its last answer", "{:,.0f} MB"
     )
-    peak_rss_mb: float | None = _column(
-        "peak memory of the process until its last answer, Python included",
-        "{:,.0f} MB",
-        higher_is_better=False,
-    )
-    model_size_mb: float | None = _column(
-        "size of the MLflow model's files", "{:,.1f} MB", higher_is_better=False
-    )
+    model_size_mb: float | None = _cost("size of the MLflow model's files", "{:,.1f} MB")
     user_metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     user_columns: dict[str, MetricColumn] = dataclasses.field(default_factory=dict)
     intervals: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
@@ -199,27 +168,21 @@ def is_higher_better(column: str) -> bool:
 
 
 def describe_columns() -> list[ColumnDescription]:
-    """Return a description of each column of `COLUMNS`, for the documentation."""
-    descriptions = {
-        "flavor": ColumnDescription(
+    """Return a description of each column without suffix, in order, for the documentation."""
+    return [
+        ColumnDescription(
             "flavor", "transformers or genai, or the name of a model evaluated alone"
         ),
-        "target": ColumnDescription("target", "target of the conversion"),
-        "exporter": ColumnDescription("exporter", "exporter of the ONNX graph"),
-        "model_uri": ColumnDescription("model_uri", "URI of the MLflow model"),
-    }
-    for name, column in METRIC_COLUMNS.items():
-        unit = "0 to 1" if column.format == SHARE else column.format.partition(" ")[2]
-        better = None if name == "n" else column.higher_is_better
-        descriptions[name] = ColumnDescription(name, column.meaning, unit, better)
-        meanings = (
-            f"lower bound of the 95 % confidence interval of {name}",
-            f"upper bound of the 95 % confidence interval of {name}",
-            f"p-value of the paired test of {name} against the reference",
-        )
-        for suffix, meaning, unit_ in zip(SUFFIXES, meanings, (unit, unit, "0 to 1"), strict=True):
-            other = name + suffix
-            descriptions[other] = ColumnDescription(
-                other, meaning, unit_, None if suffix == "_p" else better
+        ColumnDescription("target", "target of the conversion"),
+        ColumnDescription("exporter", "exporter of the ONNX graph"),
+        ColumnDescription("model_uri", "URI of the MLflow model"),
+        *(
+            ColumnDescription(
+                name,
+                column.meaning,
+                unit="0 to 1" if column.format == SHARE else column.format.partition(" ")[2],
+                higher_is_better=None if name == "n" else column.higher_is_better,
             )
-    return [descriptions[name] for name in COLUMNS]
+            for name, column in METRIC_COLUMNS.items()
+        ),
+    ]

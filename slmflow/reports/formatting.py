@@ -1,39 +1,41 @@
 """Format metric values, intervals and p-values for people; `-` marks a value not measured."""
 
+from dataclasses import dataclass
+
 from slmflow.metrics.model_metrics import ModelMetrics
 
-NOT_MEASURED = "-"
+
+@dataclass(frozen=True)
+class Cell:
+    """A formatted value with its unit, and its interval without, which may be empty."""
+
+    value: str
+    interval: str = ""
+
+    @property
+    def text(self) -> str:
+        """The value with its interval, e.g. `97.4% (94.9% to 99.5%)`."""
+        return f"{self.value} ({self.interval})" if self.interval else self.value
 
 
-def format_value(model: ModelMetrics, name: str) -> str:
-    """Return a model's metric with its unit, e.g. `33.3 ms`."""
-    value = model.value(name)
-    return NOT_MEASURED if value is None else model.column(name).format.format(value)
-
-
-def format_interval(model: ModelMetrics, name: str) -> str:
-    """Return the interval of a model's metric without the unit; empty if there is none."""
-    if model.value(name) is None:
-        return ""
-    return format_bounds(model.column(name).format, model.intervals.get(name))
-
-
-def format_metric(model: ModelMetrics, name: str) -> str:
-    """Return a model's metric with its unit and interval, e.g. `97.4% (94.9% to 99.5%)`."""
-    value, interval = format_value(model, name), format_interval(model, name)
-    return f"{value} ({interval})" if interval else value
-
-
-def format_bounds(format_string: str, interval: tuple[float, float] | None) -> str:
-    """Return an interval without the unit; empty if there is none."""
-    if interval is None:
-        return ""
+def format_cell(
+    format_string: str, value: float | None, interval: tuple[float, float] | None
+) -> Cell:
+    """Format a value by a format string with the unit after a space."""
+    if value is None:
+        return Cell("-")
     number = format_string.partition(" ")[0]
-    return " to ".join(number.format(bound) for bound in interval)
+    bounds = " to ".join(number.format(bound) for bound in interval or ())
+    return Cell(format_string.format(value), bounds)
+
+
+def format_metric(model: ModelMetrics, name: str) -> Cell:
+    """Format a metric of a model."""
+    return format_cell(model.column(name).format, model.value(name), model.intervals.get(name))
 
 
 def format_p_value(p_value: float | None) -> str:
-    """Return a p-value with three decimals."""
+    """Format a p-value with three decimals."""
     if p_value is None:
-        return NOT_MEASURED
+        return "-"
     return f"{p_value:.3f}" if p_value >= 0.001 else "<0.001"

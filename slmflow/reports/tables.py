@@ -6,13 +6,7 @@ from dataclasses import dataclass
 from slmflow.metrics.comparison import SIGNIFICANCE_LEVEL, Comparison
 from slmflow.metrics.model_metrics import SHARE
 from slmflow.metrics.subjects import SubjectAccuracy, group_by_subject
-from slmflow.reports.formatting import (
-    NOT_MEASURED,
-    format_bounds,
-    format_interval,
-    format_p_value,
-    format_value,
-)
+from slmflow.reports.formatting import Cell, format_cell, format_metric, format_p_value
 
 HEADLINES = {
     "accuracy": "accuracy",
@@ -22,19 +16,6 @@ HEADLINES = {
     "model_size_mb": "model size",
 }
 """The metrics that a report shows first, with their titles."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A formatted value and its interval, which may be empty."""
-
-    value: str
-    interval: str = ""
-
-    @property
-    def text(self) -> str:
-        """The value with its interval in parentheses."""
-        return f"{self.value} ({self.interval})" if self.interval else self.value
 
 
 @dataclass(frozen=True)
@@ -92,7 +73,7 @@ def subject_table(lines: Sequence[SubjectAccuracy]) -> Table:
         TableRow(
             name=group[0].subject,
             note=str(group[0].n),
-            cells=tuple(map(_accuracy_cell, group)),
+            cells=tuple(format_cell(SHARE, line.accuracy, line.interval) for line in group),
             p_value=format_p_value(group[-1].p_value),
         )
         for group in groups
@@ -119,27 +100,19 @@ def differences(comparison: Comparison) -> str:
     parts = [
         f"{effect} than {reference.flavor} in "
         + ", ".join(
-            f"{name} (p {_relation(compared.p_values[name])})"
+            f"{name} (p {format_p_value(compared.p_values[name])})"
             for name in effects
             if effects[name] == effect
         )
         for effect in ("worse", "better")
         if effect in effects.values()
     ]
-    result = (
-        f"is {' and '.join(parts)}"
-        if parts
-        else f"shows no significant difference from {reference.flavor}"
-    )
+    no_difference = f"shows no significant difference from {reference.flavor}"
+    result = f"is {' and '.join(parts)}" if parts else no_difference
     return (
         f"By paired tests of each metric (significant: p < {SIGNIFICANCE_LEVEL}), "
         f"{compared.flavor} {result}."
     )
-
-
-def _relation(p_value: float) -> str:
-    formatted = format_p_value(p_value)
-    return formatted.replace("<", "< ") if formatted.startswith("<") else f"= {formatted}"
 
 
 def _metric_row(comparison: Comparison, name: str) -> TableRow:
@@ -147,16 +120,7 @@ def _metric_row(comparison: Comparison, name: str) -> TableRow:
     return TableRow(
         name=name,
         note=compared.column(name).meaning,
-        cells=tuple(
-            Cell(format_value(model, name), format_interval(model, name))
-            for model in comparison.models
-        ),
+        cells=tuple(format_metric(model, name) for model in comparison.models),
         p_value=format_p_value(compared.p_values.get(name)),
         effect=comparison.effects.get(name, ""),
     )
-
-
-def _accuracy_cell(line: SubjectAccuracy) -> Cell:
-    if line.accuracy is None:
-        return Cell(NOT_MEASURED)
-    return Cell(SHARE.format(line.accuracy), format_bounds(SHARE, line.interval))

@@ -49,7 +49,8 @@ def summary(result: SweepResult, config: Config, experiment_id: str) -> str:
     if best is None:
         return f"no point meets sweep.constraints={config.sweep.constraints}: none is the best"
     metrics = ", ".join(
-        f"{goal.column} {format_metric(best.converted, goal.column)}" for goal in result.objective
+        f"{goal.column} {format_metric(best.converted, goal.column).text}"
+        for goal in result.objective
     )
     return (
         f"best of {len(result.measured)} points: {best.point.name} ({metrics}). To register it: "

@@ -31,7 +31,7 @@ def expected_logprobs(reference: Reference, row: Row) -> list[float]:
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
-    return choice_questions.read(tmp_path_factory.mktemp("choices"))
+    return choice_questions.read_questions(tmp_path_factory.mktemp("choices"))
 
 
 def test_all_interfaces_score_choices_like_transformers(

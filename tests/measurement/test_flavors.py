@@ -15,7 +15,7 @@ from slmflow.measurement.worker import TimedModel
 from slmflow.pipeline.results import GenaiModel, TransformersModel
 from steps.log_genai import log_genai
 from steps.log_transformers import log_transformers
-from tests.fixtures.bundled_model import AStep
+from tests.fixtures.bundled_model import StepInputs
 
 
 @pytest.mark.long
@@ -42,7 +42,7 @@ def test_seed_makes_sampled_answers_repeatable(weights: Path, onnx: Path, experi
     config = configs.load(sampling)
     questions = rows.read(config)[:3]
     with mlflow.start_run(experiment_id=experiment):
-        models = [log_transformers(AStep(config, weights)), log_genai(AStep(config, weights, onnx))]
+        models = [log_transformers(StepInputs(config, weights)), log_genai(StepInputs(config, weights, onnx))]
     for model in models:
         first, repeated, other = (_answers(model.model_uri, questions, seed) for seed in (7, 7, 8))
         assert first == repeated != other

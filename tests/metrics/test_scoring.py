@@ -17,20 +17,7 @@ from slmflow.metrics.scoring import Metric, estimate_uncertainty, mean_metric
 from slmflow.metrics.uncertainty import Array, confidence_interval, paired_p_value
 
 METRICS = {metric.name: metric for metric in ALL}
-WORDS = [
-    "The",
-    "capital",
-    "of",
-    "a",
-    "country",
-    "is",
-    "city,",
-    "may",
-    "be",
-    "Paris.",
-    "Rome!",
-    "Oslo",
-]
+WORDS = "The capital of a country is city, may be Paris. Rome! Oslo".split()  # noqa: SIM905
 
 
 def texts(seed: int, changed: float) -> tuple[list[str], list[str]]:

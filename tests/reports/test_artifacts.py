@@ -63,6 +63,6 @@ def test_terminal_shows_table_and_report_path(
 
     table, _, path = capsys.readouterr().err.partition("The report is ")
     assert "97.4% (94.9% to 99.5%)" in table
-    assert "politeness (p < 0.001)." in " ".join(table.split())
+    assert "politeness (p <0.001)." in " ".join(table.split())
     assert Path(path.strip()).name == "comparison.html"
     assert Path(path.strip()).is_file()

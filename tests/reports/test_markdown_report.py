@@ -8,7 +8,7 @@ MARKDOWN = """\
 
 genai: 96.4% exact match, 33.3 ms median latency; transformers: 97.4% exact match, \
 449.4 ms median latency. By paired tests of each metric (significant: p &lt; 0.05), genai is worse \
-than transformers in token\\_f1 (p = 0.031), politeness (p &lt; 0.001).
+than transformers in token\\_f1 (p 0.031), politeness (p &lt;0.001).
 
 | metric | transformers | genai | p | meaning |
 | --- | ---: | ---: | ---: | --- |
@@ -16,19 +16,19 @@ than transformers in token\\_f1 (p = 0.031), politeness (p &lt; 0.001).
 | `exact_match` | 97.4% (94.9% to 99.5%) | 96.4% (93.8% to 98.5%) | 0.688 | share of answers equal to the expected text |
 | `contains` | 97.4% | 96.4% | - | share of answers that contain the expected text |
 | `token_f1` | 99.5% | 99.1% | 0.031 | word overlap with the expected text, F1 as in SQuAD |
-| `rouge_l` | 99.5% | 99.1% | - | longest common word sequence with the expected text, ROUGE-L F-measure |
+| `rouge_l` | 99.5% | 99.1% | - | word sequence shared with the expected text, ROUGE-L F-measure |
 | `bleu` | 98.6 | 97.1 | - | BLEU of all answers by sacrebleu, 0 to 100 |
-| `agreement` | - | 96.9% (94.4% to 99.0%) | - | share of answers equal to the transformers flavor's answer |
-| `shared_prefix` | - | 98.8% | - | share of tokens before the first difference from the transformers flavor's answer |
+| `agreement` | - | 96.9% (94.4% to 99.0%) | - | share of answers equal to those of transformers |
+| `shared_prefix` | - | 98.8% | - | share of tokens before the first difference from the answer of transformers |
 | `perplexity` | 1.181 | - | - | perplexity of the expected answers; 1 is certainty |
 | `ttft_ms_p50` | 62.0 ms | - | - | median time to the first token |
-| `latency_ms_p50` | 449.4 ms | 33.3 ms | - | median time to the complete answer |
-| `latency_ms_p95` | 1,653.0 ms | 43.0 ms | - | 95th percentile of the time to the complete answer |
-| `latency_ms_p99` | 1,702.0 ms | 44.5 ms | - | 99th percentile of the time to the complete answer |
+| `latency_ms_p50` | 449.4 ms | 33.3 ms | - | median time to the whole answer |
+| `latency_ms_p95` | 1,653.0 ms | 43.0 ms | - | 95th percentile of the latency |
+| `latency_ms_p99` | 1,702.0 ms | 44.5 ms | - | 99th percentile of the latency |
 | `prefill_tokens_per_s` | 450.2 /s | - | - | prompt tokens processed per second, over all rows |
 | `decode_tokens_per_s` | 34.6 /s | - | - | tokens generated per second after the first token, over all rows |
 | `load_s` | 2.88 s | 0.11 s | - | time to load the model from local files |
-| `peak_rss_mb` | 638 MB | - | - | peak memory of the process until its last answer, Python included |
+| `peak_rss_mb` | 638 MB | - | - | peak memory of the process up to its last answer |
 | `model_size_mb` | 8.1 MB | 3.2 MB | - | size of the MLflow model's files |
 | `politeness` | 3.25 (3 to 3.5) | 0.5 | <0.001 | mean of my\\_metrics:politeness |
 

@@ -101,12 +101,6 @@ def test_quality_speed_has_points_and_intervals() -> None:
     assert max(axes.get_yticks()) == pytest.approx(1)
 
 
-def test_similar_latencies_use_a_linear_scale() -> None:
-    axes = Figure().subplots()
-    quality_speed.draw(axes, [TRANSFORMERS, dataclasses.replace(GENAI, latency_ms_p50=400.0)])
-    assert (axes.get_xscale(), axes.get_xlim()[0]) == ("linear", 0)
-
-
 def test_quality_speed_without_data_says_so() -> None:
     axes = Figure().subplots()
     quality_speed.draw(axes, [dataclasses.replace(GENAI, exact_match=None)])

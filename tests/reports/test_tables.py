@@ -2,7 +2,7 @@ import dataclasses
 
 from slmflow.metrics.subjects import MACRO, SubjectAccuracy
 from slmflow.reports import tables
-from slmflow.reports.tables import Cell
+from slmflow.reports.formatting import Cell
 from tests.metrics.samples import COMPARISON, GENAI, TRANSFORMERS
 
 

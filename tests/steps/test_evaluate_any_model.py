@@ -91,5 +91,5 @@ def test_uri_without_a_model_is_rejected(
     arguments = [f"evaluation.data={rows}", "evaluation.model_uri=models:/none@best"]
     assert run("evaluate", evaluate, arguments) == 2
     stderr = " ".join(capsys.readouterr().err.split())
-    assert "evaluation.model_uri='models:/none@best': no model can be read there" in stderr
+    assert "evaluation.model_uri='models:/none@best': no model can be read from there" in stderr
     assert stderr.count("error:") == 1

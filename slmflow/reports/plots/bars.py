@@ -8,7 +8,7 @@ from matplotlib.container import BarContainer
 from numpy.typing import NDArray
 
 from slmflow.metrics.model_metrics import ModelMetrics, is_higher_better
-from slmflow.reports.formatting import format_value
+from slmflow.reports.formatting import format_metric
 from slmflow.reports.plots.style import INK, keep_spines, pair_with_colors, set_heading, shorten
 
 _QUALITY = {
@@ -83,10 +83,8 @@ def _bars(
         positions = np.arange(len(names)) + (index - (len(models) - 1) / 2) * thickness
         lengths = [_scale(name, model.value(name) or 0) for name in names]
         options = {errors: _error_lengths(model, names, lengths)}
-        yield (
-            model,
-            draw_bars(positions, lengths, thickness * fill, color=color, ecolor=INK, **options),
-        )
+        bars = draw_bars(positions, lengths, thickness * fill, color=color, ecolor=INK, **options)
+        yield model, bars
 
 
 def _is_share(models: Sequence[ModelMetrics], name: str) -> bool:
@@ -103,7 +101,7 @@ def _scale(name: str, value: float) -> float:
 def _label(model: ModelMetrics, name: str, not_measured: str) -> str:
     if model.value(name) is None:
         return not_measured
-    return format_value(model, name).partition(" ")[0]  # the heading has the unit
+    return format_metric(model, name).value.partition(" ")[0]  # the heading has the unit
 
 
 def _error_lengths(

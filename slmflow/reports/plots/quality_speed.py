@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from slmflow.metrics.model_metrics import ModelMetrics
-from slmflow.reports.formatting import format_value
+from slmflow.reports.formatting import format_metric
 from slmflow.reports.plots.style import (
     FAINT,
     INK,
@@ -85,7 +85,7 @@ def _draw_point(
     )
     dx, dy = (10 if has_space else -10), (22 if label_above else -13)
     label(shorten(model.flavor), xytext=(dx, dy), fontsize=10, fontweight="bold", color=INK)
-    values = f"{format_value(model, quality)}, {format_value(model, _SPEED)}"
+    values = ", ".join(format_metric(model, name).value for name in (quality, _SPEED))
     label(values, xytext=(dx, dy - 12), fontsize=9, color=FAINT)
 
 
