@@ -78,17 +78,18 @@ def path(name: str, root: Path = PROJECT) -> Path:
     return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
 
 
-def _direct_dependencies(name: str, root: Path) -> set[str]:
+@functools.cache
+def _direct_dependencies(name: str, root: Path) -> frozenset[str]:
     file = path(name, root)
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
     imported, quoted = _parse(file.read_text(), package)
     names = {package, *imported, *(each for text in quoted for each in _modules(text, root))}
     names |= {parent for each in names for parent in _parents(each)}
-    return {
+    return frozenset(
         each
         for each in names
         if _NAME.fullmatch(each) and not _is_excluded(each) and path(each, root).is_file()
-    }
+    )
 
 
 @functools.cache
