@@ -7,13 +7,11 @@ from typing import Any
 from hydra.errors import HydraException
 
 from slmflow.config import compose as configs
-from slmflow.config.overrides import swept_values
 from slmflow.config.schema.config import Config
 from slmflow.config.schema.sweep import Launcher, Search, Sweep
 from slmflow.errors import BadArguments
 from slmflow.metrics.evaluation_inputs import numeric_columns
 from slmflow.sweeps import goals, points
-from slmflow.sweeps.points import Point
 
 _PACKAGES = {
     Launcher.submitit_local: "submitit",
@@ -29,22 +27,25 @@ def parse_arguments(overrides: Sequence[str]) -> tuple[Sequence[str], Config]:
     Raises BadArguments with the problems of all points.
     """
     sweep = configs.load([o for o in overrides if o.startswith(("sweep=", "sweep."))]).sweep
+    keys = {override.partition("=")[0] for override in overrides}
+    preset = (f"{key}={values}" for key, values in sweep.over.items() if key not in keys)
+    overrides = [*overrides, *preset]
     try:
-        given = {override.partition("=")[0] for override in overrides}
-        preset = (f"{key}={values}" for key, values in sweep.over.items() if key not in given)
-        overrides = [*overrides, *preset]
-        swept_values(overrides)  # raises for what is no override
+        problems = list(_sweep_problems(sweep, overrides))
     except HydraException as error:
         raise BadArguments(str(error).splitlines()[0]) from error
-    if problems := list(_sweep_problems(sweep, overrides)):
-        raise BadArguments("\n".join(problems))
-    configs_or_errors = [_load(point) for point in points.grid(overrides)]
-    problems = [str(each) for each in configs_or_errors if isinstance(each, BadArguments)]
-    loaded = [each for each in configs_or_errors if isinstance(each, Config)]
-    problems += _goal_problems(loaded[0]) if loaded else []
     if problems:
-        lines = [line for problem in problems for line in problem.splitlines()]
-        raise BadArguments("\n".join(dict.fromkeys(lines)))
+        raise BadArguments("\n".join(problems))
+    loaded = []
+    for point in points.grid(overrides):
+        try:
+            loaded.append(point.config)
+        except BadArguments as error:
+            problems += str(error).splitlines()
+    if loaded:
+        problems += _goal_problems(loaded[0])
+    if problems:
+        raise BadArguments("\n".join(dict.fromkeys(problems)))
     return overrides, loaded[0]
 
 
@@ -57,13 +58,6 @@ def _sweep_problems(sweep: Sweep, overrides: Sequence[str]) -> Iterator[str]:
             f"requirements-{package}.txt and run with --env-manager local, or choose another "
             "launcher"
         )
-
-
-def _load(point: Point) -> Config | BadArguments:
-    try:
-        return point.config
-    except BadArguments as error:
-        return error
 
 
 def _goal_problems(config: Config) -> Iterator[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import mlflow
 
 from slmflow.paths import PROJECT
-from tests.fixtures.project import Workplace
+from tests.fixtures.project import Sandbox
 
 METRIC = "evaluation.metrics=[where:pid]"
 
@@ -19,11 +19,11 @@ def pid(answer: str, expected: str) -> float:
 """
 
 
-def workplace(folder: Path, tracking_uri: str, **environment: str) -> Workplace:
+def workplace(folder: Path, tracking_uri: str, **environment: str) -> Sandbox:
     """Return a workplace whose steps can import the metric."""
     (folder / "where.py").write_text(_SOURCE)
     importable = {"PYTHONPATH": f"{PROJECT}:{folder}", "MLFLOW_TRACKING_URI": tracking_uri}
-    return Workplace(folder, {**importable, **environment})
+    return Sandbox(folder, {**importable, **environment})
 
 
 def table(run_id: str, tracking_uri: str) -> list[dict[str, object]]:

@@ -82,13 +82,9 @@ def test_launcher_without_its_package_is_rejected(package: str, launcher: str) -
 
 
 def test_docs_list_every_launcher() -> None:
-    docs = PROJECT / "docs"
-    page = (docs / "sweeps.md").read_text()
+    page = (PROJECT / "docs" / "sweeps.md").read_text()
 
     assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [each.value for each in Launcher]
-    pictures = re.findall(r"!\[.*?\]\((.*?)\)", page)
-    assert pictures
-    assert all((docs / picture).is_file() for picture in pictures)
 
 
 def test_objective_accepts_user_metrics() -> None:

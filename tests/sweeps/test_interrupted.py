@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib.util import find_spec
@@ -17,8 +18,8 @@ from mlflow.entities import Run
 from slmflow.pipeline import runs
 from slmflow.pipeline.failures import INTERRUPTED
 from slmflow.sweeps.context import POINT
-from tests.fixtures.project import Workplace
-from tests.fixtures.tracking import tracking_in
+from tests.fixtures.project import Sandbox
+from tests.fixtures.tracking import isolated_tracking
 from tests.registry.finished_runs import finish_evaluation
 
 # Signals that a point has started, and blocks it. The sweep also tries the metric itself, in a run
@@ -33,33 +34,31 @@ import mlflow
 def block(answer: str, expected: str) -> float:
     run = mlflow.active_run()
     if run is not None and "mlflow.parentRunId" in run.data.tags:
-        with open(os.environ["STARTED"], "w") as started:
-            started.write("started")
+        open(os.environ["STARTED"], "w").close()
         signal.pause()
     return 1.0
 """
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workplace]:
+def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     (tmp_path / "blocking.py").write_text(BLOCKING_METRIC)
     monkeypatch.syspath_prepend(tmp_path)
-    os.mkfifo(tmp_path / "started")
     # Ray keeps sockets in its folder; the path of a socket has at most 107 characters.
-    with tracking_in(tmp_path), tempfile.TemporaryDirectory() as short:
-        yield Workplace(tmp_path, {"STARTED": str(tmp_path / "started"), "RAY_TMPDIR": short})
+    with isolated_tracking(tmp_path), tempfile.TemporaryDirectory() as short:
+        yield Sandbox(tmp_path, {"STARTED": str(tmp_path / "started"), "RAY_TMPDIR": short})
 
 
 class Sweep:
     """A running sweep in its own process session."""
 
-    def __init__(self, place: Workplace, *arguments: str) -> None:
-        environment = place.environ()
-        environment["PYTHONPATH"] += f"{os.pathsep}{place.folder}"
-        self.place = place
+    def __init__(self, sandbox: Sandbox, *arguments: str) -> None:
+        environment = sandbox.environ()
+        environment["PYTHONPATH"] += f"{os.pathsep}{sandbox.folder}"
+        self.sandbox = sandbox
         self.process = subprocess.Popen(
             [sys.executable, "-m", "steps.sweep", *arguments],
-            cwd=place.folder,
+            cwd=sandbox.folder,
             env=environment,
             stderr=subprocess.PIPE,
             text=True,
@@ -68,8 +67,11 @@ class Sweep:
 
     def wait_for_point(self) -> None:
         """Wait until a point has started."""
-        with (self.place.folder / "started").open() as started:
-            assert started.read() == "started"
+        started = self.sandbox.folder / "started"
+        while not started.exists():
+            assert self.process.poll() is None
+            time.sleep(0.1)
+        started.unlink()
 
     def kill(self) -> None:
         """Kill the sweep's own process, as a system without memory does."""
@@ -95,9 +97,9 @@ class Sweep:
             return False
 
 
-def _newest_runs(place: Workplace) -> dict[str, Run]:
+def _newest_runs(sandbox: Sandbox) -> dict[str, Run]:
     """Return the newest run of each point by the point's name, and of each other step."""
-    found = place.client.search_runs(["0"], order_by=["start_time ASC"])
+    found = sandbox.client.search_runs(["0"], order_by=["start_time ASC"])
     return {run.data.tags.get(POINT, run.data.tags.get(runs.STEP, "")): run for run in found}
 
 
@@ -115,7 +117,7 @@ RAY = pytest.param(
 @pytest.mark.parametrize(
     "launcher", ["serial", pytest.param("joblib", marks=pytest.mark.long), RAY]
 )
-def test_killed_sweep_continues_and_cancelled_one_ends_all(place: Workplace, launcher: str) -> None:
+def test_killed_sweep_continues_and_cancelled_one_ends_all(sandbox: Sandbox, launcher: str) -> None:
     metric = "evaluation.metrics=[blocking:block]"
     evaluated, _ = finish_evaluation(metric)
     finished = evaluated[-1]
@@ -123,13 +125,13 @@ def test_killed_sweep_continues_and_cancelled_one_ends_all(place: Workplace, lau
     blocked = f"{name}={int(number) + 1000}"
     arguments = (metric, f"{name}={number},{int(number) + 1000}", f"sweep.launcher={launcher}")
 
-    killed = Sweep(place, *arguments)
+    killed = Sweep(sandbox, *arguments)
     killed.wait_for_point()
-    before = _newest_runs(place)
+    before = _newest_runs(sandbox)
     killed.kill()
-    restarted = Sweep(place, *arguments)
+    restarted = Sweep(sandbox, *arguments)
     restarted.wait_for_point()
-    after = _newest_runs(place)
+    after = _newest_runs(sandbox)
     status, errors = restarted.cancel()
 
     client = MlflowClient()

@@ -15,7 +15,7 @@ from slmflow.sweeps.context import PRUNED
 from slmflow.sweeps.goals import Goal
 from slmflow.sweeps.pruning import PointPruned, Pruner, optimistic_bounds
 from slmflow.sweeps.report import FRONT
-from tests.fixtures.project import Workplace
+from tests.fixtures.project import Sandbox
 
 MODEL = MeasuredModel("genai", "models:/m-1", "m-1", 2_000_000)
 GOALS = (Goal("exact_match", maximize=True), Goal("latency_ms_p50", maximize=False))
@@ -105,16 +105,16 @@ def test_point_on_front_is_never_pruned() -> None:
 
 @pytest.mark.long
 def test_search_prunes_larger_and_no_better_models(tmp_path: Path) -> None:
-    place = Workplace(tmp_path)
-    done = place.mlflow_run(
+    sandbox = Sandbox(tmp_path)
+    done = sandbox.mlflow_run(
         *("-e", "sweep", "-P", "target=cpu_fp32,cpu_int8,cpu_int4", "-P", "evaluation.limit=24"),
         *("-P", "sweep.search=front", "-P", "sweep.front=max exact_match, min model_size_mb"),
         *("-P", "sweep.trials=8"),
     )
 
     assert done.status == 0, done.errors
-    [sweep] = place.runs("sweep")
-    points = [run for run in place.runs("evaluate") if run.data.params["target.name"]]
+    [sweep] = sandbox.runs("sweep")
+    points = [run for run in sandbox.runs("evaluate") if run.data.params["target.name"]]
     pruned = [run for run in points if PRUNED in run.data.tags]
     assert sweep.data.metrics["points.given_up"] == len(pruned) >= 1
     assert {run.info.status for run in points} == {"FINISHED"}

@@ -45,27 +45,24 @@ def run_trials(
             pruner = Pruner(tuple(goals), metrics) if sweep.search is Search.front else None
             launchers.launch(list(new.values()), context, sweep, pruner)
         sampled |= new
-        _report(study, trials, outcomes.gather(chosen, context), chosen, goals)
+        scores = _scores(outcomes.gather(chosen, context), goals)
+        for trial, point in zip(trials, chosen, strict=True):
+            if point.name in scores:
+                study.tell(trial, scores[point.name])
+            else:
+                study.tell(trial, state=TrialState.FAIL)
     return list(sampled.values())
 
 
-def _report(
-    study: optuna.Study,
-    trials: Sequence[optuna.Trial],
-    found: outcomes.Outcomes,
-    chosen: Sequence[Point],
-    goals: Sequence[Goal],
-) -> None:
-    """Report the outcome of each trial's point; a failed point has no values."""
-    metrics = {each.point.name: each.metrics for each in found.measured}
-    # For the sampler a pruned point is at most as good as its bounds.
-    metrics |= {each.point.name: each.bounds for each in found.pruned}
-    for trial, point in zip(trials, chosen, strict=True):
-        known = metrics.get(point.name, {})
-        if all(goal.is_measured(known) for goal in goals):
-            study.tell(trial, [goal.score(known) for goal in goals])
-        else:
-            study.tell(trial, state=TrialState.FAIL)
+def _scores(results: outcomes.Outcomes, goals: Sequence[Goal]) -> dict[str, list[float]]:
+    """Return the score in each goal by point; a pruned point scores with its bounds."""
+    metrics = {each.point.name: each.metrics for each in results.measured}
+    metrics |= {each.point.name: each.bounds for each in results.pruned}
+    return {
+        name: [goal.score(known) for goal in goals]
+        for name, known in metrics.items()
+        if all(goal.is_measured(known) for goal in goals)
+    }
 
 
 def search_space(overrides: Sequence[str]) -> dict[str, BaseDistribution]:

@@ -44,7 +44,7 @@ def measure(
 ) -> CompletedStep | None:
     """Measure together the points that are not measured yet; do nothing for a single one.
 
-    pruner: checks each point; with it a single point is measured too. failures: is filled.
+    pruner: with it, a single point is measured too. failures: receives the failures by point.
     """
     by_key = {keys.key_of(Measurements, point.config): point for point in points}
     with ExitStack() as locks:
@@ -71,7 +71,9 @@ def _is_missing(key: str, point: Point, context: SweepContext) -> bool:
         execution_providers.check(point.config.target)
     except UserError:
         return False  # the point's evaluation reports it
-    if point.config.evaluation.model_uri or runs.find_finished(Measurements, key, context.experiment_id):
+    if point.config.evaluation.model_uri or runs.find_finished(
+        Measurements, key, context.experiment_id
+    ):
         return False
     evaluation_key = keys.key_of(Evaluation, point.config)
     return runs.find_finished(Evaluation, evaluation_key, context.experiment_id) is None

@@ -23,9 +23,9 @@ SUBMITIT = pytest.param(
 @pytest.mark.parametrize("launcher", ["joblib", SUBMITIT])
 def test_each_point_runs_in_its_own_process(launcher: str, tmp_path: Path) -> None:
     tracking = f"sqlite:///{tmp_path}/mlflow.db"
-    place = pid_metric.workplace(tmp_path, tracking)
+    sandbox = pid_metric.workplace(tmp_path, tracking)
 
-    done = place.step(
+    done = sandbox.step(
         "sweep",
         "generation.max_new_tokens=2,4",
         "evaluation.limit=3",

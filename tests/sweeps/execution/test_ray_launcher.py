@@ -15,8 +15,8 @@ from slmflow.pipeline import runs
 from slmflow.sweeps.context import POINT
 from slmflow.sweeps.execution import ray_launcher
 from slmflow.sweeps.report import BEST
-from tests.fixtures.project import Workplace
-from tests.fixtures.server import served
+from tests.fixtures.project import Sandbox
+from tests.fixtures.server import run_server
 from tests.sweeps import pid_metric
 
 pytestmark = [
@@ -47,15 +47,15 @@ def server(tmp_path: Path) -> Iterator[str]:
     """Start a tracking server that also serves artifacts; yield its address."""
     store = f"--backend-store-uri sqlite:///{tmp_path}/mlflow.db"
     artifacts = f"--artifacts-destination {tmp_path}/artifacts --host 127.0.0.1 --workers 1"
-    with served(Workplace(tmp_path), f"mlflow server {store} {artifacts}") as url:
+    with run_server(Sandbox(tmp_path), f"mlflow server {store} {artifacts}") as url:
         yield url
 
 
 def test_each_point_runs_on_the_cluster(cluster: str, server: str, tmp_path: Path) -> None:
-    place = pid_metric.workplace(tmp_path, server, RAY_ADDRESS=cluster)
+    sandbox = pid_metric.workplace(tmp_path, server, RAY_ADDRESS=cluster)
     limits = ("2", "4")
 
-    done = place.step(
+    done = sandbox.step(
         "sweep",
         f"generation.max_new_tokens={','.join(limits)}",
         "evaluation.limit=3",
