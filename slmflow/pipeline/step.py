@@ -105,9 +105,9 @@ class Step:
         client.set_tag(self.run.info.run_id, runs.REUSED_FROM, reused)
 
 
-def load_config(given: Sequence[str]) -> tuple[Sequence[str], Config]:
+def load_config(step_overrides: Sequence[str]) -> tuple[Sequence[str], Config]:
     """Return the overrides unchanged, and their config. Raises BadArguments."""
-    return given, compose.load(given)
+    return step_overrides, compose.load(step_overrides)
 
 
 def run_step(
@@ -145,7 +145,7 @@ def run(
     """
     tracking_errors.silence_database_log()
     try:
-        given, config = read(overrides.from_arguments(arguments))
+        step_overrides, config = read(overrides.from_arguments(arguments))
     except UserError as fault:
         return report_failure(fault, os.environ.get("MLFLOW_RUN_ID"))
     with stale_runs.hold_run_lock() as tag:
@@ -153,7 +153,7 @@ def run(
             run = _start_run(name, tag, new_run or {})
         except (MlflowException, SQLAlchemyError) as error:
             return report_failure(tracking_errors.server_error(error), None)
-        return _end_run(_work(work, Step(name, config, tuple(given), run, launch)))
+        return _end_run(_work(work, Step(name, config, tuple(step_overrides), run, launch)))
 
 
 def _start_run(name: str, tag: Mapping[str, str], new_run: Mapping[str, Any]) -> Run:
@@ -173,9 +173,9 @@ def _end_run(status: int) -> int:
 
 def _run_hydra(arguments: Sequence[str]) -> int:
     """Let Hydra handle its own flags, with the config that a run has; return the exit status."""
-    flags, given = overrides.split_hydra_flags(arguments)
+    flags, others = overrides.split_hydra_flags(arguments)
     try:
-        hydra_overrides = overrides.for_hydra(overrides.from_arguments(given))
+        hydra_overrides = overrides.for_hydra(overrides.from_arguments(others))
     except UserError as fault:
         return report_failure(fault, None)
     sys.argv[1:] = [*flags, *hydra_overrides]

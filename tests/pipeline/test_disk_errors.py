@@ -42,7 +42,7 @@ def run_on_small_disk(tmp_path: Path) -> Call:
 
     before: shell commands to run first, with the store's folder as $1.
     """
-    place = Sandbox(tmp_path)
+    sandbox = Sandbox(tmp_path)
     home = tmp_path / "home"
     home.mkdir()
 
@@ -51,7 +51,7 @@ def run_on_small_disk(tmp_path: Path) -> Call:
         inside = ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh", str(home)]
         done = subprocess.run(
             [*inside, sys.executable, *arguments],
-            env=place.environ(),
+            env=sandbox.environ(),
             cwd=PROJECT,
             capture_output=True,
             text=True,

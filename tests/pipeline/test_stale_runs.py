@@ -40,20 +40,20 @@ step.run_step("fetch", work)
 
 
 @pytest.fixture
-def place(tmp_path: Path, tracking: str) -> Sandbox:
+def sandbox(tmp_path: Path, tracking: str) -> Sandbox:
     assert tracking
     return Sandbox(tmp_path)
 
 
 @contextmanager
 def run_waiting_step(
-    place: Sandbox, **environment: str
+    sandbox: Sandbox, **environment: str
 ) -> Iterator[tuple["subprocess.Popen[str]", str, Path]]:
     """Yield a waiting step's process, its run's id and its folder of temporary files."""
     with subprocess.Popen(
         [sys.executable, "-c", WAITING_STEP],
-        env=place.environ() | environment,
-        cwd=place.folder,
+        env=sandbox.environ() | environment,
+        cwd=sandbox.folder,
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
@@ -69,10 +69,10 @@ def _do_nothing(_: step.Step) -> None:
     pass
 
 
-def test_next_step_cleans_up_after_a_killed_step(place: Sandbox) -> None:
+def test_next_step_cleans_up_after_a_killed_step(sandbox: Sandbox) -> None:
     client = MlflowClient()
-    with run_waiting_step(place) as (process, run_id, temp):
-        assert temp.parent == place.folder / "tmp"
+    with run_waiting_step(sandbox) as (process, run_id, temp):
+        assert temp.parent == sandbox.folder / "tmp"
         assert len(list(temp.iterdir())) == 1
 
         assert step.run("convert", _do_nothing, []) == 0
@@ -80,7 +80,7 @@ def test_next_step_cleans_up_after_a_killed_step(place: Sandbox) -> None:
         process.kill()
         process.wait()
         assert client.get_run(run_id).info.status == "RUNNING"
-        done = place.step("fetch")
+        done = sandbox.step("fetch")
 
     assert done.status == 0, done.errors
     assert f"run {run_id} is marked as KILLED: its process is dead" in done.errors
@@ -88,7 +88,7 @@ def test_next_step_cleans_up_after_a_killed_step(place: Sandbox) -> None:
     assert (run.info.status, run.data.tags[runs.ERROR]) == ("KILLED", "its process was killed")
     [model] = client.search_logged_models(["0"])
     assert model.status == LoggedModelStatus.FAILED
-    assert list((place.folder / "tmp").iterdir()) == []
+    assert list((sandbox.folder / "tmp").iterdir()) == []
     assert [
         file.name
         for file in (store.home() / "locks").glob("*[nh]-*.lock")
@@ -97,7 +97,7 @@ def test_next_step_cleans_up_after_a_killed_step(place: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("interrupts", [signal.SIG_DFL, signal.SIG_IGN])
-def test_step_ends_with_its_launcher(place: Sandbox, interrupts: signal.Handlers) -> None:
+def test_step_ends_with_its_launcher(sandbox: Sandbox, interrupts: signal.Handlers) -> None:
     """In the foreground, and in the background, where a shell ignores SIGINT."""
     client = MlflowClient()
     run_id = client.create_run("0").info.run_id
@@ -107,8 +107,8 @@ def test_step_ends_with_its_launcher(place: Sandbox, interrupts: signal.Handlers
     )
     with subprocess.Popen(
         [sys.executable, "-c", start, WAITING_STEP],
-        env=place.environ() | {"MLFLOW_RUN_ID": run_id},
-        cwd=place.folder,
+        env=sandbox.environ() | {"MLFLOW_RUN_ID": run_id},
+        cwd=sandbox.folder,
         stdout=subprocess.PIPE,
         text=True,
     ) as launcher:
@@ -120,9 +120,9 @@ def test_step_ends_with_its_launcher(place: Sandbox, interrupts: signal.Handlers
     assert client.get_run(run_id).info.status == "KILLED"
 
 
-def test_step_with_a_dead_launcher_does_not_begin(place: Sandbox) -> None:
+def test_step_with_a_dead_launcher_does_not_begin(sandbox: Sandbox) -> None:
     client = MlflowClient()
-    tag = f"{os.uname().nodename}:{place.folder}/gone.lock"
+    tag = f"{os.uname().nodename}:{sandbox.folder}/gone.lock"
     parent = client.create_run("0", tags={stale_runs.LOCK_TAG: tag}).info.run_id
     child = client.create_run("0", tags={"mlflow.parentRunId": parent}).info.run_id
 
@@ -132,7 +132,7 @@ def test_step_with_a_dead_launcher_does_not_begin(place: Sandbox) -> None:
     assert client.get_run(child).info.status == "KILLED"
 
 
-def test_runs_of_other_programs_stay(place: Sandbox) -> None:
+def test_runs_of_other_programs_stay(sandbox: Sandbox) -> None:
     run_id = MlflowClient().create_run("0").info.run_id
 
     assert step.run("fetch", _do_nothing, []) == 0
@@ -150,9 +150,9 @@ def test_runs_of_other_programs_stay(place: Sandbox) -> None:
     ],
 )
 def test_runs_not_begun_for_a_day_are_killed(
-    place: Sandbox, hours: int, tags: dict[str, str], status: str
+    sandbox: Sandbox, hours: int, tags: dict[str, str], status: str
 ) -> None:
-    assert place
+    assert sandbox
     client, project = MlflowClient(), {MLFLOW_SOURCE_NAME: "file:///here"}
     start_time = int((time.time() - hours * 3600) * 1e3)
     tags = {**project, MLFLOW_PROJECT_ENTRY_POINT: "main", **tags}
@@ -164,10 +164,10 @@ def test_runs_not_begun_for_a_day_are_killed(
 
 
 def test_step_without_store_runs_with_unwritable_store(
-    place: Sandbox, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (place.folder / "file").write_text("")
-    monkeypatch.setenv("SLMFLOW_HOME", str(place.folder / "file"))
+    (sandbox.folder / "file").write_text("")
+    monkeypatch.setenv("SLMFLOW_HOME", str(sandbox.folder / "file"))
 
     assert step.run("serve", _do_nothing, []) == 0
 

@@ -162,13 +162,13 @@ def test_finished_run_with_the_same_key_is_reused(
 ) -> None:
     step.run("fetch", lambda _: Value(7), [])
     first = _last_run().info.run_id
-    found = []
+    results = []
 
     def work(running: step.Step) -> None:
-        found.append(running.ensure(Value))
+        results.append(running.ensure(Value))
 
     assert step.run("convert", work, []) == 0
-    assert found == [Value(7)]
+    assert results == [Value(7)]
     assert _last_run().data.tags[runs.REUSED_FROM] == f"fetch:{first}"
     assert "reused" in capsys.readouterr().err
 

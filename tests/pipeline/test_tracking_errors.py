@@ -18,8 +18,8 @@ from mlflow import MlflowClient
 
 from slmflow.pipeline import step, tracking_errors
 from tests.fixtures.project import Sandbox
-from tests.fixtures.server import read_address as listening
 from tests.fixtures.server import free_port
+from tests.fixtures.server import read_address as listening
 
 CLOSED_PORT = "http://someone:secret@127.0.0.1:9"
 
@@ -145,13 +145,13 @@ def test_incomplete_database_is_explained(
 def test_conversion_survives_a_server_failure(tmp_path: Path) -> None:
     """A real server, killed during the step `convert`."""
     address = f"http://127.0.0.1:{free_port()}"
-    place = Sandbox(tmp_path, {"MLFLOW_TRACKING_URI": address, tracking_errors.RETRIES: "1"})
+    sandbox = Sandbox(tmp_path, {"MLFLOW_TRACKING_URI": address, tracking_errors.RETRIES: "1"})
 
-    with tracking_server(place, address):
+    with tracking_server(sandbox, address):
         convert = subprocess.Popen(
             [sys.executable, "-m", "steps.convert"],
             cwd=tmp_path,
-            env=place.environ(),
+            env=sandbox.environ(),
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -167,8 +167,8 @@ def test_conversion_survives_a_server_failure(tmp_path: Path) -> None:
     [entry] = (tmp_path / "home" / "onnx").iterdir()
     made = (entry / "manifest.json").stat().st_mtime_ns
 
-    with tracking_server(place, address):
-        done = place.step("convert")
+    with tracking_server(sandbox, address):
+        done = sandbox.step("convert")
         runs = mlflow.MlflowClient(address).search_runs(["0"])
     assert done.status == 0, done.errors
     assert (entry / "manifest.json").stat().st_mtime_ns == made
@@ -176,18 +176,18 @@ def test_conversion_survives_a_server_failure(tmp_path: Path) -> None:
 
 
 @contextmanager
-def tracking_server(place: Sandbox, address: str) -> Iterator[None]:
+def tracking_server(sandbox: Sandbox, address: str) -> Iterator[None]:
     """Run a tracking server, and kill it with SIGKILL at the end."""
     port = address.rpartition(":")[2]
-    database = f"sqlite:///{place.folder}/server.db"
+    database = f"sqlite:///{sandbox.folder}/server.db"
     with subprocess.Popen(
         [
             *(sys.executable, "-m", "mlflow", "server", "--port", port, "--workers", "1"),
             *("--backend-store-uri", database),
-            *("--artifacts-destination", str(place.folder / "kept")),
+            *("--artifacts-destination", str(sandbox.folder / "kept")),
         ],
-        cwd=place.folder,
-        env=place.environ(),
+        cwd=sandbox.folder,
+        env=sandbox.environ(),
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
