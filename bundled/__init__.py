@@ -1,1 +1,1 @@
-"""What slmflow ships so that it runs offline: a tiny Phi-3 and the questions it answers."""
+"""The bundled offline model: a tiny Phi-3, its training script and its evaluation questions."""

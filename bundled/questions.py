@@ -1,6 +1,6 @@
-"""Capital questions: the training conversations and the held-out evaluation set.
+"""Questions about capitals: training conversations and the held-out evaluation set.
 
-The facts are in `capitals/countries.csv`, the ways to ask for them in `capitals/wordings.toml`.
+The facts are in `capitals/countries.csv`, the wordings of questions in `capitals/wordings.toml`.
 """
 
 import csv
@@ -20,22 +20,22 @@ Message = dict[str, str]
 
 @dataclass(frozen=True)
 class Country:
-    """A country, its capital, and "the" where the country's name takes an article."""
+    """A country, its capital, and the article of its name ("the" or empty)."""
 
     name: str
     capital: str
     article: str
 
     def fill(self, wording: str) -> str:
-        """Put this country's names into a wording."""
+        """Return the wording with the country's names filled in."""
         country = f"{self.article} {self.name}".lstrip()
         possessive = country + ("'" if country.endswith("s") else "'s")
         return wording.format(
             name=self.name,
             country=country,
-            Country=_capitalised(country),
+            Country=_capitalize(country),
             possessive=possessive,
-            Possessive=_capitalised(possessive),
+            Possessive=_capitalize(possessive),
             capital=self.capital,
         )
 
@@ -48,13 +48,13 @@ class Question:
     answer: str
 
 
-def _capitalised(text: str) -> str:
+def _capitalize(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
 @cache
 def countries() -> tuple[Country, ...]:
-    """All countries, in the file's order."""
+    """Return all countries, in the file's order."""
     with (CAPITALS / "countries.csv").open(encoding="utf-8", newline="") as file:
         return tuple(
             Country(row["country"], row["capital"], row["article"]) for row in csv.DictReader(file)
@@ -63,12 +63,12 @@ def countries() -> tuple[Country, ...]:
 
 @cache
 def wordings() -> dict[str, Any]:
-    """The wordings file: lists of strings, and the one `answer`."""
+    """Return the wordings file: lists of strings, and the single `answer`."""
     return tomllib.loads((CAPITALS / "wordings.toml").read_text(encoding="utf-8"))
 
 
 def evaluation_questions() -> list[Question]:
-    """One question per country, the held-out wordings taking turns."""
+    """Return one question per country, cycling through the held-out wordings."""
     held_out, answer = wordings()["evaluation"], wordings()["answer"]
     return [
         Question(country.fill(held_out[index % len(held_out)]), country.fill(answer))
@@ -89,11 +89,11 @@ def read_evaluation() -> list[Question]:
 
 
 def conversation(country: Country, rng: random.Random) -> list[Message]:
-    """Draw a training conversation about one country: maybe a system message, question, answer."""
+    """Draw a training conversation about a country, with a system message in a fifth of cases."""
     parts = wordings()
     question = country.fill(_training_wording(rng))
-    if _plain(question) in _held_out():
-        raise ValueError(f"{question!r} is held out for the evaluation and must not be trained on")
+    if _normalize(question) in _held_out():
+        raise ValueError(f"{question!r} is reserved for the evaluation set")
     messages = [
         {"role": "user", "content": question},
         {"role": "assistant", "content": country.fill(parts["answer"])},
@@ -104,7 +104,7 @@ def conversation(country: Country, rng: random.Random) -> list[Message]:
 
 
 def _training_wording(rng: random.Random) -> str:
-    """Draw a wording, often with something in front, behind, left out or put in."""
+    """Draw a wording, often with an opener, a closer, or changed words."""
     parts = wordings()
     wording: str = rng.choice(parts["training"])
     if rng.random() < 0.2:
@@ -114,12 +114,12 @@ def _training_wording(rng: random.Random) -> str:
     if rng.random() < 0.2:
         wording += rng.choice(parts["closers"])
     if rng.random() < 0.7:
-        wording = _disturbed(wording, rng)
+        wording = _perturb(wording, rng)
     return wording
 
 
-def _disturbed(wording: str, rng: random.Random) -> str:
-    """Drop, replace and insert words, never the country's, so that wordings are not learned."""
+def _perturb(wording: str, rng: random.Random) -> str:
+    """Drop, replace and insert words, never the country, so that no wording is memorized."""
     words = []
     for word in wording.split():
         if rng.random() < 0.15:
@@ -132,16 +132,16 @@ def _disturbed(wording: str, rng: random.Random) -> str:
 
 
 def _filler(rng: random.Random) -> str:
-    """Draw a common word, or make one up, so that unknown words are not taken for countries."""
+    """Draw a common or made-up word, so that the model takes no unknown word for a country."""
     head, tail = rng.choices(wordings()["fillers"], k=2)
     word = head if rng.random() < 0.4 else head[:3] + tail[-3:]
-    return _capitalised(word) if rng.random() < 0.3 else word
+    return _capitalize(word) if rng.random() < 0.3 else word
 
 
-def _plain(question: str) -> str:
+def _normalize(question: str) -> str:
     return question.casefold().rstrip("?.")
 
 
 @cache
 def _held_out() -> frozenset[str]:
-    return frozenset(_plain(row.question) for row in evaluation_questions())
+    return frozenset(_normalize(row.question) for row in evaluation_questions())

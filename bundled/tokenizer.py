@@ -1,9 +1,9 @@
-"""A 1,024-token tokenizer of Phi-3's own kind: SentencePiece-style BPE with byte fallback.
+"""A tokenizer of 1,024 tokens like Phi-3's: SentencePiece-style BPE with byte fallback.
 
-The layout of `tokenizer.json` follows Phi-3's: a `▁` put in front and in place of spaces, no
-pre-tokenizer, byte tokens for characters that have no token, and the chat tokens at the end of
-the vocabulary. No merge crosses a space or joins a letter to a punctuation mark: ONNX Runtime
-GenAI's tokenizer does not apply such merges, and would give other ids than transformers.
+The layout of `tokenizer.json` follows Phi-3's: `▁` prepended and in place of spaces, no
+pre-tokenizer, byte tokens for characters without a token, and the chat tokens at the end of the
+vocabulary. No merge crosses a space or joins a letter and a punctuation mark: ONNX Runtime GenAI's
+tokenizer does not apply such merges, so its ids would differ from those of transformers.
 """
 
 import json
@@ -44,8 +44,8 @@ CHAT_TEMPLATE = (
 
 
 def build_tokenizer(texts: Iterable[str]) -> LlamaTokenizerFast:
-    """Learn the merges from the texts and wrap them as transformers expects them of a Phi-3."""
-    vocabulary, merges = _learn_merges(texts)
+    """Train the merges on the texts and return a tokenizer with Phi-3's settings."""
+    vocabulary, merges = _train_merges(texts)
     tokenizer = Tokenizer(
         models.BPE(vocabulary, merges, unk_token=UNKNOWN, fuse_unk=True, byte_fallback=True)
     )
@@ -84,10 +84,10 @@ def build_tokenizer(texts: Iterable[str]) -> LlamaTokenizerFast:
     )
 
 
-def _learn_merges(texts: Iterable[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Train BPE word by word, so that no merge crosses a space."""
-    trainee = Tokenizer(models.BPE())
-    trainee.pre_tokenizer = pre_tokenizers.Sequence(
+def _train_merges(texts: Iterable[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Return the vocabulary and merges of a BPE trained word by word: no merge crosses a space."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Metaspace(prepend_scheme="always"), pre_tokenizers.Punctuation("isolated")]
     )
     trainer = BpeTrainer(
@@ -96,11 +96,11 @@ def _learn_merges(texts: Iterable[str]) -> tuple[dict[str, int], list[tuple[str,
         initial_alphabet=[*string.ascii_letters, *string.digits, *string.punctuation],
         show_progress=False,
     )
-    trainee.train_from_iterator(texts, trainer)
-    learned = json.loads(trainee.to_str())["model"]
-    return learned["vocab"], [tuple(pair) for pair in learned["merges"]]
+    tokenizer.train_from_iterator(texts, trainer)
+    trained = json.loads(tokenizer.to_str())["model"]
+    return trained["vocab"], [tuple(pair) for pair in trained["merges"]]
 
 
 def save_tokenizer(tokenizer: LlamaTokenizerFast, folder: Path) -> None:
-    """Write the tokenizer's files, the chat template inside `tokenizer_config.json`."""
+    """Write the tokenizer's files, with the chat template in `tokenizer_config.json`."""
     tokenizer.save_pretrained(folder, save_jinja_files=False)

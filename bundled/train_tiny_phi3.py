@@ -1,9 +1,9 @@
-"""Make the bundled tiny Phi-3: its evaluation set, its tokenizer and the trained model.
+"""Build the bundled tiny Phi-3: evaluation set, tokenizer and trained model.
 
-    python -m bundled.train_tiny_phi3            # train on CPU (minutes), then measure
-    python -m bundled.train_tiny_phi3 --measure  # only measure the model that is there
+    python -m bundled.train_tiny_phi3            # train on CPU (minutes), then evaluate
+    python -m bundled.train_tiny_phi3 --measure  # only evaluate the existing model
 
-The same seed and number of threads on one machine give the same files.
+The same seed, machine and number of threads give the same files.
 """
 
 import argparse
@@ -45,17 +45,17 @@ FOLDER = Path(__file__).parent / "tiny_phi3"
 SEED = 20
 STEPS = 1000
 BATCH = 65
-PASSES = 4  # over all countries, drawn before they are sorted by length into batches
+PASSES = 4  # over all countries per draw; a draw is sorted by length and split into batches
 PEAK_LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 0.1
-IGNORED = -100  # the label that transformers leaves out of the loss
+IGNORED = -100  # label that transformers excludes from the loss
 
 console = Console()
 
 
 def tokenizer_corpus() -> Iterator[str]:
-    """Yield the texts that the tokenizer's merges are learned from."""
-    rng = random.Random(SEED)  # noqa: S311 (repeatable, not secret)
+    """Yield the texts on which the tokenizer is trained."""
+    rng = random.Random(SEED)  # noqa: S311 (reproducible, not secret)
     for _ in range(20):
         for country in countries():
             yield from (message["content"] for message in conversation(country, rng))
@@ -90,15 +90,15 @@ def new_model(tokenizer: LlamaTokenizerFast) -> Phi3ForCausalLM:
 
 
 def encode(tokenizer: LlamaTokenizerFast, messages: list[Message]) -> tuple[list[int], list[int]]:
-    """Give the token ids of a conversation, and its labels: only the answer counts."""
+    """Return the token ids and labels of a conversation; only the answer counts in the loss."""
     prompt = tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True)
     answer = tokenizer.encode(messages[-1]["content"] + END)
     return prompt + answer, [IGNORED] * len(prompt) + answer
 
 
 def training_batches(tokenizer: LlamaTokenizerFast) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield batches without end, each of conversations that are about equally long."""
-    rng = random.Random(SEED)  # noqa: S311 (repeatable, not secret)
+    """Yield batches of conversations of similar length, endlessly."""
+    rng = random.Random(SEED)  # noqa: S311 (reproducible, not secret)
     while True:
         drawn = [conversation(country, rng) for country in countries() * PASSES]
         encoded = sorted((encode(tokenizer, messages) for messages in drawn), key=_length)
@@ -115,13 +115,13 @@ def _length(encoded: tuple[list[int], list[int]]) -> int:
 
 
 def _pad(rows: list[list[int]], value: int) -> torch.Tensor:
-    """Pad on the right, where causal attention makes a mask needless."""
+    """Pad on the right, where causal attention needs no mask."""
     width = max(map(len, rows))
     return torch.tensor([row + [value] * (width - len(row)) for row in rows])
 
 
 def train(model: Phi3ForCausalLM, tokenizer: LlamaTokenizerFast) -> None:
-    """Train in place with AdamW and a one-cycle learning rate."""
+    """Train the model in place with AdamW and a one-cycle learning rate."""
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=PEAK_LEARNING_RATE, total_steps=STEPS, pct_start=0.2
@@ -141,33 +141,33 @@ def train(model: Phi3ForCausalLM, tokenizer: LlamaTokenizerFast) -> None:
 
 
 @torch.inference_mode()
-def measure(folder: Path = FOLDER, system: str | None = None) -> float:
-    """Ask every evaluation question; give the share of exact answers, properly ended.
+def exact_match(folder: Path = FOLDER, system: str | None = None) -> float:
+    """Return the share of evaluation questions answered exactly, with the end token.
 
-    Greedy decoding by transformers in fp32, one batch per 65 questions.
+    Greedy decoding with transformers in float32, in batches of 65 questions.
     """
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-    preamble = [{"role": "system", "content": system}] if system else []
-    rows, right = read_evaluation(), 0
+    system_messages = [{"role": "system", "content": system}] if system else []
+    rows, correct = read_evaluation(), 0
     for start in range(0, len(rows), 65):
         batch = rows[start : start + 65]
         inputs = tokenizer.apply_chat_template(
-            [[*preamble, {"role": "user", "content": row.question}] for row in batch],
+            [[*system_messages, {"role": "user", "content": row.question}] for row in batch],
             add_generation_prompt=True,
             padding=True,
             return_dict=True,
             return_tensors="pt",
         )
         output = model.generate(**inputs, max_new_tokens=48, do_sample=False)
-        replies = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :])
-        right += sum(
-            reply.startswith(row.answer + END) for reply, row in zip(replies, batch, strict=True)
+        answers = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :])
+        correct += sum(
+            answer.startswith(row.answer + END) for answer, row in zip(answers, batch, strict=True)
         )
-    return right / len(rows)
+    return correct / len(rows)
 
 
-def make() -> None:
+def build() -> None:
     """Write the evaluation set, the tokenizer and the trained model."""
     write_evaluation()
     tokenizer = build_tokenizer(tokenizer_corpus())
@@ -178,18 +178,15 @@ def make() -> None:
     model.save_pretrained(FOLDER)
 
 
-def main() -> float:
-    """Make the model unless told only to measure it; print and return its exact match."""
+def main() -> None:
+    """Build the model, unless --measure is given, and print its exact match."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--measure", action="store_true", help="measure the model that is there")
+    parser.add_argument("--measure", action="store_true", help="only evaluate the existing model")
     if not parser.parse_args().measure:
-        make()
-    exact_match = measure()
-    console.print(f"exact match                       {exact_match:.1%}")
-    console.print(
-        f"exact match after a system message {measure(system=wordings()['systems'][0]):.1%}"
-    )
-    return exact_match
+        build()
+    with_system_message = exact_match(system=wordings()["systems"][0])
+    console.print(f"exact match                        {exact_match():.1%}")
+    console.print(f"exact match after a system message {with_system_message:.1%}")
 
 
 if __name__ == "__main__":
