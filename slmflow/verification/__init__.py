@@ -1,1 +1,1 @@
-"""Checks of a logged model against its recorded provenance."""
+"""Verify a logged model: its files, their origin, and its signature."""

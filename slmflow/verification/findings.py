@@ -1,11 +1,11 @@
-"""What came of a check."""
+"""The outcome of a check."""
 
 from dataclasses import dataclass
 from enum import Enum
 
 
 class State(Enum):
-    """Whether what was checked is as recorded."""
+    """Whether something is as recorded."""
 
     holds = "holds"
     differs = "differs"
@@ -14,12 +14,12 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """The state of what was checked, and in words what was found, or why nothing could be."""
+    """The outcome of a check; detail: what was found, or why nothing could be checked."""
 
     check: str
     state: State
-    told: str
+    detail: str
 
     def to_json(self) -> dict[str, str]:
         """Return the fields as a JSON object."""
-        return {"check": self.check, "state": self.state.value, "told": self.told}
+        return {"check": self.check, "state": self.state.value, "detail": self.detail}

@@ -1,4 +1,4 @@
-"""The files of a logged model, where they lie or, from a server elsewhere, in a copy."""
+"""The local folder of a logged model, downloaded if necessary."""
 
 import tempfile
 from collections.abc import Iterator
@@ -9,25 +9,25 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
-from slmflow.pipeline.model_uris import unreadable
+from slmflow.pipeline.model_uris import unreadable_error
 
 
 @contextmanager
-def local(key: str, address: str) -> Iterator[Path]:
-    """Yield the folder of the model at an address; a copy is gone afterwards.
+def open_local(key: str, model_uri: str) -> Iterator[Path]:
+    """Yield the local folder of a model; a download is deleted afterwards.
 
-    key: the option that holds the address. Raises BadArguments where there is no model. MLflow's
-    own download writes into the folder of a registered model; this does not.
+    key: the config key of the URI, for messages. Raises BadArguments if there is no model. Unlike
+    MLflow's own download, this does not write into the folder of a registered model.
     """
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            repository = get_artifact_repository(address)
+            repository = get_artifact_repository(model_uri)
             while (inner := getattr(repository, "repo", None)) is not None:
                 repository = inner
-            here = isinstance(repository, LocalArtifactRepository)
-            folder = Path(repository.download_artifacts("", None if here else scratch))
+            is_local = isinstance(repository, LocalArtifactRepository)
+            folder = Path(repository.download_artifacts("", None if is_local else scratch))
             if not folder.is_dir():
-                raise NotADirectoryError(f"{folder} is no folder")
+                raise NotADirectoryError(f"{folder} is not a folder")
         except (MlflowException, OSError) as error:
-            raise unreadable(key, address, error) from error
+            raise unreadable_error(key, model_uri, error) from error
         yield folder

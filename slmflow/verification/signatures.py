@@ -1,13 +1,13 @@
-"""Signatures of a model's folder in the format of OpenSSF Model Signing, by a pair of keys.
+"""Signatures of a model's folder in the OpenSSF Model Signing format, with a key pair.
 
-A model is not touched by its signature, which is an artifact of the run of `verify` that signed;
-a tag of the logged model names it. Other programs of OpenSSF Model Signing can check it as well.
+The signature is an artifact of the run of `verify` that signed, so the model's files do not change.
+A tag of the logged model names it. Other programs for OpenSSF Model Signing can verify it as well.
 """
 
 import ast
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import mlflow
@@ -20,65 +20,75 @@ from model_signing import hashing, signing, verifying
 from slmflow.errors import BadArguments
 from slmflow.verification.findings import Finding, State
 
-SIGNATURE = "slmflow.signature"
-"""The tag of a logged model that has the address of its newest signature."""
+SIGNATURE_TAG = "slmflow.signature"
+"""Tag of a logged model: the URI of its newest signature."""
 
 _FILE = "model.sig"
 
 _MISMATCH = "Signature mismatch: "
 
 
-def sign(folder: Path, private_key: Path, model_id: str, run_id: str) -> Finding:
-    """Sign a model; the signature is an artifact of the active run.
+def sign_model(folder: Path, private_key: Path, model_id: str, run_id: str) -> Finding:
+    """Sign a model and log the signature to the active run.
 
-    Raises BadArguments where the key is none to sign with.
+    Raises BadArguments if the private key is invalid.
     """
-    hashed = hashing.Config().set_ignored_paths(
+    hashing_config = hashing.Config().set_ignored_paths(
         paths=[REGISTERED_MODEL_META_FILE_NAME], ignore_git_paths=False
     )
-    signer = signing.Config().set_hashing_config(hashed)
-    with _usable(
-        f"verify.sign_with: {private_key} is no private key to sign with",
-        "give one in PEM that is not encrypted, `openssl ecparam -name prime256v1 -genkey -noout`",
+    signer = signing.Config().set_hashing_config(hashing_config)
+    with _key_errors(
+        f"verify.sign_with: {private_key} is not a private key for signing",
+        "use an unencrypted PEM key, `openssl ecparam -name prime256v1 -genkey -noout`",
     ):
         signer.use_elliptic_key_signer(private_key=private_key)
     with tempfile.TemporaryDirectory() as scratch:
         signer.sign(folder, Path(scratch, _FILE))
         mlflow.log_artifact(str(Path(scratch, _FILE)))
-    address = f"runs:/{run_id}/{_FILE}"
-    _note(model_id, address)
-    return Finding("signature", State.holds, f"made now with {private_key.name}: {address}")
+    signature_uri = f"runs:/{run_id}/{_FILE}"
+    with suppress(MlflowException):  # without this model on the server, use verify.signature
+        MlflowClient().set_logged_model_tags(model_id, {SIGNATURE_TAG: signature_uri})
+    return Finding("signature", State.holds, f"signed with {private_key.name}: {signature_uri}")
 
 
-def check(folder: Path, public_key: Path, given: Path | None, model_id: str) -> Finding:
-    """Check a signature of a model, the given one or the newest that is noted.
+def verify_signature(
+    folder: Path, public_key: Path, signature: Path | None, model_id: str
+) -> Finding:
+    """Verify a signature of a model; None is the newest that the model's tag names.
 
-    Raises BadArguments where the key is none to check with.
+    Raises BadArguments if the public key is invalid.
     """
     verifier = verifying.Config()
-    with _usable(
-        f"verify.public_key: {public_key} is no public key",
-        "give one of an elliptic curve, in PEM, `openssl ec -in PRIVATE_KEY -pubout`",
+    with _key_errors(
+        f"verify.public_key: {public_key} is not a public key",
+        "use a PEM key of an elliptic curve, `openssl ec -in PRIVATE_KEY -pubout`",
     ):
         verifier.use_elliptic_key_verifier(public_key=public_key)
     with tempfile.TemporaryDirectory() as scratch:
-        signature = given or _noted(model_id, Path(scratch))
+        signature = signature or _download_signature(model_id, Path(scratch))
         if signature is None:
-            told = "no signature is noted of this model: sign it, or give verify.signature"
-            return Finding("signature", State.differs, told)
+            detail = "the model has no signature: sign it, or set verify.signature"
+            return Finding("signature", State.differs, detail)
         try:
             verifier.verify(folder, signature)
         except InvalidSignature:
-            return _refused(f"it was not made with {public_key.name}")
+            return _invalid(f"it was not made with {public_key.name}")
         except (ValueError, TypeError, KeyError, AttributeError, IndexError, OSError) as error:
-            return _refused(_without_sums(str(error)))
+            return _invalid(_without_checksums(str(error)))
     return Finding("signature", State.holds, f"made with the private key of {public_key.name}")
 
 
-def _without_sums(message: str) -> str:
-    """Return a message of OpenSSF Model Signing without the bytes of sums, which say nothing.
+def report_unchecked(model_id: str) -> Finding:
+    """Return the finding for a model whose signature is not verified, for lack of a public key."""
+    uri = _signature_uri(model_id)
+    detail = f"it is {uri}: set verify.public_key to verify it" if uri else "the model has none"
+    return Finding("signature", State.unchecked, detail)
 
-    Where files differ from those signed, it ends with the repr of a list of them.
+
+def _without_checksums(message: str) -> str:
+    """Remove the raw bytes of checksums from an error of OpenSSF Model Signing.
+
+    If files differ from the signed ones, the message ends with the repr of a list of them.
     """
     if not message.startswith(_MISMATCH):
         return message
@@ -86,46 +96,32 @@ def _without_sums(message: str) -> str:
     return f"{_MISMATCH}{[difference.partition(': Expected ')[0] for difference in differences]}"
 
 
-def _refused(reason: str) -> Finding:
-    remedy = "see that verify.public_key is its signer's; if it is, do not use the model"
+def _invalid(reason: str) -> Finding:
+    remedy = "check that verify.public_key is the signer's; if it is, do not use the model"
     return Finding("signature", State.differs, f"{reason}: {remedy}")
 
 
-def unchecked(model_id: str) -> Finding:
-    """Return whether there is a signature that a public key could check."""
-    address = _address(model_id)
-    told = f"it is {address}: give verify.public_key" if address else "none is noted of this model"
-    return Finding("signature", State.unchecked, told)
-
-
 @contextmanager
-def _usable(problem: str, remedy: str) -> Iterator[None]:
-    """Raise BadArguments where the block cannot read a key."""
+def _key_errors(problem: str, remedy: str) -> Iterator[None]:
+    """Turn errors of reading a key into BadArguments."""
     try:
         yield
     except (ValueError, TypeError, AttributeError, UnsupportedAlgorithm) as error:
         raise BadArguments(f"{problem} ({error}): {remedy}") from error
 
 
-def _note(model_id: str, address: str) -> None:
-    try:
-        MlflowClient().set_logged_model_tags(model_id, {SIGNATURE: address})
-    except MlflowException:
-        return  # this tracking server does not have the model: `verify.signature` then says where
-
-
-def _noted(model_id: str, scratch: Path) -> Path | None:
-    if (address := _address(model_id)) is None:
+def _download_signature(model_id: str, folder: Path) -> Path | None:
+    if (uri := _signature_uri(model_id)) is None:
         return None
     try:
-        return Path(mlflow.artifacts.download_artifacts(address, dst_path=str(scratch)))
+        return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
     except (MlflowException, OSError):
         return None
 
 
-def _address(model_id: str) -> str | None:
+def _signature_uri(model_id: str) -> str | None:
     try:
-        address: str | None = mlflow.get_logged_model(model_id).tags.get(SIGNATURE)
+        uri: str | None = mlflow.get_logged_model(model_id).tags.get(SIGNATURE_TAG)
     except MlflowException:
         return None
-    return address
+    return uri

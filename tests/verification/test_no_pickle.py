@@ -1,4 +1,4 @@
-"""No model that slmflow made is, holds or needs a pickle."""
+"""Logged models neither contain nor need a pickle."""
 
 import pickletools
 import subprocess
@@ -16,12 +16,12 @@ from slmflow.pipeline.results import LoggedModel
 
 QUESTION = "What is the capital of France?"
 
-# Loads a model and asks it where nothing can be unpickled, by whatever way.
-WITHOUT = """
+# Loads a model and sends it a question in a process where every way to unpickle raises.
+WITHOUT_PICKLE = """
 import pickle, sys
 
 def refuse(*_, **__):
-    raise RuntimeError("a pickle was to be loaded")
+    raise RuntimeError("unpickling is disabled")
 
 class Refused(pickle.Unpickler):
     load = refuse
@@ -59,10 +59,13 @@ print(completion["choices"][0]["message"]["content"])
 """
 
 
-def without(*arguments: str) -> str:
-    """Run the program above and return what it printed."""
+def run_without_pickle(*arguments: str) -> str:
+    """Run the program above; return its output."""
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT, *arguments], capture_output=True, text=True, cwd=PROJECT
+        [sys.executable, "-c", WITHOUT_PICKLE, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=PROJECT,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -73,27 +76,27 @@ def folder_of(model: LoggedModel) -> Path:
 
 
 def is_pickle(file: Path) -> bool:
-    """Return whether a file can be unpickled, or is a zip archive that holds such a file."""
+    """Return whether a file is a pickle, or a zip archive, which may contain one."""
     if zipfile.is_zipfile(file):
         return True
     try:
         with file.open("rb") as stream:
             return any(opcode.name == "STOP" for opcode, _, _ in pickletools.genops(stream))
-    except (ValueError, IndexError, OverflowError):  # what genops raises of other files
+    except (ValueError, IndexError, OverflowError):  # what genops raises for other files
         return False
 
 
-@pytest.mark.parametrize(("flavor", "further"), [("chat", "runtime"), ("pipeline", "torch")])
-def test_a_model_loads_and_answers_where_no_pickle_can_be_loaded(
-    request: pytest.FixtureRequest, flavor: str, further: str
+@pytest.mark.parametrize(("flavor", "mode"), [("chat", "runtime"), ("pipeline", "torch")])
+def test_model_loads_and_answers_without_pickle(
+    request: pytest.FixtureRequest, flavor: str, mode: str
 ) -> None:
     folder = folder_of(request.getfixturevalue(flavor))
-    assert without(str(folder), QUESTION, further) == "The capital of France is Paris."
+    assert run_without_pickle(str(folder), QUESTION, mode) == "The capital of France is Paris."
 
 
-def test_pickles_are_indeed_refused_there() -> None:
+def test_disabled_pickle_raises_in_every_way() -> None:
     pickled = cloudpickle.dumps(Path("here")).hex()
-    assert without(pickled, "", "probe").splitlines() == ["a pickle was to be loaded"] * 6
+    assert run_without_pickle(pickled, "", "probe").splitlines() == ["unpickling is disabled"] * 6
 
 
 @pytest.mark.parametrize("flavor", ["chat", "pipeline"])
@@ -103,7 +106,7 @@ def test_no_file_of_a_model_is_a_pickle(request: pytest.FixtureRequest, flavor: 
     assert [file for file in files if file.is_file() and is_pickle(file)] == []
 
 
-def test_pickles_of_any_kind_are_seen(tmp_path: Path) -> None:
+def test_every_kind_of_pickle_is_detected(tmp_path: Path) -> None:
     for protocol in range(6):
         file = tmp_path / f"{protocol}.pkl"
         file.write_bytes(cloudpickle.dumps({"a": [1]}, protocol=protocol))

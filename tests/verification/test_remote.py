@@ -1,4 +1,4 @@
-"""A model whose files a server elsewhere has: they are fetched, and gone afterwards."""
+"""Verify a model on a remote server: its files are downloaded and deleted afterwards."""
 
 import tempfile
 from collections.abc import Iterator
@@ -11,31 +11,31 @@ from slmflow.config import compose as configs
 from slmflow.pipeline import step
 from steps.log_genai import log_genai
 from steps.verify import verify
-from tests.fixtures.bundled_model import FP32, AStep
-from tests.fixtures.project import Workplace
-from tests.fixtures.server import served
+from tests.fixtures.bundled_model import FP32, StepInputs
+from tests.fixtures.project import Sandbox
+from tests.fixtures.server import run_server
 
 
 @pytest.fixture
 def artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Start a tracking server that hands out artifacts too; yield where it keeps them.
+    """Start a tracking server that serves artifacts; yield the folder in which it stores them.
 
-    Its database is new: the default experiment of one that was made before has its place already.
+    The database is new, because the default experiment of an existing one has another location.
     """
     folder, database = tmp_path / "artifacts", f"sqlite:///{tmp_path / 'server.db'}"
     command = f"mlflow server --backend-store-uri {database} --artifacts-destination {folder}"
-    with served(Workplace(tmp_path), f"{command} --host 127.0.0.1 --workers 1") as url:
+    with run_server(Sandbox(tmp_path), f"{command} --host 127.0.0.1 --workers 1") as url:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
         mlflow.set_tracking_uri(url)
         yield folder
 
 
 @pytest.mark.long
-def test_what_a_server_has_is_checked_in_a_copy_that_does_not_stay(
+def test_remote_model_is_verified_in_a_temporary_copy(
     artifacts: Path, weights: Path, onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with mlflow.start_run():
-        logged = log_genai(AStep(configs.load(FP32), weights, onnx))
+        logged = log_genai(StepInputs(configs.load(FP32), weights, onnx))
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))

@@ -1,4 +1,4 @@
-"""Pairs of keys to sign with."""
+"""Key pairs for signatures."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 
-def pair(folder: Path, name: str) -> tuple[Path, Path]:
-    """Make a private and a public key."""
+def create_key_pair(folder: Path, name: str) -> tuple[Path, Path]:
+    """Write a private and a public key to a folder."""
     private, public = folder / f"{name}.pem", folder / f"{name}.pub.pem"
     key = ec.generate_private_key(ec.SECP256R1())
     pem = serialization.Encoding.PEM
