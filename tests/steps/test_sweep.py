@@ -117,7 +117,7 @@ def test_failed_point_keeps_the_others(
 
     assert (status, run.info.status) == ((0, "FINISHED") if is_allowed else (1, "FAILED"))
     assert [point.info.status for point in points] == ["FAILED", "FINISHED"]
-    summary = f"1 of 2 points failed:\ntarget={FAILING}: target={FAILING}: the ONNX"
+    summary = f"1 of 2 points failed:\ntarget={FAILING}: target={FAILING}: the installed ONNX"
     assert is_allowed or run.data.tags[runs.ERROR].startswith(summary)
     assert run.data.metrics["points.failed"] == 1
     artifacts = MlflowClient().list_artifacts(run.info.run_id)
