@@ -1,4 +1,4 @@
-"""The logged model as others meet it: signature, example, pins, and a place without torch."""
+"""The logged GenAI model: signature, example, pins, and answers without torch."""
 
 import json
 import os
@@ -16,14 +16,14 @@ from mlflow.pyfunc import PyFuncModel
 from mlflow.types.llm import CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA
 from mlflow.types.schema import Schema
 
-from slmflow.flavors.genai_pyfunc import requirements
-from slmflow.flavors.genai_result import GenaiModel
+from slmflow.flavors.genai_pyfunc import pip_requirements
 from slmflow.pipeline import checksums
+from slmflow.pipeline.results import GenaiModel
 
 QUESTION = "What is the capital of France?"
 
-# Runs where only the model's own requirements are installed.
-ELSEWHERE = """
+# Runs in an environment with only the model's own requirements.
+ANSWER_SCRIPT = """
 import importlib.util, json, sys
 import mlflow
 absent = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
@@ -32,9 +32,8 @@ model = mlflow.pyfunc.load_model(sys.argv[1])
 print(json.dumps({"absent": absent, "choices": completion["choices"]}))
 """
 
-
-# As a user's process, which keeps the bytecode of what it imports.
-ONCE = """
+# Like a user's process, which writes bytecode for what it imports.
+LOAD_SCRIPT = """
 import sys
 import mlflow
 assert not sys.dont_write_bytecode
@@ -43,38 +42,40 @@ mlflow.pyfunc.load_model(sys.argv[1])
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> Iterator[Path]:
-    """A folder that is gone afterwards: pytest keeps tmp_path for a while, with all it holds."""
+def temporary_folder(tmp_path: Path) -> Iterator[Path]:
+    """Yield a folder and remove it; pytest would keep its large environment for a while."""
     yield tmp_path
     shutil.rmtree(tmp_path)
 
 
-def folder_of(model: GenaiModel) -> Path:
+def model_folder(model: GenaiModel) -> Path:
     return Path(mlflow.artifacts.download_artifacts(model.model_uri))
 
 
 def test_loading_adds_no_file(chat: GenaiModel, tmp_path: Path) -> None:
-    """It may be loaded where the server keeps it, and `verify` names every file that is added."""
-    folder = Path(shutil.copytree(folder_of(chat), tmp_path / "model"))
-    logged = checksums.of(folder)
+    """The model may be loaded from the artifact store, and `verify` reports added files."""
+    folder = Path(shutil.copytree(model_folder(chat), tmp_path / "model"))
+    logged = checksums.compute(folder)
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     for _ in range(2):
-        subprocess.run([sys.executable, "-c", ONCE, str(folder)], env=environment, check=True)
-        assert checksums.of(folder) == logged
+        subprocess.run(
+            [sys.executable, "-c", LOAD_SCRIPT, str(folder)], env=environment, check=True
+        )
+        assert checksums.compute(folder) == logged
         assert not list(folder.rglob("__pycache__"))
 
 
-def test_it_takes_what_the_transformers_flavor_takes_and_more(chat: GenaiModel) -> None:
-    """tests/log_transformers holds the other flavor to the same two schemas."""
+def test_chat_signature_extends_that_of_transformers(chat: GenaiModel) -> None:
+    """tests/flavors/test_transformers_pipeline.py checks the other flavor's schemas."""
     info = mlflow.models.get_model_info(chat.model_uri)
     known = len(CHAT_MODEL_INPUT_SCHEMA.inputs)
     assert Schema(info.signature.inputs.inputs[:known]) == CHAT_MODEL_INPUT_SCHEMA
-    assert not any(further.required for further in info.signature.inputs.inputs[known:])
+    assert not any(field.required for field in info.signature.inputs.inputs[known:])
     assert info.signature.outputs == CHAT_MODEL_OUTPUT_SCHEMA
     assert info.metadata == {"task": "llm/v1/chat"}
 
 
-def test_the_prompt_interface_answers_texts(prompted: GenaiModel, pyfunc: PyFuncModel) -> None:
+def test_prompt_interface_returns_text(prompted: GenaiModel, pyfunc: PyFuncModel) -> None:
     model = mlflow.pyfunc.load_model(prompted.model_uri)
     signature = model.metadata.signature
     assert signature.inputs.to_dict() == [{"type": "string", "name": "prompt", "required": True}]
@@ -87,8 +88,8 @@ def test_the_prompt_interface_answers_texts(prompted: GenaiModel, pyfunc: PyFunc
     assert model.predict({"prompt": QUESTION}) == expected[:1]
 
 
-def test_the_model_is_code_with_an_example_and_exact_pins(chat: GenaiModel, onnx: Path) -> None:
-    folder = folder_of(chat)
+def test_logged_model_has_no_pickle_an_example_and_pins(chat: GenaiModel, onnx: Path) -> None:
+    folder = model_folder(chat)
     assert not list(folder.rglob("*.pkl"))
     pins = dict(line.split("==") for line in (folder / "requirements.txt").read_text().split())
     names = (
@@ -110,16 +111,16 @@ def test_the_model_is_code_with_an_example_and_exact_pins(chat: GenaiModel, onnx
 
 
 def test_loading_copies_no_weights(chat: GenaiModel, pyfunc: PyFuncModel, onnx: Path) -> None:
-    """The files that the runtime maps are those of the tracking server's own folder."""
+    """The runtime maps the files in the artifact store."""
     opened = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines()}
     weights = [path for path in opened if path.endswith("model.onnx.data")]
-    assert str(folder_of(chat) / "artifacts" / onnx.name / "model.onnx.data") in weights
+    assert str(model_folder(chat) / "artifacts" / onnx.name / "model.onnx.data") in weights
 
 
-def test_each_version_of_the_code_runs_as_it_was_logged(
+def test_each_model_runs_the_code_it_was_logged_with(
     chat: GenaiModel, pyfunc: PyFuncModel, tmp_path: Path
 ) -> None:
-    older = Path(shutil.copytree(folder_of(chat), tmp_path / "older"))
+    older = Path(shutil.copytree(model_folder(chat), tmp_path / "older"))
     code = older / "code" / "runtime" / "completions.py"
     code.write_text(code.read_text().replace('"chatcmpl-', '"older-'))
     request = {"messages": [{"role": "user", "content": QUESTION}], "max_tokens": 1}
@@ -129,35 +130,40 @@ def test_each_version_of_the_code_runs_as_it_was_logged(
     assert new["id"].startswith("chatcmpl-")
 
 
-def test_a_gpu_runtime_brings_its_own_onnx_runtime() -> None:
-    pins = requirements("onnxruntime-genai-cuda")
+def test_gpu_runtime_replaces_the_cpu_packages() -> None:
+    pins = pip_requirements("onnxruntime-genai-cuda")
     assert f"onnxruntime-genai-cuda=={metadata.version('onnxruntime-genai')}" in pins
     assert not [pin for pin in pins if pin.startswith(("onnxruntime==", "onnxruntime-genai=="))]
-    assert "onnxruntime-genai-directml==0.1" in requirements("onnxruntime-genai-directml==0.1")
+    assert "onnxruntime-genai-directml==0.1" in pip_requirements("onnxruntime-genai-directml==0.1")
 
 
-def test_it_answers_where_neither_torch_nor_transformers_is(
-    chat: GenaiModel, pyfunc: PyFuncModel, elsewhere: Path
+def test_model_answers_without_torch_and_transformers(
+    chat: GenaiModel, pyfunc: PyFuncModel, temporary_folder: Path
 ) -> None:
     uv = shutil.which("uv")
     assert uv, "uv must be on the PATH"
-    folder, python = folder_of(chat), elsewhere / "venv" / "bin" / "python"
+    folder, python = model_folder(chat), temporary_folder / "venv" / "bin" / "python"
     environment = {
         **{name: os.environ[name] for name in os.environ if name.startswith(("UV_", "SSL_"))},
         **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_TRACKING_URI": f"sqlite:///{elsewhere}/mlflow.db",
+        "MLFLOW_TRACKING_URI": f"sqlite:///{temporary_folder}/mlflow.db",
     }
 
     def run(*command: str) -> str:
-        done = subprocess.run(
-            command, env=environment, cwd=elsewhere, capture_output=True, text=True, timeout=300
+        process = subprocess.run(
+            command,
+            env=environment,
+            cwd=temporary_folder,
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        assert process.returncode == 0, process.stderr
+        return process.stdout
 
-    run(uv, "venv", "--python", "3.11", str(elsewhere / "venv"))
+    run(uv, "venv", "--python", "3.11", str(temporary_folder / "venv"))
     run(uv, "pip", "install", "--python", str(python), "-r", str(folder / "requirements.txt"))
-    answer = json.loads(run(str(python), "-c", ELSEWHERE, str(folder), QUESTION))
-    [here] = pyfunc.predict({"messages": [{"role": "user", "content": QUESTION}]})
-    assert answer == {"absent": ["torch", "transformers"], "choices": here["choices"]}
+    answer = json.loads(run(str(python), "-c", ANSWER_SCRIPT, str(folder), QUESTION))
+    [expected] = pyfunc.predict({"messages": [{"role": "user", "content": QUESTION}]})
+    assert answer == {"absent": ["torch", "transformers"], "choices": expected["choices"]}
