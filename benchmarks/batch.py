@@ -15,16 +15,16 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import mlflow
 from mlflow.models import Model
 
-from benchmarks.harness.command_line import add_work, parser, run, use_store
-from benchmarks.harness.paired_turns import alternate
-from benchmarks.models import logged, readable_tokens
+from benchmarks.harness.command_line import add_work_option, create_parser, run_main, use_store
+from benchmarks.harness.paired_rounds import alternate
+from benchmarks.models import logged_models, readable_weights
 from benchmarks.models.shapes import SHAPES
+from benchmarks.reports import page
 from benchmarks.reports.batch_report import Report
 from slmflow.batch import in_process, requests, spark
 from slmflow.batch import partitions as parts
@@ -36,7 +36,6 @@ from slmflow.flavors import chat_interfaces
 from slmflow.flavors.chat_interfaces import ChatInterface
 from slmflow.paths import PROJECT
 from slmflow.pipeline.results import GenaiModel
-from slmflow.system import machine
 
 BUNDLED = "tiny_phi3"
 TARGET = "cpu_int4"
@@ -50,11 +49,11 @@ def measure(shape: str, rows: int, rounds: int) -> Report:
     if shape != BUNDLED:
         overrides += [
             "model=local",
-            f"model.path={readable_tokens.weights(shape)}",
+            f"model.path={readable_weights.readable_weights(shape)}",
             f"model.name={shape}",
         ]
-    logged.make_sure(overrides)
-    model_uri = logged.finished(GenaiModel, overrides)[0].model_uri
+    logged_models.ensure_logged(overrides)
+    model_uri = logged_models.find_logged(GenaiModel, overrides)[0].model_uri
     partitions = list(_partitions(rows))
     interface = chat_interfaces.find_interface(Model.load(model_uri))
     settings = Spark(f"local[{os.cpu_count()}]")
@@ -77,7 +76,6 @@ def measure(shape: str, rows: int, rounds: int) -> Report:
         master=str(settings.master),
         rows=rows,
         partition_rows=Batch().partition_rows,
-        machine=machine.description(),
         spark_s=tuple(seconds for seconds, _ in on_spark),
         in_process_s=tuple(seconds for seconds, _ in in_this),
         equal_rows=tuple(
@@ -106,21 +104,14 @@ def _timed(
     return seconds, [each for number in sorted(found) for each in found[number]]
 
 
-def write(report: Report, folder: Path) -> None:
-    """Write table and raw values."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{report.shape}.md").write_text(report.markdown(f"{datetime.now(UTC):%Y-%m-%d}"))
-    (folder / f"{report.shape}.json").write_text(report.json() + "\n")
-
-
 def main() -> None:
     """Measure what the command line says."""
-    arguments = parser(__doc__)
+    arguments = create_parser(__doc__)
     arguments.add_argument("--shape", choices=(BUNDLED, *SHAPES), default=BUNDLED)
     arguments.add_argument("--rows", type=int, default=2000, help="%(default)s")
     arguments.add_argument("--rounds", type=int, default=6, help="of timing (%(default)s)")
     arguments.add_argument("--output", type=Path, required=True, help="folder for the results")
-    add_work(arguments)
+    add_work_option(arguments)
     given = arguments.parse_args()
     if given.rows < 1 or given.rounds < 1:
         raise BadArguments("--rows and --rounds must be at least 1")
@@ -128,10 +119,10 @@ def main() -> None:
     use_store(given.work)
     if missing := spark.find_problem(Spark("local")):
         raise BadArguments(missing)
-    with logged.tracking_in(given.work.absolute() / "batch"):
+    with logged_models.use_tracking_folder(given.work.absolute() / "batch"):
         report = measure(given.shape, given.rows, given.rounds)
-    write(report, output)
+    page.write(report, output, report.shape)
 
 
 if __name__ == "__main__":
-    run(main)
+    run_main(main)

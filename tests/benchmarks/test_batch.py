@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.harness import child
+from benchmarks.harness import child_process
 from slmflow.system.child_processes import environment
 
 
@@ -15,7 +15,7 @@ from slmflow.system.child_processes import environment
 def test_both_answer_the_same_and_are_timed(tmp_path: Path) -> None:
     output, work = tmp_path / "out", tmp_path / "work"
     asked = ("--shape", "tiny", "--rows", 70, "--rounds", 2)
-    line = child.command("batch", *asked, "--output", output, "--work", work)
+    line = child_process.module_command("batch", *asked, "--output", output, "--work", work)
 
     done = subprocess.run(line, env=environment(), capture_output=True, text=True)
 
