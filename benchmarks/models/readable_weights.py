@@ -42,7 +42,7 @@ def extend_vocabulary(tokenizer: dict[str, object], vocabulary: int) -> dict[str
     model, added = tokenizer["model"], tokenizer["added_tokens"]
     assert isinstance(model, dict) and isinstance(added, list)  # noqa: S101 (for the type checker)
     # Include special tokens, which would otherwise get new ids after the end of the vocabulary.
-    known = model["vocab"] | {token["content"]: token["id"] for token in added}
-    missing = set(range(vocabulary)) - set(known.values())
+    existing = model["vocab"] | {token["content"]: token["id"] for token in added}
+    missing = set(range(vocabulary)) - set(existing.values())
     words = {f"▁w{number}": number for number in sorted(missing)}
-    return {**tokenizer, "model": {**model, "vocab": known | words}}
+    return {**tokenizer, "model": {**model, "vocab": existing | words}}

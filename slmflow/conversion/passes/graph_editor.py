@@ -106,7 +106,7 @@ class GraphEditor:
 def clean_up(model: ir.Model) -> None:
     """Remove nodes and inputs that no output depends on, and sort the nodes topologically.
 
-    Inputs that are weights stay, so that a pass that loses one is found out.
+    Inputs that are weights stay, so that the check for lost weights sees them.
     """
     RemoveUnusedNodesPass()(model)
     for value in [v for v in model.graph.inputs if not v.uses() and not is_weight(v)]:

@@ -109,7 +109,7 @@ class StoredWeights(Mapping[str, torch.Tensor]):
 def _reuse_stored_weights(model: ir.Model, stored: ir.Model) -> None:
     """Let a graph read its large initializers from the stored graph's data, cast if necessary.
 
-    Vectors (norms, biases, rotary caches) stay its own, in fp32.
+    It keeps its own fp32 vectors: norms, biases, rotary caches.
     """
     editor = GraphEditor(model)
     for name, value in list(model.graph.initializers.items()):
