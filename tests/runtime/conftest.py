@@ -2,24 +2,16 @@
 
 import json
 
-import mlflow
 import pytest
 from mlflow.pyfunc import PyFuncModel
 
 from slmflow.paths import PROJECT
-from slmflow.pipeline.results import GenaiModel
 from slmflow.runtime.pyfunc import GenaiPyfunc
 
 
 @pytest.fixture(scope="session")
-def pyfunc(chat: GenaiModel) -> PyFuncModel:
-    """The chat model as MLflow loads it, which checks the signature."""
-    return mlflow.pyfunc.load_model(chat.model_uri)
-
-
-@pytest.fixture(scope="session")
 def bare(pyfunc: PyFuncModel) -> GenaiPyfunc:
-    """The Python model inside, without that check."""
+    """The Python model inside the logged chat model, without the check of the signature."""
     return pyfunc.unwrap_python_model()
 
 

@@ -162,7 +162,7 @@ def test_pad_token_in_prompt_is_not_padding(bare: GenaiPyfunc, reference: Refere
         while not hasattr(event := queue.get(timeout=30), "text"):  # the model has its own classes
             pass
         prompt = reference.tokenizer.encode(text)
-        assert event.text == reference.text(reference.go_on(prompt, 8)), text
+        assert event.text == reference.text(reference.continue_prompt(prompt, 8)), text
 
 
 def test_temperature_randomizes_completions(

@@ -69,7 +69,7 @@ def test_penalties_equal_those_of_transformers(
         presence, frequency = (options.get(f"{n}_penalty", 0.0) for n in ("presence", "frequency"))
         return scores - frequency * counts - presence * (counts > 0)
 
-    ids = reference.go_on(
+    ids = reference.continue_prompt(
         prompt,
         48,
         repetition_penalty=options.get("repetition_penalty", 1.0),
