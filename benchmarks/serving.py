@@ -37,11 +37,9 @@ ROWS, STREAMS = 16, 8
 def measure(shape: str, rounds: int, requests: int) -> Report:
     """Log the model unless it is logged, and measure. Raises UserError if that fails."""
     overrides = [
-        *(
-            "model=local",
-            f"model.path={readable_weights.readable_weights(shape)}",
-            f"model.name={shape}",
-        ),
+        "model=local",
+        f"model.path={readable_weights.readable_weights(shape)}",
+        f"model.name={shape}",
         f"target={TARGET}",
     ]
     logged_models.ensure_logged(overrides)

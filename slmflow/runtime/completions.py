@@ -48,9 +48,9 @@ class ResponseShape:
         return {**self._head("chat.completion.chunk"), "choices": [], "usage": usage}
 
     def _head(self, chat_object: str) -> dict[str, Any]:
-        prefix, kind = ("chatcmpl", chat_object) if self.is_chat else ("cmpl", "text_completion")
+        prefix, kind = ("chatcmpl-", chat_object) if self.is_chat else ("cmpl-", "text_completion")
         return {
-            "id": f"{prefix}-{self.id}",
+            "id": f"{prefix}{self.id}",
             "object": kind,
             "created": self.created,
             "model": self.model,

@@ -5,6 +5,7 @@ and the hook `on_asked`. Its requests deliver strings, exceptions, and instances
 `Taken` and `Answer`, which are recognized by their names.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -54,7 +55,8 @@ class _UnversionedRequest:
 
     @property
     def completion(self) -> Completion | None:
-        return _completion(self.job.answer) if self.job.answer else None
+        answer = getattr(self.job, "answer", None)  # missing in the oldest models
+        return _completion(answer) if answer else None
 
     def cancel(self) -> None:
         self.job.cancel()
@@ -78,5 +80,5 @@ def _completion(answer: Any) -> Completion:
         queue_s=answer.waited_s,
         first_token_s=answer.first_token_s,
         total_s=answer.seconds,
-        ended_ns=answer.ended_ns,
+        ended_ns=getattr(answer, "ended_ns", time.time_ns()),  # missing in the oldest models
     )
