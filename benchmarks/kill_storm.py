@@ -1,13 +1,13 @@
-"""Kill every step at random moments, run it again each time, and look whether all is well.
+"""Kill every step at random moments, run it again each time, and check the outcome.
 
 python -m benchmarks.kill_storm --kills 50 --output docs/killed
 python -m benchmarks.kill_storm --kills 2 --steps fetch --seed 7 --output trial
 
-A kill is SIGKILL, to the step's process alone or to all that it has started, in turns by chance:
-mostly while its run goes on, sometimes before it begins. What it should make is removed before, so
-that there is work to end. The next run must end well, with the result of a run that nobody ended;
-then no run is RUNNING, no model PENDING, the store is whole, and nothing is left in it, in the
-temporary files or among the processes. Writes killed.md and killed.json to the output folder.
+A kill is SIGKILL, at random to the step's process alone or to its whole session, mostly during its
+run, sometimes before that begins. The step's output is deleted first, so that it has work to do.
+The next run must succeed with the same output as an undisturbed run. Then no run is RUNNING, no
+model is PENDING, the store is intact, and nothing is left in the store, among the temporary files
+or among the processes. Writes killed.md and killed.json to the output folder.
 """
 
 import json
@@ -21,153 +21,155 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fault_injection import checks
-from benchmarks.fault_injection.killing import Place, Process
-from benchmarks.harness.command_line import parser, run
+from benchmarks.fault_injection.sandbox import Sandbox
+from benchmarks.fault_injection.step_process import StepProcess
+from benchmarks.harness.command_line import create_parser, run_main
 from slmflow.console import messages
 from slmflow.errors import BadArguments, UserError
 from slmflow.system import machine
 
-_BEFORE_THE_RUN = 0.2
-"""The part of the kills that may come at any moment, also before a run has begun."""
+_EARLY_SHARE = 0.2
+"""Share of the kills that may come before the run begins."""
 
-_END_S = 60.0
-"""How long what a killed process had started may take to end."""
+_SURVIVAL_TIMEOUT_S = 60.0
+"""Time in which the children of a killed process must exit."""
 
-_MADE = {"fetch": "weights", "convert": "onnx"}
+_STORE_FOLDERS = {"fetch": "weights", "convert": "onnx"}
 
 
 @dataclass(frozen=True)
-class Undisturbed:
-    """A run that nobody ended: what it made, when its MLflow run began, and when it ended."""
+class UndisturbedRun:
+    """The output of a step that was not killed, and when its MLflow run began and ended."""
 
-    told: Any
+    output: Any
     began_s: float
     ended_s: float
 
 
 @dataclass(frozen=True)
 class Kill:
-    """One kill, and what was found wrong after the next run."""
+    """One kill, and the faults after the next run."""
 
     step: str
     after_s: float
-    all_of_it: bool
+    whole_session: bool
     faults: tuple[str, ...]
 
 
-def storm(place: Place, given: Namespace) -> list[Kill]:
-    """Kill steps in turns, as often as the command line says; return how each ended."""
-    chance = random.Random(given.seed)  # noqa: S311
-    overrides = [f"evaluation.limit={given.limit}"]
-    undisturbed = {step: _undisturbed(place, step, overrides) for step in given.steps}
-    temporary = [*place.temp.iterdir()]
+def run_storm(sandbox: Sandbox, arguments: Namespace) -> list[Kill]:
+    """Kill the steps in turn, as often as the command line says; return all kills."""
+    rng = random.Random(arguments.seed)  # noqa: S311
+    overrides = [f"evaluation.limit={arguments.limit}"]
+    undisturbed = {step: _run_undisturbed(sandbox, step, overrides) for step in arguments.steps}
+    temporary_files = [*sandbox.temp.iterdir()]
     kills: list[Kill] = []
-    while len(kills) < given.kills:
-        step = given.steps[len(kills) % len(given.steps)]
-        kill = _kill(place, step, overrides, undisturbed[step], chance)
+    while len(kills) < arguments.kills:
+        step = arguments.steps[len(kills) % len(arguments.steps)]
+        kill = _kill(sandbox, step, overrides, undisturbed[step], rng)
         if kill is not None:
-            kill = replace(kill, faults=(*kill.faults, *checks.faults(place, temporary)))
-            kills.append(kill)
-            messages.say(f"{len(kills)}: {_sentence(kill)}")
-            (given.output / "killed.json").write_text(
-                json.dumps(
-                    {"seed": given.seed, "kills": [asdict(each) for each in kills]}, indent=2
-                )
-            )
+            faults = (*kill.faults, *checks.find_faults(sandbox, temporary_files))
+            kills.append(replace(kill, faults=faults))
+            messages.info(f"{len(kills)}: {_describe(kills[-1])}")
+            report = {"seed": arguments.seed, "kills": [asdict(each) for each in kills]}
+            (arguments.output / "killed.json").write_text(json.dumps(report, indent=2))
     return kills
 
 
-def _undisturbed(place: Place, step: str, overrides: list[str]) -> Undisturbed:
-    if not all(place.has(each) for each in checks.STEPS[: checks.STEPS.index(step)]):
-        Process(place, step, overrides).finish()  # it makes what it needs
-    _remove(place, step)
+def _run_undisturbed(sandbox: Sandbox, step: str, overrides: list[str]) -> UndisturbedRun:
+    earlier_steps = checks.STEPS[: checks.STEPS.index(step)]
+    if not all(sandbox.has_finished(each) for each in earlier_steps):
+        StepProcess(sandbox, step, overrides).finish()  # runs the earlier steps too
+    _delete_output(sandbox, step)
     started = time.time()
-    Process(place, step, overrides).finish()
-    ended = time.time()
-    began = checks.run_began_after(place.newest(step), started)
-    messages.say(f"{step} takes {ended - started:.1f} s, its run begins after {began:.1f} s")
-    return Undisturbed(checks.told(place, step), began, ended - started)
+    StepProcess(sandbox, step, overrides).finish()
+    seconds = time.time() - started
+    began = float(sandbox.newest_run(step).info.start_time) / 1e3 - started
+    messages.info(f"{step} takes {seconds:.1f} s; its run begins after {began:.1f} s")
+    return UndisturbedRun(checks.read_output(sandbox, step), began, seconds)
 
 
 def _kill(
-    place: Place, step: str, overrides: list[str], usual: Undisturbed, chance: random.Random
+    sandbox: Sandbox,
+    step: str,
+    overrides: list[str],
+    undisturbed: UndisturbedRun,
+    rng: random.Random,
 ) -> Kill | None:
-    """Kill a step once and run it again; None where it had ended before."""
-    first = 0.0 if chance.random() < _BEFORE_THE_RUN else 0.9 * usual.began_s
-    after, all_of_it = chance.uniform(first, usual.ended_s), chance.random() < 0.5
-    _remove(place, step)
-    process = Process(place, step, overrides)
-    if not process.kill_at(after, all_of_it=all_of_it):
+    """Kill a step once and run it again; None if the step exits before the kill."""
+    earliest = 0.0 if rng.random() < _EARLY_SHARE else 0.9 * undisturbed.began_s
+    after, whole_session = rng.uniform(earliest, undisturbed.ended_s), rng.random() < 0.5
+    _delete_output(sandbox, step)
+    process = StepProcess(sandbox, step, overrides)
+    if not process.kill_after(after, whole_session=whole_session):
         return None
-    found = []
+    faults = []
     try:
-        Process(place, step, overrides).finish()
-        if checks.told(place, step) != usual.told:
-            found.append("the next run made something else than one that nobody ended")
-    except UserError as fault:
-        found.append(f"the next run: {fault}")
-    found += [f"left: {line}" for line in process.left(_END_S)]
-    return Kill(step, round(after, 2), all_of_it, tuple(found))
+        StepProcess(sandbox, step, overrides).finish()
+        if checks.read_output(sandbox, step) != undisturbed.output:
+            faults.append("the output of the next run differs from that of an undisturbed run")
+    except UserError as error:
+        faults.append(f"the next run failed: {error}")
+    faults += [f"still alive: {line}" for line in process.surviving_commands(_SURVIVAL_TIMEOUT_S)]
+    return Kill(step, round(after, 2), whole_session, tuple(faults))
 
 
-def _remove(place: Place, step: str) -> None:
-    if step in _MADE:
-        shutil.rmtree(place.home / _MADE[step], ignore_errors=True)
+def _delete_output(sandbox: Sandbox, step: str) -> None:
+    if step in _STORE_FOLDERS:
+        shutil.rmtree(sandbox.home / _STORE_FOLDERS[step], ignore_errors=True)
 
 
-def _sentence(kill: Kill) -> str:
-    what = "all of" if kill.all_of_it else "the process of"
-    wrong = "; ".join(kill.faults) or "well"
-    return f"{what} {kill.step} killed after {kill.after_s:.1f} s: {wrong}"
+def _describe(kill: Kill) -> str:
+    target = "session" if kill.whole_session else "process"
+    outcome = "; ".join(kill.faults) or "no fault"
+    return f"{kill.step}: {target} killed after {kill.after_s:.1f} s: {outcome}"
 
 
 def markdown(seed: int, kills: list[Kill]) -> str:
     """Return a table with a line for each step."""
     lines = [
-        f"{len(kills)} kills by seed {seed} on {machine.description()}:",
+        f"{len(kills)} kills with seed {seed} on {machine.description()}:",
         "",
-        "| step | kills | of the process alone | of all it started | next run well, nothing left |",
+        "| step | kills | of the process alone | of the whole session | without fault |",
         "|---|---:|---:|---:|---:|",
     ]
     for step in dict.fromkeys(kill.step for kill in kills):
-        own = [kill for kill in kills if kill.step == step]
-        together = sum(kill.all_of_it for kill in own)
-        well = sum(not kill.faults for kill in own)
-        lines.append(
-            f"| `{step}` | {len(own)} | {len(own) - together} | {together} | {well} of {len(own)} |"
-        )
+        of_step = [kill for kill in kills if kill.step == step]
+        count, sessions = len(of_step), sum(kill.whole_session for kill in of_step)
+        clean = sum(not kill.faults for kill in of_step)
+        lines.append(f"| `{step}` | {count} | {count - sessions} | {sessions} | {clean} |")
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    """Kill what the command line says. Raises UserError where anything was found wrong."""
-    given = _given()
-    given.output.mkdir(parents=True, exist_ok=True)
-    messages.say(f"seed {given.seed}")
+    """Run the storm. Raises UserError if any kill led to a fault."""
+    arguments = _parse_arguments()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    messages.info(f"seed {arguments.seed}")
     with tempfile.TemporaryDirectory() as folder:
-        place = Place(Path(folder))
-        place.use()
-        kills = storm(place, given)
-    (given.output / "killed.md").write_text(markdown(given.seed, kills))
-    messages.say(markdown(given.seed, kills))
-    if wrong := [_sentence(kill) for kill in kills if kill.faults]:
-        raise UserError("\n".join(wrong))
+        sandbox = Sandbox(Path(folder))
+        sandbox.activate()
+        kills = run_storm(sandbox, arguments)
+    report = markdown(arguments.seed, kills)
+    (arguments.output / "killed.md").write_text(report)
+    messages.info(report)
+    if faults := [_describe(kill) for kill in kills if kill.faults]:
+        raise UserError("\n".join(faults))
 
 
-def _given() -> Namespace:
-    arguments = parser(__doc__)
-    arguments.add_argument("--kills", type=int, default=50, help="(%(default)s)")
-    arguments.add_argument("--steps", nargs="+", choices=checks.STEPS)
-    arguments.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    arguments.add_argument("--limit", type=int, default=2, help="of the rows (%(default)s)")
-    arguments.add_argument("--output", type=Path, required=True, help="folder for the results")
-    given = arguments.parse_args()
-    if given.kills < 1:
+def _parse_arguments() -> Namespace:
+    parser = create_parser(__doc__)
+    parser.add_argument("--kills", type=int, default=50, help="number of kills (%(default)s)")
+    parser.add_argument("--steps", nargs="+", choices=checks.STEPS)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--limit", type=int, default=2, help="number of rows (%(default)s)")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the results")
+    arguments = parser.parse_args()
+    if arguments.kills < 1:
         raise BadArguments("--kills must be at least 1")
-    given.steps = given.steps or list(checks.STEPS)
-    given.output = given.output.absolute()
-    return given
+    arguments.steps = arguments.steps or list(checks.STEPS)
+    arguments.output = arguments.output.absolute()
+    return arguments
 
 
 if __name__ == "__main__":
-    run(main)
+    run_main(main)

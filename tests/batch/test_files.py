@@ -18,7 +18,7 @@ from slmflow.config.schema.batch import Spark
 from slmflow.pipeline.step import run
 from steps.batch import batch
 from tests.batch.workspace import BatchWorkspace, save_echo_model, write_rows
-from tests.fixtures.project import Workplace
+from tests.fixtures.project import Sandbox
 
 ADDED = ["answer", "prompt_tokens", "completion_tokens", "error"]
 
@@ -170,7 +170,7 @@ def test_all_problems_are_one_message(
 
     stderr = _stderr(capsys)
     assert "PySpark is not installed; run `uv pip install -r requirements-spark.txt`" in stderr
-    assert "batch.model_uri='models:/none@best': no model can be read there" in stderr
+    assert "batch.model_uri='models:/none@best': no model can be read from there" in stderr
     assert "out.csv' already exists: delete it, or choose another name" in stderr
     assert "no row has question or messages; the columns are a: name yours" in stderr
     assert stderr.count("error:") == 1
@@ -244,7 +244,7 @@ def test_input_and_output_work_on_a_volume(tmp_path: Path, suffix: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _BATCH_ON_A_VOLUME, str(volume), *arguments],
         cwd=tmp_path,
-        env=Workplace(tmp_path).environ(),
+        env=Sandbox(tmp_path).environ(),
         capture_output=True,
         text=True,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.batch.workspace import read_lines, read_rows, save_echo_model, write_rows
-from tests.fixtures.project import Workplace
+from tests.fixtures.project import Sandbox
 
 SPARK = pytest.param(
     "local[2]",
@@ -28,7 +28,7 @@ def test_killed_job_repeats_no_finished_partition(master: str, tmp_path: Path) -
     write_rows(tmp_path / "in.jsonl", [{"question": question} for question in questions])
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    project = Workplace(tmp_path)
+    project = Sandbox(tmp_path)
     arguments = (
         f"batch.model_uri={save_echo_model(tmp_path)}",
         f"batch.input={tmp_path / 'in.jsonl'}",

@@ -14,7 +14,7 @@ import pytest
 
 from slmflow.paths import PROJECT
 from tests.batch.workspace import BatchWorkspace
-from tests.fixtures.project import Workplace
+from tests.fixtures.project import Sandbox
 
 pytestmark = pytest.mark.skipif(
     find_spec("pyspark") is None, reason="requirements-spark.txt is not installed"
@@ -38,9 +38,9 @@ def spark_home(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def project(workspace: BatchWorkspace, spark_home: str) -> Workplace:
+def project(workspace: BatchWorkspace, spark_home: str) -> Sandbox:
     """The project with the tracking database that has the models."""
-    return Workplace(
+    return Sandbox(
         workspace.folder,
         {
             "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(),
@@ -72,7 +72,7 @@ def _arguments(workspace: BatchWorkspace, model_uri: str, master: str) -> tuple[
 
 
 def test_spark_answers_equal_in_process_answers(
-    workspace: BatchWorkspace, project: Workplace, chat: Any
+    workspace: BatchWorkspace, project: Sandbox, chat: Any
 ) -> None:
     workspace.write("in.jsonl", _questions())
     assert workspace.batch(chat.model_uri, "in.jsonl", "in_process.jsonl") == 0
@@ -91,7 +91,7 @@ def test_spark_answers_equal_in_process_answers(
 
 @pytest.mark.parametrize("master", MASTERS)
 def test_each_worker_loads_the_model_once(
-    master: str, workspace: BatchWorkspace, project: Workplace
+    master: str, workspace: BatchWorkspace, project: Sandbox
 ) -> None:
     model = workspace.save_echo_model()
     rows = [{"question": f"{'crash' if n % 17 == 3 else 'hello'} {n}"} for n in range(100)]
@@ -112,7 +112,7 @@ def test_each_worker_loads_the_model_once(
 
 @pytest.mark.parametrize("flavor", ["prompted", "pipeline"])
 def test_other_flavors_answer_on_spark(
-    flavor: str, workspace: BatchWorkspace, project: Workplace, request: pytest.FixtureRequest
+    flavor: str, workspace: BatchWorkspace, project: Sandbox, request: pytest.FixtureRequest
 ) -> None:
     model = request.getfixturevalue(flavor)
     workspace.write("in.jsonl", _questions()[:8])
@@ -126,7 +126,7 @@ def test_other_flavors_answer_on_spark(
     assert workspace.read("spark.jsonl") == workspace.read("in_process.jsonl")
 
 
-def test_invalid_master_is_one_message(workspace: BatchWorkspace, project: Workplace) -> None:
+def test_invalid_master_is_one_message(workspace: BatchWorkspace, project: Sandbox) -> None:
     workspace.write("in.jsonl", _questions()[1:3])
 
     done = project.step("batch", *_arguments(workspace, workspace.save_echo_model(), "nonsense"))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.databricks.submitting import Checkout, check_out
+from tests.databricks.submitting import Checkout, create_checkout
 from tests.databricks.workspace import Workspace, workspace
 
 
@@ -16,4 +16,4 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
 
 @pytest.fixture(scope="module")
 def checkout(space: Workspace) -> Checkout:
-    return check_out(space.folder / "checkout", space)
+    return create_checkout(space.folder / "checkout", space)

@@ -13,12 +13,12 @@ from mlflow.entities import Run
 
 from slmflow.paths import PROJECT
 from tests.databricks.workspace import Job, Workspace
-from tests.fixtures.project import Done, Workplace
+from tests.fixtures.project import CommandResult, Sandbox
 
 EXPERIMENT = "/Users/me@example.com/slmflow"
-CHANGED = "a line that is not committed"
+UNCOMMITTED_LINE = "a line that is not committed"
 # What lies about in a checkout that was worked in; git ignores it.
-JUNK = (".venv/lib/torch.so", "mlflow.db", "mlruns/0/meta.yaml", "steps/__pycache__/a.pyc")
+IGNORED_FILES = (".venv/lib/torch.so", "mlflow.db", "mlruns/0/meta.yaml", "steps/__pycache__/a.pyc")
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Checkout:
         assert done.status == 0, done.errors
         return self.space.jobs[-1]
 
-    def make(self, target: str, *arguments: str) -> Done:
+    def make(self, target: str, *arguments: str) -> CommandResult:
         """Call `make TARGET ARGS=...`."""
-        place = Workplace(self.space.folder, self.space.environ())
+        sandbox = Sandbox(self.space.folder, self.space.environ())
         line = shlex.join(["make", target, f"ARGS={shlex.join(arguments)}"])
-        return place.shell(line, cwd=self.folder)
+        return sandbox.shell(line, cwd=self.folder)
 
     def git(self, *arguments: str) -> str:
         """Call git in the checkout and return what it prints."""
@@ -48,7 +48,7 @@ class Checkout:
         ).stdout
 
 
-def check_out(folder: Path, space: Workspace) -> Checkout:
+def create_checkout(folder: Path, space: Workspace) -> Checkout:
     """Return a checkout of the project as it is now, with a change and with junk in it."""
     checkout = Checkout(folder, space)
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -60,22 +60,22 @@ def check_out(folder: Path, space: Workspace) -> Checkout:
     checkout.git("add", "--all")
     checkout.git("commit", "--quiet", "--message", "All of it")
     with (folder / "README.md").open("a") as readme:
-        readme.write(CHANGED)
-    for name in JUNK:
+        readme.write(UNCOMMITTED_LINE)
+    for name in IGNORED_FILES:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(os.urandom(1_000_000))
     os.utime(folder / ".venv")  # make has nothing to do for it
     return checkout
 
 
-def uploaded(job: Job, space: Workspace) -> Path:
+def find_upload(job: Job, space: Workspace) -> Path:
     """Return the archive of the project that a job has unpacked."""
     name = f"{job.driver.upload.name}.tar.gz"
     [archive] = space.dbfs("mlflow-experiments").rglob(name)
     return archive
 
 
-def contents(archive: Path) -> dict[str, int]:
+def file_sizes(archive: Path) -> dict[str, int]:
     """Return the size in bytes of each file of an archive, by its path in the project."""
     with tarfile.open(archive) as tar:
         return {
@@ -85,14 +85,14 @@ def contents(archive: Path) -> dict[str, int]:
         }
 
 
-def client(space: Workspace) -> MlflowClient:
+def tracking_client(space: Workspace) -> MlflowClient:
     """Return a client of what the workspace tracks, beside its own address."""
     return MlflowClient(space.tracking)
 
 
-def run_of(job: Job, space: Workspace) -> Run:
+def find_run(job: Job, space: Workspace) -> Run:
     """Return the run that the client made for a job."""
     query = f"tags.`mlflow.databricks.shellJobRunID` = '{job.run_id}'"
-    experiment = client(space).get_experiment_by_name(EXPERIMENT)
-    [run] = client(space).search_runs([experiment.experiment_id], query)
+    experiment = tracking_client(space).get_experiment_by_name(EXPERIMENT)
+    [run] = tracking_client(space).search_runs([experiment.experiment_id], query)
     return run

@@ -29,7 +29,14 @@ from slmflow.registry import preflight
 from slmflow.sweeps import points
 from slmflow.sweeps.arguments import parse_arguments
 from tests.batch.workspace import read_rows, save_echo_model, write_rows
-from tests.fixtures.asset_bundle import COMMIT, TEXT, Workspace, calls, deployed, tasks
+from tests.fixtures.asset_bundle import (
+    COMMIT,
+    TEXT,
+    BundleWorkspace,
+    resolve_bundle,
+    task_commands,
+    tasks,
+)
 
 BUNDLE: dict[str, Any] = yaml.safe_load(TEXT)
 JOBS = BUNDLE["resources"]["jobs"]
@@ -43,19 +50,19 @@ ROWS = "bundled/capitals/evaluation.jsonl"
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Iterator[Workspace]:
-    workspace = Workspace.of(tmp_path)
+def workspace(tmp_path: Path) -> Iterator[BundleWorkspace]:
+    workspace = BundleWorkspace.of(tmp_path)
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(workspace.place.environ()["MLFLOW_TRACKING_URI"])
+    mlflow.set_tracking_uri(workspace.sandbox.environ()["MLFLOW_TRACKING_URI"])
     yield workspace
     mlflow.set_tracking_uri(before)
 
 
 def _of_each_task(target: str) -> Iterator[tuple[str, str, list[str]]]:
     """Yield of each run of each task the file, the step and its overrides."""
-    for job in deployed(target)["resources"]["jobs"].values():
+    for job in resolve_bundle(target)["resources"]["jobs"].values():
         for task in tasks(job):
-            for file, *parameters in calls(job, task):
+            for file, *parameters in task_commands(job, task):
                 _, step, taken = STEP["split_command"](STEP["split_words"](parameters))
                 yield file, step, taken
 
@@ -117,10 +124,10 @@ def test_parameters_have_the_defaults_of_conf() -> None:
 
 
 def test_any_other_key_is_an_override_and_comes_last() -> None:
-    job = deployed("dev")["resources"]["jobs"]["workflow"]
+    job = resolve_bundle("dev")["resources"]["jobs"]["workflow"]
     asked = 'registry.name=a.b.c target=cpu_int8 evaluation.system="Be brief, {please}."'
 
-    [[_, *parameters]] = calls(job, job["tasks"][-1], overrides=asked)
+    [[_, *parameters]] = task_commands(job, job["tasks"][-1], overrides=asked)
     _, step, taken = STEP["split_command"](STEP["split_words"](parameters))
     config = _config(step, taken)
 
@@ -129,7 +136,7 @@ def test_any_other_key_is_an_override_and_comes_last() -> None:
 
 
 def test_the_points_are_those_of_the_grid() -> None:
-    job = deployed("dev")["resources"]["jobs"]["sweep"]
+    job = resolve_bundle("dev")["resources"]["jobs"]["sweep"]
     defaults = {each["name"]: each["default"] for each in job["parameters"]}
 
     grid = points.grid(shlex.split(defaults["grid"]))
@@ -144,10 +151,10 @@ def test_the_document_names_what_there_is() -> None:
         if "--params" in options:
             [pairs] = csv.reader([options[options.index("--params") + 1]])  # as the CLI reads them
             given = dict(pair.split("=", 1) for pair in pairs)
-        job = deployed("dev")["resources"]["jobs"][name]
+        job = resolve_bundle("dev")["resources"]["jobs"][name]
         assert given.keys() <= {each["name"] for each in job["parameters"]}
         for task in tasks(job):
-            for _, *parameters in calls(job, task, **given):
+            for _, *parameters in task_commands(job, task, **given):
                 _, step, taken = STEP["split_command"](STEP["split_words"](parameters))
                 _config(step, [re.sub(r"=/Volumes/.*/rows.*", f"={ROWS}", each) for each in taken])
     told = "".join(re.findall(r"^\| (`.*?) \|", DOCUMENT, re.MULTILINE))
@@ -155,7 +162,7 @@ def test_the_document_names_what_there_is() -> None:
 
 
 def test_dev_and_prod_share_nothing_that_a_run_writes() -> None:
-    dev, prod = (deployed(target) for target in ("dev", "prod"))
+    dev, prod = (resolve_bundle(target) for target in ("dev", "prod"))
 
     assert [each["mode"] for each in (dev["targets"]["dev"], prod["targets"]["prod"])] == [
         "development",
@@ -172,7 +179,7 @@ def test_dev_and_prod_share_nothing_that_a_run_writes() -> None:
 
 def _names(bundle: dict[str, Any]) -> Iterator[tuple[str, str]]:
     job = bundle["resources"]["jobs"]["workflow"]
-    [[_, *parameters]] = calls(job, job["tasks"][-1])
+    [[_, *parameters]] = task_commands(job, job["tasks"][-1])
     variables, step, taken = STEP["split_command"](STEP["split_words"](parameters))
     yield "store", variables["SLMFLOW_HOME"]
     yield "experiment", bundle["resources"]["experiments"]["slmflow"]["name"]
@@ -190,9 +197,9 @@ def test_models_have_names_that_unity_catalog_takes(monkeypatch: pytest.MonkeyPa
 
 def test_every_task_logs_to_the_workspace_and_registers_in_unity_catalog() -> None:
     """MLflow as pip installs it has a database in the working folder by default, there too."""
-    for job in deployed("prod")["resources"]["jobs"].values():
+    for job in resolve_bundle("prod")["resources"]["jobs"].values():
         for task in tasks(job):
-            for _, *parameters in calls(job, task):
+            for _, *parameters in task_commands(job, task):
                 assert STEP["split_command"](STEP["split_words"](parameters))[0] == {
                     "MLFLOW_TRACKING_URI": "databricks",
                     "MLFLOW_REGISTRY_URI": "databricks-uc",
@@ -211,7 +218,7 @@ def test_a_batch_has_a_cluster_with_the_pins_and_python_of_the_project() -> None
     assert cluster["new_cluster"]["spark_version"] == of_spark_job["spark_version"]
 
 
-def test_the_batch_answers_a_file(workspace: Workspace, tmp_path: Path) -> None:
+def test_the_batch_answers_a_file(workspace: BundleWorkspace, tmp_path: Path) -> None:
     volume = tmp_path / "volume"
     volume.mkdir()
     write_rows(volume / "in.jsonl", [{"question": "one"}, {"question": "two"}])
@@ -275,25 +282,25 @@ def test_a_task_that_cannot_be_fails_with_one_message(
     assert len(done.stderr.splitlines()) == 1
 
 
-def _runs(workspace: Workspace) -> list[Run]:
+def _runs(workspace: BundleWorkspace) -> list[Run]:
     """Return the runs of steps in the experiment, the oldest first."""
-    found = workspace.place.client.search_runs(
+    found = workspace.sandbox.client.search_runs(
         [workspace.experiment_id], order_by=["attributes.start_time ASC"]
     )
     return [run for run in found if runs.STEP in run.data.tags]
 
 
-def _run_job(workspace: Workspace, name: str, keys: set[str], **given: str) -> None:
+def _run_job(workspace: BundleWorkspace, name: str, keys: set[str], **given: str) -> None:
     job = workspace.job(name)
     for task in tasks(job):
         if task["task_key"] in keys:
-            for call in calls(job, task, overrides=FEW_ROWS, **given):
+            for call in task_commands(job, task, overrides=FEW_ROWS, **given):
                 done = workspace.run(call)
                 assert done.status == 0, done.errors
 
 
 @pytest.mark.long
-def test_a_task_takes_the_result_of_the_one_before(workspace: Workspace) -> None:
+def test_a_task_takes_the_result_of_the_one_before(workspace: BundleWorkspace) -> None:
     _run_job(workspace, "workflow", {"fetch", "log_transformers"})
 
     fetched, logged = _runs(workspace)
@@ -302,14 +309,14 @@ def test_a_task_takes_the_result_of_the_one_before(workspace: Workspace) -> None
     assert logged.data.tags[runs.REUSED_FROM] == f"fetch:{fetched.info.run_id}"
     assert logged.data.tags[runs.GIT_COMMIT] == COMMIT
     weights = mlflow.artifacts.load_dict(f"runs:/{fetched.info.run_id}/result.json")
-    assert Path(weights["path"]).is_relative_to(workspace.place.folder / "volume")
-    assert {path.name for path in workspace.place.folder.iterdir()} == {
+    assert Path(weights["path"]).is_relative_to(workspace.sandbox.folder / "volume")
+    assert {path.name for path in workspace.sandbox.folder.iterdir()} == {
         *("files", "mlflow.db", "mlruns", "tmp", "volume")
     }
 
 
 @pytest.mark.long
-def test_the_workflow_registers_a_version_and_launches_nothing(workspace: Workspace) -> None:
+def test_the_workflow_registers_a_version_and_launches_nothing(workspace: BundleWorkspace) -> None:
     keys = {task["task_key"] for task in JOBS["workflow"]["tasks"]}
 
     _run_job(workspace, "workflow", keys)
@@ -322,12 +329,12 @@ def test_the_workflow_registers_a_version_and_launches_nothing(workspace: Worksp
     table = mlflow.artifacts.load_dict(f"runs:/{evaluated.info.run_id}/comparison.json")
     assert [row[0] for row in table["data"]] == ["transformers", "genai"]
     name = "main.slmflow.slmflow_tiny_phi3"
-    version = workspace.place.client.get_model_version_by_alias(name, "candidate")
+    version = workspace.sandbox.client.get_model_version_by_alias(name, "candidate")
     assert version.tags["slmflow_run_evaluate"] == evaluated.info.run_id
 
 
 @pytest.mark.long
-def test_the_sweep_finds_its_points_done(workspace: Workspace) -> None:
+def test_the_sweep_finds_its_points_done(workspace: BundleWorkspace) -> None:
     keys = {task["task_key"] for task in JOBS["sweep"]["tasks"]}
     asked = ("target=cpu_fp32", "target=cpu_int8")
 

@@ -9,7 +9,7 @@ from mlflow.entities import Run
 
 from slmflow.paths import PROJECT
 from slmflow.system import databricks
-from tests.databricks.submitting import EXPERIMENT, client
+from tests.databricks.submitting import EXPERIMENT, tracking_client
 from tests.databricks.workspace import Driver, Workspace
 
 # What a cell does: the runtime of a notebook says where it tracks, and which experiment is its own.
@@ -42,7 +42,7 @@ def _call(driver: Driver, *command: str, **further: str) -> "subprocess.Complete
 
 
 def _run(space: Workspace, run_id: str) -> Run:
-    return client(space).get_run(run_id)
+    return tracking_client(space).get_run(run_id)
 
 
 @pytest.mark.long
@@ -63,8 +63,8 @@ def test_the_notebooks_run_is_the_parent_and_goes_on(space: Workspace) -> None:
 
 def test_a_step_takes_the_run_and_the_workspace_it_finds(space: Workspace) -> None:
     """Nothing but the runtime says that this is to be tracked in the workspace."""
-    experiment = client(space).create_experiment("/Shared/own")
-    run = client(space).create_run(experiment)
+    experiment = tracking_client(space).create_experiment("/Shared/own")
+    run = tracking_client(space).create_run(experiment)
 
     driver = space.new_driver()
     done = _call(driver, "-m", "steps.fetch", MLFLOW_RUN_ID=run.info.run_id)
@@ -73,7 +73,9 @@ def test_a_step_takes_the_run_and_the_workspace_it_finds(space: Workspace) -> No
     found = _run(space, run.info.run_id)
     assert found.info.status == "FINISHED"
     assert found.data.tags["slmflow.step"] == "fetch"
-    assert [r.info.run_id for r in client(space).search_runs([experiment])] == [run.info.run_id]
+    assert [r.info.run_id for r in tracking_client(space).search_runs([experiment])] == [
+        run.info.run_id
+    ]
     assert (driver.root / "tmp/slmflow/store/weights").is_dir()
 
 

@@ -13,18 +13,18 @@ from slmflow.flavors.pins import pin_installed
 from slmflow.paths import PROJECT
 from slmflow.pipeline import runs
 from tests.databricks.submitting import (
-    CHANGED,
     EXPERIMENT,
+    UNCOMMITTED_LINE,
     Checkout,
-    client,
-    contents,
-    run_of,
-    uploaded,
+    file_sizes,
+    find_run,
+    find_upload,
+    tracking_client,
 )
 from tests.databricks.workspace import CLUSTER_TOKEN, USER_TOKEN, Job, Workspace
-from tests.fixtures.project import Workplace
+from tests.fixtures.project import Sandbox
 
-ROADS = {
+SUBMISSION_ARGUMENTS = {
     "databricks": ("--env-manager", "local"),
     "databricks-spark": ("-P", "env_manager=local"),
 }
@@ -46,7 +46,7 @@ SUFFIXES = {
 
 
 @dataclass(frozen=True)
-class Road:
+class Submission:
     """A way to submit the project, and a job of the step `fetch` that was submitted so."""
 
     target: str
@@ -63,20 +63,22 @@ class Road:
     scope="module",
     params=["databricks", pytest.param("databricks-spark", marks=pytest.mark.long)],
 )
-def road(request: pytest.FixtureRequest, checkout: Checkout, space: Workspace) -> Road:
+def road(request: pytest.FixtureRequest, checkout: Checkout, space: Workspace) -> Submission:
     target = request.param
-    arguments = ("-e", "fetch", *ROADS[target], "-P", f"evaluation.system={TEXT}")
+    arguments = ("-e", "fetch", *SUBMISSION_ARGUMENTS[target], "-P", f"evaluation.system={TEXT}")
     job = checkout.submit(target, *arguments)
     job.wait()
-    return Road(target, job, uploaded(job, space))
+    return Submission(target, job, find_upload(job, space))
 
 
-def test_the_upload_is_small(road: Road) -> None:
+def test_the_upload_is_small(road: Submission) -> None:
     assert 2e6 < road.archive.stat().st_size < 12e6
 
 
-def test_the_upload_is_what_git_tracks_and_nothing_else(road: Road, checkout: Checkout) -> None:
-    files = set(contents(road.archive))
+def test_the_upload_is_what_git_tracks_and_nothing_else(
+    road: Submission, checkout: Checkout
+) -> None:
+    files = set(file_sizes(road.archive))
     tracked = {road.prefix + name for name in checkout.git("ls-files").splitlines()}
 
     added = {"MLproject", "job.py"} if road.prefix else set()
@@ -84,8 +86,8 @@ def test_the_upload_is_what_git_tracks_and_nothing_else(road: Road, checkout: Ch
     assert tracked <= files
 
 
-def test_what_git_tracks_belongs_into_an_upload(road: Road) -> None:
-    files = [Path(name.removeprefix(road.prefix)) for name in contents(road.archive)]
+def test_what_git_tracks_belongs_into_an_upload(road: Submission) -> None:
+    files = [Path(name.removeprefix(road.prefix)) for name in file_sizes(road.archive)]
 
     assert {file.parts[0] for file in files} - {"job.py", "COMMIT"} <= TOP
     assert {file.suffix for file in files if file.name != ".gitignore"} <= SUFFIXES
@@ -93,7 +95,7 @@ def test_what_git_tracks_belongs_into_an_upload(road: Road) -> None:
     assert weights == [Path("bundled/tiny_phi3/model.safetensors")]
 
 
-def test_the_request_is_the_spec_and_the_task(road: Road) -> None:
+def test_the_request_is_the_spec_and_the_task(road: Submission) -> None:
     request = dict(road.job.request)
     spec = json.loads((PROJECT / "databricks" / "spark_cluster.json").read_text())
     packages = [library["pypi"]["package"] for library in request.pop("libraries")]
@@ -114,17 +116,17 @@ def test_the_request_is_the_spec_and_the_task(road: Road) -> None:
     assert sorted(packages) == pin_installed("mlflow", "uv")
 
 
-def test_what_is_changed_and_not_committed_is_uploaded(road: Road) -> None:
+def test_what_is_changed_and_not_committed_is_uploaded(road: Submission) -> None:
     readme = road.job.driver.upload / f"{road.prefix}README.md"
 
-    assert readme.read_text().endswith(CHANGED)
+    assert readme.read_text().endswith(UNCOMMITTED_LINE)
 
 
 def test_the_job_ends_well_and_so_does_its_run(
-    road: Road, space: Workspace, checkout: Checkout
+    road: Submission, space: Workspace, checkout: Checkout
 ) -> None:
     assert road.job.wait() == "SUCCESS", road.job.log[-3000:]
-    run = run_of(road.job, space)
+    run = find_run(road.job, space)
 
     assert run.info.status == "FINISHED"
     assert run.data.tags[runs.STEP] == "fetch"
@@ -133,20 +135,22 @@ def test_the_job_ends_well_and_so_does_its_run(
     assert run.data.tags[runs.GIT_DIRTY] == "true"
 
 
-def test_a_value_arrives_as_it_was_typed(road: Road, space: Workspace) -> None:
-    path = client(space).download_artifacts(run_of(road.job, space).info.run_id, "config.yaml")
+def test_a_value_arrives_as_it_was_typed(road: Submission, space: Workspace) -> None:
+    path = tracking_client(space).download_artifacts(
+        find_run(road.job, space).info.run_id, "config.yaml"
+    )
 
     assert TEXT in Path(path).read_text()
 
 
-def test_no_token_is_in_the_request_or_on_the_run(road: Road, space: Workspace) -> None:
-    run = run_of(road.job, space)
+def test_no_token_is_in_the_request_or_on_the_run(road: Submission, space: Workspace) -> None:
+    run = find_run(road.job, space)
     told = json.dumps([road.job.request, run.data.params, run.data.tags, road.job.log])
 
     assert not {token for token in (USER_TOKEN, CLUSTER_TOKEN) if token in told}
 
 
-def test_nothing_is_written_but_to_scratch_and_the_upload(road: Road) -> None:
+def test_nothing_is_written_but_to_scratch_and_the_upload(road: Submission) -> None:
     """The home folder stays empty; below the upload are its files, with no bytecode."""
     driver = road.job.driver
     unpacked = {str(f.relative_to(driver.upload)) for f in driver.upload.rglob("*") if f.is_file()}
@@ -156,16 +160,16 @@ def test_nothing_is_written_but_to_scratch_and_the_upload(road: Road) -> None:
     assert {path.name for path in (driver.root / "tmp/slmflow").iterdir()} <= {
         *("cache", "matplotlib", "store"),
     }
-    assert unpacked == set(contents(road.archive))
+    assert unpacked == set(file_sizes(road.archive))
 
 
 @pytest.mark.long
 def test_a_fault_fails_the_job_and_says_why(checkout: Checkout, space: Workspace) -> None:
     """Here: the registry of a workspace is Unity Catalog, whose names have three parts."""
-    job = checkout.submit("databricks-spark", *ROADS["databricks-spark"])
+    job = checkout.submit("databricks-spark", *SUBMISSION_ARGUMENTS["databricks-spark"])
 
     assert job.wait() == "FAILED"
-    run = run_of(job, space)
+    run = find_run(job, space)
     assert run.info.status == "FAILED"
     assert "the registry is Unity Catalog (databricks-uc)" in run.data.tags["slmflow.error"]
     assert "error: registry.name='slmflow-tiny_phi3'" in " ".join(job.log.split())
@@ -177,9 +181,9 @@ def test_a_spark_job_without_the_project_says_what_to_do(
 ) -> None:
     alone = f"mlflow run databricks -b databricks --experiment-name {EXPERIMENT} "
     spec = "--backend-config databricks/spark_cluster.json"
-    done = Workplace(space.folder, space.environ()).shell(alone + spec, cwd=checkout.folder)
+    done = Sandbox(space.folder, space.environ()).shell(alone + spec, cwd=checkout.folder)
 
     assert done.status == 0, done.errors
     assert space.jobs[-1].wait() == "FAILED"
     assert "make databricks-spark" in space.jobs[-1].log
-    assert run_of(space.jobs[-1], space).info.status == "FAILED"
+    assert find_run(space.jobs[-1], space).info.status == "FAILED"

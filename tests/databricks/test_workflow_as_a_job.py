@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from slmflow.metrics.model_metrics import COLUMNS
-from tests.databricks.submitting import Checkout, client, run_of
-from tests.databricks.test_roads import ROADS
+from tests.databricks.submitting import Checkout, find_run, tracking_client
+from tests.databricks.test_roads import SUBMISSION_ARGUMENTS
 from tests.databricks.workspace import Workspace
 
 NAME = "main.default.slmflow_tiny_phi3"
@@ -29,19 +29,19 @@ def test_the_whole_workflow_on_one_cluster_and_again_on_another(
         _with_store(checkout, spec, space.folder / "volume")
     few = ("-P", "evaluation.limit=12", "-P", f"registry.name={NAME}")
     runs = []
-    for target, local in ROADS.items():
+    for target, local in SUBMISSION_ARGUMENTS.items():
         job = checkout.submit(target, *local, *few)
         assert job.wait() == "SUCCESS", job.log[-3000:]
         assert list((job.driver.root / "home").iterdir()) == []
-        runs.append(run_of(job, space))
+        runs.append(find_run(job, space))
 
     for run in runs:
         assert run.info.status == "FINISHED"
-        path = client(space).download_artifacts(run.info.run_id, "comparison.json")
+        path = tracking_client(space).download_artifacts(run.info.run_id, "comparison.json")
         table = json.loads(Path(path).read_text())
         assert table["columns"] == list(COLUMNS)
         assert [row[0] for row in table["data"]] == ["transformers", "genai"]
-    version = client(space).get_model_version_by_alias(NAME, "candidate")
+    version = tracking_client(space).get_model_version_by_alias(NAME, "candidate")
     files = space.folder / "files" / "Models" / NAME.replace(".", "/") / version.version
     assert (files / "MLmodel").is_file()
     assert "slmflow.reused_from" not in runs[0].data.tags

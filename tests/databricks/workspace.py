@@ -22,8 +22,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import requests
 
-from tests.fixtures.project import Workplace
-from tests.fixtures.server import served
+from tests.fixtures.project import Sandbox
+from tests.fixtures.server import run_server
 
 USER_TOKEN, CLUSTER_TOKEN = "dapi-of-the-user", "dapi-of-the-cluster"
 RUNTIME = "15.4"
@@ -197,7 +197,7 @@ def workspace(folder: Path) -> Iterator[Workspace]:
     files = f"--artifacts-destination {folder}/artifacts --default-artifact-root {opened.host}"
     command = f"mlflow server --workers 1 {database} {files}{_ARTIFACTS}artifacts"
     try:
-        with served(Workplace(folder), command) as opened.tracking:
+        with run_server(Sandbox(folder), command) as opened.tracking:
             try:
                 yield opened
             finally:

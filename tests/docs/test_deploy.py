@@ -20,8 +20,8 @@ from packaging.requirements import Requirement
 from slmflow.flavors.pins import pin_installed
 from slmflow.paths import PROJECT
 from slmflow.registry import versions
-from tests.fixtures.project import Done, Workplace
-from tests.fixtures.server import served
+from tests.fixtures.project import CommandResult, Sandbox
+from tests.fixtures.server import run_server
 
 DEPLOY = PROJECT / "deploy"
 TEXT = (PROJECT / "docs" / "deploy.md").read_text()
@@ -75,12 +75,12 @@ def command(start: str) -> str:
 class Container:
     """The output of `generate-dockerfile` for one flavor, beside a copy of deploy/."""
 
-    place: Workplace
+    sandbox: Sandbox
     flavor: str
 
     @property
     def folder(self) -> Path:
-        return self.place.folder / "deploy" / "container"
+        return self.sandbox.folder / "deploy" / "container"
 
     @property
     def dockerfile(self) -> list[str]:
@@ -98,8 +98,8 @@ class Container:
         return (self.model / "requirements.txt").read_text().splitlines()
 
 
-def call(place: Workplace, line: str) -> Done:
-    done = place.shell(line)
+def call(sandbox: Sandbox, line: str) -> CommandResult:
+    done = sandbox.shell(line)
     assert done.status == 0, done.errors
     return done
 
@@ -114,9 +114,9 @@ def container(
     folder = tmp_path_factory.mktemp("deploy")
     (folder / "deploy").mkdir()
     (folder / "deploy" / "request.json").write_bytes((DEPLOY / "request.json").read_bytes())
-    place = Workplace(folder, {"MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()})
-    call(place, command("mlflow models generate-dockerfile "))
-    yield Container(place, logged.flavor)
+    sandbox = Sandbox(folder, {"MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()})
+    call(sandbox, command("mlflow models generate-dockerfile "))
+    yield Container(sandbox, logged.flavor)
 
 
 def test_image_uses_python_version_of_logging(container: Container) -> None:
@@ -154,7 +154,7 @@ def test_requirements_resolve(container: Container) -> None:
     python = ".".join(map(str, sys.version_info[:2]))
     path = container.model / "requirements.txt"
 
-    done = call(container.place, f"uv pip compile -q --python-version {python} {path}")
+    done = call(container.sandbox, f"uv pip compile -q --python-version {python} {path}")
 
     resolved = {Requirement(line).name for line in done.output.splitlines() if "==" in line}
     assert {Requirement(line).name for line in container.requirements} <= resolved
@@ -169,12 +169,12 @@ def test_image_model_serves_documented_request(container: Container) -> None:
     routes = deployment["environment"]["inference_config"]
     assert routes["scoring_route"]["path"] in curl
 
-    with served(
-        container.place, f"mlflow models serve -m {container.model} --env-manager local"
+    with run_server(
+        container.sandbox, f"mlflow models serve -m {container.model} --env-manager local"
     ) as url:
-        answer = call(container.place, curl.replace("http://127.0.0.1:8080", url)).output
+        answer = call(container.sandbox, curl.replace("http://127.0.0.1:8080", url)).output
         for route in ("liveness_route", "readiness_route"):
-            call(container.place, f"curl --fail {url}{routes[route]['path']}")
+            call(container.sandbox, f"curl --fail {url}{routes[route]['path']}")
 
     assert "The capital of France is Paris." in answer
 
@@ -185,7 +185,7 @@ def test_build_docker_uses_same_folder(container: Container, tmp_path: Path) -> 
     docker.chmod(0o755)
     build = command("mlflow models build-docker ")
 
-    call(container.place, f"PATH={tmp_path}:$PATH BUILT={built} {build}")
+    call(container.sandbox, f"PATH={tmp_path}:$PATH BUILT={built} {build}")
 
     arguments = shlex.split(Path(f"{built}.arguments").read_text())
     assert arguments[1:3] == ["-t", shlex.split(command("docker run "))[-1]]
@@ -195,15 +195,15 @@ def test_build_docker_uses_same_folder(container: Container, tmp_path: Path) -> 
 @pytest.mark.parametrize("container", ["chat"], ids=["genai"], indirect=True, scope="module")
 def test_registered_model_moves_as_folder(container: Container) -> None:
     """It is downloaded and registered again, in another registry."""
-    place = Workplace(container.place.folder)
+    sandbox = Sandbox(container.sandbox.folder)
 
-    call(container.place, command("mlflow artifacts download "))
-    call(place, command("python -c "))
+    call(container.sandbox, command("mlflow artifacts download "))
+    call(sandbox, command("python -c "))
 
-    downloaded = place.folder / "deploy" / "model"
+    downloaded = sandbox.folder / "deploy" / "model"
     assert _contents(downloaded).keys() == _contents(container.model).keys()
     entity = _databricks()["config"]["served_entities"][0]
-    version = place.client.get_model_version(entity["entity_name"], entity["entity_version"])
+    version = sandbox.client.get_model_version(entity["entity_name"], entity["entity_version"])
     assert version.status == "READY"
 
 

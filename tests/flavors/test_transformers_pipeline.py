@@ -20,7 +20,7 @@ from slmflow.flavors.transformers_pipeline import pipeline_options
 from slmflow.paths import PROJECT
 from slmflow.pipeline.results import TransformersModel, Weights
 from steps.log_transformers import log_transformers
-from tests.fixtures.bundled_model import AStep
+from tests.fixtures.bundled_model import StepInputs
 
 WEIGHTS = PROJECT / "bundled" / "tiny_phi3"
 QUESTION = {"messages": [{"role": "user", "content": "What is the capital of France?"}]}
@@ -68,7 +68,9 @@ def test_logging_and_answering_need_no_network(
     tracking: str, weights: Path, dns_lookups: list[Any]
 ) -> None:
     with mlflow.start_run():
-        logged = log_transformers(AStep(configs.load(["generation.max_new_tokens=40"]), weights))
+        logged = log_transformers(
+            StepInputs(configs.load(["generation.max_new_tokens=40"]), weights)
+        )
     model = mlflow.pyfunc.load_model(logged.model_uri)
     for max_tokens in (40, 3):
         prompt, ids, text = generate_with_transformers(max_tokens)

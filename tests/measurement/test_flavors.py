@@ -42,7 +42,10 @@ def test_seed_makes_sampled_answers_repeatable(weights: Path, onnx: Path, experi
     config = configs.load(sampling)
     questions = rows.read(config)[:3]
     with mlflow.start_run(experiment_id=experiment):
-        models = [log_transformers(StepInputs(config, weights)), log_genai(StepInputs(config, weights, onnx))]
+        models = [
+            log_transformers(StepInputs(config, weights)),
+            log_genai(StepInputs(config, weights, onnx)),
+        ]
     for model in models:
         first, repeated, other = (_answers(model.model_uri, questions, seed) for seed in (7, 7, 8))
         assert first == repeated != other

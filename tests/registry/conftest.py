@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fixtures.tracking import tracking_in
+from tests.fixtures.tracking import isolated_tracking
 from tests.registry.finished_runs import RegisteredModel
 
 
 @pytest.fixture(scope="module")
 def module_tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Point MLflow to a SQLite database and a store that the tests of one file share."""
-    with tracking_in(tmp_path_factory.mktemp("register")):
+    with isolated_tracking(tmp_path_factory.mktemp("register")):
         yield
 
 

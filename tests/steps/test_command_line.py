@@ -7,24 +7,24 @@ import yaml
 
 from slmflow.config import compose as configs
 from slmflow.config import overrides
-from tests.fixtures.project import Workplace
+from tests.fixtures.project import Sandbox
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Workplace:
-    return Workplace(tmp_path)
+def sandbox(tmp_path: Path) -> Sandbox:
+    return Sandbox(tmp_path)
 
 
-def test_hydra_shows_the_config_it_would_run(place: Workplace) -> None:
-    done = place.step("main", "target=cpu_int8", "--cfg", "job")
+def test_hydra_shows_the_config_it_would_run(sandbox: Sandbox) -> None:
+    done = sandbox.step("main", "target=cpu_int8", "--cfg", "job")
 
     assert done.status == 0
     shown = yaml.safe_load(done.output)
     assert shown["target"]["quantization"]["bits"] == 8
-    assert not (place.folder / "mlflow.db").exists()
+    assert not (sandbox.folder / "mlflow.db").exists()
 
 
-def test_hydra_shows_what_a_run_makes_of_its_arguments(place: Workplace) -> None:
+def test_hydra_shows_what_a_run_makes_of_its_arguments(sandbox: Sandbox) -> None:
     """A threshold of a metric that no file has, and a text that is no Hydra expression."""
     given = (
         *("registry.gate.bleu.min=30", "registry.gate.bleu.max=90"),
@@ -32,17 +32,17 @@ def test_hydra_shows_what_a_run_makes_of_its_arguments(place: Workplace) -> None
         "evaluation.template=Be brief, be exact: {question}",
     )
 
-    done = place.step("main", *given, "--cfg", "job", "--resolve")
+    done = sandbox.step("main", *given, "--cfg", "job", "--resolve")
 
     assert done.status == 0
     shown = yaml.safe_load(done.output)
-    assert shown == configs.plain(configs.load(overrides.from_arguments(given, configs.TEXTS)))
+    assert shown == configs.to_dict(configs.load(overrides.from_arguments(given)))
     assert shown["registry"]["gate"]["bleu"] == {"min": 30.0, "max": 90.0, "max_drop": None}
-    assert place.step("main", *given, "--help").status == 0
+    assert sandbox.step("main", *given, "--help").status == 0
 
 
-def test_hydra_is_asked_of_no_config_that_cannot_be(place: Workplace) -> None:
-    done = place.step("main", "--cfg", "job", "target=cpu_int3", "registry.gaet.x=1")
+def test_hydra_is_asked_of_no_config_that_cannot_be(sandbox: Sandbox) -> None:
+    done = sandbox.step("main", "--cfg", "job", "target=cpu_int3", "registry.gaet.x=1")
 
     assert done.status == 2
     assert len(done.messages) == 1
@@ -50,15 +50,15 @@ def test_hydra_is_asked_of_no_config_that_cannot_be(place: Workplace) -> None:
     assert "registry.gaet.x: unknown" in done.errors
 
 
-def test_hydra_shows_its_help(place: Workplace) -> None:
-    done = place.step("convert", "--help")
+def test_hydra_shows_its_help(sandbox: Sandbox) -> None:
+    done = sandbox.step("convert", "--help")
 
     assert done.status == 0
     assert "target: cpu_fp32, cpu_int4, cpu_int8, cuda_fp16, cuda_int4, dml_int4" in done.output
 
 
-def test_by_hand_bad_arguments_end_with_status_2(place: Workplace) -> None:
-    done = place.step("main", "target=cpu_int3", "generation.temperature=hot")
+def test_by_hand_bad_arguments_end_with_status_2(sandbox: Sandbox) -> None:
+    done = sandbox.step("main", "target=cpu_int3", "generation.temperature=hot")
 
     assert done.status == 2
     assert len(done.messages) == 1
@@ -81,28 +81,28 @@ def test_by_hand_bad_arguments_end_with_status_2(place: Workplace) -> None:
     ],
 )
 def test_through_mlflow_the_run_is_failed_and_says_why(
-    place: Workplace, arguments: tuple[str, ...], said: str
+    sandbox: Sandbox, arguments: tuple[str, ...], said: str
 ) -> None:
-    done = place.mlflow_run(*arguments)
+    done = sandbox.mlflow_run(*arguments)
 
-    [run] = place.client.search_runs(["0"])
+    [run] = sandbox.client.search_runs(["0"])
     assert done.status == 1
     assert run.info.status == "FAILED"
     assert said in run.data.tags["slmflow.error"]
     assert len(done.messages) == 1
     assert said in done.messages[0]
     assert "Traceback" not in done.errors
-    assert not list(place.folder.rglob("pwned"))
+    assert not list(sandbox.folder.rglob("pwned"))
 
 
-def test_a_step_that_fails_fails_the_workflow_with_its_message(place: Workplace) -> None:
-    broken = place.folder / "broken"
+def test_a_step_that_fails_fails_the_workflow_with_its_message(sandbox: Sandbox) -> None:
+    broken = sandbox.folder / "broken"
     broken.mkdir()
     (broken / "config.json").write_text("{}")
 
-    done = place.step("main", "model=local", f"model.path={broken}")
+    done = sandbox.step("main", "model=local", f"model.path={broken}")
 
-    runs = {run.data.tags["slmflow.step"]: run for run in place.client.search_runs(["0"])}
+    runs = {run.data.tags["slmflow.step"]: run for run in sandbox.client.search_runs(["0"])}
     assert done.status == 1
     assert len(done.messages) == 1
     assert {run.info.status for run in runs.values()} == {"FAILED"}
@@ -110,31 +110,31 @@ def test_a_step_that_fails_fails_the_workflow_with_its_message(place: Workplace)
     assert runs["fetch"].data.tags["slmflow.error"] in runs["main"].data.tags["slmflow.error"]
 
 
-def test_a_target_this_machine_cannot_run_is_refused_before_any_work(place: Workplace) -> None:
-    done = place.step("main", "target=dml_int4")
+def test_a_target_this_machine_cannot_run_is_refused_before_any_work(sandbox: Sandbox) -> None:
+    done = sandbox.step("main", "target=dml_int4")
 
     assert done.status == 1
     assert "log_genai" in done.messages[0]
-    assert {made.name for made in (place.folder / "home").glob("*")} <= {"locks"}
+    assert {made.name for made in (sandbox.folder / "home").glob("*")} <= {"locks"}
 
 
-def test_bad_questions_are_refused_before_any_work(place: Workplace) -> None:
-    questions = place.folder / "questions.jsonl"
+def test_bad_questions_are_refused_before_any_work(sandbox: Sandbox) -> None:
+    questions = sandbox.folder / "questions.jsonl"
     questions.write_text('{"question": "a?"}\nnot json\n')
 
-    done = place.step("main", f"evaluation.data={questions}")
+    done = sandbox.step("main", f"evaluation.data={questions}")
 
     assert done.status == 1
     assert "line 1: no answer" in done.errors
     assert "line 2: not JSON" in done.errors
     assert len(done.messages) == 1
-    assert {made.name for made in (place.folder / "home").glob("*")} <= {"locks"}
+    assert {made.name for made in (sandbox.folder / "home").glob("*")} <= {"locks"}
 
 
-def test_a_tracking_server_that_cannot_be_used_is_said(place: Workplace) -> None:
-    place.environment["MLFLOW_TRACKING_URI"] = "nonsense://server"
+def test_a_tracking_server_that_cannot_be_used_is_said(sandbox: Sandbox) -> None:
+    sandbox.environment["MLFLOW_TRACKING_URI"] = "nonsense://server"
 
-    done = place.step("fetch")
+    done = sandbox.step("fetch")
 
     assert done.status == 1
     assert len(done.messages) == 1

@@ -35,7 +35,7 @@ def test_accuracy_follows_the_largest_logit_of_transformers(
 ) -> None:
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", experiment)
     config = configs.load(
-        ["target=cpu_fp32", f"evaluation.data={choice_questions.write(tmp_path)}"]
+        ["target=cpu_fp32", f"evaluation.data={choice_questions.write_questions(tmp_path)}"]
     )
     inputs = evaluation_inputs.read(config)
     letters = [reference.tokenizer.encode(each, add_special_tokens=False)[0] for each in "ABCD"]

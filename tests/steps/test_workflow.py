@@ -16,13 +16,13 @@ from openai import OpenAI
 from slmflow.config import compose as configs
 from slmflow.config import overrides
 from slmflow.config.schema.model import Source
-from slmflow.metrics.figures import COLUMNS, MEANINGS
+from slmflow.metrics.model_metrics import COLUMNS, METRIC_COLUMNS
 from slmflow.paths import PROJECT
 from slmflow.pipeline.runs import STEP
-from slmflow.sweeps.context import POINT, SIDE_BY_SIDE
-from tests.fixtures.project import Workplace
+from slmflow.sweeps.context import POINT, SHARED_MEASUREMENT
+from tests.fixtures.project import Sandbox
 from tests.fixtures.readme import COMMANDS
-from tests.fixtures.server import ask, served
+from tests.fixtures.server import post_chat, run_server
 
 STEPS = (*("fetch", "convert", "log_transformers", "log_genai", "measure", "evaluate", "register"),)
 FEW_ROWS = ("-P", "evaluation.limit=12")
@@ -39,20 +39,20 @@ SECRETS = {
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A workplace where the workflow has run once, by the uv environment manager."""
-    place = Workplace(tmp_path_factory.mktemp("workflow"), SECRETS)
-    done = place.mlflow_run(*FEW_ROWS, manager="uv")
+    sandbox = Sandbox(tmp_path_factory.mktemp("workflow"), SECRETS)
+    done = sandbox.mlflow_run(*FEW_ROWS, manager="uv")
     assert done.status == 0, done.errors
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(place.environ()["MLFLOW_TRACKING_URI"])
-    yield place
+    mlflow.set_tracking_uri(sandbox.environ()["MLFLOW_TRACKING_URI"])
+    yield sandbox
     mlflow.set_tracking_uri(before)
 
 
-def test_one_parent_run_with_a_child_for_each_step(place: Workplace) -> None:
-    parent = place.runs("main")[-1]
-    children = [place.runs(step)[-1] for step in STEPS]
+def test_one_parent_run_with_a_child_for_each_step(sandbox: Sandbox) -> None:
+    parent = sandbox.runs("main")[-1]
+    children = [sandbox.runs(step)[-1] for step in STEPS]
 
     assert parent.info.status == "FINISHED"
     assert {child.info.status for child in children} == {"FINISHED"}
@@ -60,8 +60,8 @@ def test_one_parent_run_with_a_child_for_each_step(place: Workplace) -> None:
     assert parent.data.params["target.name"] == "cpu_int4"
 
 
-def test_the_comparison_is_on_the_parent_run(place: Workplace) -> None:
-    run_id = place.runs("main")[-1].info.run_id
+def test_the_comparison_is_on_the_parent_run(sandbox: Sandbox) -> None:
+    run_id = sandbox.runs("main")[-1].info.run_id
     table = mlflow.artifacts.load_dict(f"runs:/{run_id}/comparison.json")
 
     assert table["columns"] == list(COLUMNS)
@@ -69,7 +69,7 @@ def test_the_comparison_is_on_the_parent_run(place: Workplace) -> None:
     assert (transformers["flavor"], genai["flavor"]) == ("transformers", "genai")
     assert transformers["n"] == genai["n"] == 12
     assert transformers["agreement"] is None
-    assert {column for column in MEANINGS if genai[column] is None} == {"accuracy"}
+    assert {column for column in METRIC_COLUMNS if genai[column] is None} == {"accuracy"}
     assert 0 <= genai["exact_match_low"] < genai["exact_match_high"] <= 1
     assert 0 < genai["exact_match_p"] <= 1
     assert transformers["exact_match"] >= 0.8
@@ -79,8 +79,8 @@ def test_the_comparison_is_on_the_parent_run(place: Workplace) -> None:
     assert png.read_bytes().startswith(b"\x89PNG")
 
 
-def test_convert_logs_its_parity(place: Workplace) -> None:
-    run = place.runs("convert")[-1]
+def test_convert_logs_its_parity(sandbox: Sandbox) -> None:
+    run = sandbox.runs("convert")[-1]
     metrics = run.data.metrics
 
     assert metrics["parity.tokenizer_mismatches"] == 0
@@ -92,10 +92,10 @@ def test_convert_logs_its_parity(place: Workplace) -> None:
     assert {matched["name"] for matched in record["passes"]} >= {"attention", "norms"}
 
 
-def test_the_better_flavor_is_registered(place: Workplace) -> None:
-    version = place.client.get_model_version_by_alias("slmflow-tiny_phi3", "candidate")
+def test_the_better_flavor_is_registered(sandbox: Sandbox) -> None:
+    version = sandbox.client.get_model_version_by_alias("slmflow-tiny_phi3", "candidate")
     result = mlflow.artifacts.load_dict(
-        f"runs:/{place.runs('register')[-1].info.run_id}/result.json"
+        f"runs:/{sandbox.runs('register')[-1].info.run_id}/result.json"
     )
 
     assert str(version.version) == result["version"] == "1"
@@ -103,53 +103,53 @@ def test_the_better_flavor_is_registered(place: Workplace) -> None:
     assert "| `exact_match` |" in version.description
 
 
-def test_the_second_run_reuses_every_step(place: Workplace) -> None:
-    before = {step: len(place.runs(step)) for step in STEPS}
+def test_the_second_run_reuses_every_step(sandbox: Sandbox) -> None:
+    before = {step: len(sandbox.runs(step)) for step in STEPS}
 
-    done = place.mlflow_run(*FEW_ROWS)
+    done = sandbox.mlflow_run(*FEW_ROWS)
 
     assert done.status == 0, done.errors
-    assert {step: len(place.runs(step)) for step in STEPS} == before
-    reused = place.runs("main")[0].data.tags["slmflow.reused_from"]
+    assert {step: len(sandbox.runs(step)) for step in STEPS} == before
+    reused = sandbox.runs("main")[0].data.tags["slmflow.reused_from"]
     assert [part.split(":")[0] for part in reused.split(", ")] == list(STEPS)
-    first, second = place.runs("main")[-1], place.runs("main")[0]
+    first, second = sandbox.runs("main")[-1], sandbox.runs("main")[0]
     assert _comparison(first.info.run_id) == _comparison(second.info.run_id)
 
 
-def test_another_temperature_converts_nothing_anew(place: Workplace) -> None:
-    before = len(place.runs("convert"))
+def test_another_temperature_converts_nothing_anew(sandbox: Sandbox) -> None:
+    before = len(sandbox.runs("convert"))
 
-    done = place.step("log_genai", "generation.temperature=0.5")
-
-    assert done.status == 0, done.errors
-    assert len(place.runs("convert")) == before
-    assert place.runs("log_genai")[0].data.tags["slmflow.reused_from"].startswith("convert:")
-
-
-def test_another_target_fetches_nothing_again(place: Workplace) -> None:
-    before = len(place.runs("fetch"))
-
-    done = place.step("convert", "target=cpu_int8")
+    done = sandbox.step("log_genai", "generation.temperature=0.5")
 
     assert done.status == 0, done.errors
-    assert len(place.runs("fetch")) == before
-    assert place.runs("convert")[0].data.tags["slmflow.reused_from"].startswith("fetch:")
+    assert len(sandbox.runs("convert")) == before
+    assert sandbox.runs("log_genai")[0].data.tags["slmflow.reused_from"].startswith("convert:")
 
 
-def test_another_metric_asks_nothing_again(place: Workplace) -> None:
-    before = len(place.runs("measure"))
+def test_another_target_fetches_nothing_again(sandbox: Sandbox) -> None:
+    before = len(sandbox.runs("fetch"))
 
-    done = place.step("evaluate", "evaluation.limit=12", "evaluation.metrics=[operator:eq]")
+    done = sandbox.step("convert", "target=cpu_int8")
 
     assert done.status == 0, done.errors
-    assert len(place.runs("measure")) == before
-    assert place.runs("evaluate")[0].data.tags["slmflow.reused_from"].startswith("measure:")
-    metrics = place.runs("evaluate")[0].data.metrics
+    assert len(sandbox.runs("fetch")) == before
+    assert sandbox.runs("convert")[0].data.tags["slmflow.reused_from"].startswith("fetch:")
+
+
+def test_another_metric_asks_nothing_again(sandbox: Sandbox) -> None:
+    before = len(sandbox.runs("measure"))
+
+    done = sandbox.step("evaluate", "evaluation.limit=12", "evaluation.metrics=[operator:eq]")
+
+    assert done.status == 0, done.errors
+    assert len(sandbox.runs("measure")) == before
+    assert sandbox.runs("evaluate")[0].data.tags["slmflow.reused_from"].startswith("measure:")
+    metrics = sandbox.runs("evaluate")[0].data.metrics
     assert metrics["genai.eq"] == metrics["genai.exact_match"]
 
 
-def test_the_measurement_states_the_machine(place: Workplace) -> None:
-    params = place.runs("measure")[0].data.params
+def test_the_measurement_states_the_machine(sandbox: Sandbox) -> None:
+    params = sandbox.runs("measure")[0].data.params
 
     assert int(params["machine.cores"]) == os.cpu_count()
     assert params["machine.onnxruntime-genai"] == version("onnxruntime-genai")
@@ -158,16 +158,16 @@ def test_the_measurement_states_the_machine(place: Workplace) -> None:
 
 
 @pytest.mark.long
-def test_a_sweep_measures_points_side_by_side(place: Workplace) -> None:
+def test_a_sweep_measures_points_side_by_side(sandbox: Sandbox) -> None:
     new = ("-P", "evaluation.seed=1")
     points = ("-P", "log_genai.interface=chat,prompt")
-    done = place.mlflow_run(*FEW_ROWS, "-e", "sweep", *new, *points)
+    done = sandbox.mlflow_run(*FEW_ROWS, "-e", "sweep", *new, *points)
     assert done.status == 0, done.errors
 
-    sweep = place.runs("sweep")[0].info.run_id
-    [beside] = [each for each in _below(place, sweep) if SIDE_BY_SIDE in each.data.tags]
-    kept = [r for r in _below(place, beside.info.run_id) if r.data.tags[STEP] == "measure"]
-    found = [each for each in _below(place, sweep) if POINT in each.data.tags]
+    sweep = sandbox.runs("sweep")[0].info.run_id
+    [beside] = [each for each in _below(sandbox, sweep) if SHARED_MEASUREMENT in each.data.tags]
+    kept = [r for r in _below(sandbox, beside.info.run_id) if r.data.tags[STEP] == "measure"]
+    found = [each for each in _below(sandbox, sweep) if POINT in each.data.tags]
     assert beside.data.params["log_genai.interface"] == "chat,prompt"
     assert {run.info.status for run in (beside, *kept, *found)} == {"FINISHED"}
     assert len(kept) == len(found) == 2
@@ -179,7 +179,7 @@ def test_a_sweep_measures_points_side_by_side(place: Workplace) -> None:
     assert [row[0] for row in table["data"]] == ["chat", "chat", "prompt", "prompt"]
 
 
-def test_both_flavors_serve_the_same_text(place: Workplace) -> None:
+def test_both_flavors_serve_the_same_text(sandbox: Sandbox) -> None:
     """The real `mlflow models serve`, asked the same chat request."""
     request = {
         "messages": [{"role": "user", "content": "What is the capital of France?"}],
@@ -187,10 +187,10 @@ def test_both_flavors_serve_the_same_text(place: Workplace) -> None:
     }
     answers = {}
     for step in ("log_transformers", "log_genai"):
-        run_id = place.runs(step)[-1].info.run_id
+        run_id = sandbox.runs(step)[-1].info.run_id
         model_uri = mlflow.artifacts.load_dict(f"runs:/{run_id}/result.json")["model_uri"]
-        with served(place, f"mlflow models serve -m {model_uri} --env-manager local") as url:
-            answers[step] = ask(url, request)
+        with run_server(sandbox, f"mlflow models serve -m {model_uri} --env-manager local") as url:
+            answers[step] = post_chat(url, request)
 
     texts = {step: answer["choices"][0]["message"]["content"] for step, answer in answers.items()}
     assert set(texts.values()) == {"The capital of France is Paris."}
@@ -199,27 +199,27 @@ def test_both_flavors_serve_the_same_text(place: Workplace) -> None:
     assert {answer["choices"][0]["finish_reason"] for answer in answers.values()} == {"stop"}
 
 
-def test_readme_serves_the_registered_model(place: Workplace) -> None:
+def test_readme_serves_the_registered_model(sandbox: Sandbox) -> None:
     """In the environment of the model itself, asked with the very curl command."""
     [serve] = [command for command in COMMANDS if command.startswith("mlflow models serve ")]
     [curl] = [command for command in COMMANDS if command.startswith("curl http")]
     address = "http://127.0.0.1:5000"
     assert address in curl
 
-    with served(place, serve.replace(" --port 5000", "")) as url:
-        done = place.shell(curl.replace(address, url))
+    with run_server(sandbox, serve.replace(" --port 5000", "")) as url:
+        done = sandbox.shell(curl.replace(address, url))
 
     assert "The capital of France is Paris." in done.output
 
 
-def test_readme_serves_openai_clients(place: Workplace) -> None:
+def test_readme_serves_openai_clients(sandbox: Sandbox) -> None:
     """The command as it stands but for the port, asked by curl and by the real client."""
     [serve] = [command for command in COMMANDS if " -e serve " in command]
     [curl] = [command for command in COMMANDS if command.startswith("curl -N")]
     serve = serve.replace("mlflow run .", f"mlflow run {PROJECT}").replace("port=8000", "port=0")
 
-    with served(place, serve, port=()) as url:
-        streamed = place.shell(curl.replace("http://127.0.0.1:8000", url))
+    with run_server(sandbox, serve, port=()) as url:
+        streamed = sandbox.shell(curl.replace("http://127.0.0.1:8000", url))
         client = OpenAI(base_url=f"{url}/v1", api_key="none")
         [model] = client.models.list()
         question = "What is the capital of Japan?"
@@ -232,13 +232,13 @@ def test_readme_serves_openai_clients(place: Workplace) -> None:
     assert "Tokyo" in (completion.choices[0].message.content or "")
 
 
-def test_readme_answers_a_file(place: Workplace) -> None:
+def test_readme_answers_a_file(sandbox: Sandbox) -> None:
     """The command as it stands but for the output, asked of the registered model."""
     [batch] = [command for command in COMMANDS if " -e batch " in command]
-    output = place.folder / "answers.jsonl"
+    output = sandbox.folder / "answers.jsonl"
     command = batch.replace("mlflow run .", f"mlflow run {PROJECT}")
 
-    done = place.shell(command.replace("output=/tmp/answers.jsonl", f"output={output}"))
+    done = sandbox.shell(command.replace("output=/tmp/answers.jsonl", f"output={output}"))
 
     assert done.status == 0, done.errors
     rows = [json.loads(line) for line in output.read_text().splitlines()]
@@ -263,44 +263,44 @@ RUN = [
 
 
 @pytest.mark.parametrize("command", RUN)
-def test_commands_of_readme_run(place: Workplace, command: str) -> None:
+def test_commands_of_readme_run(sandbox: Sandbox, command: str) -> None:
     """As they stand, on few rows; what needs the hub must at least compose."""
     named = command.replace(" model_uri=", " evaluation.model_uri=")  # MLproject's name for it
     given = overrides.from_arguments([part for part in named.split() if "=" in part])
-    one = [each for each in given if each.partition("=")[0] not in overrides.several(given)]
+    one = [each for each in given if each.partition("=")[0] not in overrides.swept_values(given)]
     if configs.load(one).model.source is Source.hub:
         return
     few = "evaluation.limit=12"
     project = str(PROJECT)
     command = command.replace("mlflow run .", f"mlflow run {project} -P {few}")
 
-    done = place.shell(command, cwd=PROJECT if command.startswith("python") else None)
+    done = sandbox.shell(command, cwd=PROJECT if command.startswith("python") else None)
 
     assert done.status == 0, done.errors
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make")])
-def test_targets_of_readme_exist(place: Workplace, command: str) -> None:
-    assert place.shell(f"{command} --dry-run", cwd=PROJECT).status == 0
+def test_targets_of_readme_exist(sandbox: Sandbox, command: str) -> None:
+    assert sandbox.shell(f"{command} --dry-run", cwd=PROJECT).status == 0
 
 
-def test_the_store_holds_whole_entries_only(place: Workplace) -> None:
-    home = place.folder / "home"
+def test_the_store_holds_whole_entries_only(sandbox: Sandbox) -> None:
+    home = sandbox.folder / "home"
 
     assert {path.name for path in home.iterdir()} == {"weights", "onnx", "building", "locks"}
     assert list((home / "building").iterdir()) == []
     assert all((entry / "manifest.json").exists() for entry in (home / "onnx").iterdir())
 
 
-def test_secrets_are_nowhere(place: Workplace) -> None:
+def test_secrets_are_nowhere(sandbox: Sandbox) -> None:
     """All that the calls before printed and left: runs, models, store, database, scratch."""
-    files = [file for file in place.folder.rglob("*") if file.is_file()]
+    files = [file for file in sandbox.folder.rglob("*") if file.is_file()]
     names = {file.name for file in files}
     assert {"mlflow.db", "comparison.json", "result.json", "MLmodel", "model.onnx.data"} <= names
-    found = {name: _with(files, place.said, [SECRETS[name].encode()]) for name in SECRETS}
+    found = {name: _with(files, sandbox.printed, [SECRETS[name].encode()]) for name in SECRETS}
     assert {name: where for name, where in found.items() if where} == {}
     # The search finds what is there.
-    there = set(_with(files, place.said, [b"tiny_phi3"]))
+    there = set(_with(files, sandbox.printed, [b"tiny_phi3"]))
     assert {"mlflow.db", "config.yaml", "what was printed"} <= there
 
 
@@ -319,8 +319,8 @@ def _has(content: bytes, texts: list[bytes]) -> bool:
     return any(text in content for text in texts)
 
 
-def _below(place: Workplace, run_id: str) -> list[Run]:
-    return list(place.client.search_runs(["0"], f"tags.`mlflow.parentRunId` = '{run_id}'"))
+def _below(sandbox: Sandbox, run_id: str) -> list[Run]:
+    return list(sandbox.client.search_runs(["0"], f"tags.`mlflow.parentRunId` = '{run_id}'"))
 
 
 def _comparison(run_id: str) -> str:

@@ -19,17 +19,17 @@ def pid(answer: str, expected: str) -> float:
 """
 
 
-def workplace(folder: Path, tracking_uri: str, **environment: str) -> Sandbox:
-    """Return a workplace whose steps can import the metric."""
+def sandbox(folder: Path, tracking_uri: str, **environment: str) -> Sandbox:
+    """Return a sandbox whose steps can import the metric."""
     (folder / "where.py").write_text(_SOURCE)
     importable = {"PYTHONPATH": f"{PROJECT}:{folder}", "MLFLOW_TRACKING_URI": tracking_uri}
     return Sandbox(folder, {**importable, **environment})
 
 
-def table(run_id: str, tracking_uri: str) -> list[dict[str, object]]:
+def comparison_rows(run_id: str, tracking_uri: str) -> list[dict[str, object]]:
     """Return the rows of a sweep's `comparison.json`, by column."""
     file = mlflow.artifacts.download_artifacts(
         run_id=run_id, artifact_path="comparison.json", tracking_uri=tracking_uri
     )
-    table = json.loads(Path(file).read_text())
-    return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    comparison_rows = json.loads(Path(file).read_text())
+    return [dict(zip(comparison_rows["columns"], row, strict=True)) for row in comparison_rows["data"]]

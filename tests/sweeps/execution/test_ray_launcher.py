@@ -52,7 +52,7 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 
 def test_each_point_runs_on_the_cluster(cluster: str, server: str, tmp_path: Path) -> None:
-    sandbox = pid_metric.workplace(tmp_path, server, RAY_ADDRESS=cluster)
+    sandbox = pid_metric.sandbox(tmp_path, server, RAY_ADDRESS=cluster)
     limits = ("2", "4")
 
     done = sandbox.step(
@@ -79,7 +79,7 @@ def test_each_point_runs_on_the_cluster(cluster: str, server: str, tmp_path: Pat
     }
     [sweep] = found["sweep"]
     assert sweep.data.tags[BEST] in {run.info.run_id for run in found["evaluate"]}
-    table = pid_metric.table(sweep.info.run_id, server)
+    table = pid_metric.comparison_rows(sweep.info.run_id, server)
     assert [row["generation.max_new_tokens"] for row in table[::2]] == [2, 4]
     assert {row["flavor"] for row in table} == {"transformers", "genai"}
     pids = {row["pid"] for row in table}
