@@ -1,12 +1,12 @@
-"""Measure a batch on Spark beside one in this process, on the same cores.
+"""Compare batch jobs on Spark and in one process, on the same cores.
 
 python -m benchmarks.batch --output docs/batch
 python -m benchmarks.batch --shape tiny --rows 40 --rounds 1 --output trial
 
-Writes SHAPE.md and SHAPE.json (every raw value) to the output folder. Nothing else should compute
-meanwhile. Needs requirements-spark.txt. The model is the bundled one, or random weights, logged by
-`python -m steps.log_genai` with a tracking database kept in the work folder; Spark has a worker for
-each core. Starting Spark and loading the models is in no figure.
+Writes SHAPE.md and SHAPE.json (all raw values) to the output folder. Run it on an otherwise idle
+machine, with requirements-spark.txt installed. The model is the bundled one, or one with random
+weights. `python -m steps.log_genai` logs it, with a tracking database in the work folder. Spark has
+one worker per core. The times exclude starting Spark and loading the models.
 """
 
 import itertools
@@ -27,8 +27,8 @@ from benchmarks.models.shapes import SHAPES
 from benchmarks.reports import page
 from benchmarks.reports.batch_report import Report
 from slmflow.batch import in_process, requests, spark
-from slmflow.batch import partitions as parts
 from slmflow.batch.input_rows import RowMessages
+from slmflow.batch.partitions import split_into_chunks
 from slmflow.batch.requests import Partition, Predict, RowAnswer
 from slmflow.config.schema.batch import Batch, Spark
 from slmflow.errors import BadArguments
@@ -44,7 +44,7 @@ _QUESTIONS = PROJECT / "bundled" / "capitals" / "evaluation.jsonl"
 
 
 def measure(shape: str, rows: int, rounds: int) -> Report:
-    """Log the model if that is not done yet, and measure. Raises UserError where that fails."""
+    """Log the model unless it is logged already, and measure. Raises UserError if that fails."""
     overrides = [f"target={TARGET}"]
     if shape != BUNDLED:
         overrides += [
@@ -60,67 +60,66 @@ def measure(shape: str, rows: int, rounds: int) -> Report:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(mlflow.artifacts.download_artifacts(model_uri, dst_path=scratch))
         with (
-            spark.open_predictor(settings, folder) as workers,
-            in_process.open_predictor(folder) as here,
+            spark.open_predictor(settings, folder) as predict_on_spark,
+            in_process.open_predictor(folder) as predict_in_process,
         ):
-            timed = alternate(
+            spark_results, in_process_results = alternate(
                 f"{rows} rows",
-                lambda _: _timed(partitions, interface, workers),
-                lambda _: _timed(partitions, interface, here),
+                lambda _: _time(partitions, interface, predict_on_spark),
+                lambda _: _time(partitions, interface, predict_in_process),
                 rounds,
             )
-    on_spark, in_this = timed
     return Report(
         shape=shape,
         target=TARGET,
         master=str(settings.master),
         rows=rows,
         partition_rows=Batch().partition_rows,
-        spark_s=tuple(seconds for seconds, _ in on_spark),
-        in_process_s=tuple(seconds for seconds, _ in in_this),
+        spark_s=tuple(seconds for seconds, _ in spark_results),
+        in_process_s=tuple(seconds for seconds, _ in in_process_results),
         equal_rows=tuple(
-            sum(one == other for one, other in zip(theirs, ours, strict=True))
-            for (_, theirs), (_, ours) in zip(on_spark, in_this, strict=True)
+            sum(one == other for one, other in zip(answers, expected, strict=True))
+            for (_, answers), (_, expected) in zip(spark_results, in_process_results, strict=True)
         ),
     )
 
 
 def _partitions(rows: int) -> Iterator[Partition]:
-    """Yield the bundled questions, over and over."""
+    """Yield partitions of the bundled questions, repeated until there are enough rows."""
     texts = [json.loads(line)["question"] for line in _QUESTIONS.read_text().splitlines()]
-    over = itertools.islice(itertools.cycle(texts), rows)
-    asked = (RowMessages([{"role": "user", "content": text}]) for text in over)
-    for number, chunk in enumerate(parts.split_into_chunks(asked, Batch().partition_rows)):
+    repeated = itertools.islice(itertools.cycle(texts), rows)
+    messages = (RowMessages([{"role": "user", "content": text}]) for text in repeated)
+    for number, chunk in enumerate(split_into_chunks(messages, Batch().partition_rows)):
         yield Partition(number, chunk)
 
 
-def _timed(
-    partitions: Sequence[Partition], interface: ChatInterface, ask: Predict
+def _time(
+    partitions: Sequence[Partition], interface: ChatInterface, predict: Predict
 ) -> tuple[float, list[RowAnswer]]:
-    """Return the seconds that all rows take, and their answers in order."""
-    begun = time.perf_counter()
-    found = dict(requests.answer_partitions(partitions, interface, ask))
-    seconds = time.perf_counter() - begun
-    return seconds, [each for number in sorted(found) for each in found[number]]
+    """Return the seconds for all rows, and their answers in order."""
+    started = time.perf_counter()
+    answers = dict(requests.answer_partitions(partitions, interface, predict))
+    seconds = time.perf_counter() - started
+    return seconds, [answer for number in sorted(answers) for answer in answers[number]]
 
 
 def main() -> None:
-    """Measure what the command line says."""
-    arguments = create_parser(__doc__)
-    arguments.add_argument("--shape", choices=(BUNDLED, *SHAPES), default=BUNDLED)
-    arguments.add_argument("--rows", type=int, default=2000, help="%(default)s")
-    arguments.add_argument("--rounds", type=int, default=6, help="of timing (%(default)s)")
-    arguments.add_argument("--output", type=Path, required=True, help="folder for the results")
-    add_work_option(arguments)
-    given = arguments.parse_args()
-    if given.rows < 1 or given.rounds < 1:
+    """Run the benchmark."""
+    parser = create_parser(__doc__)
+    parser.add_argument("--shape", choices=(BUNDLED, *SHAPES), default=BUNDLED)
+    parser.add_argument("--rows", type=int, default=2000, help="number of rows (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=6, help="timed rounds (%(default)s)")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the results")
+    add_work_option(parser)
+    arguments = parser.parse_args()
+    if arguments.rows < 1 or arguments.rounds < 1:
         raise BadArguments("--rows and --rounds must be at least 1")
-    output = given.output.absolute()
-    use_store(given.work)
-    if missing := spark.find_problem(Spark("local")):
-        raise BadArguments(missing)
-    with logged_models.use_tracking_folder(given.work.absolute() / "batch"):
-        report = measure(given.shape, given.rows, given.rounds)
+    output = arguments.output.absolute()
+    use_store(arguments.work)
+    if problem := spark.find_problem(Spark("local")):
+        raise BadArguments(problem)
+    with logged_models.use_tracking_folder(arguments.work.absolute() / "batch"):
+        report = measure(arguments.shape, arguments.rows, arguments.rounds)
     page.write(report, output, report.shape)
 
 
