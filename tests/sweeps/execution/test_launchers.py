@@ -23,7 +23,7 @@ SUBMITIT = pytest.param(
 @pytest.mark.parametrize("launcher", ["joblib", SUBMITIT])
 def test_each_point_runs_in_its_own_process(launcher: str, tmp_path: Path) -> None:
     tracking = f"sqlite:///{tmp_path}/mlflow.db"
-    sandbox = pid_metric.workplace(tmp_path, tracking)
+    sandbox = pid_metric.sandbox(tmp_path, tracking)
 
     done = sandbox.step(
         "sweep",
@@ -45,7 +45,7 @@ def test_each_point_runs_in_its_own_process(launcher: str, tmp_path: Path) -> No
     }
     assert {run.info.status for run in found} == {"FINISHED"}
     [sweep] = [run.info.run_id for run in found if run.data.tags.get(runs.STEP) == "sweep"]
-    pids = {row["pid"] for row in pid_metric.table(sweep, tracking)}
+    pids = {row["pid"] for row in pid_metric.comparison_rows(sweep, tracking)}
     assert len(pids) == 2
     assert os.getpid() not in pids
     assert not (tmp_path / "multirun").exists()
