@@ -101,13 +101,8 @@ def _finish(timed: TimedModel, send: Send) -> None:
     send({"peak_rss_bytes": peak_rss_bytes()})
     if score := find_scorer(timed.model):
         for row in timed.rows:
-            likelihood, choice_logprobs = score_row(score, row)
-            send(
-                {
-                    "likelihood": dataclasses.asdict(likelihood),
-                    "choice_logprobs": choice_logprobs,
-                }
-            )
+            likelihood, logprobs = score_row(score, row)
+            send({"likelihood": dataclasses.asdict(likelihood), "choice_logprobs": logprobs})
 
 
 def _serve(job: dict[str, Any], send: Send) -> None:

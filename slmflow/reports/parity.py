@@ -20,22 +20,13 @@ _METRICS = {
         "proof: largest difference of any logit from the original, in exact arithmetic and with "
         "the same quantized weights on both sides",
     ),
-    "tokenizer_mismatches": (
-        "{:.0f}",
-        "proof: number of probe texts that the two tokenize differently",
-    ),
-    "top1_agreement": (
-        "{:.1%}",
-        "rounding error: share of positions with the same most likely next token",
-    ),
+    "tokenizer_mismatches": ("{:.0f}", "proof: probe texts that the two tokenize differently"),
+    "top1_agreement": ("{:.1%}", "rounding error: positions with the same most likely next token"),
     "mean_kl": (
         "{:.3g} nats",
         "rounding error: mean KL divergence of the next-token probabilities",
     ),
-    "max_abs_diff": (
-        "{:.3g}",
-        "rounding error: largest difference of any logit from the original weights' logit",
-    ),
+    "max_abs_diff": ("{:.3g}", "rounding error: largest difference of any logit from the original"),
 }
 
 
