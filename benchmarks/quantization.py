@@ -4,8 +4,8 @@ python -m benchmarks.quantization --output docs
 python -m benchmarks.quantization --output trial --options bits=8 --limit 20 --rounds 3
 
 Writes quantization.md and quantization.json (every raw value) to the output folder. Nothing else
-should run meanwhile. Each option is converted and logged by `python -m steps.log_genai`, with a
-tracking database in the work folder, whose finished runs are reused. It is evaluated as in
+should run at the same time. `python -m steps.log_genai` converts and logs each option, with a
+tracking database in the work folder, whose finished runs are reused. Each is evaluated as in
 `steps.evaluate`, without the transformers flavor, which is the same for all options. Then the speed
 of each converted model is measured in rounds that alternate with the base.
 """

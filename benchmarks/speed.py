@@ -5,7 +5,7 @@ python -m benchmarks.speed --shape phi3_mini_8_layers --engines slmflow builder 
 python -m benchmarks.speed --shape tiny --prompts 32 --rounds 1 --output trial
 
 Writes SHAPE.md, SHAPE.json (every raw value) and SHAPE.png to the output folder. Nothing else
-should run meanwhile. Models have random weights, are converted once and stay in the store.
+should run at the same time. Models have random weights, are converted once and stay in the store.
 """
 
 from collections.abc import Callable, Sequence

@@ -68,7 +68,7 @@ def find_logged(kind: type[R], overrides: Sequence[str]) -> tuple[R, str]:
     if (finished := _find_finished(kind, overrides)) is None:
         raise UserError(
             f"{kind.step} no longer has a finished run with {' '.join(overrides)}: the project "
-            "has changed meanwhile, or files were deleted. Start the benchmark again"
+            "has changed, or files were deleted. Start the benchmark again"
         )
     return finished
 

@@ -1,4 +1,4 @@
-"""The model builder of ONNX Runtime GenAI: writes its own graph, or the config beside ours."""
+"""ONNX Runtime GenAI's model builder: writes its own graph, or the config for optimum's graph."""
 
 import json
 import tempfile

@@ -1,4 +1,4 @@
-"""The record of a conversion, stored beside the graph as `conversion.json`."""
+"""The record of a conversion, written next to the graph as `conversion.json`."""
 
 import json
 from dataclasses import asdict, dataclass
