@@ -176,19 +176,16 @@ def _consistency_problems(located: Sequence[tuple[str, Row]], columns: Columns) 
 
 def _build_messages(fields: dict[str, Any], data: EvaluationData) -> list[Message]:
     """Return the messages of a row, without system message and examples from the config."""
-    columns, choices = data.columns, fields.get(data.columns.choices)
-    if columns.messages not in fields:
-        question, template = fields[columns.question], data.template or QUESTION
-        return [
-            {
-                "role": "user",
-                "content": multiple_choice.build_prompt(question, choices, template),
-            }
-        ]
-    *earlier, last = (
-        {"role": each["role"], "content": each["content"]} for each in fields[columns.messages]
-    )
-    return [*earlier, last | {"content": multiple_choice.build_prompt(last["content"], choices)}]
+    columns, template = data.columns, data.template or QUESTION
+    if columns.messages in fields:
+        template = QUESTION
+        parsed = fields[columns.messages]
+        messages = [{"role": each["role"], "content": each["content"]} for each in parsed]
+    else:
+        messages = [{"role": "user", "content": fields[columns.question]}]
+    last, choices = messages[-1], fields.get(columns.choices)
+    last["content"] = multiple_choice.build_prompt(last["content"], choices, template)
+    return messages
 
 
 def _add_context(

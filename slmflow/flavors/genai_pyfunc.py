@@ -8,7 +8,7 @@ from mlflow.types.llm import CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA
 from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
 
 from slmflow.config.schema.generation import Generation, Interface
-from slmflow.console.messages import quiet
+from slmflow.console.library_output import silence
 from slmflow.flavors import log_model
 from slmflow.flavors.pins import pin_installed
 from slmflow.flavors.provenance import Provenance
@@ -70,7 +70,7 @@ def log(
     model_name: field `model` of each response; generation: defaults for requests that leave
     options out; runtime: the pip package that runs the model where it is served.
     """
-    with quiet():  # MLflow's warnings (no licence on the hub, no pip to pin) need no action
+    with silence():  # MLflow's warnings (no licence on the hub, no pip to pin) need no action
         info = log_model.log_with_provenance(
             mlflow.pyfunc,
             provenance,

@@ -53,5 +53,5 @@ def log_with_provenance(flavor: ModuleType, provenance: Provenance, **options: A
         artifact_path=None, flavor=wrapper, validate_serving_input=False, **options
     )
     MlflowClient().set_logged_model_tags(info.model_id, {CHECKSUMS_TAG: wrapper.checksums_digest})
-    messages.say(f"logged as {info.model_uri}")
+    messages.info(f"logged as {info.model_uri}")
     return info

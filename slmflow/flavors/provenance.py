@@ -18,7 +18,7 @@ from slmflow.paths import PROJECT
 from slmflow.pipeline import checksums, store
 from slmflow.pipeline.keys import key_of
 from slmflow.pipeline.results import Result, StoredResult
-from slmflow.system.git_state import git_state
+from slmflow.system.git_state import read_git_state
 
 FOLDER = "provenance"
 PROVENANCE_FILE = f"{FOLDER}/provenance.json"
@@ -73,7 +73,7 @@ class Provenance:
         model = config.model
         origin = {field: getattr(model, field) for field in ("id", "revision", "licence")}
         keys = {each.step: key_of(each, config) for each in (kind, *_upstream(kind))}
-        commit, dirty = git_state() or (None, None)
+        commit, dirty = read_git_state() or (None, None)
         return cls(
             kind.step, {**origin, "source": model.source.value}, keys, commit, dirty, sources
         )
@@ -89,7 +89,7 @@ class Provenance:
         (model / FOLDER).mkdir()
         (model / PROVENANCE_FILE).write_text(json.dumps(asdict(self), indent=1))
         shutil.copyfile(PROJECT_CONSTRAINTS, model / CONSTRAINTS_FILE)
-        (model / CHECKSUMS_FILE).write_text(json.dumps(checksums.of(model), indent=1))
+        (model / CHECKSUMS_FILE).write_text(json.dumps(checksums.compute(model), indent=1))
 
 
 def _upstream(kind: type[Result]) -> Iterator[type[Result]]:

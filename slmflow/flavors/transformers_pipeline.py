@@ -10,7 +10,7 @@ from yaml import YAMLError
 
 from slmflow.config.schema.generation import Generation
 from slmflow.console import messages
-from slmflow.console.messages import quiet
+from slmflow.console.library_output import silence
 from slmflow.errors import UserError
 from slmflow.flavors import log_model
 from slmflow.flavors.pins import pin_installed
@@ -38,7 +38,7 @@ def log(folder: Path, provenance: Provenance, generation: Generation) -> Transfo
     """
     _disable_hub()
     _check_architecture(folder)
-    with quiet():  # MLflow's warnings (no licence on the hub, no pip to pin) need no action
+    with silence():  # MLflow's warnings (no licence on the hub, no pip to pin) need no action
         info = log_model.log_with_provenance(
             mlflow.transformers,
             provenance,
@@ -73,7 +73,7 @@ def _model_card(folder: Path) -> "ModelCard | None":
         card: ModelCard = ModelCard.load(readme, ignore_metadata_errors=True)
         return card
     except (ValueError, YAMLError, RecursionError) as error:
-        messages.warn(
+        messages.warning(
             f"the model is logged without its card: the front matter of {readme} is not valid "
             f"YAML ({type(error).__name__})"
         )

@@ -63,7 +63,7 @@ def test_oversized_row_is_rejected(tmp_path: Path, suffix: str) -> None:
         if suffix == "jsonl"
         else f"question,answer\n{text},a"
     )
-    assert "question has 10,000,000 characters, more than 2,000,000: cut it" in _error(file)
+    assert "question has 10,000,000 characters, more than 2,000,000: shorten it" in _error(file)
 
 
 @pytest.mark.parametrize("depth", [500, 990, 100_000])

@@ -5,17 +5,14 @@ import string
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-import pyarrow
 import pytest
-from pyarrow import parquet
 
 from slmflow.config import compose as configs
 from slmflow.datasets import rows
 from slmflow.datasets.multiple_choice import build_prompt
 from slmflow.datasets.rows import Row
 from slmflow.errors import BadArguments, UserError
-from tests.datasets.test_rows import CONVERSATION, problems, read, write
+from tests.datasets.test_rows import CONVERSATION, problems, read, write, write_table
 
 CITIES = ["Paris", "Rome", "Oslo", "Bern"]
 LINES = "A. Paris\nB. Rome\nC. Oslo\nD. Bern"
@@ -32,27 +29,19 @@ def write_rows(folder: Path, *lines: dict[str, Any]) -> Path:
 @pytest.mark.parametrize("name", ["rows.csv", "rows.parquet", "rows.jsonl"])
 def test_all_formats_yield_the_same_rows(tmp_path: Path, name: str) -> None:
     """MMLU on the hub is Parquet, with a list of choices and the answer's index as an integer."""
-    columns: dict[str, list[Any]] = {
+    columns = {
         "question": ["Of Italy?", "Of Norway?"],
         "choices": [CITIES, CITIES],
         "subject": ["south", "north"],
         "answer": [1, 2],
     }
-    if name == "rows.parquet":
-        parquet.write_table(pyarrow.table(columns), tmp_path / name)
-    elif name == "rows.csv":
-        columns["choices"] = [json.dumps(CITIES)] * 2
-        pd.DataFrame(columns).to_csv(tmp_path / name, index=False)
-    else:
-        pd.DataFrame(columns).to_json(tmp_path / name, orient="records", lines=True)
-    assert read(tmp_path / name) == [
-        Row(
-            [{"role": "user", "content": f"Of {country}?\n{LINES}\nAnswer:"}],
-            answer,
-            CITIES,
-            subject,
-        )
-        for country, answer, subject in (("Italy", "B", "south"), ("Norway", "C", "north"))
+    first, second = (
+        [{"role": "user", "content": f"{question}\n{LINES}\nAnswer:"}]
+        for question in columns["question"]
+    )
+    assert read(write_table(tmp_path / name, columns)) == [
+        Row(first, "B", CITIES, "south"),
+        Row(second, "C", CITIES, "north"),
     ]
 
 

@@ -27,6 +27,18 @@ def write(folder: Path, text: str, name: str = "rows.jsonl") -> Path:
     return file
 
 
+def write_table(file: Path, columns: dict[str, list[Any]]) -> Path:
+    """Write columns in the format of the file's suffix; lists are JSON in CSV."""
+    if file.suffix == ".parquet":
+        parquet.write_table(pyarrow.table(columns), file)
+    elif file.suffix == ".csv":
+        as_text = pd.DataFrame(columns).map(lambda v: json.dumps(v) if isinstance(v, list) else v)
+        as_text.to_csv(file, index=False)
+    else:
+        pd.DataFrame(columns).to_json(file, orient="records", lines=True)
+    return file
+
+
 def read(file: Path, *overrides: str) -> list[Row]:
     evaluation = [f"evaluation.{override}" for override in overrides]
     return rows.read(configs.load([f"evaluation.data='{file}'", *evaluation]))
@@ -119,20 +131,11 @@ def test_all_formats_yield_the_same_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["rows.csv", "rows.parquet", "rows.jsonl"])
 def test_table_with_questions_and_messages(tmp_path: Path, name: str) -> None:
     """The table has both columns, and each row a value in one of them."""
-    columns: dict[str, list[Any]] = {
-        "question": ["c?", None],
-        "messages": [None, CONVERSATION],
-        "answer": ["C", "B"],
-    }
-    if name == "rows.parquet":
-        parquet.write_table(pyarrow.table(columns), tmp_path / name)
-    elif name == "rows.csv":
-        columns["messages"][1] = json.dumps(CONVERSATION)
-        pd.DataFrame(columns).to_csv(tmp_path / name, index=False)
-    else:
-        pd.DataFrame(columns).to_json(tmp_path / name, orient="records", lines=True)
-    assert read(tmp_path / name) == [question_row("c?", "C"), Row(CONVERSATION, "B")]
-    assert read(tmp_path / name)[1].question == "b?"
+    messages = [None, CONVERSATION]
+    columns = {"question": ["c?", None], "messages": messages, "answer": ["C", "B"]}
+    found = read(write_table(tmp_path / name, columns))
+    assert found == [question_row("c?", "C"), Row(CONVERSATION, "B")]
+    assert found[1].question == "b?"
 
 
 def test_error_starts_with_the_required_columns(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from slmflow.errors import UserError
 from slmflow.flavors.chat_interfaces import Completion, request_completion
-from tests.measurement.models.logged import CHAT, HERE
+from tests.measurement.models.logged import CHAT, FOLDER
 
 pytestmark = pytest.mark.usefixtures("tracking")
 MESSAGES = [
@@ -18,7 +18,7 @@ MESSAGES = [
 
 
 def load_saved(folder: Path, code: str, **options: Any) -> mlflow.pyfunc.PyFuncModel:
-    path = str(HERE / code)
+    path = str(FOLDER / code)
     mlflow.pyfunc.save_model(folder, python_model=path, pip_requirements=["mlflow"], **options)
     return mlflow.pyfunc.load_model(str(folder))
 

@@ -75,21 +75,18 @@ def test_interrupted_download_resumes_in_another_process(
     assert not list((store_folder / "downloads").iterdir())
 
 
-def test_gated_model_without_token(download: Download, hub: FakeHub, store_folder: Path) -> None:
-    hub.gated = True
-    message = error_message(download(), store_folder)
-    assert "is gated, and no token is set" in message
-    assert f"{hub.url}/{MODEL}" in message
-    assert "set HF_TOKEN" in message
-
-
-def test_gated_model_with_token_without_access(
-    download: Download, hub: FakeHub, store_folder: Path
+@pytest.mark.parametrize(
+    ("token", "message"),
+    [({}, "no token is set"), ({"HF_TOKEN": TOKEN}, "the token (HF_TOKEN or the saved login) has")],
+)
+def test_gated_model_without_access(
+    download: Download, hub: FakeHub, store_folder: Path, token: dict[str, str], message: str
 ) -> None:
     hub.gated = True
-    message = error_message(download(HF_TOKEN=TOKEN), store_folder)
-    assert "is gated, and the token (HF_TOKEN" in message
-    assert f"request access at {hub.url}/{MODEL}" in message
+    error = error_message(download(**token), store_folder)
+    assert f"is gated, and {message}" in error
+    assert f"request access at {hub.url}/{MODEL}" in error
+    assert "HF_TOKEN" in error
 
 
 def test_gated_model_with_access(download: Download, hub: FakeHub) -> None:
@@ -153,12 +150,6 @@ def test_offline_mode(download: Download, store_folder: Path) -> None:
     assert "HF_HUB_OFFLINE disables downloads" in message
 
 
-def test_unavailable_hub(download: Download, hub: FakeHub, store_folder: Path) -> None:
-    hub.status = 503
-    message = error_message(download(), store_folder)
-    assert "responds with status 503: try again later" in message
-
-
 @pytest.mark.parametrize(
     "statuses",
     [[429, 200], [500, 200], [0, 200], [200, 0, 200, 500], [200, 200, 429, 503]],
@@ -175,10 +166,18 @@ def test_temporary_errors_are_retried(
     assert set(manifest) == tiny_checkpoints.SELECTED
 
 
-def test_retries_are_limited(download: Download, hub: FakeHub, store_folder: Path) -> None:
-    hub.status = 429
-    message = error_message(download(), store_folder)
-    assert "limits the rate of requests (status 429)" in message
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (429, "limits the rate of requests (status 429)"),
+        (503, "responds with status 503: try again later"),
+    ],
+)
+def test_retries_are_limited(
+    download: Download, hub: FakeHub, store_folder: Path, status: int, message: str
+) -> None:
+    hub.status = status
+    assert message in error_message(download(), store_folder)
     assert len(hub.requests) == 4
 
 

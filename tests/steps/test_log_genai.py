@@ -92,17 +92,8 @@ def test_logged_model_has_no_pickle_an_example_and_pins(chat: GenaiModel, onnx: 
     folder = model_folder(chat)
     assert not list(folder.rglob("*.pkl"))
     pins = dict(line.split("==") for line in (folder / "requirements.txt").read_text().split())
-    names = (
-        "jinja2",
-        "joblib",
-        "mlflow",
-        "numpy",
-        "onnxruntime",
-        "onnxruntime-genai",
-        "pandas",
-        "tokenizers",
-    )
-    assert pins == {name: metadata.version(name) for name in names}
+    names = "jinja2 joblib mlflow numpy onnxruntime onnxruntime-genai pandas tokenizers"
+    assert pins == {name: metadata.version(name) for name in names.split()}
     example = mlflow.models.get_model_info(chat.model_uri).saved_input_example_info
     request = json.loads((folder / example["artifact_path"]).read_text())
     assert mlflow.pyfunc.load_model(chat.model_uri).predict(request)
