@@ -11,6 +11,10 @@ from scipy import stats
 from slmflow.metrics.uncertainty import Array, confidence_interval, mean, paired_p_value
 
 
+def interval(rows: Array, *, is_share: bool) -> tuple[float, float] | None:
+    return confidence_interval(rows, mean, is_share=is_share)
+
+
 @pytest.fixture(autouse=True)
 def no_warning() -> Iterator[None]:
     with warnings.catch_warnings():
@@ -28,53 +32,41 @@ def test_interval_of_a_share_is_binomial(correct: int) -> None:
     """The mean of resampled zeros and ones has the distribution Binomial(n, share) / n."""
     rows = mean_rows(*[1.0] * correct, *[0.0] * (200 - correct))
     exact = stats.binom.ppf([0.025, 0.975], 200, correct / 200) / 200
-    assert confidence_interval(rows, mean, is_share=True) == pytest.approx(tuple(exact), abs=0.006)
+    assert interval(rows, is_share=True) == pytest.approx(tuple(exact), abs=0.006)
 
 
 def test_interval_of_many_rows_is_normal() -> None:
     scores = np.random.default_rng(1).normal(3, 2, size=2000)
     half = 1.96 * scores.std() / np.sqrt(2000)
     expected = (scores.mean() - half, scores.mean() + half)
-    assert confidence_interval(mean_rows(*scores), mean, is_share=False) == pytest.approx(
-        expected, abs=0.01
-    )
+    assert interval(mean_rows(*scores), is_share=False) == pytest.approx(expected, abs=0.01)
 
 
 def test_ratio_of_sums_is_resampled_by_rows() -> None:
     """If each row has the ratio 1/2, so has every resample, whatever the size of the rows."""
     rows = np.array([[1.0, 2.0], [3.0, 6.0], [50.0, 100.0]])
-    assert confidence_interval(rows, mean, is_share=False) is None
-    low, high = confidence_interval(np.array([[0.0, 9.0], [1.0, 1.0]]), mean, is_share=False) or (
-        1,
-        0,
-    )
+    assert interval(rows, is_share=False) is None
+    low, high = interval(np.array([[0.0, 9.0], [1.0, 1.0]]), is_share=False) or (1, 0)
     assert (low, high) == (0, 1)
 
 
 def test_interval_is_reproducible() -> None:
     rows = mean_rows(*np.linspace(0, 1, 30))
-    assert confidence_interval(rows, mean, is_share=True) == confidence_interval(
-        rows, mean, is_share=True
-    )
+    assert interval(rows, is_share=True) == interval(rows, is_share=True)
 
 
 def test_equal_shares_use_the_rule_of_three() -> None:
     """With the share 0.05 ** (1 / n), n of n rows are correct once in 20 times."""
-    assert confidence_interval(mean_rows(*[1.0] * 195), mean, is_share=True) == (
-        pytest.approx(0.05 ** (1 / 195)),
-        1,
-    )
-    assert confidence_interval(mean_rows(*[0.0] * 195), mean, is_share=True) == (
-        0,
-        pytest.approx(1 - 0.05 ** (1 / 195)),
-    )
-    assert confidence_interval(mean_rows(1.0), mean, is_share=True) == (pytest.approx(0.05), 1)
+    bound = 0.05 ** (1 / 195)
+    assert interval(mean_rows(*[1.0] * 195), is_share=True) == (pytest.approx(bound), 1)
+    assert interval(mean_rows(*[0.0] * 195), is_share=True) == (0, pytest.approx(1 - bound))
+    assert interval(mean_rows(1.0), is_share=True) == (pytest.approx(0.05), 1)
 
 
 def test_equal_rows_have_no_interval() -> None:
-    assert confidence_interval(mean_rows(0.1, 0.1, 0.1), mean, is_share=True) is None
-    assert confidence_interval(mean_rows(1.0, 1.0), mean, is_share=False) is None
-    assert confidence_interval(mean_rows(7.5), mean, is_share=False) is None
+    assert interval(mean_rows(0.1, 0.1, 0.1), is_share=True) is None
+    assert interval(mean_rows(1.0, 1.0), is_share=False) is None
+    assert interval(mean_rows(7.5), is_share=False) is None
 
 
 @pytest.mark.parametrize(
