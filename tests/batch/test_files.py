@@ -221,8 +221,8 @@ def test_databricks_runtime_enables_spark(monkeypatch: pytest.MonkeyPatch) -> No
 
 _BATCH_ON_A_VOLUME = """
 import sys
-from tests.fixtures.volume import behave
-behave(sys.argv.pop(1))
+from tests.fixtures.volume import act_as_volume
+act_as_volume(sys.argv.pop(1))
 from steps.batch import batch
 from slmflow.pipeline.step import run_step
 run_step("batch", batch)

@@ -137,8 +137,8 @@ _VOLUME_SCRIPT = """
 import sys
 from slmflow.pipeline import store
 from tests.pipeline.test_store import KEY, _fail_if_called, _write
-from tests.fixtures.volume import behave
-behave(sys.argv[1])
+from tests.fixtures.volume import act_as_volume
+act_as_volume(sys.argv[1])
 entry = store.get_or_build("onnx", KEY, _write)
 assert store.get_or_build("onnx", KEY, _fail_if_called) == entry
 (entry / store.MANIFEST).unlink()  # as after an interrupted copy
