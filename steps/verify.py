@@ -12,7 +12,7 @@ from slmflow.paths import PROJECT
 from slmflow.pipeline import model_uris
 from slmflow.pipeline.step import Step, run_step
 from slmflow.verification import checks, model_folder, signatures
-from slmflow.verification.findings import Finding, State
+from slmflow.verification.findings import describe_differences, differences
 from slmflow.verification.recorded_model import RecordedModel
 
 
@@ -27,7 +27,7 @@ def verify(step: Step) -> None:
         with progress_bars.spinner(f"checking {model_uri}"):
             model = RecordedModel.read(folder, model_uri)
             findings = checks.run_checks(model, model_uri)
-        if settings.sign_with and not _differing(findings):
+        if settings.sign_with and not differences(findings):
             key, run_id = PROJECT / settings.sign_with, step.run.info.run_id
             findings.append(signatures.sign_model(folder, key, model.model_id, run_id))
         if settings.public_key:
@@ -39,26 +39,8 @@ def verify(step: Step) -> None:
     mlflow.log_dict({"checks": [finding.to_json() for finding in findings]}, "verification.json")
     for finding in findings:
         messages.info(f"{finding.check:<10} {finding.state.value:<12} {finding.detail}")
-    if differing := _differing(findings):
-        raise UserError(_error_message(differing, model_uri, model.model_id))
-
-
-def _differing(findings: list[Finding]) -> list[Finding]:
-    return [finding for finding in findings if finding.state is State.differs]
-
-
-def _error_message(differing: list[Finding], model_uri: str, model_id: str) -> str:
-    details = "\n".join(f"{finding.check}: {finding.detail}" for finding in differing)
-    if all(finding.check == "signature" for finding in differing):
-        return f"{model_uri} has no valid signature:\n{details}"
-    message = f"{model_uri} is not what was logged. Do not use it:\n{details}"
-    if not model_id:
-        return message
-    return (
-        f"{message}\nTo build it again, delete {model_id} (in the UI, or with "
-        "MlflowClient().delete_logged_model), because a model that exists is reused; then run the "
-        "workflow again"
-    )
+    if differing := differences(findings):
+        raise UserError(describe_differences(differing, model_uri, model.model_id))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One list of pins: requirements.txt, constrained by what `make lock` resolved."""
+"""The pins of requirements.txt and constraints.txt, and the entry points of MLproject."""
 
 import re
 from typing import Any
@@ -16,8 +16,8 @@ from slmflow.paths import PROJECT
 
 def _requirements(name: str) -> dict[str, str]:
     lines = (PROJECT / name).read_text().splitlines()
-    found = [Requirement(line) for line in lines if re.match(r"\w", line)]
-    return {canonicalize_name(r.name): str(r.specifier) for r in found}
+    requirements = [Requirement(line) for line in lines if re.match(r"\w", line)]
+    return {canonicalize_name(r.name): str(r.specifier) for r in requirements}
 
 
 DIRECT = _requirements("requirements.txt")
@@ -25,17 +25,17 @@ LOCKED = _requirements("constraints.txt")
 
 
 @pytest.mark.parametrize("package", sorted(DIRECT))
-def test_every_direct_pin_is_exact_and_locked(package: str) -> None:
+def test_direct_pins_are_exact_and_locked(package: str) -> None:
     assert re.fullmatch(r"==[\w.]+", DIRECT[package])
     assert LOCKED[package] == DIRECT[package]
 
 
-def test_every_locked_version_is_exact() -> None:
+def test_locked_versions_are_exact() -> None:
     assert all(re.fullmatch(r"==[\w.]+", version) for version in LOCKED.values())
 
 
-def test_conda_and_python_env_carry_the_same_pins() -> None:
-    """As MLflow itself reads the two files."""
+def test_conda_and_python_env_have_the_same_pins() -> None:
+    """As MLflow reads the two files."""
     python = _PythonEnv.from_yaml(PROJECT / "python_env.yaml")
     conda = _PythonEnv.from_conda_yaml(PROJECT / "conda.yaml")
 
@@ -44,8 +44,8 @@ def test_conda_and_python_env_carry_the_same_pins() -> None:
     assert "-c constraints.txt" in (PROJECT / "requirements.txt").read_text().splitlines()
 
 
-def test_no_lock_file_of_uv_replaces_them() -> None:
-    """MLflow's uv manager takes a uv.lock in place of python_env.yaml without a word."""
+def test_there_is_no_uv_lock() -> None:
+    """MLflow's uv manager silently prefers a uv.lock to python_env.yaml."""
     assert not (PROJECT / "uv.lock").exists()
 
 

@@ -8,7 +8,7 @@ import pytest
 from slmflow.config import compose as configs
 from slmflow.config import overrides
 from slmflow.paths import PROJECT
-from slmflow.sweeps.arguments import read
+from slmflow.sweeps.arguments import parse_arguments
 from tests.fixtures.readme import SHOWN, TEXT
 
 _PLACEHOLDERS = {
@@ -32,7 +32,7 @@ def test_shown_options_compose(options: str) -> None:
     given = [_PLACEHOLDERS.get(o, o) for o in shlex.split(options) if o != "-P"]
     given = overrides.from_arguments(given, configs.TEXTS)
     if overrides.several(given) or given[0].startswith("sweep="):
-        read(given)
+        parse_arguments(given)
     else:
         configs.load(given)
 

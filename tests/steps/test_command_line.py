@@ -1,4 +1,4 @@
-"""What a user sees of the command line: help, and one message for bad input."""
+"""The command line as users see it: help, and one message for invalid input."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def sandbox(tmp_path: Path) -> Sandbox:
     return Sandbox(tmp_path)
 
 
-def test_hydra_shows_the_config_it_would_run(sandbox: Sandbox) -> None:
+def test_cfg_flag_shows_the_composed_config(sandbox: Sandbox) -> None:
     done = sandbox.step("main", "target=cpu_int8", "--cfg", "job")
 
     assert done.status == 0
@@ -24,8 +24,8 @@ def test_hydra_shows_the_config_it_would_run(sandbox: Sandbox) -> None:
     assert not (sandbox.folder / "mlflow.db").exists()
 
 
-def test_hydra_shows_what_a_run_makes_of_its_arguments(sandbox: Sandbox) -> None:
-    """A threshold of a metric that no file has, and a text that is no Hydra expression."""
+def test_cfg_flag_shows_the_config_of_a_run(sandbox: Sandbox) -> None:
+    """With a threshold that no file has, and a text that is not a Hydra expression."""
     given = (
         *("registry.gate.bleu.min=30", "registry.gate.bleu.max=90"),
         "registry.gate.exact_match.min=0.9",
@@ -41,7 +41,7 @@ def test_hydra_shows_what_a_run_makes_of_its_arguments(sandbox: Sandbox) -> None
     assert sandbox.step("main", *given, "--help").status == 0
 
 
-def test_hydra_is_asked_of_no_config_that_cannot_be(sandbox: Sandbox) -> None:
+def test_cfg_flag_rejects_invalid_config(sandbox: Sandbox) -> None:
     done = sandbox.step("main", "--cfg", "job", "target=cpu_int3", "registry.gaet.x=1")
 
     assert done.status == 2
@@ -50,14 +50,14 @@ def test_hydra_is_asked_of_no_config_that_cannot_be(sandbox: Sandbox) -> None:
     assert "registry.gaet.x: unknown" in done.errors
 
 
-def test_hydra_shows_its_help(sandbox: Sandbox) -> None:
+def test_help_lists_the_choices(sandbox: Sandbox) -> None:
     done = sandbox.step("convert", "--help")
 
     assert done.status == 0
     assert "target: cpu_fp32, cpu_int4, cpu_int8, cuda_fp16, cuda_int4, dml_int4" in done.output
 
 
-def test_by_hand_bad_arguments_end_with_status_2(sandbox: Sandbox) -> None:
+def test_bad_arguments_exit_with_status_2(sandbox: Sandbox) -> None:
     done = sandbox.step("main", "target=cpu_int3", "generation.temperature=hot")
 
     assert done.status == 2
@@ -67,7 +67,7 @@ def test_by_hand_bad_arguments_end_with_status_2(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("-P", "model=$(touch pwned); touch pwned"), "unknown"),
         *(
@@ -80,22 +80,22 @@ def test_by_hand_bad_arguments_end_with_status_2(sandbox: Sandbox) -> None:
         ),
     ],
 )
-def test_through_mlflow_the_run_is_failed_and_says_why(
-    sandbox: Sandbox, arguments: tuple[str, ...], said: str
+def test_mlflow_run_fails_with_the_message(
+    sandbox: Sandbox, arguments: tuple[str, ...], message: str
 ) -> None:
     done = sandbox.mlflow_run(*arguments)
 
     [run] = sandbox.client.search_runs(["0"])
     assert done.status == 1
     assert run.info.status == "FAILED"
-    assert said in run.data.tags["slmflow.error"]
+    assert message in run.data.tags["slmflow.error"]
     assert len(done.messages) == 1
-    assert said in done.messages[0]
+    assert message in done.messages[0]
     assert "Traceback" not in done.errors
     assert not list(sandbox.folder.rglob("pwned"))
 
 
-def test_a_step_that_fails_fails_the_workflow_with_its_message(sandbox: Sandbox) -> None:
+def test_failed_step_fails_the_workflow_with_its_message(sandbox: Sandbox) -> None:
     broken = sandbox.folder / "broken"
     broken.mkdir()
     (broken / "config.json").write_text("{}")
@@ -110,15 +110,15 @@ def test_a_step_that_fails_fails_the_workflow_with_its_message(sandbox: Sandbox)
     assert runs["fetch"].data.tags["slmflow.error"] in runs["main"].data.tags["slmflow.error"]
 
 
-def test_a_target_this_machine_cannot_run_is_refused_before_any_work(sandbox: Sandbox) -> None:
+def test_unsupported_target_is_rejected_before_any_work(sandbox: Sandbox) -> None:
     done = sandbox.step("main", "target=dml_int4")
 
     assert done.status == 1
     assert "log_genai" in done.messages[0]
-    assert {made.name for made in (sandbox.folder / "home").glob("*")} <= {"locks"}
+    assert {entry.name for entry in (sandbox.folder / "home").glob("*")} <= {"locks"}
 
 
-def test_bad_questions_are_refused_before_any_work(sandbox: Sandbox) -> None:
+def test_invalid_rows_are_rejected_before_any_work(sandbox: Sandbox) -> None:
     questions = sandbox.folder / "questions.jsonl"
     questions.write_text('{"question": "a?"}\nnot json\n')
 
@@ -128,10 +128,10 @@ def test_bad_questions_are_refused_before_any_work(sandbox: Sandbox) -> None:
     assert "line 1: no answer" in done.errors
     assert "line 2: not JSON" in done.errors
     assert len(done.messages) == 1
-    assert {made.name for made in (sandbox.folder / "home").glob("*")} <= {"locks"}
+    assert {entry.name for entry in (sandbox.folder / "home").glob("*")} <= {"locks"}
 
 
-def test_a_tracking_server_that_cannot_be_used_is_said(sandbox: Sandbox) -> None:
+def test_unusable_tracking_server_is_reported(sandbox: Sandbox) -> None:
     sandbox.environment["MLFLOW_TRACKING_URI"] = "nonsense://server"
 
     done = sandbox.step("fetch")

@@ -1,4 +1,4 @@
-"""The whole workflow through the real `mlflow run`, and what is reused the next time."""
+"""The whole workflow through `mlflow run`, and the reuse of its results."""
 
 import json
 import os
@@ -27,9 +27,9 @@ from tests.fixtures.server import post_chat, run_server
 STEPS = (*("fetch", "convert", "log_transformers", "log_genai", "measure", "evaluate", "register"),)
 FEW_ROWS = ("-P", "evaluation.limit=12")
 
-# Each of its own, so that one that is found says where it came from.
+# Distinct values, so that a leaked one shows which variable it came from.
 SECRETS = {
-    name: f"{name.lower().replace('_', '')}OfNobodyElse"
+    name: f"{name.lower().replace('_', '')}NeverShown"
     for name in (
         *("HF_TOKEN", "DATABRICKS_TOKEN", "DATABRICKS_CLIENT_SECRET", "OPENAI_API_KEY"),
         *("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD"),
@@ -40,7 +40,7 @@ SECRETS = {
 
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """A workplace where the workflow has run once, by the uv environment manager."""
+    """A sandbox where the workflow has run once, with the uv environment manager."""
     sandbox = Sandbox(tmp_path_factory.mktemp("workflow"), SECRETS)
     done = sandbox.mlflow_run(*FEW_ROWS, manager="uv")
     assert done.status == 0, done.errors
@@ -50,7 +50,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     mlflow.set_tracking_uri(before)
 
 
-def test_one_parent_run_with_a_child_for_each_step(sandbox: Sandbox) -> None:
+def test_parent_run_has_a_child_for_each_step(sandbox: Sandbox) -> None:
     parent = sandbox.runs("main")[-1]
     children = [sandbox.runs(step)[-1] for step in STEPS]
 
@@ -60,7 +60,7 @@ def test_one_parent_run_with_a_child_for_each_step(sandbox: Sandbox) -> None:
     assert parent.data.params["target.name"] == "cpu_int4"
 
 
-def test_the_comparison_is_on_the_parent_run(sandbox: Sandbox) -> None:
+def test_comparison_is_on_the_parent_run(sandbox: Sandbox) -> None:
     run_id = sandbox.runs("main")[-1].info.run_id
     table = mlflow.artifacts.load_dict(f"runs:/{run_id}/comparison.json")
 
@@ -79,7 +79,7 @@ def test_the_comparison_is_on_the_parent_run(sandbox: Sandbox) -> None:
     assert png.read_bytes().startswith(b"\x89PNG")
 
 
-def test_convert_logs_its_parity(sandbox: Sandbox) -> None:
+def test_convert_logs_parity(sandbox: Sandbox) -> None:
     run = sandbox.runs("convert")[-1]
     metrics = run.data.metrics
 
@@ -92,7 +92,7 @@ def test_convert_logs_its_parity(sandbox: Sandbox) -> None:
     assert {matched["name"] for matched in record["passes"]} >= {"attention", "norms"}
 
 
-def test_the_better_flavor_is_registered(sandbox: Sandbox) -> None:
+def test_better_flavor_is_registered(sandbox: Sandbox) -> None:
     version = sandbox.client.get_model_version_by_alias("slmflow-tiny_phi3", "candidate")
     result = mlflow.artifacts.load_dict(
         f"runs:/{sandbox.runs('register')[-1].info.run_id}/result.json"
@@ -103,7 +103,7 @@ def test_the_better_flavor_is_registered(sandbox: Sandbox) -> None:
     assert "| `exact_match` |" in version.description
 
 
-def test_the_second_run_reuses_every_step(sandbox: Sandbox) -> None:
+def test_second_run_reuses_every_step(sandbox: Sandbox) -> None:
     before = {step: len(sandbox.runs(step)) for step in STEPS}
 
     done = sandbox.mlflow_run(*FEW_ROWS)
@@ -116,7 +116,7 @@ def test_the_second_run_reuses_every_step(sandbox: Sandbox) -> None:
     assert _comparison(first.info.run_id) == _comparison(second.info.run_id)
 
 
-def test_another_temperature_converts_nothing_anew(sandbox: Sandbox) -> None:
+def test_new_temperature_reuses_the_conversion(sandbox: Sandbox) -> None:
     before = len(sandbox.runs("convert"))
 
     done = sandbox.step("log_genai", "generation.temperature=0.5")
@@ -126,7 +126,7 @@ def test_another_temperature_converts_nothing_anew(sandbox: Sandbox) -> None:
     assert sandbox.runs("log_genai")[0].data.tags["slmflow.reused_from"].startswith("convert:")
 
 
-def test_another_target_fetches_nothing_again(sandbox: Sandbox) -> None:
+def test_new_target_reuses_the_weights(sandbox: Sandbox) -> None:
     before = len(sandbox.runs("fetch"))
 
     done = sandbox.step("convert", "target=cpu_int8")
@@ -136,7 +136,7 @@ def test_another_target_fetches_nothing_again(sandbox: Sandbox) -> None:
     assert sandbox.runs("convert")[0].data.tags["slmflow.reused_from"].startswith("fetch:")
 
 
-def test_another_metric_asks_nothing_again(sandbox: Sandbox) -> None:
+def test_new_metric_reuses_the_measurements(sandbox: Sandbox) -> None:
     before = len(sandbox.runs("measure"))
 
     done = sandbox.step("evaluate", "evaluation.limit=12", "evaluation.metrics=[operator:eq]")
@@ -148,7 +148,7 @@ def test_another_metric_asks_nothing_again(sandbox: Sandbox) -> None:
     assert metrics["genai.eq"] == metrics["genai.exact_match"]
 
 
-def test_the_measurement_states_the_machine(sandbox: Sandbox) -> None:
+def test_measurement_logs_the_machine(sandbox: Sandbox) -> None:
     params = sandbox.runs("measure")[0].data.params
 
     assert int(params["machine.cores"]) == os.cpu_count()
@@ -158,7 +158,7 @@ def test_the_measurement_states_the_machine(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.long
-def test_a_sweep_measures_points_side_by_side(sandbox: Sandbox) -> None:
+def test_sweep_measures_points_together(sandbox: Sandbox) -> None:
     new = ("-P", "evaluation.seed=1")
     points = ("-P", "log_genai.interface=chat,prompt")
     done = sandbox.mlflow_run(*FEW_ROWS, "-e", "sweep", *new, *points)
@@ -173,14 +173,14 @@ def test_a_sweep_measures_points_side_by_side(sandbox: Sandbox) -> None:
     assert len(kept) == len(found) == 2
     for run in kept:
         assert any(run.info.run_id in each.data.tags["slmflow.reused_from"] for each in found)
-    # The reference was asked once for both.
+    # The reference was measured once for both.
     assert len({each.data.metrics["transformers.latency_ms_p50"] for each in found}) == 1
     table = mlflow.artifacts.load_dict(f"runs:/{sweep}/comparison.json")
     assert [row[0] for row in table["data"]] == ["chat", "chat", "prompt", "prompt"]
 
 
 def test_both_flavors_serve_the_same_text(sandbox: Sandbox) -> None:
-    """The real `mlflow models serve`, asked the same chat request."""
+    """`mlflow models serve` answers the same chat request."""
     request = {
         "messages": [{"role": "user", "content": "What is the capital of France?"}],
         "max_tokens": 32,
@@ -200,7 +200,7 @@ def test_both_flavors_serve_the_same_text(sandbox: Sandbox) -> None:
 
 
 def test_readme_serves_the_registered_model(sandbox: Sandbox) -> None:
-    """In the environment of the model itself, asked with the very curl command."""
+    """In the environment of the model, with the curl command of the page."""
     [serve] = [command for command in COMMANDS if command.startswith("mlflow models serve ")]
     [curl] = [command for command in COMMANDS if command.startswith("curl http")]
     address = "http://127.0.0.1:5000"
@@ -213,7 +213,7 @@ def test_readme_serves_the_registered_model(sandbox: Sandbox) -> None:
 
 
 def test_readme_serves_openai_clients(sandbox: Sandbox) -> None:
-    """The command as it stands but for the port, asked by curl and by the real client."""
+    """The command of the page on a free port, with curl and with the OpenAI client."""
     [serve] = [command for command in COMMANDS if " -e serve " in command]
     [curl] = [command for command in COMMANDS if command.startswith("curl -N")]
     serve = serve.replace("mlflow run .", f"mlflow run {PROJECT}").replace("port=8000", "port=0")
@@ -232,8 +232,8 @@ def test_readme_serves_openai_clients(sandbox: Sandbox) -> None:
     assert "Tokyo" in (completion.choices[0].message.content or "")
 
 
-def test_readme_answers_a_file(sandbox: Sandbox) -> None:
-    """The command as it stands but for the output, asked of the registered model."""
+def test_readme_runs_a_batch_job(sandbox: Sandbox) -> None:
+    """The command of the page with the registered model and another output."""
     [batch] = [command for command in COMMANDS if " -e batch " in command]
     output = sandbox.folder / "answers.jsonl"
     command = batch.replace("mlflow run .", f"mlflow run {PROJECT}")
@@ -247,7 +247,7 @@ def test_readme_answers_a_file(sandbox: Sandbox) -> None:
     assert {row["error"] for row in rows} == {None}
 
 
-# A minute or more: other models are logged and measured, or another target converted.
+# These take a minute or more: they log and measure other models, or convert for another target.
 LONG = ("-P target=cpu_int8 ", "-e sweep", "target=cuda_int4", "steps.convert", "-e convert")
 
 RUN = [
@@ -263,12 +263,12 @@ RUN = [
 
 
 @pytest.mark.parametrize("command", RUN)
-def test_commands_of_readme_run(sandbox: Sandbox, command: str) -> None:
-    """As they stand, on few rows; what needs the hub must at least compose."""
-    named = command.replace(" model_uri=", " evaluation.model_uri=")  # MLproject's name for it
+def test_readme_commands_run(sandbox: Sandbox, command: str) -> None:
+    """On few rows; a command that needs the hub must at least compose."""
+    named = command.replace(" model_uri=", " evaluation.model_uri=")  # MLproject's short name
     given = overrides.from_arguments([part for part in named.split() if "=" in part])
-    one = [each for each in given if each.partition("=")[0] not in overrides.swept_values(given)]
-    if configs.load(one).model.source is Source.hub:
+    single = [each for each in given if each.partition("=")[0] not in overrides.swept_values(given)]
+    if configs.load(single).model.source is Source.hub:
         return
     few = "evaluation.limit=12"
     project = str(PROJECT)
@@ -280,11 +280,11 @@ def test_commands_of_readme_run(sandbox: Sandbox, command: str) -> None:
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make")])
-def test_targets_of_readme_exist(sandbox: Sandbox, command: str) -> None:
+def test_readme_make_targets_exist(sandbox: Sandbox, command: str) -> None:
     assert sandbox.shell(f"{command} --dry-run", cwd=PROJECT).status == 0
 
 
-def test_the_store_holds_whole_entries_only(sandbox: Sandbox) -> None:
+def test_store_holds_only_complete_entries(sandbox: Sandbox) -> None:
     home = sandbox.folder / "home"
 
     assert {path.name for path in home.iterdir()} == {"weights", "onnx", "building", "locks"}
@@ -292,27 +292,29 @@ def test_the_store_holds_whole_entries_only(sandbox: Sandbox) -> None:
     assert all((entry / "manifest.json").exists() for entry in (home / "onnx").iterdir())
 
 
-def test_secrets_are_nowhere(sandbox: Sandbox) -> None:
-    """All that the calls before printed and left: runs, models, store, database, scratch."""
+def test_secrets_are_not_stored_or_printed(sandbox: Sandbox) -> None:
+    """Searches everything earlier commands printed and wrote: runs, models, store, database."""
     files = [file for file in sandbox.folder.rglob("*") if file.is_file()]
     names = {file.name for file in files}
     assert {"mlflow.db", "comparison.json", "result.json", "MLmodel", "model.onnx.data"} <= names
-    found = {name: _with(files, sandbox.printed, [SECRETS[name].encode()]) for name in SECRETS}
+    found = {
+        name: _files_with(files, sandbox.printed, [SECRETS[name].encode()]) for name in SECRETS
+    }
     assert {name: where for name, where in found.items() if where} == {}
-    # The search finds what is there.
-    there = set(_with(files, sandbox.printed, [b"tiny_phi3"]))
-    assert {"mlflow.db", "config.yaml", "what was printed"} <= there
+    # The search finds a text that is present.
+    present = set(_files_with(files, sandbox.printed, [b"tiny_phi3"]))
+    assert {"mlflow.db", "config.yaml", "output"} <= present
 
 
-def _with(files: list[Path], said: list[str], texts: list[bytes]) -> list[str]:
-    """Return the names of files with one of these texts, and whether what was printed has one."""
+def _files_with(files: list[Path], printed: list[str], texts: list[bytes]) -> list[str]:
+    """Return the names of files with one of these texts, and whether the output has one."""
     found = [file.name for file in files if _has(file.read_bytes(), texts)]
     database = [file for file in files if file.name == "mlflow.db"]
-    for file in database:  # row by row, as the pages of the file may part a value
+    for file in database:  # row by row: the pages of the file may split a value
         with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as opened:
             if _has("".join(opened.iterdump()).encode(), texts):
                 found.append(file.name)
-    return [*found, *(["what was printed"] if _has("".join(said).encode(), texts) else [])]
+    return [*found, *(["output"] if _has("".join(printed).encode(), texts) else [])]
 
 
 def _has(content: bytes, texts: list[bytes]) -> bool:
