@@ -11,10 +11,13 @@ from slmflow.errors import UserError
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ("{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}", "turns"),
+        (
+            "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}",
+            "more than 200,000 iterations",
+        ),
         ("{{ 'a' * 10 ** 12 }}", "of size 1e"),
         ("{{ cycler.__init__.__globals__ }}", "is unsafe"),
-        ("{% if true %}" * 3000, "cannot be read"),
+        ("{% if true %}" * 3000, "template is invalid"),
     ],
     ids=["loops", "size", "system", "nested"],
 )
