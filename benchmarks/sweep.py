@@ -23,7 +23,7 @@ from mlflow.entities import Run
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from benchmarks.harness.child_process import check_exit
-from benchmarks.harness.command_line import create_parser, run_main as run
+from benchmarks.harness.command_line import create_parser, run_main
 from slmflow.console import messages
 from slmflow.errors import BadArguments
 from slmflow.paths import PROJECT
@@ -132,4 +132,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_main(main)
