@@ -1,1 +1,1 @@
-"""Killing of steps at random moments, and the checks afterwards."""
+"""Kill steps at random moments and check what they leave behind."""

@@ -1,4 +1,4 @@
-"""The storm of kills from end to end on one step; on every step it takes half an hour."""
+"""The kill storm from end to end on one step; on every step it takes half an hour."""
 
 import json
 import sys
@@ -11,9 +11,9 @@ from benchmarks import kill_storm
 
 
 @pytest.mark.long
-def test_a_killed_fetch_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_fetch_leaves_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = mlflow.get_tracking_uri()
-    monkeypatch.setenv("SLMFLOW_HOME", "set by the storm, and restored after the test")
+    monkeypatch.setenv("SLMFLOW_HOME", "restored after the test")
     arguments = ("--kills", "1", "--steps", "fetch", "--seed", "7", "--output", str(tmp_path))
     monkeypatch.setattr(sys, "argv", ["kill_storm", *arguments])
     try:
