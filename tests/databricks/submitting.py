@@ -1,4 +1,4 @@
-"""Submit the project to a workspace as a user does: `make databricks`, in a checkout of its own."""
+"""Submit the project to a workspace as a user does, with `make databricks` in a checkout."""
 
 import os
 import shlex
@@ -17,7 +17,7 @@ from tests.fixtures.project import CommandResult, Sandbox
 
 EXPERIMENT = "/Users/me@example.com/slmflow"
 UNCOMMITTED_LINE = "a line that is not committed"
-# What lies about in a checkout that was worked in; git ignores it.
+# Files that git ignores, as left in a checkout by earlier work.
 IGNORED_FILES = (".venv/lib/torch.so", "mlflow.db", "mlruns/0/meta.yaml", "steps/__pycache__/a.pyc")
 
 
@@ -29,19 +29,19 @@ class Checkout:
     space: Workspace
 
     def submit(self, target: str, *arguments: str) -> Job:
-        """Call a target of the Makefile and return the job that came of it, under way."""
+        """Run a make target and return the job that it started."""
         done = self.make(target, "--experiment-name", EXPERIMENT, *arguments)
         assert done.status == 0, done.errors
         return self.space.jobs[-1]
 
     def make(self, target: str, *arguments: str) -> CommandResult:
-        """Call `make TARGET ARGS=...`."""
+        """Run `make TARGET ARGS=...`."""
         sandbox = Sandbox(self.space.folder, self.space.environ())
         line = shlex.join(["make", target, f"ARGS={shlex.join(arguments)}"])
         return sandbox.shell(line, cwd=self.folder)
 
     def git(self, *arguments: str) -> str:
-        """Call git in the checkout and return what it prints."""
+        """Run git in the checkout and return its output."""
         who = ("-c", "user.name=test", "-c", "user.email=test@example.com")
         return subprocess.run(
             ["git", *who, *arguments], cwd=self.folder, check=True, capture_output=True, text=True
@@ -49,7 +49,7 @@ class Checkout:
 
 
 def create_checkout(folder: Path, space: Workspace) -> Checkout:
-    """Return a checkout of the project as it is now, with a change and with junk in it."""
+    """Return a checkout of the current project, with a change and with ignored files."""
     checkout = Checkout(folder, space)
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=PROJECT, check=True, capture_output=True, text=True).stdout
@@ -58,13 +58,13 @@ def create_checkout(folder: Path, space: Workspace) -> Checkout:
         shutil.copyfile(PROJECT / name, folder / name)
     checkout.git("init", "--quiet")
     checkout.git("add", "--all")
-    checkout.git("commit", "--quiet", "--message", "All of it")
+    checkout.git("commit", "--quiet", "--message", "Project")
     with (folder / "README.md").open("a") as readme:
         readme.write(UNCOMMITTED_LINE)
     for name in IGNORED_FILES:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(os.urandom(1_000_000))
-    os.utime(folder / ".venv")  # make has nothing to do for it
+    os.utime(folder / ".venv")  # newer than its sources: make does not rebuild it
     return checkout
 
 
@@ -86,7 +86,7 @@ def file_sizes(archive: Path) -> dict[str, int]:
 
 
 def tracking_client(space: Workspace) -> MlflowClient:
-    """Return a client of what the workspace tracks, beside its own address."""
+    """Return a client of the workspace's tracking server, at the server's own URL."""
     return MlflowClient(space.tracking)
 
 

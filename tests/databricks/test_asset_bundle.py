@@ -1,4 +1,4 @@
-"""databricks.yml and databricks/step.py: every field, parameter and step, and the jobs for real."""
+"""databricks.yml and databricks/step.py: fields, parameters and steps, and the jobs themselves."""
 
 import csv
 import json
@@ -58,8 +58,8 @@ def workspace(tmp_path: Path) -> Iterator[BundleWorkspace]:
     mlflow.set_tracking_uri(before)
 
 
-def _of_each_task(target: str) -> Iterator[tuple[str, str, list[str]]]:
-    """Yield of each run of each task the file, the step and its overrides."""
+def _task_runs(target: str) -> Iterator[tuple[str, str, list[str]]]:
+    """Yield the file, the step and its overrides of each run of each task."""
     for job in resolve_bundle(target)["resources"]["jobs"].values():
         for task in tasks(job):
             for file, *parameters in task_commands(job, task):
@@ -73,8 +73,8 @@ def _config(step: str, taken: list[str]) -> Config:
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_databricks_knows_every_field_of_a_job(name: str) -> None:
-    """`from_dict` refuses what the published schema does not have."""
+def test_job_fields_are_in_the_published_schema(name: str) -> None:
+    """`from_dict` rejects unknown fields."""
     assert Job.from_dict(JOBS[name]).as_dict() == JOBS[name]
 
     misspelt = JOBS[name]["tasks"][0] | {"depend_on": []}
@@ -82,12 +82,12 @@ def test_databricks_knows_every_field_of_a_job(name: str) -> None:
         Job.from_dict({"tasks": [misspelt]})
 
 
-def test_databricks_knows_every_field_of_the_experiment() -> None:
+def test_experiment_fields_are_in_the_published_schema() -> None:
     experiment = BUNDLE["resources"]["experiments"]["slmflow"]
     assert MlflowExperiment.from_dict(experiment).as_dict() == experiment
 
 
-def test_a_task_for_each_step_after_those_whose_results_it_takes() -> None:
+def test_each_step_is_a_task_after_its_inputs() -> None:
     before = {
         task["task_key"]: {each["task_key"] for each in task.get("depends_on", ())}
         for task in JOBS["workflow"]["tasks"]
@@ -103,8 +103,8 @@ def test_a_task_for_each_step_after_those_whose_results_it_takes() -> None:
 
 
 @pytest.mark.parametrize("target", BUNDLE["targets"])
-def test_every_file_step_and_override_that_is_named_exists(target: str) -> None:
-    named = list(_of_each_task(target))
+def test_named_files_steps_and_overrides_exist(target: str) -> None:
+    named = list(_task_runs(target))
 
     assert len(named) == 7 + (1 + 3 + 1) + 1
     for file, step, taken in named:
@@ -123,7 +123,7 @@ def test_parameters_have_the_defaults_of_conf() -> None:
     assert {name: sweep[name] for name in sweep.keys() & choices.keys()}.items() <= choices.items()
 
 
-def test_any_other_key_is_an_override_and_comes_last() -> None:
+def test_overrides_come_last() -> None:
     job = resolve_bundle("dev")["resources"]["jobs"]["workflow"]
     asked = 'registry.name=a.b.c target=cpu_int8 evaluation.system="Be brief, {please}."'
 
@@ -135,7 +135,7 @@ def test_any_other_key_is_an_override_and_comes_last() -> None:
     assert config.evaluation.system == "Be brief, {please}."
 
 
-def test_the_points_are_those_of_the_grid() -> None:
+def test_points_are_those_of_the_grid() -> None:
     job = resolve_bundle("dev")["resources"]["jobs"]["sweep"]
     defaults = {each["name"]: each["default"] for each in job["parameters"]}
 
@@ -144,7 +144,7 @@ def test_the_points_are_those_of_the_grid() -> None:
     assert [each.name for each in grid] == json.loads(defaults["points"])
 
 
-def test_the_document_names_what_there_is() -> None:
+def test_documented_jobs_and_parameters_exist() -> None:
     for command in re.findall(r"^databricks bundle run -t dev (.*)$", DOCUMENT, re.MULTILINE):
         name, *options = shlex.split(command)
         given = {}
@@ -161,7 +161,7 @@ def test_the_document_names_what_there_is() -> None:
     assert set(re.findall(r"`(\w+)`", told)) == set(BUNDLE["variables"])
 
 
-def test_dev_and_prod_share_nothing_that_a_run_writes() -> None:
+def test_dev_and_prod_write_to_different_places() -> None:
     dev, prod = (resolve_bundle(target) for target in ("dev", "prod"))
 
     assert [each["mode"] for each in (dev["targets"]["dev"], prod["targets"]["prod"])] == [
@@ -186,17 +186,17 @@ def _names(bundle: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "registry", _config(step, taken).registry.name
 
 
-def test_models_have_names_that_unity_catalog_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_names_are_valid_in_unity_catalog(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", "databricks-uc")
     assert preflight.uses_unity_catalog()
 
-    for _, step, taken in _of_each_task("prod"):
+    for _, step, taken in _task_runs("prod"):
         if step == "register":
             preflight.validate_config(_config(step, taken))
 
 
-def test_every_task_logs_to_the_workspace_and_registers_in_unity_catalog() -> None:
-    """MLflow as pip installs it has a database in the working folder by default, there too."""
+def test_tasks_log_to_workspace_and_unity_catalog() -> None:
+    """By default, MLflow from pip uses a database in the working folder, also on Databricks."""
     for job in resolve_bundle("prod")["resources"]["jobs"].values():
         for task in tasks(job):
             for _, *parameters in task_commands(job, task):
@@ -209,7 +209,7 @@ def test_every_task_logs_to_the_workspace_and_registers_in_unity_catalog() -> No
                 }
 
 
-def test_a_batch_has_a_cluster_with_the_pins_and_python_of_the_project() -> None:
+def test_batch_cluster_has_the_pins_and_python_of_the_project() -> None:
     [cluster], [task] = JOBS["batch"]["job_clusters"], JOBS["batch"]["tasks"]
 
     assert task["job_cluster_key"] == cluster["job_cluster_key"]
@@ -218,7 +218,7 @@ def test_a_batch_has_a_cluster_with_the_pins_and_python_of_the_project() -> None
     assert cluster["new_cluster"]["spark_version"] == of_spark_job["spark_version"]
 
 
-def test_the_batch_answers_a_file(workspace: BundleWorkspace, tmp_path: Path) -> None:
+def test_batch_answers_a_file(workspace: BundleWorkspace, tmp_path: Path) -> None:
     volume = tmp_path / "volume"
     volume.mkdir()
     write_rows(volume / "in.jsonl", [{"question": "one"}, {"question": "two"}])
@@ -233,13 +233,13 @@ def test_the_batch_answers_a_file(workspace: BundleWorkspace, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", ["workflow", "sweep"])
-def test_the_environment_has_the_pins_and_python_of_the_project(name: str, tmp_path: Path) -> None:
-    """A dependency is a line of a requirements file; a path in it is one of the uploaded file."""
+def test_environment_has_the_pins_and_python_of_the_project(name: str, tmp_path: Path) -> None:
+    """A dependency is a line of a requirements file, with paths relative to the bundle."""
     [environment] = JOBS[name]["environments"]
     spec = environment["spec"]
     lines = [line.replace("-r ./", f"-r {PROJECT}/") for line in spec["dependencies"]]
     (tmp_path / "lines.txt").write_text("\n".join(lines))
-    # Offline it can only find that each version asked for is the one that is here.
+    # Offline, it can only confirm that each pinned version is installed.
     dry_run = [*("uv", "pip", "install", "--dry-run", "--offline"), "--python", sys.executable]
 
     done = subprocess.run(
@@ -259,7 +259,7 @@ def _inner(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("parameters", "said"),
+    ("parameters", "message"),
     [
         ([], "error: '' is not a step. Give one of batch, convert,"),
         (["SLMFLOW_HOME=/tmp", "fetc"], "error: 'fetc' is not a step. Did you mean fetch?"),
@@ -267,8 +267,8 @@ def _inner(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
         (["fetch", "model=tiny_phi4"], "error: model=tiny_phi4: unknown. Did you mean tiny_phi3?"),
     ],
 )
-def test_a_task_that_cannot_be_fails_with_one_message(
-    parameters: list[str], said: str, tmp_path: Path
+def test_invalid_task_fails_with_one_message(
+    parameters: list[str], message: str, tmp_path: Path
 ) -> None:
     done = subprocess.run(
         [sys.executable, PROJECT / "databricks" / "step.py", *parameters],
@@ -278,12 +278,12 @@ def test_a_task_that_cannot_be_fails_with_one_message(
     )
 
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
 def _runs(workspace: BundleWorkspace) -> list[Run]:
-    """Return the runs of steps in the experiment, the oldest first."""
+    """Return the runs of steps in the experiment, oldest first."""
     found = workspace.sandbox.client.search_runs(
         [workspace.experiment_id], order_by=["attributes.start_time ASC"]
     )
@@ -300,7 +300,7 @@ def _run_job(workspace: BundleWorkspace, name: str, keys: set[str], **given: str
 
 
 @pytest.mark.long
-def test_a_task_takes_the_result_of_the_one_before(workspace: BundleWorkspace) -> None:
+def test_task_reuses_the_result_of_an_earlier_task(workspace: BundleWorkspace) -> None:
     _run_job(workspace, "workflow", {"fetch", "log_transformers"})
 
     fetched, logged = _runs(workspace)
@@ -316,7 +316,7 @@ def test_a_task_takes_the_result_of_the_one_before(workspace: BundleWorkspace) -
 
 
 @pytest.mark.long
-def test_the_workflow_registers_a_version_and_launches_nothing(workspace: BundleWorkspace) -> None:
+def test_workflow_registers_a_version_without_launching_steps(workspace: BundleWorkspace) -> None:
     keys = {task["task_key"] for task in JOBS["workflow"]["tasks"]}
 
     _run_job(workspace, "workflow", keys)
@@ -334,7 +334,7 @@ def test_the_workflow_registers_a_version_and_launches_nothing(workspace: Bundle
 
 
 @pytest.mark.long
-def test_the_sweep_finds_its_points_done(workspace: BundleWorkspace) -> None:
+def test_sweep_reuses_its_points(workspace: BundleWorkspace) -> None:
     keys = {task["task_key"] for task in JOBS["sweep"]["tasks"]}
     asked = ("target=cpu_fp32", "target=cpu_int8")
 

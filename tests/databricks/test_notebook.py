@@ -1,4 +1,4 @@
-"""Steps inside a Databricks runtime, which their environment names: called from a notebook."""
+"""Steps inside a Databricks runtime, called from a notebook."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from slmflow.system import databricks
 from tests.databricks.submitting import EXPERIMENT, tracking_client
 from tests.databricks.workspace import Driver, Workspace
 
-# What a cell does: the runtime of a notebook says where it tracks, and which experiment is its own.
+# A notebook cell. The runtime of a notebook sets the tracking server and the experiment.
 CELL = """
 import sys
 import mlflow
@@ -26,7 +26,7 @@ with mlflow.start_run() as run:
 
 
 def _call(driver: Driver, *command: str, **further: str) -> "subprocess.CompletedProcess[str]":
-    """Call a command on a driver, in a folder that must stay empty, as the home folder must."""
+    """Run a command on a driver, in a folder that must stay empty, as must the home folder."""
     folder = driver.folder / "notebook"
     folder.mkdir()
     done = subprocess.run(
@@ -46,13 +46,13 @@ def _run(space: Workspace, run_id: str) -> Run:
 
 
 @pytest.mark.long
-def test_the_notebooks_run_is_the_parent_and_goes_on(space: Workspace) -> None:
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true"}  # the cell's own MLflow notes it in the home
+def test_notebook_run_is_the_parent_and_continues(space: Workspace) -> None:
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true"}  # the cell's own MLflow writes to the home folder
     done = _call(space.new_driver(), "-c", CELL, str(PROJECT), EXPERIMENT, **quiet)
 
     assert done.returncode == 0, done.stderr
-    [told] = [line for line in done.stdout.splitlines() if line.startswith("runs ")]
-    _, run_id, step_id, status = told.split()
+    [printed] = [line for line in done.stdout.splitlines() if line.startswith("runs ")]
+    _, run_id, step_id, status = printed.split()
     notebook, step = _run(space, run_id), _run(space, step_id)
     assert status == "RUNNING"
     assert notebook.data.params == {"of": "the notebook"}
@@ -61,8 +61,8 @@ def test_the_notebooks_run_is_the_parent_and_goes_on(space: Workspace) -> None:
     assert step.info.status == "FINISHED"
 
 
-def test_a_step_takes_the_run_and_the_workspace_it_finds(space: Workspace) -> None:
-    """Nothing but the runtime says that this is to be tracked in the workspace."""
+def test_step_uses_the_run_and_workspace_of_the_runtime(space: Workspace) -> None:
+    """Only the runtime selects the workspace as tracking server."""
     experiment = tracking_client(space).create_experiment("/Shared/own")
     run = tracking_client(space).create_run(experiment)
 
@@ -79,7 +79,7 @@ def test_a_step_takes_the_run_and_the_workspace_it_finds(space: Workspace) -> No
     assert (driver.root / "tmp/slmflow/store/weights").is_dir()
 
 
-def test_uris_that_are_given_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_that_are_set_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "dont_write_bytecode", sys.dont_write_bytecode)
     given = {databricks.RUNTIME: "15.4", "MLFLOW_TRACKING_URI": "databricks://other"}
     given["SLMFLOW_HOME"] = "/Volumes/main/default/slmflow"
@@ -90,7 +90,7 @@ def test_uris_that_are_given_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environ.items() >= given.items()
 
 
-def test_outside_of_a_runtime_nothing_is_changed() -> None:
+def test_environment_outside_a_runtime_is_unchanged() -> None:
     environ = {"HOME": "/home/me"}
 
     databricks.set_default_environment(environ)
@@ -99,8 +99,8 @@ def test_outside_of_a_runtime_nothing_is_changed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "mounted"),
+    ("path", "is_mounted"),
     [("/Volumes/a/b/c", True), ("/dbfs/tmp", True), ("/Volumesque", False), ("/home", False)],
 )
-def test_volumes_are_known_by_their_path(path: str, mounted: bool) -> None:
-    assert databricks.is_object_storage(Path(path)) is mounted
+def test_volumes_are_recognized_by_path(path: str, is_mounted: bool) -> None:
+    assert databricks.is_object_storage(Path(path)) is is_mounted

@@ -1,6 +1,6 @@
-"""The project submitted by the real client, and its jobs really run: an ordinary one, a Spark one.
+"""Submit the project with MLflow's client, as an ordinary job and as a Spark job, and run it.
 
-One step here; `test_workflow_as_a_job.py` has all of them.
+This runs one step; `test_workflow_as_a_job.py` runs all.
 """
 
 import json
@@ -29,7 +29,7 @@ SUBMISSION_ARGUMENTS = {
     "databricks-spark": ("-P", "env_manager=local"),
 }
 TEXT = "Be brief, please; and 'kind' > /dev/null"
-# What a project may be made of. A new folder of the project is added here, or is not uploaded.
+# What an upload may contain. Add a new top-level folder of the project here.
 TOP = {
     *(".ci", "LICENSE", "MLproject", "Makefile", "README.md", ".gitignore", "pyproject.toml"),
     *("conda.yaml", "python_env.yaml", "requirements.txt", "constraints.txt"),
@@ -47,7 +47,7 @@ SUFFIXES = {
 
 @dataclass(frozen=True)
 class Submission:
-    """A way to submit the project, and a job of the step `fetch` that was submitted so."""
+    """A submitted job of the step `fetch`, and the make target that submitted it."""
 
     target: str
     job: Job
@@ -55,7 +55,7 @@ class Submission:
 
     @property
     def prefix(self) -> str:
-        """Where in the upload the project lies."""
+        """Folder of the project in the upload."""
         return "slmflow/" if self.target == "databricks-spark" else ""
 
 
@@ -71,13 +71,11 @@ def road(request: pytest.FixtureRequest, checkout: Checkout, space: Workspace) -
     return Submission(target, job, find_upload(job, space))
 
 
-def test_the_upload_is_small(road: Submission) -> None:
+def test_upload_is_small(road: Submission) -> None:
     assert 2e6 < road.archive.stat().st_size < 12e6
 
 
-def test_the_upload_is_what_git_tracks_and_nothing_else(
-    road: Submission, checkout: Checkout
-) -> None:
+def test_upload_has_only_files_that_git_tracks(road: Submission, checkout: Checkout) -> None:
     files = set(file_sizes(road.archive))
     tracked = {road.prefix + name for name in checkout.git("ls-files").splitlines()}
 
@@ -86,7 +84,7 @@ def test_the_upload_is_what_git_tracks_and_nothing_else(
     assert tracked <= files
 
 
-def test_what_git_tracks_belongs_into_an_upload(road: Submission) -> None:
+def test_tracked_files_belong_in_an_upload(road: Submission) -> None:
     files = [Path(name.removeprefix(road.prefix)) for name in file_sizes(road.archive)]
 
     assert {file.parts[0] for file in files} - {"job.py", "COMMIT"} <= TOP
@@ -95,7 +93,7 @@ def test_what_git_tracks_belongs_into_an_upload(road: Submission) -> None:
     assert weights == [Path("bundled/tiny_phi3/model.safetensors")]
 
 
-def test_the_request_is_the_spec_and_the_task(road: Submission) -> None:
+def test_request_is_the_spec_and_the_task(road: Submission) -> None:
     request = dict(road.job.request)
     spec = json.loads((PROJECT / "databricks" / "spark_cluster.json").read_text())
     packages = [library["pypi"]["package"] for library in request.pop("libraries")]
@@ -107,7 +105,7 @@ def test_the_request_is_the_spec_and_the_task(road: Submission) -> None:
         assert set(task) == {"command", "env_vars"}
         assert set(task["env_vars"]) == {"MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID"}
         assert task["env_vars"]["MLFLOW_TRACKING_URI"] == "databricks"
-    else:  # on this road the client adds keys of its own to the cluster's
+    else:  # MLflow's client adds keys to the cluster of a Spark job
         assert spec.items() <= request.pop("new_cluster").items()
         task = request.pop("spark_python_task")
         assert task["python_file"].startswith("dbfs:/mlflow-experiments/")
@@ -116,15 +114,13 @@ def test_the_request_is_the_spec_and_the_task(road: Submission) -> None:
     assert sorted(packages) == pin_installed("mlflow", "uv")
 
 
-def test_what_is_changed_and_not_committed_is_uploaded(road: Submission) -> None:
+def test_uncommitted_changes_are_uploaded(road: Submission) -> None:
     readme = road.job.driver.upload / f"{road.prefix}README.md"
 
     assert readme.read_text().endswith(UNCOMMITTED_LINE)
 
 
-def test_the_job_ends_well_and_so_does_its_run(
-    road: Submission, space: Workspace, checkout: Checkout
-) -> None:
+def test_job_and_run_succeed(road: Submission, space: Workspace, checkout: Checkout) -> None:
     assert road.job.wait() == "SUCCESS", road.job.log[-3000:]
     run = find_run(road.job, space)
 
@@ -135,7 +131,7 @@ def test_the_job_ends_well_and_so_does_its_run(
     assert run.data.tags[runs.GIT_DIRTY] == "true"
 
 
-def test_a_value_arrives_as_it_was_typed(road: Submission, space: Workspace) -> None:
+def test_value_arrives_unchanged(road: Submission, space: Workspace) -> None:
     path = tracking_client(space).download_artifacts(
         find_run(road.job, space).info.run_id, "config.yaml"
     )
@@ -143,15 +139,15 @@ def test_a_value_arrives_as_it_was_typed(road: Submission, space: Workspace) -> 
     assert TEXT in Path(path).read_text()
 
 
-def test_no_token_is_in_the_request_or_on_the_run(road: Submission, space: Workspace) -> None:
+def test_tokens_are_not_in_request_run_or_log(road: Submission, space: Workspace) -> None:
     run = find_run(road.job, space)
-    told = json.dumps([road.job.request, run.data.params, run.data.tags, road.job.log])
+    written = json.dumps([road.job.request, run.data.params, run.data.tags, road.job.log])
 
-    assert not {token for token in (USER_TOKEN, CLUSTER_TOKEN) if token in told}
+    assert not {token for token in (USER_TOKEN, CLUSTER_TOKEN) if token in written}
 
 
-def test_nothing_is_written_but_to_scratch_and_the_upload(road: Submission) -> None:
-    """The home folder stays empty; below the upload are its files, with no bytecode."""
+def test_job_writes_only_to_scratch_and_upload(road: Submission) -> None:
+    """The home folder stays empty; the upload gets no bytecode."""
     driver = road.job.driver
     unpacked = {str(f.relative_to(driver.upload)) for f in driver.upload.rglob("*") if f.is_file()}
 
@@ -164,8 +160,8 @@ def test_nothing_is_written_but_to_scratch_and_the_upload(road: Submission) -> N
 
 
 @pytest.mark.long
-def test_a_fault_fails_the_job_and_says_why(checkout: Checkout, space: Workspace) -> None:
-    """Here: the registry of a workspace is Unity Catalog, whose names have three parts."""
+def test_error_fails_the_job_with_its_message(checkout: Checkout, space: Workspace) -> None:
+    """The error: names in Unity Catalog, the workspace's registry, have three parts."""
     job = checkout.submit("databricks-spark", *SUBMISSION_ARGUMENTS["databricks-spark"])
 
     assert job.wait() == "FAILED"
@@ -176,7 +172,7 @@ def test_a_fault_fails_the_job_and_says_why(checkout: Checkout, space: Workspace
 
 
 @pytest.mark.long
-def test_a_spark_job_without_the_project_says_what_to_do(
+def test_spark_job_without_the_project_names_the_make_target(
     checkout: Checkout, space: Workspace
 ) -> None:
     alone = f"mlflow run databricks -b databricks --experiment-name {EXPERIMENT} "

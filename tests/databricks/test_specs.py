@@ -1,4 +1,4 @@
-"""databricks/: what the two roads submit, held to the project and to Databricks' own SDK."""
+"""The cluster specs and MLproject of databricks/, checked against Databricks' SDK."""
 
 import json
 import re
@@ -26,8 +26,8 @@ def _read(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
-def test_the_sdk_knows_every_field() -> None:
-    """`from_dict` drops what it does not know, so all must come back."""
+def test_spec_fields_are_known_to_the_sdk() -> None:
+    """`from_dict` drops unknown fields, so a round trip must keep all."""
     ordinary, spark = _read(FOLDER / "cluster.json"), _read(FOLDER / "spark_cluster.json")
 
     assert set(ordinary) == {"new_cluster", "libraries"}
@@ -36,7 +36,7 @@ def test_the_sdk_knows_every_field() -> None:
     assert spark == ordinary["new_cluster"]
 
 
-def test_libraries_are_the_pins_of_the_project() -> None:
+def test_libraries_have_the_pins_of_the_project() -> None:
     ordinary = [x["pypi"]["package"] for x in _read(FOLDER / "cluster.json")["libraries"]]
     spark = _project_spec.load_project(str(FOLDER)).databricks_spark_job_spec
 
@@ -56,8 +56,8 @@ def test_spark_job_has_the_entry_points_of_the_project() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_commands_of_the_page_submit_what_can_run(command: str) -> None:
-    """Their targets exist, and what they hand to the project is in order."""
+def test_documented_commands_submit_valid_arguments(command: str) -> None:
+    """The make targets exist, and the project accepts their arguments."""
     dry = subprocess.run(
         ["bash", "-c", f"{command} --dry-run --no-print-directory"],
         cwd=PROJECT,
@@ -72,7 +72,7 @@ def test_the_commands_of_the_page_submit_what_can_run(command: str) -> None:
     configs.load([value for key, value in pairwise(submitted) if key == "-P"])
 
 
-def test_the_page_names_what_there_is() -> None:
+def test_documented_files_and_targets_exist() -> None:
     assert {line.split()[1] for line in COMMANDS} == {"databricks", "databricks-spark"}
     for path in re.findall(r"`(databricks/[\w.]+)`", TEXT):
         assert (PROJECT / path).is_file()

@@ -1,4 +1,4 @@
-"""The whole workflow as a job of a workspace, down to a model in Unity Catalog."""
+"""The whole workflow as a job, up to a registered model in Unity Catalog."""
 
 import json
 from pathlib import Path
@@ -14,15 +14,15 @@ NAME = "main.default.slmflow_tiny_phi3"
 
 
 def _with_store(checkout: Checkout, spec: str, store: Path) -> None:
-    """Have the clusters of a spec share a store."""
+    """Make the clusters of a spec share a store."""
     file = checkout.folder / "databricks" / spec
-    told = json.loads(file.read_text())
-    told.get("new_cluster", told)["spark_env_vars"]["SLMFLOW_HOME"] = str(store)
-    file.write_text(json.dumps(told))
+    cluster = json.loads(file.read_text())
+    cluster.get("new_cluster", cluster)["spark_env_vars"]["SLMFLOW_HOME"] = str(store)
+    file.write_text(json.dumps(cluster))
 
 
 @pytest.mark.long
-def test_the_whole_workflow_on_one_cluster_and_again_on_another(
+def test_second_cluster_reuses_the_results_of_the_first(
     checkout: Checkout, space: Workspace
 ) -> None:
     for spec in ("cluster.json", "spark_cluster.json"):

@@ -1,8 +1,8 @@
-"""A Databricks workspace on loopback: it takes a project's upload and runs what is submitted.
+"""A Databricks workspace on loopback: it accepts uploads and runs submitted jobs.
 
-What the real client asks of DBFS and of the jobs API is answered here. Tracking is a real
-`mlflow server` behind the same address. A job runs in a process of its own, and a folder of its own
-stands for the driver of its cluster.
+It implements the calls that MLflow's client makes to DBFS and the jobs API. Tracking is an
+`mlflow server` behind the same address. Each job runs in a child process; a folder stands for the
+driver of its cluster.
 """
 
 import json
@@ -33,16 +33,16 @@ _UNITY_CATALOG = f"{_MLFLOW}unity-catalog/"
 _FILES = "/api/2.0/fs/files/"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/"
 
-# What a job finds at the root of its driver, and here elsewhere.
+# Paths at the root of a driver, which lie elsewhere here.
 _DBFS = re.compile(r"(?<![\w/])(?=/dbfs/)")
 _MLFLOW_FOLDER = re.compile(r"(?<![\w/])(?=/databricks/mlflow/)")
-# Not every machine has it; the client's command copies one file with it, to a folder.
+# A stand-in where rsync is not installed: the client's command copies one file to a folder.
 _RSYNC = '#!/bin/sh\nwhile [ $# -gt 2 ]; do shift; done\ncp -n "$1" "$2"\n'
 
 
 @dataclass
 class Job:
-    """A submitted run: the request, and the process that does it."""
+    """A submitted job: the request, and the process that runs it."""
 
     run_id: int
     request: dict[str, Any]
@@ -51,12 +51,12 @@ class Job:
 
     @property
     def log(self) -> str:
-        """What the job has printed so far."""
+        """Output of the job so far."""
         return (self.driver.folder / "log.txt").read_text()
 
     @property
     def state(self) -> dict[str, str]:
-        """The state as the jobs API tells it."""
+        """The state, as the jobs API returns it."""
         status = self.process.poll()
         if status is None:
             return {"life_cycle_state": "RUNNING"}
@@ -73,7 +73,7 @@ class Job:
 
 @dataclass
 class Workspace:
-    """What one workspace holds, below a folder: DBFS, the drivers, and the runs so far."""
+    """A workspace in a folder: DBFS, the drivers, and the jobs so far."""
 
     folder: Path
     host: str = ""
@@ -86,7 +86,7 @@ class Workspace:
         return self.folder / "dbfs" / path.lstrip("/")
 
     def environ(self) -> dict[str, str]:
-        """Return what a user of the workspace exports."""
+        """Return the environment variables of a user of the workspace."""
         return {
             "MLFLOW_TRACKING_URI": "databricks",
             "DATABRICKS_HOST": self.host,
@@ -94,7 +94,7 @@ class Workspace:
         }
 
     def submit(self, request: dict[str, Any]) -> int:
-        """Start what a request of the jobs API asks for."""
+        """Start the job of a request to the jobs API; return its run id."""
         run_id = len(self.jobs) + 1
         driver = self.new_driver()
         task = request.get("shell_command_task")
@@ -120,14 +120,14 @@ class Workspace:
         return Driver(self.folder / f"driver-{count + 1}", self.host)
 
     def cancel(self, run_id: int) -> None:
-        """End a job with all its processes."""
+        """End a job and all its processes."""
         process = self.jobs[run_id - 1].process
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
             process.wait()
 
     def close(self) -> None:
-        """End what still runs."""
+        """End all running jobs."""
         for job in self.jobs:
             self.cancel(job.run_id)
 
@@ -162,7 +162,7 @@ class Driver:
 
     @property
     def root(self) -> Path:
-        """Everything that is written on this driver lies below it."""
+        """Folder that stands for the root of the driver's file system."""
         return self.folder / "root"
 
     @property
@@ -172,7 +172,7 @@ class Driver:
         return folder
 
     def environ(self, **further: str) -> dict[str, str]:
-        """Return the environment there, with what a cluster's spec and a task add to it."""
+        """Return the environment variables on the driver, with those of spec and task."""
         ours = Path(sys.executable).parent
         return {
             "PATH": os.pathsep.join([str(ours), str(self.folder / "tools"), os.environ["PATH"]]),
@@ -181,7 +181,7 @@ class Driver:
             "DATABRICKS_RUNTIME_VERSION": RUNTIME,
             "DATABRICKS_HOST": self.host,
             "DATABRICKS_TOKEN": CLUSTER_TOKEN,
-            "HF_ENDPOINT": "http://127.0.0.1:9",  # nobody listens there
+            "HF_ENDPOINT": "http://127.0.0.1:9",  # no server listens there
             **further,
         }
 
@@ -226,7 +226,7 @@ def _handler(space: Workspace) -> type[BaseHTTPRequestHandler]:
             allowed = {f"Bearer {token}" for token in (USER_TOKEN, CLUSTER_TOKEN)}
             if path == "/.well-known/databricks-config":
                 self._send(200, {"oidc_endpoint": f"{space.host}/oidc"})
-            elif path.startswith(_ARTIFACTS):  # as storage with a signed address: it asks no token
+            elif path.startswith(_ARTIFACTS):  # like storage with signed URLs: no token
                 self._pass_on(self.path, body)
             elif self.headers.get("Authorization") not in allowed:
                 self._send(403, {"error_code": "PERMISSION_DENIED", "message": "token"})
@@ -238,7 +238,7 @@ def _handler(space: Workspace) -> type[BaseHTTPRequestHandler]:
                 self._send(*self._own(path, body))
 
         def _own(self, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
-            """Answer what is not MLflow's."""
+            """Answer a call that is not to MLflow."""
             if self.command == "POST" and path.startswith("/dbfs/"):
                 return self._store(space.dbfs(path.removeprefix("/dbfs")), body)
             if self.command == "PUT" and path.startswith(_FILES):
@@ -273,7 +273,7 @@ def _handler(space: Workspace) -> type[BaseHTTPRequestHandler]:
             return 200, {}
 
         def _unity_catalog(self, call: str, body: bytes) -> tuple[int, dict[str, Any] | bytes]:
-            """Answer a registry's call: the server's own registry knows most by the same name."""
+            """Answer a registry call; the server's own registry has most under the same name."""
             query = urlsplit(self.path).query
             match call:
                 case "registered-models:is-databricks-sdk-models-artifact-repository-enabled":
@@ -287,7 +287,7 @@ def _handler(space: Workspace) -> type[BaseHTTPRequestHandler]:
             self._send(*self._tracking(self.command, path, body))
 
         def _tracking(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
-            """Have the tracking server answer."""
+            """Forward a call to the tracking server."""
             answer = requests.request(
                 method,
                 f"{space.tracking}{path}",
