@@ -8,13 +8,13 @@ import pandas as pd
 
 from slmflow.batch import model_worker
 from slmflow.batch.requests import PartitionRequests, Predict
-from slmflow.console import messages
+from slmflow.console import library_output, progress_bars
 
 
 @contextmanager
 def open_predictor(model: Path) -> Iterator[Predict]:
     """Load the MLflow model in a folder and yield a function that runs it."""
-    with messages.working("loading the model"), messages.quiet():
+    with progress_bars.spinner("loading the model"), library_output.silence():
         predictor = model_worker.load_predictor(str(model))
 
     def predict(partitions: Iterable[PartitionRequests]) -> Iterator[tuple[int, list[str]]]:

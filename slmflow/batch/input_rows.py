@@ -63,15 +63,15 @@ def inspect(file: Path, columns: BatchColumns, *, typed: bool) -> InputFile:
     try:
         for record in readers.read(file, lambda header: _header_problem(header, columns)):
             if record.problem:
-                problems.append(f"{record.place}: {record.problem}")
+                problems.append(f"{record.location}: {record.problem}")
                 continue
             row_count += 1
-            names.update(dict.fromkeys(record.written))
+            names.update(dict.fromkeys(record.all_fields))
             has_messages |= not record.fields.keys().isdisjoint(
                 (columns.question, columns.messages)
             )
             if typed and file.suffix.lower() == ".jsonl":
-                chunk.append(record.written)
+                chunk.append(record.all_fields)
                 if len(chunk) == _CHUNK_ROWS:
                     schema, chunk = _extend_schema(schema, chunk), []
         schema = _extend_schema(schema, chunk)

@@ -53,7 +53,7 @@ def prepare_job(config: Config) -> BatchJob:
     ]
     if spark_problem := spark.find_problem(config.spark):
         problems.append(spark_problem)
-    model_uri = model_uris.resolved(settings.model_uri, config.registry)
+    model_uri = model_uris.resolve(settings.model_uri, config.registry)
 
     def attempt(function: Callable[[], T]) -> T | None:
         try:
@@ -62,7 +62,7 @@ def prepare_job(config: Config) -> BatchJob:
             problems.append(str(error))
             return None
 
-    model = attempt(lambda: model_uris.read("batch.model_uri", model_uri))
+    model = attempt(lambda: model_uris.load_metadata("batch.model_uri", model_uri))
     interface = attempt(lambda: _interface(model_uri, model)) if model else None
     output_path = PROJECT / str(settings.output)
     if settings.output is not None:

@@ -44,7 +44,7 @@ def write(
     Raises UserError if the output exists.
     """
     rows = (
-        record.written | answer.to_columns(input_file.columns)
+        record.all_fields | answer.to_columns(input_file.columns)
         for record, answer in zip(input_file.records(), answers, strict=True)
     )
     match output.suffix.lower():
@@ -55,7 +55,7 @@ def write(
         case _:
             _write_jsonl(rows, temporary)
     require_absent(output)
-    databricks.put(temporary, output)
+    databricks.move_file(temporary, output)
 
 
 def require_absent(output: Path) -> None:

@@ -63,7 +63,7 @@ class PartitionStore:
         self.folder.mkdir(exist_ok=True)
         for other in sorted(self.output.parent.glob(f"{glob.escape(self._prefix)}*")):
             if other != self.folder:
-                messages.warn(
+                messages.warning(
                     f"{other} holds partitions of another input, model or options: delete it if "
                     "you no longer need it"
                 )
@@ -74,7 +74,7 @@ class PartitionStore:
         table = pa.Table.from_pylist([asdict(answer) for answer in answers], _SCHEMA)
         temporary = self.folder / f"building-{number}"
         parquet.write_table(table, temporary)
-        databricks.put(temporary, self._file(number))
+        databricks.move_file(temporary, self._file(number))
 
     def read_answers(self) -> Iterator[RowAnswer]:
         """Yield the answers of all rows in order; every partition must be finished."""

@@ -13,7 +13,7 @@ from mlflow.entities import LoggedModelInput
 
 from slmflow.batch.job import BatchJob
 from slmflow.batch.requests import RowAnswer
-from slmflow.console import messages
+from slmflow.console import library_output, messages
 from slmflow.datasets.rows import DIGEST_LENGTH
 
 OUTPUT_TAG = "slmflow.output"
@@ -66,7 +66,7 @@ class _InputDataset(MetaDataset):
 def log_inputs(job: BatchJob, run_id: str) -> None:
     """Log the input file and the model."""
     mlflow.set_tag(OUTPUT_TAG, str(job.output))
-    with messages.quiet():
+    with library_output.silence():
         mlflow.log_input(_InputDataset(job), context="inference")
     if job.model.model_id:
         MlflowClient().log_inputs(run_id, models=[LoggedModelInput(job.model.model_id)])
@@ -90,8 +90,8 @@ def log_results(job: BatchJob, counts: AnswerCounts, answered_now: int, seconds:
     errors = dict(counts.errors.most_common(_MAX_LOGGED_ERRORS))
     mlflow.log_dict({"output": str(job.output), "failed": errors}, "batch.json")
     if counts.failed:
-        messages.warn(
+        messages.warning(
             f"{counts.failed} of {counts.rows} rows have no answer; see the column "
             f"{job.input_file.columns.error}. Most frequent error: {next(iter(errors))}"
         )
-    messages.say(f"wrote {counts.rows} rows to {job.output}")
+    messages.info(f"wrote {counts.rows} rows to {job.output}")

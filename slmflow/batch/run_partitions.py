@@ -12,7 +12,7 @@ from slmflow.batch.job import BatchJob
 from slmflow.batch.partitions import PartitionStore, split_into_chunks
 from slmflow.batch.requests import Partition, Predict
 from slmflow.config.schema.batch import Spark
-from slmflow.console import messages
+from slmflow.console import library_output, progress_bars
 
 
 def run_partitions(
@@ -25,7 +25,7 @@ def run_partitions(
     with (
         tempfile.TemporaryDirectory() as scratch,
         _open_predictor(job, settings, Path(scratch)) as predict,
-        messages.counting() as progress,
+        progress_bars.item_bar() as progress,
     ):
         total = job.input_file.row_count
         task = progress.add_task("rows", total=total, completed=total - row_count)
@@ -39,7 +39,7 @@ def run_partitions(
 def _open_predictor(
     job: BatchJob, settings: Spark, scratch: Path
 ) -> AbstractContextManager[Predict]:
-    with messages.working(f"fetching {job.model_uri}"), messages.quiet():
+    with progress_bars.spinner(f"fetching {job.model_uri}"), library_output.silence():
         folder = mlflow.artifacts.download_artifacts(job.model_uri, dst_path=str(scratch))
     model = Path(folder)
     if spark.is_enabled(settings):

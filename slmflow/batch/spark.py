@@ -28,7 +28,7 @@ from mlflow.utils.databricks_utils import is_in_databricks_runtime
 from slmflow.batch import model_worker
 from slmflow.batch.requests import PartitionRequests, Predict
 from slmflow.config.schema.batch import Spark
-from slmflow.console import messages
+from slmflow.console import library_output, progress_bars
 from slmflow.errors import UserError
 
 _JOB_TAG = "slmflow-batch"
@@ -143,7 +143,7 @@ class _SparkPredictor:
         # As many threads as a task has cores. Spark sets OMP_NUM_THREADS itself.
         environment = {"LOKY_MAX_CPU_COUNT": str(self.cores), "HF_HUB_OFFLINE": "1"}
         # Without env_manager the workers use the cluster's Python: MLflow builds no environment.
-        with messages.quiet():
+        with library_output.silence():
             return mlflow.pyfunc.spark_udf(
                 self.session, str(self.folder), result_type="string", extra_env=environment
             )
@@ -181,7 +181,7 @@ def _open_session(settings: Spark) -> Iterator[Any]:
             for name, value in _LOCAL_SETTINGS.items():
                 builder = builder.config(name, value)
     try:
-        with messages.working(f"starting Spark at {settings.master or 'Databricks'}"):
+        with progress_bars.spinner(f"starting Spark at {settings.master or 'Databricks'}"):
             session = builder.getOrCreate()
     except Exception as error:
         raise UserError(
@@ -209,7 +209,7 @@ def _save_worker_model(model: Path, scratch: Path) -> Path:
     code.write_bytes(source)
     folder = scratch / "model"
     request = ColSpec("string", model_worker.REQUEST_COLUMN)
-    with messages.quiet():
+    with library_output.silence():
         mlflow.pyfunc.save_model(
             str(folder),
             loader_module=name,

@@ -1,13 +1,12 @@
 """Create and update versions of registered models."""
 
-from slmflow.console import library_output
 from collections.abc import Mapping
 
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities.model_registry.model_version_status import ModelVersionStatus
 
-from slmflow.console import messages
+from slmflow.console import library_output, messages
 from slmflow.pipeline.registered_models import TAG_PREFIX, registry_errors
 
 # MLflow's limit for the description of a version.

@@ -28,7 +28,7 @@ from slmflow.pipeline.results import (
 from slmflow.pipeline.step import Step, run
 from slmflow.reports import artifacts
 from steps.register import register
-from tests.metrics.samples import REPORT, GENAI, TRANSFORMERS
+from tests.metrics.samples import GENAI, REPORT, TRANSFORMERS
 
 ECHO = """
 import mlflow
