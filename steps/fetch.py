@@ -8,7 +8,14 @@ from pathlib import Path
 
 import mlflow
 
-from slmflow.checkpoints import chat_template, files, hub_model, licence, local_folder
+from slmflow.checkpoints import (
+    chat_template,
+    files,
+    hub_model,
+    licence,
+    local_folder,
+    unsafe_settings,
+)
 from slmflow.config.schema.model import Model, Source
 from slmflow.console import messages
 from slmflow.pipeline import store
@@ -41,6 +48,7 @@ def fetch_checkpoint(model: Model, folder: Path) -> None:
             name = f"model.path={model.path!r}"
             local_folder.copy(model.folder, folder, name)
     files.check(folder, name)
+    unsafe_settings.check(folder, name)
     chat_template.check(folder, name)
 
 
