@@ -20,7 +20,13 @@ from pathlib import Path
 import mlflow
 from mlflow.models import Model
 
-from benchmarks.harness.command_line import add_work_option, create_parser, run_main, use_store
+from benchmarks.harness.command_line import (
+    add_rounds_and_output,
+    at_least,
+    create_parser,
+    parse_with_store,
+    run_main,
+)
 from benchmarks.harness.paired_rounds import alternate
 from benchmarks.models import logged_models, readable_weights
 from benchmarks.models.shapes import SHAPES
@@ -35,7 +41,6 @@ from slmflow.errors import BadArguments
 from slmflow.flavors import chat_interfaces
 from slmflow.flavors.chat_interfaces import ChatInterface
 from slmflow.paths import PROJECT
-from slmflow.pipeline.results import GenaiModel
 
 BUNDLED = "tiny_phi3"
 TARGET = "cpu_int4"
@@ -45,15 +50,8 @@ _QUESTIONS = PROJECT / "bundled" / "capitals" / "evaluation.jsonl"
 
 def measure(shape: str, rows: int, rounds: int) -> Report:
     """Log the model unless it is logged already, and measure. Raises UserError if that fails."""
-    overrides = [f"target={TARGET}"]
-    if shape != BUNDLED:
-        overrides += [
-            "model=local",
-            f"model.path={readable_weights.readable_weights(shape)}",
-            f"model.name={shape}",
-        ]
-    logged_models.ensure_logged(overrides)
-    model_uri = logged_models.find_logged(GenaiModel, overrides)[0].model_uri
+    model = [] if shape == BUNDLED else readable_weights.model_overrides(shape)
+    model_uri = logged_models.ensure_logged([f"target={TARGET}", *model]).model_uri
     partitions = list(_partitions(rows))
     interface = chat_interfaces.find_interface(Model.load(model_uri))
     settings = Spark(f"local[{os.cpu_count()}]")
@@ -107,20 +105,16 @@ def main() -> None:
     """Run the benchmark."""
     parser = create_parser(__doc__)
     parser.add_argument("--shape", choices=(BUNDLED, *SHAPES), default=BUNDLED)
-    parser.add_argument("--rows", type=int, default=2000, help="number of rows (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=6, help="timed rounds (%(default)s)")
-    parser.add_argument("--output", type=Path, required=True, help="folder for the results")
-    add_work_option(parser)
-    arguments = parser.parse_args()
-    if arguments.rows < 1 or arguments.rounds < 1:
-        raise BadArguments("--rows and --rounds must be at least 1")
-    output = arguments.output.absolute()
-    use_store(arguments.work)
+    parser.add_argument(
+        "--rows", type=at_least(1), default=2000, help="number of rows (%(default)s)"
+    )
+    add_rounds_and_output(parser, rounds=6)
+    arguments = parse_with_store(parser)
     if problem := spark.find_problem(Spark("local")):
         raise BadArguments(problem)
-    with logged_models.use_tracking_folder(arguments.work.absolute() / "batch"):
+    with logged_models.use_tracking_folder(arguments.work / "batch"):
         report = measure(arguments.shape, arguments.rows, arguments.rounds)
-    page.write(report, output, report.shape)
+    page.write(report, arguments.output, report.shape)
 
 
 if __name__ == "__main__":

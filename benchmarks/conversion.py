@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.harness import child_process, process_tree
-from benchmarks.harness.command_line import add_work_option, create_parser, run_main, use_store
+from benchmarks.harness.command_line import create_parser, parse_with_store, run_main
 from benchmarks.harness.process_tree import Usage
 from benchmarks.models import stored_models
 from benchmarks.models.shapes import SHAPES
@@ -84,9 +84,7 @@ def _main() -> None:
     parser.add_argument("--target", choices=config_keys.groups()["target"], default="cpu_int4")
     parser.add_argument("--exporter", choices=EXPORTERS, default="optimum")
     parser.add_argument("--output", type=Path, help="folder for the JSON file")
-    add_work_option(parser)
-    arguments = parser.parse_args()
-    use_store(arguments.work)
+    arguments = parse_with_store(parser)
     cost = measure(arguments.shape, arguments.target, ExporterName(arguments.exporter))
     if arguments.output:
         arguments.output.mkdir(parents=True, exist_ok=True)

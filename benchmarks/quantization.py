@@ -17,7 +17,12 @@ import mlflow
 from mlflow import MlflowClient
 
 from benchmarks.harness import engine_rounds
-from benchmarks.harness.command_line import add_work_option, create_parser, run_main, use_store
+from benchmarks.harness.command_line import (
+    add_rounds_and_output,
+    create_parser,
+    parse_with_store,
+    run_main,
+)
 from benchmarks.harness.engine_rounds import Plan
 from benchmarks.models import logged_models
 from benchmarks.reports import page
@@ -32,7 +37,6 @@ from benchmarks.reports.quantization_report import (
 from slmflow.config import compose
 from slmflow.console import messages
 from slmflow.datasets import rows
-from slmflow.errors import BadArguments
 from slmflow.measurement import interleaved
 from slmflow.measurement.measured_model import MeasuredModel
 from slmflow.metrics.evaluate_models import evaluate_models
@@ -94,20 +98,14 @@ def main() -> None:
         help=f"options to measure besides {BASE.name} (default: all of {', '.join(names)})",
     )
     parser.add_argument("--limit", type=int, help="number of evaluation rows (default: all)")
-    parser.add_argument("--rounds", type=int, default=15, help="rounds of timing (%(default)s)")
-    parser.add_argument("--output", type=Path, required=True, help="folder for the results")
-    add_work_option(parser)
-    arguments = parser.parse_args()
-    if arguments.rounds < 1:
-        raise BadArguments(f"--rounds {arguments.rounds}: must be at least 1")
-    output, work = arguments.output.absolute(), arguments.work.absolute() / "quantization"
-    use_store(arguments.work)
+    add_rounds_and_output(parser, rounds=15)
+    arguments = parse_with_store(parser)
     options = [option for option in OPTIONS if option == BASE or option.name in arguments.options]
-    with logged_models.use_tracking_folder(work):
+    with logged_models.use_tracking_folder(arguments.work / "quantization"):
         report = measure(
             options, arguments.limit, Plan((PROMPT_TOKENS,), NEW_TOKENS, arguments.rounds)
         )
-    page.write(report, output, "quantization")
+    page.write(report, arguments.output, "quantization")
     messages.table(report.title, HEADER, report.rows())
 
 

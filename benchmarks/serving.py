@@ -10,9 +10,14 @@ then served by `python -m steps.serve` to OpenAI's client.
 """
 
 from collections.abc import Iterable
-from pathlib import Path
 
-from benchmarks.harness.command_line import add_work_option, create_parser, run_main, use_store
+from benchmarks.harness.command_line import (
+    add_rounds_and_output,
+    at_least,
+    create_parser,
+    parse_with_store,
+    run_main,
+)
 from benchmarks.models import logged_models, readable_weights
 from benchmarks.models.shapes import SHAPES
 from benchmarks.reports import page, serving_plot
@@ -24,8 +29,6 @@ from benchmarks.server_load.overhead import Overhead
 from benchmarks.server_load.prompts import KINDS, full_length_prompts
 from benchmarks.server_load.server import serving
 from slmflow.console import messages, progress_bars
-from slmflow.errors import BadArguments
-from slmflow.pipeline.results import GenaiModel
 
 TARGET = "cpu_int4"
 
@@ -36,14 +39,8 @@ ROWS, STREAMS = 16, 8
 
 def measure(shape: str, rounds: int, requests: int) -> Report:
     """Log the model unless it is logged, and measure. Raises UserError if that fails."""
-    overrides = [
-        "model=local",
-        f"model.path={readable_weights.readable_weights(shape)}",
-        f"model.name={shape}",
-        f"target={TARGET}",
-    ]
-    logged_models.ensure_logged(overrides)
-    model_uri = logged_models.find_logged(GenaiModel, overrides)[0].model_uri
+    overrides = [*readable_weights.model_overrides(shape), f"target={TARGET}"]
+    model_uri = logged_models.ensure_logged(overrides).model_uri
     overheads, batches, prompts = _measure_in_process(model_uri, rounds)
     with serving(model_uri) as server:
         served = {
@@ -73,29 +70,20 @@ def _measure_in_process(
     )
 
 
-def write(report: Report, folder: Path) -> None:
-    """Write table, raw values and plot, and show the table."""
-    page.write(report, folder, report.shape)
-    serving_plot.draw(report).savefig(folder / f"{report.shape}.png")
-    messages.table(report.title, report.HEADER, report.rows())
-
-
 def main() -> None:
     """Parse the command line and measure."""
-    command_line = create_parser(__doc__)
-    command_line.add_argument("--shape", choices=SHAPES, default="phi3_220m")
-    command_line.add_argument("--rounds", type=int, default=10, help="of timing (%(default)s)")
-    command_line.add_argument("--requests", type=int, default=200, help="of the load (%(default)s)")
-    command_line.add_argument("--output", type=Path, required=True, help="folder for the results")
-    add_work_option(command_line)
-    arguments = command_line.parse_args()
-    if arguments.rounds < 1 or arguments.requests < 2:
-        raise BadArguments("--rounds must be at least 1, and --requests at least 2")
-    output = arguments.output.absolute()
-    use_store(arguments.work)
-    with logged_models.use_tracking_folder(arguments.work.absolute() / "serving"):
+    parser = create_parser(__doc__)
+    parser.add_argument("--shape", choices=SHAPES, default="phi3_220m")
+    parser.add_argument(
+        "--requests", type=at_least(2), default=200, help="of the load (%(default)s)"
+    )
+    add_rounds_and_output(parser, rounds=10)
+    arguments = parse_with_store(parser)
+    with logged_models.use_tracking_folder(arguments.work / "serving"):
         report = measure(arguments.shape, arguments.rounds, arguments.requests)
-    write(report, output)
+    page.write(report, arguments.output, report.shape)
+    serving_plot.draw(report).savefig(arguments.output / f"{report.shape}.png")
+    messages.table(report.title, report.HEADER, report.rows())
 
 
 if __name__ == "__main__":

@@ -13,7 +13,13 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.harness import engine_rounds
-from benchmarks.harness.command_line import add_work_option, create_parser, run_main, use_store
+from benchmarks.harness.command_line import (
+    add_rounds_and_output,
+    at_least,
+    create_parser,
+    parse_with_store,
+    run_main,
+)
 from benchmarks.harness.engine_rounds import Plan
 from benchmarks.harness.engines import LLAMA_CPP, LOADERS, missing_modules
 from benchmarks.harness.timings import EngineTimings
@@ -74,30 +80,21 @@ def main() -> None:
     """Run the benchmark from the command line."""
     parser = create_parser(__doc__)
     parser.add_argument("--shape", choices=SHAPES, default="phi3_220m")
-    parser.add_argument("--prompts", type=int, nargs="+", default=[256, 1500])
-    parser.add_argument("--new-tokens", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--prompts", type=at_least(1), nargs="+", default=[256, 1500])
+    parser.add_argument("--new-tokens", type=at_least(1), default=64)
     parser.add_argument("--engines", nargs="+", choices=LOADERS, default=list(LOADERS))
-    parser.add_argument("--output", type=Path, required=True, help="folder for the results")
-    add_work_option(parser)
-    arguments = parser.parse_args()
+    add_rounds_and_output(parser, rounds=8)
+    arguments = parse_with_store(parser)
     plan = Plan(tuple(arguments.prompts), arguments.new_tokens, arguments.rounds)
-    _check_plan(plan, SHAPES[arguments.shape].context_length)
-    use_store(arguments.work)
-    report = measure(arguments.shape, arguments.engines, plan)
-    page.write(report, arguments.output, report.shape)
-    speed_plot.draw(report).savefig(arguments.output / f"{report.shape}.png")
-    messages.table(report.title, ["figure", *report.engines], report.rows())
-
-
-def _check_plan(plan: Plan, context_length: int) -> None:
-    if min(*plan.prompt_lengths, plan.new_tokens, plan.rounds) < 1:
-        raise BadArguments("--prompts, --new-tokens and --rounds must be at least 1")
-    if plan.context > context_length:
+    if plan.context > (context_length := SHAPES[arguments.shape].context_length):
         raise BadArguments(
             f"prompt and new tokens are up to {plan.context} tokens, more than the model's context "
             f"of {context_length}: use shorter --prompts or fewer --new-tokens"
         )
+    report = measure(arguments.shape, arguments.engines, plan)
+    page.write(report, arguments.output, report.shape)
+    speed_plot.draw(report).savefig(arguments.output / f"{report.shape}.png")
+    messages.table(report.title, ["figure", *report.engines], report.rows())
 
 
 if __name__ == "__main__":

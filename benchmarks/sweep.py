@@ -23,9 +23,8 @@ from mlflow.entities import Run
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from benchmarks.harness.child_process import check_exit
-from benchmarks.harness.command_line import create_parser, run_main
+from benchmarks.harness.command_line import add_rounds_and_output, create_parser, run_main
 from slmflow.console import messages
-from slmflow.errors import BadArguments
 from slmflow.paths import PROJECT
 from slmflow.system import child_processes, machine
 
@@ -116,14 +115,11 @@ def markdown(rounds: list[Round]) -> str:
 
 def main() -> None:
     """Run the benchmark with the arguments of the command line."""
-    arguments = create_parser(__doc__)
-    arguments.add_argument("--rounds", type=int, default=2, help="(%(default)s)")
-    arguments.add_argument("--limit", type=int, help="the most rows to evaluate; default: all")
-    arguments.add_argument("--output", type=Path, required=True, help="folder for the results")
-    options = arguments.parse_args()
-    if options.rounds < 1:
-        raise BadArguments("--rounds must be at least 1")
-    output = options.output.absolute()
+    parser = create_parser(__doc__)
+    add_rounds_and_output(parser, rounds=2)
+    parser.add_argument("--limit", type=int, help="the most rows to evaluate; default: all")
+    options = parser.parse_args()
+    output = options.output
     output.mkdir(parents=True, exist_ok=True)
     rounds = [measure(options.limit, output) for _ in range(options.rounds)]
     (output / "sweep.md").write_text(markdown(rounds))

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,19 +16,36 @@ def create_parser(description: str | None) -> ArgumentParser:
     return ArgumentParser(description=description, formatter_class=RawDescriptionHelpFormatter)
 
 
-def add_work_option(parser: ArgumentParser) -> None:
-    """Add `--work`, the folder that holds the models."""
+def at_least(minimum: int) -> Callable[[str], int]:
+    """Return the type of an argument that is a number of at least `minimum`."""
+
+    def number(text: str) -> int:
+        if (value := int(text)) < minimum:
+            raise ArgumentTypeError(f"must be at least {minimum}")
+        return value
+
+    return number
+
+
+def add_rounds_and_output(parser: ArgumentParser, rounds: int) -> None:
+    """Add `--rounds` with its default, and the required `--output`."""
+    parser.add_argument(
+        "--rounds", type=at_least(1), default=rounds, help="timed rounds (%(default)s)"
+    )
+    parser.add_argument("--output", type=_folder, required=True, help="folder for the results")
+
+
+def parse_with_store(parser: ArgumentParser) -> Namespace:
+    """Parse the command line with `--work`, and use its folder as the store, also in children."""
     parser.add_argument(
         "--work",
-        type=Path,
+        type=_folder,
         default=store.home(),
         help="folder for the models, which are built once (default: the store, %(default)s)",
     )
-
-
-def use_store(folder: Path) -> None:
-    """Use `folder` as the store, in this process and its children."""
-    os.environ["SLMFLOW_HOME"] = str(folder.absolute())
+    arguments = parser.parse_args()
+    os.environ["SLMFLOW_HOME"] = str(arguments.work)
+    return arguments
 
 
 def run_main(main: Callable[[], None]) -> None:
@@ -39,3 +56,7 @@ def run_main(main: Callable[[], None]) -> None:
         if not error.shown:
             messages.error(str(error))
         sys.exit(error.exit_code)
+
+
+def _folder(path: str) -> Path:
+    return Path(path).absolute()

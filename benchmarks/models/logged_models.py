@@ -50,14 +50,15 @@ def environment() -> dict[str, str]:
     return child_processes.environment(MLFLOW_TRACKING_URI=mlflow.get_tracking_uri())
 
 
-def ensure_logged(overrides: Sequence[str]) -> None:
-    """Run the workflow up to the GenAI model unless a finished run can be reused.
+def ensure_logged(overrides: Sequence[str]) -> GenaiModel:
+    """Run the workflow up to the GenAI model unless a finished run can be reused; return the model.
 
     Raises UserError if it fails.
     """
     if not _find_finished(GenaiModel, overrides):
         command = [sys.executable, "-m", "steps.log_genai", *overrides]
         check_exit(command, subprocess.call(command, env=environment()))
+    return find_logged(GenaiModel, overrides)[0]
 
 
 def find_logged(kind: type[R], overrides: Sequence[str]) -> tuple[R, str]:

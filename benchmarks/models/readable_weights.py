@@ -25,6 +25,11 @@ def readable_weights(shape: str) -> Path:
     )
 
 
+def model_overrides(shape: str) -> list[str]:
+    """Return the overrides of a step for this checkpoint as its model."""
+    return ["model=local", f"model.path={readable_weights(shape)}", f"model.name={shape}"]
+
+
 def write(plain: Path, folder: Path, vocabulary: int) -> None:
     """Write the files of a checkpoint with a tokenizer of `vocabulary` tokens into `folder`."""
     for file in plain.iterdir():

@@ -7,8 +7,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.reports import bar_panels
 from benchmarks.reports.serving_report import Report
-
-_BASELINE, _MEASURED = "#94a3b8", "#0d9488"
+from slmflow.reports.plots.style import GREY, TEAL, create_figure
 
 
 @dataclass(frozen=True)
@@ -49,10 +48,7 @@ def panels(report: Report) -> list[Panel]:
                 f"Streams ({kind}), {speed}",
                 True,
                 ("1 alone", f"{len(streams.together[0].streams)} at once"),
-                (
-                    median(each.tokens_per_s for each in streams.alone),
-                    median(each.tokens_per_s for each in streams.together),
-                ),
+                (median(streams.alone_speeds), median(streams.together_speeds)),
             )
             for kind, streams in report.streams.items()
         ),
@@ -67,10 +63,10 @@ def panels(report: Report) -> list[Panel]:
 
 def draw(report: Report) -> Figure:
     """Return the figure, 12 x 7.6 inches."""
-    figure = bar_panels.create_figure(report.title, 7.6)
+    figure = create_figure(12, 7.6, report.title)
     drawn = panels(report)
     for axes, panel in zip(figure.subplots(2, len(drawn) // 2).flat, drawn, strict=True):
-        bars = axes.bar(panel.names, panel.values, 0.7, color=(_BASELINE, _MEASURED))
+        bars = axes.bar(panel.names, panel.values, 0.7, color=(GREY, TEAL))
         bar_panels.label(axes, bars)
         bar_panels.style(
             axes, panel.title, more_is_better=panel.more_is_better, groups=len(panel.names)

@@ -7,10 +7,11 @@ from matplotlib.patches import Patch
 from benchmarks.harness.timings import METRICS, Metric, median_or_none
 from benchmarks.reports import bar_panels
 from benchmarks.reports.speed_report import Report
+from slmflow.reports.plots.style import GREY, INK, TEAL, create_figure
 
 _COLORS = {
-    "slmflow": "#0d9488",
-    "builder": "#94a3b8",
+    "slmflow": TEAL,
+    "builder": GREY,
     "transformers": "#fbbf24",
     "llama_cpp": "#6366f1",
 }
@@ -18,14 +19,14 @@ _COLORS = {
 
 def draw(report: Report) -> Figure:
     """Return the figure, 12 x 4.2 inches; what was not measured has no bar."""
-    figure = bar_panels.create_figure(report.title, 4.2)
+    figure = create_figure(12, 4.2, report.title)
     figure.legend(
         handles=[Patch(color=_COLORS[engine], label=engine) for engine in report.engines],
         loc="outside upper right",
         ncols=len(report.engines),
         frameon=False,
         fontsize=11,
-        labelcolor=bar_panels.TEXT,
+        labelcolor=INK,
     )
     for axes, metric in zip(figure.subplots(1, len(METRICS)), METRICS, strict=True):
         _draw_metric(axes, report, metric)

@@ -4,9 +4,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from openai import APIError, APIStatusError
-from openai.types.chat import ChatCompletionMessageParam
 
 from benchmarks.server_load.requests import (
     Kind,
@@ -58,38 +58,16 @@ def measure(server: RunningServer, requests: int) -> Load:
     client = _Client(server, server.model)
     baselines = client.baselines({request.question for request in planned})
 
-    def half(part: Sequence[PlannedRequest]) -> _Half:
+    outcomes: list[Outcome] = []
+    seconds, rss_bytes = 0.0, []
+    for half in (planned[: requests // 2], planned[requests // 2 :]):
         start = time.perf_counter()
-        outcomes = client.send(part, baselines)
-        seconds = time.perf_counter() - start
-        return _Half(outcomes, seconds, _wait_until_idle(server), server.rss_bytes())
-
-    first, second = half(planned[: requests // 2]), half(planned[requests // 2 :])
-    return Load(
-        clients=CLIENTS,
-        outcomes=(*first.outcomes, *second.outcomes),
-        seconds=first.seconds + second.seconds,
-        rss_half_bytes=first.rss_bytes,
-        rss_end_bytes=second.rss_bytes,
-        waiting=second.queue.waiting,
-        running=second.queue.running,
-        settle_s=second.queue.seconds,
-    )
-
-
-@dataclass(frozen=True)
-class _Queue:
-    seconds: float
-    waiting: float
-    running: float
-
-
-@dataclass(frozen=True)
-class _Half:
-    outcomes: list[Outcome]
-    seconds: float
-    queue: _Queue
-    rss_bytes: int
+        outcomes += client.send(half, baselines)
+        seconds += time.perf_counter() - start
+        queue = _wait_until_idle(server)
+        rss_bytes.append(server.rss_bytes())
+    rss_half, rss_end = rss_bytes
+    return Load(CLIENTS, tuple(outcomes), seconds, rss_half, rss_end, *queue)
 
 
 @dataclass(frozen=True)
@@ -128,26 +106,13 @@ class _Client:
         return compare(request, "200", "".join(pieces), baselines, is_complete)
 
     def _complete(self, question: Question) -> str:
-        completion = self.server.client.chat.completions.create(
-            model=self.model,
-            messages=_messages(question),
-            max_tokens=question.max_tokens,
-            temperature=_temperature(question),
-            seed=question.seed,
-        )
+        completion = self.server.client.chat.completions.create(**self._options(question))
         return completion.choices[0].message.content or ""
 
     def _stream(self, request: PlannedRequest) -> Iterator[str]:
         """Yield the pieces of a stream until the client disconnects."""
-        question = request.question
-        with self.server.client.chat.completions.create(
-            model=self.model,
-            messages=_messages(question),
-            max_tokens=question.max_tokens,
-            temperature=_temperature(question),
-            seed=question.seed,
-            stream=True,
-        ) as chunks:
+        options = self._options(request.question)
+        with self.server.client.chat.completions.create(**options, stream=True) as chunks:
             received = 0
             for chunk in chunks:
                 if piece := chunk.choices[0].delta.content:
@@ -156,25 +121,26 @@ class _Client:
                 if received == request.max_pieces:
                     return
 
+    def _options(self, question: Question) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "messages": [{"role": "user", "content": question.text}],
+            "max_tokens": question.max_tokens,
+            "temperature": 0.0 if question.seed is None else 1.0,
+            "seed": question.seed,
+        }
 
-def _messages(question: Question) -> list[ChatCompletionMessageParam]:
-    return [{"role": "user", "content": question.text}]
 
+def _wait_until_idle(server: RunningServer) -> tuple[float, float, float]:
+    """Wait until no request waits or runs, at most `_IDLE_TIMEOUT_S`.
 
-def _temperature(question: Question) -> float:
-    return 0.0 if question.seed is None else 1.0
-
-
-def _wait_until_idle(server: RunningServer) -> _Queue:
-    """Return when no request waits or runs, after `_IDLE_TIMEOUT_S` at the latest."""
+    Returns the last fields of `Load`.
+    """
     start = time.perf_counter()
     while True:
         metrics = server.metrics()
-        queue = _Queue(
-            seconds=time.perf_counter() - start,
-            waiting=metrics["slmflow_requests_waiting"],
-            running=metrics["slmflow_requests_running"],
-        )
-        if queue.waiting == queue.running == 0 or queue.seconds > _IDLE_TIMEOUT_S:
-            return queue
+        waiting, running = (metrics[f"slmflow_requests_{n}"] for n in ("waiting", "running"))
+        seconds = time.perf_counter() - start
+        if waiting == running == 0 or seconds > _IDLE_TIMEOUT_S:
+            return waiting, running, seconds
         time.sleep(_POLL_S)

@@ -4,9 +4,9 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from itertools import takewhile
 
 from benchmarks.server_load.prompts import random_text
+from slmflow.metrics.text_scores import common_length
 
 # Distinct questions: the load repeats each several times.
 _QUESTIONS = 32
@@ -103,12 +103,7 @@ def compare(
         stream=request.stream,
         status=status,
         same=same,
-        common=_common_prefix(text, baseline),
+        common=common_length(text, baseline),
         expected=len(baseline),
         is_other_baseline=not same and is_complete and text in others,
     )
-
-
-def _common_prefix(one: str, other: str) -> int:
-    """Return the length of the common prefix in characters."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))

@@ -46,6 +46,16 @@ class Streams:
     alone: tuple[Round, ...]
     together: tuple[Round, ...]
 
+    @property
+    def alone_speeds(self) -> tuple[float, ...]:
+        """Tokens per second of a single stream, one value per round."""
+        return tuple(each.tokens_per_s for each in self.alone)
+
+    @property
+    def together_speeds(self) -> tuple[float, ...]:
+        """Tokens per second of all streams, one value per round."""
+        return tuple(each.tokens_per_s for each in self.together)
+
 
 def measure(server: RunningServer, kind: str, texts: Sequence[str], rounds: int) -> Streams:
     """Stream the completion of one text, and of all texts at once, in alternating order."""

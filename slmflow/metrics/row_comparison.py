@@ -1,12 +1,11 @@
 """Row by row: which rows a model answers worse than the reference."""
 
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any, Self
 
 import pandas as pd
 
-from slmflow.metrics import answer_table
+from slmflow.metrics import answer_table, text_scores
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,7 @@ class Regression:
     @property
     def shared_length(self) -> int:
         """The length of the common prefix of both answers, in characters."""
-        pairs = zip(self.reference, self.answer, strict=False)
-        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        return text_scores.common_length(self.reference, self.answer)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import takewhile, zip_longest
+from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,18 +88,19 @@ def first_difference(ours: Sequence[int], theirs: Sequence[int]) -> int | None:
 
     A text that ends early differs at the other's next token.
     """
-    return None if ours == theirs else _shared_tokens(ours, theirs) + 1
+    return None if ours == theirs else common_length(ours, theirs) + 1
 
 
 def shared_prefix(ours: Sequence[int], theirs: Sequence[int]) -> float:
     """Return the tokens before the first different one, as a share of the longer text's tokens."""
     longer = max(len(ours), len(theirs))
-    return _shared_tokens(ours, theirs) / longer if longer else 1.0
+    return common_length(ours, theirs) / longer if longer else 1.0
 
 
-def _shared_tokens(ours: Sequence[int], theirs: Sequence[int]) -> int:
-    """Return the number of tokens before the first different one."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip_longest(ours, theirs)))
+def common_length(one: Sequence[object], other: Sequence[object]) -> int:
+    """Return the length of the common prefix of two texts or lists of tokens."""
+    pairs = zip(one, other, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _words(text: str) -> list[str]:

@@ -7,10 +7,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from slmflow.metrics.model_metrics import METRIC_COLUMNS
-from slmflow.reports.plots.style import FAINT, GREY, INK, TEAL
+from slmflow.reports.plots.style import FAINT, GREY, INK, TEAL, create_figure
 from slmflow.sweeps.goals import Goal
 from slmflow.sweeps.outcomes import MeasuredPoint
 from slmflow.sweeps.sweep_result import SweepResult
@@ -115,9 +114,7 @@ def _goal_scale(goal: Goal, measured: Sequence[MeasuredPoint]) -> _Scale:
 
 def _figure(title: str, size: tuple[float, float]) -> tuple[Figure, Axes]:
     """Return a figure of the size in inches, and its axes."""
-    layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15)
-    figure = Figure(figsize=size, dpi=150, layout=layout, facecolor="white")
-    figure.suptitle(title, x=0.0125, ha="left", fontsize=15, fontweight="bold", color=INK)
+    figure = create_figure(*size, title)
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=9, labelcolor=FAINT, length=0)

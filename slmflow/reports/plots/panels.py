@@ -9,12 +9,11 @@ from string import ascii_uppercase
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 
 from slmflow.metrics.model_metrics import ModelMetrics
 from slmflow.reports.plots import bars, quality_speed
-from slmflow.reports.plots.style import INK, pair_with_colors, shorten
+from slmflow.reports.plots.style import INK, create_figure, pair_with_colors, shorten
 
 _COLUMNS = 4
 
@@ -64,10 +63,7 @@ PANELS = (
 
 def draw_page(models: Sequence[ModelMetrics], title: str) -> Figure:
     """Return all panels on one page of 12 x 10 inches."""
-    page = _figure(12, 10)
-    page.suptitle(
-        title, x=0.0125, ha="left", fontsize=15, fontweight="bold", color=INK, parse_math=False
-    )
+    page = create_figure(12, 10, title)
     legend = page.legend(
         handles=[
             Patch(color=color, label=shorten(model.flavor))
@@ -94,14 +90,9 @@ def draw_page(models: Sequence[ModelMetrics], title: str) -> Figure:
 def render_svg(panel: Panel, models: Sequence[ModelMetrics]) -> bytes:
     """Return a panel as SVG that needs no fonts; equal metrics give equal bytes."""
     width = _COLUMN_INCHES * panel.columns + _GAP_INCHES * (panel.columns - 1)
-    figure = _figure(width, panel.inches)
+    figure = create_figure(width, panel.inches)
     panel.draw(figure.subplots(), models)
     buffer = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "slmflow"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
-
-
-def _figure(width: float, height: float) -> Figure:
-    layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15)
-    return Figure(figsize=(width, height), dpi=150, layout=layout, facecolor="white")

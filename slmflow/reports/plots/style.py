@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from slmflow.metrics.model_metrics import ModelMetrics
 
@@ -19,6 +21,16 @@ def pair_with_colors(models: Sequence[ModelMetrics]) -> list[tuple[ModelMetrics,
 def shorten(name: str) -> str:
     """Shorten a name that would leave too little space for the plot."""
     return name if len(name) <= _MAX_NAME_LENGTH else f"{name[: _MAX_NAME_LENGTH - 1]}…"
+
+
+def create_figure(width: float, height: float, title: str = "") -> Figure:
+    """Return an empty figure of a size in inches, with any title as plain text."""
+    layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15)
+    figure = Figure(figsize=(width, height), dpi=150, layout=layout, facecolor="white")
+    if title:
+        font = {"fontsize": 15, "fontweight": "bold", "color": INK}
+        figure.suptitle(title, x=0.0125, ha="left", parse_math=False, **font)
+    return figure
 
 
 def set_heading(axes: Axes, heading: str, hint: str) -> None:

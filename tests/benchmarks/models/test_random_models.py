@@ -1,6 +1,6 @@
 """Random models: reproducible, and valid checkpoints for transformers and fetch."""
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,17 @@ def _write(folder: Path) -> Path:
     return folder
 
 
-def test_same_shape_gives_same_bytes(tmp_path: Path) -> None:
-    assert _contents(_write(tmp_path / "one")) == _contents(_write(tmp_path / "two"))
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random checkpoint."""
+    return _write(tmp_path_factory.mktemp("random") / "model")
 
 
-def test_transformers_loads_all_weights(tmp_path: Path) -> None:
-    folder = _write(tmp_path / "model")
+def test_same_shape_gives_same_bytes(folder: Path, tmp_path: Path) -> None:
+    assert _contents(folder) == _contents(_write(tmp_path / "again"))
 
+
+def test_transformers_loads_all_weights(folder: Path) -> None:
     loaded: Any = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
     model, loading = loaded
 
@@ -49,9 +53,7 @@ def test_transformers_loads_all_weights(tmp_path: Path) -> None:
     assert model.config.eos_token_id == AutoTokenizer.from_pretrained(folder).eos_token_id
 
 
-def test_weights_are_normal_and_norms_are_ones(tmp_path: Path) -> None:
-    folder = _write(tmp_path / "model")
-
+def test_weights_are_normal_and_norms_are_ones(folder: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
     matrices = [tensor for tensor in model.state_dict().values() if tensor.dim() == 2]
@@ -61,26 +63,21 @@ def test_weights_are_normal_and_norms_are_ones(tmp_path: Path) -> None:
     assert torch.equal(model.model.norm.weight, torch.ones(64))
 
 
-def test_shards_respect_the_size_limit(tmp_path: Path) -> None:
-    folder = _write(tmp_path / "model")
-
+def test_shards_respect_the_size_limit(folder: Path) -> None:
     shards = list(folder.glob("*.safetensors"))
     headers = 4096
     assert len(shards) > 1
     assert all(shard.stat().st_size < SHARD_BYTES + headers for shard in shards)
 
 
-def test_fetch_accepts_the_checkpoint(tmp_path: Path) -> None:
-    folder = _write(tmp_path / "model")
-
+def test_fetch_accepts_the_checkpoint(folder: Path) -> None:
     files.check(folder, "random")
     assert set(files.select(_contents(folder).keys(), "random")) == _contents(folder).keys()
 
 
-def test_folder_with_files_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_with_files_is_left_alone(call_main: Callable[..., None], tmp_path: Path) -> None:
     (tmp_path / "mine").touch()
-    monkeypatch.setattr(sys, "argv", ["random_models", "tiny", str(tmp_path)])
 
     with pytest.raises(BadArguments, match="is not empty"):
-        random_models.main()
+        call_main(random_models, "tiny", tmp_path)
     assert [*_contents(tmp_path)] == ["mine"]

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from benchmarks.reports import serving_plot
-from benchmarks.reports.serving_report import Goal, Line, Report
+from benchmarks.reports.serving_report import Line, Report
 from benchmarks.server_load.batch_gain import Batch
 from benchmarks.server_load.mixed_load import Load
 from benchmarks.server_load.overhead import Overhead
@@ -24,11 +24,7 @@ REPORT = Report(
     shape="tiny",
     target="cpu_int4",
     overhead=Overhead(
-        prompt_tokens=(40, 44),
-        new_tokens=64,
-        predict_s=(0.21, 0.22, 0.9),
-        bare_s=(0.2, 0.1, 0.4),
-        differing=1,
+        (40, 44), 64, predict_s=(0.21, 0.22, 0.9), bare_s=(0.2, 0.1, 0.4), differing=1
     ),
     batches={
         "questions": Batch(
@@ -90,16 +86,16 @@ def test_table_has_medians_ratios_and_goals() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "goal", "text"),
+    ("line", "goal"),
     [
-        (1.7, Goal(minimum=1.7), "at least 1.70"),
-        (1.69, Goal(minimum=1.7), "at least 1.70, missed"),
-        (2.5, Goal(maximum=2.5), "at most 2.50"),
-        (2.51, Goal(maximum=2.5), "at most 2.50, missed"),
+        (Line("ratio", 1.7, minimum=1.7), "at least 1.70"),
+        (Line("ratio", 1.69, minimum=1.7), "at least 1.70, missed"),
+        (Line("ratio", 2.5, maximum=2.5), "at most 2.50"),
+        (Line("ratio", 2.51, maximum=2.5), "at most 2.50, missed"),
     ],
 )
-def test_goal_includes_its_limit(value: float, goal: Goal, text: str) -> None:
-    assert Line("ratio", value, goal=goal).cells() == ["ratio", f"{value:.2f}", text]
+def test_goal_includes_its_limit(line: Line, goal: str) -> None:
+    assert line.cells() == ["ratio", f"{line.value:.2f}", goal]
 
 
 def test_markdown_has_statuses_and_prompt_lengths() -> None:
