@@ -7,6 +7,7 @@ makes of it the override `a.b=c`, and takes overrides in Hydra's own form too.
 import difflib
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
@@ -50,14 +51,25 @@ def from_arguments(arguments: Sequence[str]) -> list[str]:
 
 
 def has_hydra_flag(arguments: Sequence[str]) -> bool:
-    """Return whether a flag of Hydra's own is given, such as `--help` or `--cfg`."""
-    return not _HYDRA_FLAGS.isdisjoint(argument.partition("=")[0] for argument in arguments)
+    """Return whether a flag of Hydra's own is present, such as `--help` or `--cfg`."""
+    flags, _ = split_hydra_flags(arguments)
+    return not _HYDRA_FLAGS.isdisjoint(flag.partition("=")[0] for flag in flags)
 
 
 def split_hydra_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split Hydra's own flags from overrides."""
-    overrides = [argument for argument in arguments if _OVERRIDE.match(argument)]
-    return [argument for argument in arguments if argument not in overrides], overrides
+    """Split Hydra's own flags, with their values, from the arguments that override a key.
+
+    The argument after `--KEY` is its value, even if it looks like a flag.
+    """
+    flags, others = [], []
+    remaining = iter(arguments)
+    for argument in remaining:
+        key = argument.removeprefix("--")
+        if argument != key and (key in groups() or ("." in key and _KEY.fullmatch(key))):
+            others += [argument, *islice(remaining, 1)]
+        else:
+            (others if _OVERRIDE.match(argument) else flags).append(argument)
+    return flags, others
 
 
 def for_hydra(overrides: Sequence[str]) -> list[str]:

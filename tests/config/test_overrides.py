@@ -96,7 +96,22 @@ def test_hostile_values_are_rejected(argument: str, message: str) -> None:
         configs.load(overrides.from_arguments([argument]))
 
 
-def test_hydra_flags_are_recognized() -> None:
-    assert overrides.has_hydra_flag(["target=cpu_int8", "--cfg", "job"])
-    assert overrides.has_hydra_flag(["--cfg=job"])
-    assert not overrides.has_hydra_flag(["target=cpu_int8", "--generation.temperature", "0.2"])
+@pytest.mark.parametrize(
+    ("line", "flags"),
+    [
+        ("target=cpu_int8 --cfg job", ["--cfg", "job"]),
+        ("--resolve --cfg=job", ["--resolve", "--cfg=job"]),
+        ("--generation.temperature 0.2 --help", ["--help"]),
+        ("--generation.temperature 0.2 target=cpu_int8", []),
+        ("--evaluation.system --help --target -h", []),
+        ("evaluation.system=--help", []),
+    ],
+)
+def test_hydra_flags_are_split_from_overrides(line: str, flags: list[str]) -> None:
+    arguments = line.split()
+
+    assert overrides.has_hydra_flag(arguments) is bool(flags)
+    assert overrides.split_hydra_flags(arguments) == (
+        flags,
+        [argument for argument in arguments if argument not in flags],
+    )
