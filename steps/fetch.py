@@ -8,14 +8,7 @@ from pathlib import Path
 
 import mlflow
 
-from slmflow.checkpoints import (
-    chat_template,
-    files,
-    hub_model,
-    licence,
-    local_folder,
-    unsafe_settings,
-)
+from slmflow.checkpoints import chat_template, files, hub_model, local_folder, unsafe_settings
 from slmflow.config.schema.model import Model, Source
 from slmflow.console import messages
 from slmflow.pipeline import store
@@ -41,7 +34,7 @@ def fetch_checkpoint(model: Model, folder: Path) -> None:
         case Model(source=Source.hub, id=str(model_id), revision=str(revision)):
             repository = hub_model.repository(model_id, revision)
             name = repository.name
-            for warning in licence.find_warnings(model, repository):
+            for warning in hub_model.licence_warnings(model, repository):
                 messages.warning(warning)
             hub_model.download(repository, folder)
         case _:

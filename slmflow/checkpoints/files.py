@@ -6,6 +6,7 @@ Files are selected by an allow-list, so pickles, scripts and files in subfolders
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,8 @@ def check(folder: Path, model: str) -> None:
         if name.endswith(".json") and (folder / name).exists():
             _read_json_object(folder / name, model)
     for file in sorted({*weight_files(folder, model), *folder.glob("*.safetensors")}):
-        _check_safetensors(file, model)
+        with open_safetensors(file, model):
+            pass
 
 
 def weight_files(folder: Path, model: str) -> list[Path]:
@@ -106,6 +108,19 @@ def weight_files(folder: Path, model: str) -> list[Path]:
     return [folder / shard for shard in shards]
 
 
+@contextmanager
+def open_safetensors(file: Path, model: str) -> Iterator[Any]:
+    """Open a file to read its header. Raises UserError if it is damaged."""
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            yield opened
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{file.name} of {model} is not a complete safetensors file ({error}): get it again "
+            "(in a git clone, with `git lfs pull`)"
+        ) from error
+
+
 def _is_selected(name: str, *, sharded: bool) -> bool:
     """Return whether a name is on the allow-list; shards only if there is no single file."""
     if name == INDEX or _SHARD.fullmatch(name):
@@ -128,17 +143,6 @@ def _missing_files(names: Collection[str], selected: Collection[str]) -> Iterato
             yield _NO_WEIGHTS
     if _TOKENIZERS.isdisjoint(selected):
         yield f"has no tokenizer: one of {', '.join(sorted(_TOKENIZERS))} is required"
-
-
-def _check_safetensors(file: Path, model: str) -> None:
-    try:
-        with safe_open(file, framework="numpy"):
-            pass
-    except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{file.name} of {model} is not a complete safetensors file ({error}): get it again "
-            "(in a git clone, with `git lfs pull`)"
-        ) from error
 
 
 def _read_json_object(file: Path, model: str) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""Download a checkpoint from the hub."""
+"""Download a checkpoint from the hub, after warnings about its licence."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from slmflow.checkpoints import files
+from slmflow.config.schema.model import Model
 from slmflow.hub import download as hub
 from slmflow.hub.repository import Repository
 
@@ -12,6 +13,20 @@ def repository(model_id: str, revision: str) -> Repository:
     """Return the hub repository of a model at a commit."""
     advice = "use a local model (model=tiny_phi3)"
     return Repository("model", model_id, revision, "model", advice)
+
+
+def licence_warnings(model: Model, repository: Repository) -> Iterator[str]:
+    """Yield a warning if the model is gated, and one if its licence is unknown."""
+    if model.gated:
+        yield (
+            f"{repository.name} is gated, under the licence {model.licence or 'on its page'}: "
+            f"request access at {repository.page}, and set HF_TOKEN to a token of that account"
+        )
+    if model.licence is None:
+        yield (
+            f"the licence of {repository.name} is unknown: read {repository.page} before you use "
+            "the model, and set model.licence=..."
+        )
 
 
 def download(model: Repository, target: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from slmflow.checkpoints import files
 from slmflow.console import progress_bars
 from slmflow.errors import UserError
+from slmflow.pipeline import store
 
 
 def copy(source: Path, target: Path, model: str) -> None:
@@ -20,7 +21,7 @@ def copy(source: Path, target: Path, model: str) -> None:
         sizes = {name: path.stat().st_size for name, path in zip(names, paths, strict=True)}
         files.check_sizes(sizes, model)
         total = sum(sizes.values())
-        _check_free_space(total, target, model)
+        store.require_free_space(total, model, target)
         with progress_bars.byte_bar() as progress:
             task = progress.add_task(source.name, total=total)
             for name, path in zip(names, paths, strict=True):
@@ -32,14 +33,6 @@ def copy(source: Path, target: Path, model: str) -> None:
             f"({error.filename or target}): check that the files are readable and that "
             "SLMFLOW_HOME is a folder with enough space"
         ) from error
-
-
-def _check_free_space(total: int, target: Path, model: str) -> None:
-    if total > (free := shutil.disk_usage(target).free):
-        raise UserError(
-            f"{model} has {total / 1e6:,.1f} MB, but the store has only {free / 1e6:,.1f} MB of "
-            "free space: set SLMFLOW_HOME to a folder with more"
-        )
 
 
 def _resolve_inside(folder: Path, name: str, model: str) -> Path:

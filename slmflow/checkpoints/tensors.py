@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from slmflow.checkpoints import files
 from slmflow.errors import UserError
@@ -44,7 +44,7 @@ class CheckpointTensors(Mapping[str, torch.Tensor]):
         """Find every expected tensor in the headers of the files; no weight is read.
 
         expected: shape of each tensor of the model; tied: groups of names that share one tensor,
-        where the first name found in the files provides it for all; base_prefix: a prefix that the
+        where the first name that the files have provides it for all; base_prefix: a prefix that the
         names in the files may lack (transformers' `base_model_prefix`).
 
         Raises UserError for files that are missing, damaged or outside the folder, and, with all
@@ -109,7 +109,7 @@ def read_headers(folder: Path) -> dict[str, TensorHeader]:
     return {
         header.name: header
         for file in files.weight_files(folder, str(folder))
-        for header in _read_header(file)
+        for header in _read_header(file, str(folder))
     }
 
 
@@ -141,17 +141,11 @@ def _add_base_prefix(headers: Mapping[str, TensorHeader], prefix: str) -> dict[s
     return {f"{prefix}.{name}": header for name, header in headers.items()}
 
 
-def _read_header(file: Path) -> Iterator[TensorHeader]:
-    try:
-        with safe_open(file, framework="pt") as opened:
-            for name in opened.keys():  # noqa: SIM118 - not a mapping
-                tensor = opened.get_slice(name)
-                yield TensorHeader(file, name, tuple(tensor.get_shape()), tensor.get_dtype())
-    except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{file} is not a complete safetensors file ({error}): get it again (in a git clone, "
-            "with `git lfs pull`)"
-        ) from error
+def _read_header(file: Path, model: str) -> Iterator[TensorHeader]:
+    with files.open_safetensors(file, model) as opened:
+        for name in opened.keys():  # noqa: SIM118 - not a mapping
+            tensor = opened.get_slice(name)
+            yield TensorHeader(file, name, tuple(tensor.get_shape()), tensor.get_dtype())
 
 
 def _check_complete(

@@ -53,7 +53,9 @@ def download(repository: Repository, select_files: FileSelector, target: Path) -
     with raise_user_errors(repository):
         files = _list_files(repository, select_files)
         partial = _partial_folder(repository, files)
-        _check_free_space(files, partial)
+        downloaded = sum(file.stat().st_size for file in partial.rglob("*") if file.is_file())
+        missing = _total_bytes(files) - downloaded
+        store.require_free_space(missing, f"the download of {repository.name}", store.workspace())
         # One file after another, so that an interrupt has only one transfer to stop.
         for file in files:
             _remove_oversized_partial(file, partial)
@@ -107,16 +109,6 @@ def _partial_folder(repository: Repository, files: Sequence[RepoSibling]) -> Pat
     repository_id = repository.id.replace("/", "--")
     name = f"{repository.kind}--{repository_id}--{repository.revision}--{digest}"
     return store.workspace() / "downloads" / name
-
-
-def _check_free_space(files: Sequence[RepoSibling], partial: Path) -> None:
-    downloaded = sum(file.stat().st_size for file in partial.rglob("*") if file.is_file())
-    missing, free = _total_bytes(files) - downloaded, shutil.disk_usage(store.workspace()).free
-    if missing > free:
-        raise UserError(
-            f"{missing / 1e6:,.1f} MB remain to be downloaded, but {store.workspace()} has only "
-            f"{free / 1e6:,.1f} MB of free space: set SLMFLOW_HOME to a folder with more"
-        )
 
 
 def _remove_oversized_partial(file: RepoSibling, partial: Path) -> None:

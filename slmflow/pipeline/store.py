@@ -108,6 +108,15 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def require_free_space(size: int, name: str, folder: Path) -> None:
+    """Raise UserError unless the disk of a folder has room for `size` bytes of `name`."""
+    if size > (free := shutil.disk_usage(folder).free):
+        raise UserError(
+            f"{name} needs {size / 1e6:,.1f} MB, but the store has only {free / 1e6:,.1f} MB of "
+            "free space: set SLMFLOW_HOME to a folder with more"
+        )
+
+
 def digest(path: Path) -> str:
     """Return a sha256 over a file, or over the names and contents of a folder's files.
 

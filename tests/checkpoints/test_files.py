@@ -20,21 +20,10 @@ def test_only_checkpoint_files_are_selected() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "pytorch_model.bin",
-        "pytorch_model-00001-of-00002.bin",
-        "optimizer.pt",
-        "model.pkl",
-        "last.ckpt",
-        "modeling_phi3.py",
-        "LICENSE.py",
-        "consolidated.safetensors",
-        "onnx/model.safetensors",
-        "../model.safetensors",
-        "/etc/config.json",
-        "..\\config.json",
-        "config.json\n",
-        "training_args.bin",
-        ".git",
+        *("pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "training_args.bin"),
+        *("optimizer.pt", "model.pkl", "last.ckpt", "modeling_phi3.py", "LICENSE.py", ".git"),
+        *("consolidated.safetensors", "onnx/model.safetensors", "../model.safetensors"),
+        *("/etc/config.json", "..\\config.json", "config.json\n"),
     ],
 )
 def test_other_file_is_not_selected(name: str) -> None:
@@ -83,7 +72,10 @@ def test_complete_checkpoint_passes(tmp_path: Path, content: dict[str, bytes]) -
 
 @pytest.mark.parametrize(
     "shard",
-    ["../secret-00001-of-00001.safetensors", "/etc/passwd", "evil.bin", "a/m-1-of-1.safetensors"],
+    [
+        *("../secret-00001-of-00001.safetensors", "..\\m-1-of-1.safetensors"),
+        *("/etc/passwd", "evil.bin", "a/m-1-of-1.safetensors"),
+    ],
 )
 def test_index_with_path_outside_is_rejected(tmp_path: Path, shard: str) -> None:
     index = tiny_checkpoints.index({"layer.1": shard})
@@ -115,14 +107,17 @@ def test_invalid_safetensors_file_is_rejected(tmp_path: Path, weights: bytes) ->
         files.check(tiny_checkpoints.write_files(tmp_path, content), MODEL)
 
 
-@pytest.mark.parametrize("config", [b"{", b"[]", b"\xff", b'{"a":' + b"[" * 100_000])
-def test_invalid_config_is_rejected(tmp_path: Path, config: bytes) -> None:
-    content = tiny_checkpoints.single_file() | {"config.json": config}
-    with pytest.raises(UserError, match=r"config.json of .* is not "):
-        files.check(tiny_checkpoints.write_files(tmp_path, content), MODEL)
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b'{"a":' + b"[" * 100_000])
+@pytest.mark.parametrize("name", [files.CONFIG, files.INDEX])
+def test_invalid_json_is_rejected(tmp_path: Path, name: str, content: bytes) -> None:
+    checkpoint = tiny_checkpoints.sharded() | {name: content}
+    with pytest.raises(UserError, match=f"{name} of .* is not "):
+        files.check(tiny_checkpoints.write_files(tmp_path, checkpoint), MODEL)
 
 
-@pytest.mark.parametrize("index", [b"{}", b'{"weight_map": []}', b'{"weight_map": {}}'])
+@pytest.mark.parametrize(
+    "index", [b"{}", b'{"weight_map": []}', b'{"weight_map": {}}', b'{"weight_map": ["a"]}']
+)
 def test_index_without_weight_map_is_rejected(tmp_path: Path, index: bytes) -> None:
     content = tiny_checkpoints.sharded() | {files.INDEX: index}
     with pytest.raises(UserError, match="has no weight_map"):

@@ -41,12 +41,12 @@ def _edit(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> 
     save_file(content, folder / WEIGHTS)
 
 
-def _assert_equal_to_transformers(found: CheckpointTensors, folder: Path) -> None:
+def _assert_equal_to_transformers(opened: CheckpointTensors, folder: Path) -> None:
     expected = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).state_dict()
-    assert list(found) == list(expected)
+    assert list(opened) == list(expected)
     for name, tensor in expected.items():
-        assert found.shape(name) == tensor.shape
-        assert torch.equal(found[name], tensor)
+        assert opened.shape(name) == tensor.shape
+        assert torch.equal(opened[name], tensor)
 
 
 @pytest.mark.parametrize("size", ["10GB", "20KB"], ids=["single file", "sharded"])
@@ -72,10 +72,10 @@ def test_base_prefix_may_be_missing(tmp_path: Path) -> None:
     bare = {n.removeprefix("transformer."): t for n, t in load_file(tmp_path / WEIGHTS).items()}
     save_file(bare | {"h.0.attn.bias": torch.ones(8, 8)}, tmp_path / WEIGHTS, {"format": "pt"})
 
-    found = CheckpointTensors.for_model(tmp_path, model)
+    opened = CheckpointTensors.for_model(tmp_path, model)
 
-    assert next(iter(found)) == "transformer.wte.weight"
-    _assert_equal_to_transformers(found, tmp_path)
+    assert next(iter(opened)) == "transformer.wte.weight"
+    _assert_equal_to_transformers(opened, tmp_path)
 
 
 @pytest.mark.parametrize("chunk_bytes", [4, 100, 2**20])
@@ -92,23 +92,23 @@ def test_chunked_conversion_to_float32(
     }
     save_file(content, tmp_path / WEIGHTS)
 
-    found = CheckpointTensors(
+    opened = CheckpointTensors(
         tmp_path, {name: tuple(tensor.shape) for name, tensor in content.items()}
     )
 
     for name, tensor in content.items():
-        assert found[name].dtype == torch.float32
-        assert found[name].is_contiguous()
-        assert torch.equal(found[name], tensor.float())
+        assert opened[name].dtype == torch.float32
+        assert opened[name].is_contiguous()
+        assert torch.equal(opened[name], tensor.float())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/maps")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_read_tensor_keeps_no_file_mapped(tmp_path: Path, dtype: torch.dtype) -> None:
     save_file({"a": torch.randn(64, 64).to(dtype)}, tmp_path / WEIGHTS)
-    found = CheckpointTensors(tmp_path, {"a": (64, 64)})
+    opened = CheckpointTensors(tmp_path, {"a": (64, 64)})
 
-    tensor = found["a"]
+    tensor = opened["a"]
 
     assert tensor.shape == (64, 64)
     assert str(tmp_path) not in Path("/proc/self/maps").read_text()
@@ -119,20 +119,10 @@ def _truncate(folder: Path) -> None:
     (folder / WEIGHTS).write_bytes(content[:-8])
 
 
-def _index_names(shard: str) -> Callable[[Path], object]:
-    def change(folder: Path) -> None:
-        (folder / WEIGHTS).rename(folder.parent / "outside.safetensors")
-        (folder / INDEX).write_text(json.dumps({"weight_map": dict.fromkeys(TIED, shard)}))
-
-    return change
-
-
-def _write_index(text: str) -> Callable[[Path], object]:
-    def change(folder: Path) -> None:
-        (folder / WEIGHTS).unlink()
-        (folder / INDEX).write_text(text)
-
-    return change
+def _name_file_outside(folder: Path) -> None:
+    (folder / WEIGHTS).rename(folder.parent / "outside.safetensors")
+    weight_map = dict.fromkeys(TIED, "../outside.safetensors")
+    (folder / INDEX).write_text(json.dumps({"weight_map": weight_map}))
 
 
 def _convert_to(dtype: torch.dtype) -> Callable[[Path], object]:
@@ -146,15 +136,8 @@ def _convert_to(dtype: torch.dtype) -> Callable[[Path], object]:
     ("change", "message"),
     [
         (lambda folder: (folder / WEIGHTS).unlink(), "has no weights"),
-        (_truncate, "model.safetensors is not a complete safetensors file"),
-        (lambda f: (f / WEIGHTS).write_text("version https://git-lfs"), "with `git lfs pull`"),
-        (_index_names("../outside.safetensors"), r"names '\.\./outside.safetensors', .* trust"),
-        (_index_names("/etc/passwd"), "do not trust this model"),
-        (_index_names("..\\outside.safetensors"), "do not trust this model"),
-        (_index_names("gone-1-of-1.safetensors"), "lacks gone-1-of-1.safetensors, which its"),
-        (_write_index("{}"), "has no weight_map"),
-        (_write_index("[1"), "is not JSON"),
-        (_write_index('{"weight_map": ["a"]}'), "has no weight_map"),
+        (_truncate, "model.safetensors of .* is not a complete safetensors file .*`git lfs pull`"),
+        (_name_file_outside, r"names '\.\./outside.safetensors', .* do not trust this model"),
         (_convert_to(torch.int8), r"not all floats of 16 or 32 bits: .* \(I8\).* and 11 more"),
         (_convert_to(torch.float8_e4m3fn), r"q_proj.weight \(F8_E4M3\)"),
         (lambda f: _edit(f, lambda t: t.pop(TIED[1])), "lack lm_head.weight, of the 21 tensors"),
