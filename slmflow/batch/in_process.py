@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from slmflow.batch import model_worker
-from slmflow.batch.requests import PartitionRequests, Predict
+from slmflow.batch.requests import NumberedTexts, Predict
 from slmflow.console import library_output, progress_bars
 
 
@@ -17,9 +17,8 @@ def open_predictor(model: Path) -> Iterator[Predict]:
     with progress_bars.spinner("loading the model"), library_output.silence():
         predictor = model_worker.load_predictor(str(model))
 
-    def predict(partitions: Iterable[PartitionRequests]) -> Iterator[tuple[int, list[str]]]:
-        for partition in partitions:
-            frame = pd.DataFrame({model_worker.REQUEST_COLUMN: partition.requests})
-            yield partition.number, predictor.predict(frame)
+    def predict(partitions: Iterable[NumberedTexts]) -> Iterator[NumberedTexts]:
+        for number, requests in partitions:
+            yield number, predictor.predict(pd.DataFrame({model_worker.REQUEST_COLUMN: requests}))
 
     yield predict

@@ -17,7 +17,6 @@ from slmflow.datasets import readers, row_checks
 from slmflow.datasets.readers import Record
 from slmflow.errors import UserError
 
-_MAX_LISTED_PROBLEMS = 100
 _CHUNK_ROWS = 1000
 
 
@@ -84,9 +83,7 @@ def inspect(file: Path, columns: BatchColumns, *, typed: bool) -> InputFile:
     if not problems:
         problems = list(_column_problems(list(names), columns, row_count, has_messages))
     if problems:
-        listed = problems[:_MAX_LISTED_PROBLEMS]
-        if more := len(problems) - len(listed):
-            listed.append(f"and {more} more")
+        listed = row_checks.list_first(problems)
         raise UserError("\n".join([f"{file} is not a valid input file:", *listed]))
     if file.suffix.lower() == ".csv":
         schema = pa.schema([(name, pa.string()) for name in names])
@@ -102,11 +99,7 @@ def parse_messages(record: Record, columns: BatchColumns) -> RowMessages:
     fields = row_checks.decode_json_fields(record.fields, columns.messages)
     if problems := list(row_checks.question_problems(fields, columns)):
         return RowMessages([], "; ".join(problems))
-    if columns.question in fields:
-        return RowMessages([{"role": "user", "content": fields[columns.question]}])
-    return RowMessages(
-        [{"role": each["role"], "content": each["content"]} for each in fields[columns.messages]]
-    )
+    return RowMessages(row_checks.build_messages(fields, columns))
 
 
 def _header_problem(names: Sequence[str], columns: BatchColumns) -> str | None:

@@ -94,7 +94,6 @@ class PartitionStore:
         return self.folder / f"part-{number:06d}.parquet"
 
     def _is_finished(self, number: int) -> bool:
-        """Return whether the file of a partition is complete."""
         try:
             with parquet.ParquetFile(self._file(number)) as file:
                 return int(file.metadata.num_rows) == self.rows_in(number)

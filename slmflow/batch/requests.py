@@ -34,19 +34,11 @@ class Partition:
     rows: list[RowMessages]
 
 
-@dataclass(frozen=True)
-class PartitionRequests:
-    """The requests of a partition. Each is a JSON object: one row of the model's input."""
+NumberedTexts = tuple[int, list[str]]
+"""The number of a partition, and its requests or results, as `RequestPredictor` has them."""
 
-    number: int
-    requests: list[str]
-
-
-Predict = Callable[[Iterable[PartitionRequests]], Iterator[tuple[int, list[str]]]]
-"""Run the model on partitions; yield the number and the results of each, in any order.
-
-Results are as `RequestPredictor.predict` returns them.
-"""
+Predict = Callable[[Iterable[NumberedTexts]], Iterator[NumberedTexts]]
+"""Run the model on the requests of partitions; yield the results of each, in any order."""
 
 
 def answer_partitions(
@@ -58,11 +50,11 @@ def answer_partitions(
     """
     pending: dict[int, list[str | RowAnswer]] = {}
 
-    def requests() -> Iterator[PartitionRequests]:
+    def requests() -> Iterator[NumberedTexts]:
         for partition in partitions:
             rows = [_request_or_error(row, interface) for row in partition.rows]
             pending[partition.number] = rows
-            yield PartitionRequests(partition.number, [row for row in rows if isinstance(row, str)])
+            yield partition.number, [row for row in rows if isinstance(row, str)]
 
     for number, results in predict(requests()):
         remaining = iter(results)
@@ -97,5 +89,5 @@ def _parse_result(text: str, interface: ChatInterface) -> RowAnswer:
     except UserError as error:
         return RowAnswer(error=str(error))
     if not isinstance(reply.text, str):
-        return RowAnswer(error=f"the model's answer is not text but {reply.text!r:.200}")
+        return RowAnswer(error=f"the model's answer must be text, not {reply.text!r:.200}")
     return RowAnswer(reply.text, reply.prompt_tokens, reply.completion_tokens)

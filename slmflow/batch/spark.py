@@ -26,7 +26,7 @@ from mlflow.types.schema import ColSpec, Schema
 from mlflow.utils.databricks_utils import is_in_databricks_runtime
 
 from slmflow.batch import model_worker
-from slmflow.batch.requests import PartitionRequests, Predict
+from slmflow.batch.requests import NumberedTexts, Predict
 from slmflow.config.schema.batch import Spark
 from slmflow.console import library_output, progress_bars
 from slmflow.errors import UserError
@@ -100,7 +100,7 @@ class _SparkPredictor:
     folder: Path
     cores: int
 
-    def predict(self, partitions: Iterable[PartitionRequests]) -> Iterator[tuple[int, list[str]]]:
+    def predict(self, partitions: Iterable[NumberedTexts]) -> Iterator[NumberedTexts]:
         """Run the partitions; queue as many as run concurrently.
 
         Raises UserError if Spark gives up on a partition.
@@ -109,11 +109,11 @@ class _SparkPredictor:
         parallel_tasks = self._parallel_tasks()
         remaining = iter(partitions)
         pool = ThreadPoolExecutor(2 * parallel_tasks)
-        running: set[Future[tuple[int, list[str]]]] = set()
+        running: set[Future[NumberedTexts]] = set()
         try:
             while True:
-                for partition in islice(remaining, 2 * parallel_tasks - len(running)):
-                    running.add(pool.submit(self._predict_partition, udf, partition))
+                for number, requests in islice(remaining, 2 * parallel_tasks - len(running)):
+                    running.add(pool.submit(self._predict_partition, udf, number, requests))
                 if not running:
                     return
                 done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -122,22 +122,21 @@ class _SparkPredictor:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _predict_partition(self, udf: Any, partition: PartitionRequests) -> tuple[int, list[str]]:
+    def _predict_partition(self, udf: Any, number: int, requests: list[str]) -> NumberedTexts:
         """Run one partition as one Spark task; called in a thread."""
-        if not partition.requests:
-            return partition.number, []
+        if not requests:
+            return number, []
         _apply_job_tag(self.session.addTag)
-        numbered = list(enumerate(partition.requests))
+        numbered = list(enumerate(requests))
         frame = self.session.createDataFrame(numbered, _SCHEMA).coalesce(1)
         reply = udf(model_worker.REQUEST_COLUMN).alias(_REPLY_COLUMN)
         try:
             rows = frame.select("position", reply).collect()
         except Exception as error:
-            raise UserError(
-                f"Spark gave up on partition {partition.number}: {_error_summary(error)}"
-            ) from error
+            message = f"Spark gave up on partition {number}: {_error_summary(error)}"
+            raise UserError(message) from error
         replies = dict(rows)
-        return partition.number, [replies[position] for position, _ in numbered]
+        return number, [replies[position] for position, _ in numbered]
 
     def _create_udf(self) -> Any:
         # As many threads as a task has cores. Spark sets OMP_NUM_THREADS itself.
@@ -149,7 +148,6 @@ class _SparkPredictor:
             )
 
     def _parallel_tasks(self) -> int:
-        """Return how many tasks run concurrently."""
         try:
             return max(1, int(self.session.sparkContext.defaultParallelism) // self.cores)
         except Exception:

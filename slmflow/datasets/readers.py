@@ -117,8 +117,8 @@ def _read_csv(text: str, check_header: HeaderCheck) -> Iterator[Record]:
 
 def _separator_problem(header: Sequence[str]) -> str | None:
     """Return the problem with a file that has another separator than a comma, or None."""
-    found = [separator for separator in ";\t|" if len(header) == 1 and separator in header[0]]
-    return f"the columns are separated by {found[0]!r}: separate them by commas" if found else None
+    used = [separator for separator in ";\t|" if len(header) == 1 and separator in header[0]]
+    return f"the columns are separated by {used[0]!r}: separate them by commas" if used else None
 
 
 def _parse_cells(location: str, header: Sequence[str], cells: Sequence[str]) -> Record:

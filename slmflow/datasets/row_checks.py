@@ -9,6 +9,8 @@ from slmflow.datasets.readers import short_repr
 
 _ROLES = ("system", "user", "assistant")
 
+_MAX_LISTED_PROBLEMS = 100
+
 # Far more than the longest context: such a row is not a question.
 _MAX_CHARACTERS = 2_000_000
 
@@ -37,6 +39,12 @@ def header_problem(names: Sequence[str], columns: Columns) -> str | None:
     return None
 
 
+def list_first(problems: Sequence[str]) -> list[str]:
+    """Return the first 100 problems, and how many more there are."""
+    more = len(problems) - _MAX_LISTED_PROBLEMS
+    return [*problems[:_MAX_LISTED_PROBLEMS], *([f"and {more} more"] if more > 0 else [])]
+
+
 def decode_json_fields(fields: dict[str, Any], *names: str) -> dict[str, Any]:
     """Return the fields, with the named ones parsed if they are JSON in a string."""
     return fields | {name: _parse_json(fields[name]) for name in names if name in fields}
@@ -53,6 +61,13 @@ def question_problems(fields: dict[str, Any], columns: QuestionColumns) -> Itera
         yield from _messages_problems(columns.messages, fields[columns.messages])
     else:
         yield f"no {columns.question} and no {columns.messages}"
+
+
+def build_messages(fields: dict[str, Any], columns: QuestionColumns) -> list[dict[str, str]]:
+    """Return the chat messages of a row whose question or messages are valid."""
+    if columns.question in fields:
+        return [{"role": "user", "content": fields[columns.question]}]
+    return [{"role": each["role"], "content": each["content"]} for each in fields[columns.messages]]
 
 
 def text_problems(name: str, value: Any) -> Iterator[str]:

@@ -30,8 +30,6 @@ Message = dict[str, str]
 DIGEST_LENGTH = 36
 """The maximum that MLflow's database accepts."""
 
-_MAX_LISTED_PROBLEMS = 100
-
 
 @dataclass(frozen=True)
 class Row:
@@ -101,21 +99,18 @@ def parse_file(
     check_header = partial(row_checks.header_problem, columns=columns)
     for record in readers.read(file, check_header, columns.names):
         fields = row_checks.decode_json_fields(record.fields, columns.messages, columns.choices)
-        found = [record.problem] if record.problem else list(_record_problems(fields, data))
-        if not found:
+        of_row = [record.problem] if record.problem else list(_record_problems(fields, data))
+        if not of_row:
             row = _build_row(fields, data)
             if as_examples and row.messages[0]["role"] == "system":
-                found = ["an example cannot have a system message: set evaluation.system"]
+                of_row = ["an example cannot have a system message: set evaluation.system"]
             located.append((record.location, row))
-        problems += [f"{record.location}: {problem}" for problem in found]
+        problems += [f"{record.location}: {problem}" for problem in of_row]
     if not (problems or as_examples):
         problems += _consistency_problems(located, columns)
     if problems:
-        listed = problems[:_MAX_LISTED_PROBLEMS]
-        if more := len(problems) - len(listed):
-            listed.append(f"and {more} more")
-        either = f"either {columns.question} or {columns.messages}"
-        return [], [f"{name}: a row has {columns.answer}, and {either}", *listed]
+        required = f"{columns.answer}, and either {columns.question} or {columns.messages}"
+        return [], [f"{name}: a row has {required}", *row_checks.list_first(problems)]
     rows = [row for _, row in located]
     return rows, [] if rows else [f"{name} has no rows: give at least one question and its answer"]
 
@@ -176,14 +171,9 @@ def _consistency_problems(located: Sequence[tuple[str, Row]], columns: Columns) 
 
 def _build_messages(fields: dict[str, Any], data: EvaluationData) -> list[Message]:
     """Return the messages of a row, without system message and examples from the config."""
-    columns, template = data.columns, data.template or QUESTION
-    if columns.messages in fields:
-        template = QUESTION
-        parsed = fields[columns.messages]
-        messages = [{"role": each["role"], "content": each["content"]} for each in parsed]
-    else:
-        messages = [{"role": "user", "content": fields[columns.question]}]
-    last, choices = messages[-1], fields.get(columns.choices)
+    messages = row_checks.build_messages(fields, data.columns)
+    template = (data.template if data.columns.question in fields else None) or QUESTION
+    last, choices = messages[-1], fields.get(data.columns.choices)
     last["content"] = multiple_choice.build_prompt(last["content"], choices, template)
     return messages
 

@@ -61,31 +61,18 @@ def test_only_the_file_is_downloaded_and_stored(
 
 
 @pytest.mark.parametrize(
-    ("file", "message"),
+    ("arguments", "message"),
     [
-        ("data/none.csv", "evaluation.dataset.file='data/none.csv': evaluation.dataset.id="),
-        ("bad.jsonl", f"bad.jsonl of {MODEL}: a row has"),
+        ({"file": "no.csv"}, "evaluation.dataset.file='no.csv': evaluation.dataset.id="),
+        ({"file": "bad.jsonl"}, f"bad.jsonl of {MODEL}: a row has"),
+        ({"endpoint": NO_NETWORK}, "or use a local file (evaluation.data=FILE)"),
     ],
 )
-def test_unusable_file(read_rows: ReadRows, file: str, message: str) -> None:
-    process = read_rows(file)
+def test_unavailable_rows_are_one_message(
+    read_rows: ReadRows, arguments: dict[str, str], message: str
+) -> None:
+    process = read_rows(**arguments)
     assert process.returncode == 1
     assert process.stderr.count("error:") == 1
     assert message in process.stderr
-
-
-def test_content_with_wrong_digest_is_discarded(
-    read_rows: ReadRows, hub: FakeHub, store_folder: Path
-) -> None:
-    hub.replaced_content[FILE] = hub.files[FILE][:-1] + b"\0"
-    process = read_rows()
-    assert process.returncode == 1
-    assert f"{FILE} of evaluation.dataset.id='{MODEL}' has the digest" in process.stderr
-    assert not list(store_folder.rglob("*.parquet"))
-
-
-def test_no_network(read_rows: ReadRows) -> None:
-    process = read_rows(endpoint=NO_NETWORK)
-    assert process.returncode == 1
-    assert "or use a local file (evaluation.data=FILE)" in process.stderr
     assert "Traceback" not in process.stderr

@@ -11,7 +11,7 @@ from slmflow.config import compose as configs
 from slmflow.datasets import rows
 from slmflow.datasets.multiple_choice import build_prompt
 from slmflow.datasets.rows import Row
-from slmflow.errors import BadArguments, UserError
+from slmflow.errors import BadArguments
 from tests.datasets.test_rows import CONVERSATION, problems, read, write, write_table
 
 CITIES = ["Paris", "Rome", "Oslo", "Bern"]
@@ -104,9 +104,9 @@ def test_all_invalid_rows_are_reported_at_once(tmp_path: Path) -> None:
         choice_row(choices=[], subject=3),
         choice_row(question=" "),
     ]
-    found = problems(write_rows(tmp_path, *lines), "limit=1")
-    assert [line.split(" ")[1] for line in found] == ["2:", "3:", "3:", "4:"]
-    assert found[2] == "line 3: subject must be text, not 3"
+    reported = problems(write_rows(tmp_path, *lines), "limit=1")
+    assert [line.split(" ")[1] for line in reported] == ["2:", "3:", "3:", "4:"]
+    assert reported[2] == "line 3: subject must be text, not 3"
 
 
 def test_choices_in_only_some_rows_are_rejected(tmp_path: Path) -> None:
@@ -131,8 +131,8 @@ def test_subject_without_choices_is_ignored(tmp_path: Path) -> None:
 def test_column_names_are_configurable(tmp_path: Path) -> None:
     fields = {"question": "Of Italy?", "options": CITIES, "topic": "south", "answer": 1}
     names = ("columns.choices=options", "columns.subject=topic")
-    (found,) = read(write_rows(tmp_path, fields), *names)
-    assert (found.choices, found.subject, found.answer) == (CITIES, "south", "B")
+    (row,) = read(write_rows(tmp_path, fields), *names)
+    assert (row.choices, row.subject, row.answer) == (CITIES, "south", "B")
     with pytest.raises(BadArguments, match="give different columns"):
         configs.load(["evaluation.columns.choices=answer"])
 
@@ -162,24 +162,24 @@ def test_template_may_place_the_choices(tmp_path: Path) -> None:
 
 def test_choices_follow_the_last_message(tmp_path: Path) -> None:
     fields = {"messages": CONVERSATION, "choices": CITIES, "answer": "Bern"}
-    (found,) = read(write_rows(tmp_path, fields))
-    assert found.messages == [
+    (row,) = read(write_rows(tmp_path, fields))
+    assert row.messages == [
         *CONVERSATION[:2],
         {"role": "user", "content": f"b?\n{LINES}\nAnswer:"},
     ]
-    assert found.answer == "D"
+    assert row.answer == "D"
 
 
 def test_examples_may_have_choices(tmp_path: Path) -> None:
     examples = write(tmp_path, json.dumps(choice_row(answer="Rome")), "examples.jsonl")
     file = write_rows(tmp_path, choice_row(question="Of Norway?", answer=2))
-    (found,) = read(file, f"examples='{examples}'")
-    assert found.messages == [
+    (row,) = read(file, f"examples='{examples}'")
+    assert row.messages == [
         {"role": "user", "content": f"Of Italy?\n{LINES}\nAnswer:"},
         {"role": "assistant", "content": "B"},
         {"role": "user", "content": f"Of Norway?\n{LINES}\nAnswer:"},
     ]
-    assert found.answer == "C"
+    assert row.answer == "C"
 
 
 def test_prompt_interface_accepts_choices(tmp_path: Path) -> None:
@@ -198,8 +198,3 @@ def test_digest_covers_choices_and_subject(tmp_path: Path) -> None:
         Row(plain.messages, "A", CITIES, "south"),
     ]
     assert len({rows.digest([each]) for each in rows_with_more}) == 3
-
-
-def test_file_with_only_a_header_has_no_rows(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="has no rows"):
-        read(write(tmp_path, "question,choices,answer\n", "rows.csv"))
