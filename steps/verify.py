@@ -23,7 +23,7 @@ def verify(step: Step) -> None:
     """
     settings = step.config.verify
     model_uri = model_uris.resolve(settings.model_uri, step.config.registry)
-    with model_folder.open_local("verify.model_uri", model_uri) as folder:
+    with model_folder.open_local(model_uri) as folder:
         with progress_bars.spinner(f"checking {model_uri}"):
             model = RecordedModel.read(folder, model_uri)
             findings = checks.run_checks(model, model_uri)

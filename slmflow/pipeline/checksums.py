@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from slmflow.pipeline.store import sha256
@@ -11,32 +10,20 @@ LINK = "a link"
 """In place of the checksum of a link: its target may change unnoticed."""
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A file that is `changed`, `missing` or `added`."""
-
-    path: str
-    kind: str
-
-    def __str__(self) -> str:
-        """Return e.g. `changed: 'MLmodel'`."""
-        return f"{self.kind}: {self.path!r}"
-
-
 def compute(folder: Path) -> dict[str, str]:
     """Return the hexadecimal sha256 of each file below a folder, by relative path."""
     files = {path.relative_to(folder).as_posix(): path for path in _files_and_links(folder)}
     return {name: _checksum(path) for name, path in sorted(files.items())}
 
 
-def compare(expected: Mapping[str, str], actual: Mapping[str, str]) -> list[Difference]:
-    """Return the files with different checksums, sorted by path."""
+def compare(expected: Mapping[str, str], actual: Mapping[str, str]) -> str:
+    """Return the files that differ, e.g. `changed: 'MLmodel'; added: 'z'`; empty if none does."""
     kinds = {
         **{path: "changed" for path in expected if actual.get(path) != expected[path]},
         **dict.fromkeys(expected.keys() - actual.keys(), "missing"),
         **dict.fromkeys(actual.keys() - expected.keys(), "added"),
     }
-    return [Difference(path, kind) for path, kind in sorted(kinds.items())]
+    return "; ".join(f"{kind}: {path!r}" for path, kind in sorted(kinds.items()))
 
 
 def _files_and_links(folder: Path) -> Iterator[Path]:

@@ -54,7 +54,7 @@ def _check_files(model: RecordedModel) -> Finding:
     for path in _files_of_mlflow(model):
         del actual[path]
     if differences := checksums.compare(model.recorded, actual):
-        return Finding("files", State.differs, _describe(differences))
+        return Finding("files", State.differs, differences)
     return Finding("files", State.holds, f"all {len(actual)} files are as logged")
 
 
@@ -116,7 +116,7 @@ def _check_contents(model: RecordedModel, source: SourceEntry) -> Finding:
     expected = {f"{source.folder}/{path}": digest for path, digest in source.files.items()}
     actual = {path: digest for path, digest in model.actual.items() if path in expected}
     if differences := checksums.compare(expected, actual):
-        detail = f"not the output of {source.step}: {_describe(differences)}"
+        detail = f"not the output of {source.step}: {differences}"
         return Finding("contents", State.differs, detail)
     detail = f"the {len(expected)} files in {source.folder} are the output of {source.step}"
     return Finding("contents", State.holds, detail)
@@ -130,7 +130,7 @@ def _check_store(source: SourceEntry) -> Finding:
     actual = checksums.compute(entry)
     actual.pop(store.MANIFEST, None)
     if differences := checksums.compare(source.files, actual):
-        return Finding("store", State.differs, f"in {entry}: {_describe(differences)}")
+        return Finding("store", State.differs, f"in {entry}: {differences}")
     return Finding("store", State.holds, f"{len(actual)} files of {source.step} in {entry}")
 
 
@@ -149,7 +149,3 @@ def _check_lock_file(model: RecordedModel, provenance: Provenance) -> Finding:
         return Finding("lock", State.differs, detail)
     detail += ", but the working tree may have had changes"
     return Finding("lock", State.unchecked, detail)
-
-
-def _describe(differences: list[checksums.Difference]) -> str:
-    return "; ".join(str(difference) for difference in differences)

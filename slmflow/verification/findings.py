@@ -15,7 +15,7 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """The outcome of a check; detail: what was found, or why nothing could be checked."""
+    """The outcome of a check; detail: the evidence, or why nothing could be checked."""
 
     check: str
     state: State

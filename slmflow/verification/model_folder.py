@@ -13,11 +13,11 @@ from slmflow.pipeline.model_uris import unreadable_error
 
 
 @contextmanager
-def open_local(key: str, model_uri: str) -> Iterator[Path]:
-    """Yield the local folder of a model; a download is deleted afterwards.
+def open_local(model_uri: str) -> Iterator[Path]:
+    """Yield the local folder of `verify.model_uri`; a download is deleted afterwards.
 
-    key: the config key of the URI, for messages. Raises BadArguments if there is no model. Unlike
-    MLflow's own download, this does not write into the folder of a registered model.
+    Raises BadArguments if there is no model. Unlike MLflow's own download, this does not write into
+    the folder of a registered model.
     """
     with tempfile.TemporaryDirectory() as scratch:
         try:
@@ -29,5 +29,5 @@ def open_local(key: str, model_uri: str) -> Iterator[Path]:
             if not folder.is_dir():
                 raise NotADirectoryError(f"{folder} is not a folder")
         except (MlflowException, OSError) as error:
-            raise unreadable_error(key, model_uri, error) from error
+            raise unreadable_error("verify.model_uri", model_uri, error) from error
         yield folder
