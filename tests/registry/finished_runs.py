@@ -50,7 +50,7 @@ def finish_evaluation(
     """Finish a run of each step up to evaluate; return arguments that reuse them, and the result.
 
     The metrics are those of `tests.metrics.samples`, except for genai's exact match, which is
-    higher than the reference's, and the given ones. Each tracking store gets an evaluation once.
+    higher than the reference's, and those in `genai`. Each tracking store gets an evaluation once.
     """
     key = (mlflow.get_tracking_uri(), arguments, rows, *genai.items())
     if key not in _finished:

@@ -36,17 +36,13 @@ def _mlflow_passes(limit: float, metric: str, value: float, *, higher_better: bo
 def test_gate_agrees_with_mlflow(metric: str) -> None:
     higher_better = is_higher_better(metric)
     for value, limit in itertools.product(VALUES, VALUES):
-        assert _passes(Threshold(min=limit), metric, value) == _mlflow_passes(
-            limit, metric, value, higher_better=True
-        )
-        assert _passes(Threshold(max=limit), metric, value) == _mlflow_passes(
-            limit, metric, value, higher_better=False
-        )
+        equivalents = [(Threshold(min=limit), limit, True), (Threshold(max=limit), limit, False)]
         for drop in (0.0, 0.25, 4.0):
             worst = limit - drop if higher_better else limit + drop
-            assert _passes(Threshold(max_drop=drop), metric, value, limit) == _mlflow_passes(
-                worst, metric, value, higher_better=higher_better
-            )
+            equivalents.append((Threshold(max_drop=drop), worst, higher_better))
+        for threshold, bound, higher in equivalents:
+            expected = _mlflow_passes(bound, metric, value, higher_better=higher)
+            assert _passes(threshold, metric, value, limit) == expected
 
 
 def test_mlflow_allows_no_drop() -> None:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from slmflow.metrics.model_metrics import METRIC_COLUMNS, ModelMetrics
 from slmflow.registry.ranking import best_model, outranks
 
@@ -13,38 +15,30 @@ def _model(flavor: str, **metrics: Any) -> ModelMetrics:
     return ModelMetrics(**(unmeasured | fields | {"model_uri": uri, "n": 3} | metrics))
 
 
+EXACT = _model("transformers", exact_match=0.98, token_f1=0.9, latency_ms_p50=50.0)
+INEXACT = _model("genai", exact_match=0.97, token_f1=0.99, latency_ms_p50=5.0)
 SLOW = _model("transformers", exact_match=0.98, token_f1=0.99, latency_ms_p50=50.0)
 FAST = _model("genai", exact_match=0.98, token_f1=0.99, latency_ms_p50=5.0)
+ACCURATE = _model("transformers", accuracy=0.6, exact_match=0.0)
+INACCURATE = _model("genai", accuracy=0.5, exact_match=1.0)
+UNMEASURED = _model("transformers", exact_match=None)
+BAD = _model("genai", exact_match=0.0)
 
 
-def test_exact_match_outranks_latency() -> None:
-    exact = _model("transformers", exact_match=0.98, token_f1=0.9, latency_ms_p50=50.0)
-    fast = _model("genai", exact_match=0.97, token_f1=0.99, latency_ms_p50=5.0)
-
-    assert best_model([fast, exact]) == (exact, "exact_match 0.98 against 0.97 of genai")
-
-
-def test_accuracy_outranks_exact_match() -> None:
-    accurate = _model("transformers", accuracy=0.6, exact_match=0.0)
-    exact = _model("genai", accuracy=0.5, exact_match=1.0)
-
-    assert best_model([exact, accurate]) == (accurate, "accuracy 0.6 against 0.5 of genai")
-
-
-def test_latency_decides_between_equals() -> None:
-    best, reason = best_model([SLOW, FAST])
-
-    assert best is FAST
-    assert reason == "latency_ms_p50 5 against 50 of transformers"
-
-
-def test_unmeasured_metric_loses() -> None:
-    unmeasured = _model("transformers", exact_match=None)
-    bad = _model("genai", exact_match=0.0)
-
-    expected = "exact_match 0 against not measured of transformers"
-    assert best_model([unmeasured, bad]) == (bad, expected)
-    assert best_model([bad]) == (bad, "no other flavor is better")
+@pytest.mark.parametrize(
+    ("models", "best", "reason"),
+    [
+        ([INEXACT, EXACT], EXACT, "exact_match 0.98 against 0.97 of genai"),
+        ([INACCURATE, ACCURATE], ACCURATE, "accuracy 0.6 against 0.5 of genai"),
+        ([SLOW, FAST], FAST, "latency_ms_p50 5 against 50 of transformers"),
+        ([UNMEASURED, BAD], BAD, "exact_match 0 against not measured of transformers"),
+        ([BAD], BAD, "no other flavor is better"),
+    ],
+)
+def test_most_important_metric_that_differs_decides(
+    models: list[ModelMetrics], best: ModelMetrics, reason: str
+) -> None:
+    assert best_model(models) == (best, reason)
 
 
 def test_outranks_is_strict() -> None:
