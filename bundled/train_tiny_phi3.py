@@ -179,7 +179,7 @@ def build() -> None:
 
 
 def main() -> None:
-    """Build the model, unless --measure is given, and print its exact match."""
+    """Build the model, except with --measure, and print its exact match."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--measure", action="store_true", help="only evaluate the existing model")
     if not parser.parse_args().measure:

@@ -57,8 +57,8 @@ def _disable_hub() -> None:
     """Put huggingface_hub in offline mode; it reads the variable when it is first imported.
 
     Not earlier: steps launched by this one inherit its environment, and fetch needs the hub. MLflow
-    also looks up card and licence of a model given by its absolute path, but that is no valid hub
-    id, so no request is sent.
+    also looks up card and licence of the model under its absolute path, which is no valid hub id,
+    so no request is sent.
     """
     os.environ["HF_HUB_OFFLINE"] = "1"
 

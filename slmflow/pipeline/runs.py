@@ -116,7 +116,7 @@ def step_failure(step: str, child: Run | None) -> UserError:
 
 
 def _find_step_failure(step: str, parent: Run) -> UserError:
-    """Return why a step failed; if the server is unavailable, the step has already said so."""
+    """Return why a step failed; the step has already printed it if the server is unavailable."""
     try:
         return step_failure(step, _last_child(step, parent))
     except MlflowException as error:

@@ -1,4 +1,4 @@
-"""The source code behind a result, found by static analysis of imports.
+"""The source code behind a result, according to static analysis of imports.
 
 A module depends on every module of ours that it imports, at the top or inside a function, directly
 or through others, and on the `__init__` of each package on the way. A string that is the name of a
@@ -62,14 +62,14 @@ def function_digest(function: str) -> str:
 @functools.cache
 def dependencies(entry: str, root: Path = PROJECT) -> frozenset[str]:
     """Return the names of a module and of all modules of ours that it depends on."""
-    found: set[str] = set()
+    names: set[str] = set()
     pending = [entry]
     while pending:
         name = pending.pop()
-        if name not in found:
-            found.add(name)
+        if name not in names:
+            names.add(name)
             pending += _direct_dependencies(name, root)
-    return frozenset(found)
+    return frozenset(names)
 
 
 def path(name: str, root: Path = PROJECT) -> Path:
@@ -120,7 +120,6 @@ def _imported(statements: Iterable[ast.stmt], package: str) -> Iterator[str]:
 
 
 def _blocks(node: ast.AST) -> Iterator[ast.stmt]:
-    """Yield the statements in the blocks of a statement."""
     for field in ("body", "orelse", "finalbody", "handlers", "cases"):
         for child in getattr(node, field, ()):
             if isinstance(child, ast.stmt):
