@@ -12,58 +12,38 @@ from slmflow.errors import BadArguments
 from slmflow.paths import PROJECT
 from slmflow.pipeline import source_code
 from slmflow.pipeline.keys import key_of
-from slmflow.pipeline.results import (
-    Evaluation,
-    GenaiModel,
-    Measurements,
-    ModelVersion,
-    OnnxModel,
-    TransformersModel,
-    Weights,
-)
+from slmflow.pipeline.results import Evaluation
+from tests.pipeline.test_keys import KINDS
 
-KINDS = (
-    *(Weights, OnnxModel, TransformersModel, GenaiModel),
-    *(Measurements, Evaluation, ModelVersion),
-)
-ALL, NONE = "fetch convert log_transformers log_genai measure evaluate register", ""
-CHANGED = {
-    "steps": ALL,
-    "steps.fetch": ALL,
-    "steps.convert": "convert log_genai measure evaluate register",
-    "steps.log_transformers": "log_transformers measure evaluate register",
-    "steps.register": "register",
-    "steps.main": NONE,
-    "steps.serve": NONE,
-    "slmflow": ALL,
-    "slmflow.errors": ALL,
-    "slmflow.paths": ALL,
-    "slmflow.config.compose": ALL,
-    "slmflow.config.schema.evaluation": ALL,
-    "slmflow.system.locks": ALL,
-    "slmflow.pipeline.store": ALL,
-    "slmflow.hub.download": ALL,
-    "slmflow.checkpoints.files": ALL,
-    "slmflow.conversion.convert": "convert log_genai measure evaluate register",
-    "slmflow.conversion.proof.runtime_process": "convert log_genai measure evaluate register",
-    "slmflow.runtime.pyfunc": "log_genai measure evaluate register",
-    "slmflow.runtime.scheduling.scheduler": "log_genai measure evaluate register",
-    "slmflow.flavors.genai_model": "log_genai measure evaluate register",
-    "slmflow.flavors.genai_pyfunc": "log_genai measure evaluate register",
-    "slmflow.flavors.transformers_pipeline": "log_transformers measure evaluate register",
-    "slmflow.flavors.pins": "log_transformers log_genai measure evaluate register",
-    "slmflow.datasets.multiple_choice": "measure evaluate register",
-    "slmflow.measurement.worker": "measure evaluate register",
-    "slmflow.metrics.scoring": "evaluate register",
-    "slmflow.metrics.comparison": "evaluate register",
-    "slmflow.registry.gate": "register",
-    "slmflow.batch.job": NONE,
-    "slmflow.console.messages": NONE,
-    "slmflow.reports.tables": NONE,
-    "slmflow.serving.worker": NONE,
-    "slmflow.sweeps.points": NONE,
-    "slmflow.verification.checks": NONE,
+# Modules by the steps whose keys change with them.
+MODULES = {
+    "fetch convert log_transformers log_genai measure evaluate register": (
+        *("steps", "steps.fetch", "slmflow", "slmflow.errors", "slmflow.paths"),
+        *("slmflow.config.compose", "slmflow.config.schema.evaluation", "slmflow.system.locks"),
+        *("slmflow.pipeline.store", "slmflow.hub.download", "slmflow.checkpoints.files"),
+    ),
+    "convert log_genai measure evaluate register": (
+        *("steps.convert", "slmflow.conversion.convert"),
+        "slmflow.conversion.proof.runtime_process",
+    ),
+    "log_transformers log_genai measure evaluate register": ("slmflow.flavors.pins",),
+    "log_transformers measure evaluate register": (
+        *("steps.log_transformers", "slmflow.flavors.transformers_pipeline"),
+    ),
+    "log_genai measure evaluate register": (
+        *("slmflow.flavors.genai_model", "slmflow.flavors.genai_pyfunc"),
+        *("slmflow.runtime.pyfunc", "slmflow.runtime.scheduling.scheduler"),
+    ),
+    "measure evaluate register": ("slmflow.datasets.multiple_choice", "slmflow.measurement.worker"),
+    "evaluate register": ("slmflow.metrics.scoring", "slmflow.metrics.comparison"),
+    "register": ("steps.register", "slmflow.registry.gate"),
+    "": (
+        *("steps.main", "steps.serve", "slmflow.batch.job", "slmflow.console.messages"),
+        *("slmflow.reports.tables", "slmflow.serving.worker", "slmflow.sweeps.points"),
+        "slmflow.verification.checks",
+    ),
 }
+CHANGED = {module: steps for steps, modules in MODULES.items() for module in modules}
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +90,7 @@ def test_table_names_every_package() -> None:
         'package = f(name="slmflow.b")',
     ],
 )
-def test_import_is_found(tmp_path: Path, source: str) -> None:
+def test_import_is_a_dependency(tmp_path: Path, source: str) -> None:
     write(tmp_path, a=source)
     assert source_code.dependencies("slmflow.a", tmp_path) == {
         *("slmflow", "slmflow.a", "slmflow.b", "slmflow.b.c"),

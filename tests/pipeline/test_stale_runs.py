@@ -47,11 +47,14 @@ def sandbox(tmp_path: Path, tracking: str) -> Sandbox:
 
 @contextmanager
 def run_waiting_step(
-    sandbox: Sandbox, **environment: str
+    sandbox: Sandbox, *launcher: str, **environment: str
 ) -> Iterator[tuple["subprocess.Popen[str]", str, Path]]:
-    """Yield a waiting step's process, its run's id and its folder of temporary files."""
+    """Yield a waiting step's process, its run's id and its folder of temporary files.
+
+    launcher: a script that runs its first argument; its process is yielded instead.
+    """
     with subprocess.Popen(
-        [sys.executable, "-c", WAITING_STEP],
+        [sys.executable, "-c", *launcher, WAITING_STEP],
         env=sandbox.environ() | environment,
         cwd=sandbox.folder,
         stdout=subprocess.PIPE,
@@ -80,7 +83,7 @@ def test_next_step_cleans_up_after_a_killed_step(sandbox: Sandbox) -> None:
         process.kill()
         process.wait()
         assert client.get_run(run_id).info.status == "RUNNING"
-        done = sandbox.step("fetch")
+        done = sandbox.run_step("fetch")
 
     assert done.status == 0, done.errors
     assert f"run {run_id} is marked as KILLED: its process is dead" in done.errors
@@ -105,15 +108,9 @@ def test_step_ends_with_its_launcher(sandbox: Sandbox, interrupts: signal.Handle
         f"import signal, subprocess, sys; signal.signal(signal.SIGINT, {int(interrupts)});"
         "subprocess.run([sys.executable, '-c', sys.argv[1]])"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", start, WAITING_STEP],
-        env=sandbox.environ() | {"MLFLOW_RUN_ID": run_id},
-        cwd=sandbox.folder,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as launcher:
+    with run_waiting_step(sandbox, start, MLFLOW_RUN_ID=run_id) as (launcher, step_run_id, _):
+        assert step_run_id == run_id
         assert launcher.stdout is not None
-        assert launcher.stdout.readline().split()[0] == run_id
         launcher.kill()
         launcher.stdout.read()  # until the step has closed it too
 

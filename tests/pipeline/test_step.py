@@ -119,9 +119,7 @@ def test_debug_shows_the_traceback(
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_message_of_a_nested_step_is_not_repeated(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_message_of_a_nested_step_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
     step.run("main", _raise(UserError("step convert failed: why", shown=True)), [])
 
     assert "why" not in capsys.readouterr().err

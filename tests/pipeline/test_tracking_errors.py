@@ -1,16 +1,13 @@
 """Failures of the tracking server: one message, early, and no loss of finished work."""
 
-import os
 import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import pytest
@@ -18,8 +15,7 @@ from mlflow import MlflowClient
 
 from slmflow.pipeline import step, tracking_errors
 from tests.fixtures.project import Sandbox
-from tests.fixtures.server import free_port
-from tests.fixtures.server import read_address as listening
+from tests.fixtures.server import free_port, run_server, server_with_status
 
 CLOSED_PORT = "http://someone:secret@127.0.0.1:9"
 
@@ -27,30 +23,6 @@ CLOSED_PORT = "http://someone:secret@127.0.0.1:9"
 @pytest.fixture(autouse=True)
 def no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(tracking_errors.RETRIES, "0")
-
-
-@contextmanager
-def server_with_status(status: int) -> Iterator[str]:
-    """Yield the URL of a server that answers every request with a status."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_error(status)
-
-        do_POST = do_GET
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def _failure_message(work: Callable[[step.Step], None], capsys: pytest.CaptureFixture[str]) -> str:
@@ -144,10 +116,16 @@ def test_incomplete_database_is_explained(
 @pytest.mark.long
 def test_conversion_survives_a_server_failure(tmp_path: Path) -> None:
     """A real server, killed during the step `convert`."""
-    address = f"http://127.0.0.1:{free_port()}"
+    port = str(free_port())
+    address = f"http://127.0.0.1:{port}"
     sandbox = Sandbox(tmp_path, {"MLFLOW_TRACKING_URI": address, tracking_errors.RETRIES: "1"})
+    folders = (
+        f"--backend-store-uri sqlite:///{tmp_path}/db --artifacts-destination {tmp_path}/files"
+    )
+    command = f"mlflow server --workers 1 {folders}"
+    server = partial(run_server, sandbox, command, ("--port", port), signal.SIGKILL)
 
-    with tracking_server(sandbox, address):
+    with server():
         convert = subprocess.Popen(
             [sys.executable, "-m", "steps.convert"],
             cwd=tmp_path,
@@ -167,36 +145,12 @@ def test_conversion_survives_a_server_failure(tmp_path: Path) -> None:
     [entry] = (tmp_path / "home" / "onnx").iterdir()
     made = (entry / "manifest.json").stat().st_mtime_ns
 
-    with tracking_server(sandbox, address):
-        done = sandbox.step("convert")
+    with server():
+        done = sandbox.run_step("convert")
         runs = mlflow.MlflowClient(address).search_runs(["0"])
     assert done.status == 0, done.errors
     assert (entry / "manifest.json").stat().st_mtime_ns == made
     assert sorted(run.info.status for run in runs) == ["FINISHED", "FINISHED", "KILLED"]
-
-
-@contextmanager
-def tracking_server(sandbox: Sandbox, address: str) -> Iterator[None]:
-    """Run a tracking server, and kill it with SIGKILL at the end."""
-    port = address.rpartition(":")[2]
-    database = f"sqlite:///{sandbox.folder}/server.db"
-    with subprocess.Popen(
-        [
-            *(sys.executable, "-m", "mlflow", "server", "--port", port, "--workers", "1"),
-            *("--backend-store-uri", database),
-            *("--artifacts-destination", str(sandbox.folder / "kept")),
-        ],
-        cwd=sandbox.folder,
-        env=sandbox.environ(),
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as server:
-        try:
-            listening(server)
-            yield
-        finally:
-            os.killpg(server.pid, signal.SIGKILL)
 
 
 @pytest.fixture

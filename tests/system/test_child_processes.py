@@ -1,34 +1,21 @@
 """The environment of child processes."""
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import mlflow
 import pytest
 
 from slmflow.system import child_processes
+from tests.fixtures.server import server_with_status
 
 CREDENTIALS = {"DATABRICKS_HOST", "DATABRICKS_TOKEN"}
-
-
-class _Workspace(BaseHTTPRequestHandler):
-    """Answers 404 to every request."""
-
-    def do_GET(self) -> None:
-        self.send_error(404)
-
-    def log_message(self, *_: object) -> None:
-        """Log nothing."""
 
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A workspace with credentials in a file, not in the environment."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Workspace) as server:
-        threading.Thread(target=server.serve_forever).start()
-        host = f"http://127.0.0.1:{server.server_port}"
+    with server_with_status(404) as host:
         (tmp_path / "profiles").write_text(f"[DEFAULT]\nhost = {host}\ntoken = secret\n")
         monkeypatch.setenv("DATABRICKS_CONFIG_FILE", str(tmp_path / "profiles"))
         for name in CREDENTIALS:
@@ -37,7 +24,6 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         mlflow.set_tracking_uri("databricks")
         yield host
         mlflow.set_tracking_uri(before)
-        server.shutdown()
 
 
 def test_child_in_databricks_gets_credentials(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
