@@ -21,8 +21,6 @@ _RUNTIME = source_code.path("slmflow.runtime").parent
 ARTIFACTS_FOLDER = "artifacts"
 """Folder inside the model where MLflow puts its `artifacts`."""
 
-_QUESTION = "What is the capital of France?"
-
 # MLflow drops fields that the signature lacks, with a mere warning. These extend `llm/v1/chat`:
 # the first three are supported; the others are listed so that the model can reject them by name.
 _EXTRA_FIELDS: dict[str, DataType | AnyType] = {
@@ -51,8 +49,8 @@ _SIGNATURES = {
     ),
 }
 _EXAMPLES = {
-    Interface.chat: {"messages": [{"role": "user", "content": _QUESTION}], "max_tokens": 32},
-    Interface.prompt: {"prompt": _QUESTION},
+    Interface.chat: log_model.CHAT_EXAMPLE,
+    Interface.prompt: {"prompt": "What is the capital of France?"},
 }
 _METADATA = {Interface.chat: {"task": "llm/v1/chat"}, Interface.prompt: None}
 

@@ -14,6 +14,11 @@ from slmflow.console import messages
 from slmflow.flavors.provenance import CHECKSUMS_FILE, Provenance
 from slmflow.pipeline.store import sha256
 
+CHAT_EXAMPLE = {
+    "messages": [{"role": "user", "content": "What is the capital of France?"}],
+    "max_tokens": 32,
+}
+
 CHECKSUMS_TAG = "slmflow.sums"
 """Tag of a logged model: the sha256 of its `provenance/files.json`."""
 

@@ -24,10 +24,6 @@ CHECKPOINT_FOLDER = "model"
 """Folder inside the model where MLflow puts the checkpoint."""
 
 _REQUIRED_PACKAGES = ("mlflow", "numpy", "pandas", "torch", "transformers")
-_EXAMPLE = {
-    "messages": [{"role": "user", "content": "What is the capital of France?"}],
-    "max_tokens": 32,
-}
 
 
 def log(folder: Path, provenance: Provenance, generation: Generation) -> TransformersModel:
@@ -46,7 +42,7 @@ def log(folder: Path, provenance: Provenance, generation: Generation) -> Transfo
             transformers_model=str(folder.absolute()),
             task="llm/v1/chat",
             model_config=pipeline_options(generation),
-            input_example=_EXAMPLE,
+            input_example=log_model.CHAT_EXAMPLE,
             pip_requirements=pin_installed(*_REQUIRED_PACKAGES),
             model_card=_model_card(folder),
         )
