@@ -13,6 +13,6 @@ and onnxruntime_genai, but no torch, no transformers and nothing else of slmflow
 | `scheduling/` | which requests are decoded together (`batch_planning`, by `cost_model`) and when |
 | `generation/` | `options` of a request; `genai` decodes, `sampling` picks, `detokenizer` writes |
 | `completions` | shape responses as OpenAI does |
-| `scoring` | how likely a given answer is |
+| `scoring` | log-probability of an answer |
 | `tracing` | MLflow traces of completions |
 """

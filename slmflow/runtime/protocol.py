@@ -35,9 +35,9 @@ others ends the request; a cancelled request ends with `finished`, too:
 seconds from submission to the start of prefill, to the first token and to the end; `ended_ns` is
 Unix time in nanoseconds.
 
-`track(request_id)` attributes calls of `predict` to a request. It returns a context manager: what
-the thread asks of the model by `predict` within the block is cancelled by `cancel(request_id)`, and
-the list that the block receives holds one `finished` event per completion after the block.
+`track(request_id)` returns a context manager that attributes this thread's calls of `predict` to a
+request: `cancel(request_id)` cancels them. The manager yields a list, which after the block holds
+one `finished` event per completion.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Score how likely a given answer is under the model."""
+"""The log-probability of an answer under the model."""
 
 from collections.abc import Sequence
 

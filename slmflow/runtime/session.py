@@ -43,7 +43,7 @@ class ModelSession:
     def track(self, request_id: int) -> AbstractContextManager[list[protocol.Event]]:
         """Attribute this thread's calls of `predict` within the block to a request.
 
-        `cancel` has an effect from now on, also before the block begins.
+        `cancel` takes effect immediately, even before the block begins.
         """
         self._groups[request_id] = group = RequestGroup()
         return self._collected(request_id, group)

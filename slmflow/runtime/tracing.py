@@ -29,7 +29,7 @@ class Tracer:
         experiment_id: str | None = None,
         warn: Callable[[str], None] = _log.warning,
     ) -> None:
-        """Trace at a level of `LEVELS`, to MLflow's active experiment unless one is given.
+        """Trace at a level of `LEVELS`, by default to MLflow's active experiment.
 
         Raises MlflowException for another level.
         """
@@ -68,16 +68,13 @@ class Tracer:
                 experiment_id=self._experiment_id,
                 start_time_ns=ended_ns - round(completion["total_s"] * 1e9),
             )
-            span.set_attribute(
-                SpanAttributeKey.CHAT_USAGE,
-                {
-                    "input_tokens": usage["prompt_tokens"],
-                    "output_tokens": usage["completion_tokens"],
-                    "total_tokens": usage["total_tokens"],
-                },
-            )
             span.set_attributes(
                 {
+                    SpanAttributeKey.CHAT_USAGE: {
+                        "input_tokens": usage["prompt_tokens"],
+                        "output_tokens": usage["completion_tokens"],
+                        "total_tokens": usage["total_tokens"],
+                    },
                     "slmflow.time_to_first_token_ms": completion["first_token_s"] * 1e3,
                     "slmflow.queue_ms": completion["queue_s"] * 1e3,
                     "slmflow.finish_reason": completion["finish_reason"],

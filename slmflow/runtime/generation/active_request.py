@@ -51,7 +51,7 @@ class ActiveRequest:
         return self.max_new_tokens - len(self.generated)
 
     def cancel(self) -> None:
-        """Ask for an early end. The completion so far is delivered soon after."""
+        """Request an early end. The completion so far is delivered soon after."""
         self.cancelled = True
 
     def finish_if_cancelled(self) -> None:
@@ -92,9 +92,7 @@ class ActiveRequest:
             text="".join(self._pieces),
             finish_reason=reason,
             usage=Usage(
-                prompt_tokens=prompt,
-                completion_tokens=generated,
-                total_tokens=prompt + generated,
+                prompt_tokens=prompt, completion_tokens=generated, total_tokens=prompt + generated
             ),
             queue_s=(self._prefill_at or now) - self.submitted_at,
             first_token_s=(self._first_token_at or now) - self.submitted_at,

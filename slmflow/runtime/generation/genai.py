@@ -178,7 +178,7 @@ def _load(folder: Path) -> og.Model:
 
 
 def _append(generator: og.Generator, rows: NDArray[np.int32], pad: int) -> None:
-    """Prefill rows. GenAI takes a final pad token for padding, unless it comes alone."""
+    """Prefill rows. GenAI treats a final pad token as padding, unless it comes alone."""
     if len(rows) == 1 and rows.shape[1] > 1 and rows[0, -1] == pad:
         generator.append_tokens(rows[:, :-1])
         rows = rows[:, -1:]

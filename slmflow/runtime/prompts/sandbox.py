@@ -124,7 +124,7 @@ def _method_call(name: str, arguments: list[nodes.Expr]) -> nodes.Call:
 def _limit(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a filter that checks its arguments and its result."""
 
-    @functools.wraps(function)  # keeps the attributes that tell Jinja what to pass
+    @functools.wraps(function)  # keeps the attributes that Jinja reads
     def call(*args: Any, **kwargs: Any) -> Any:
         _check_call(function, args, kwargs)
         return _check_size(function(*args, **kwargs))

@@ -89,9 +89,8 @@ class _Generation(Extension):
 
     def parse(self, parser: Parser) -> Node:
         line = next(parser.stream).lineno
-        return Scope(
-            parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line
-        )
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return Scope(body, lineno=line)
 
 
 def _environment() -> BoundedEnvironment:

@@ -37,7 +37,7 @@ MAX_PLANNED = 128
 class _RunningBatch:
     """A batch, and the seconds spent on rows that are finished.
 
-    is_fresh: no step taken yet; the first one is free, because prefill has computed it.
+    is_fresh: before the first step, which is free, because prefill has computed it.
     """
 
     batch: Batch
@@ -49,7 +49,7 @@ class _RunningBatch:
         return [request for request in self.batch.requests if not request.finished]
 
     def replace(self, batch: Batch | None) -> None:
-        """Continue with another batch. None means its prefill failed and all have been told."""
+        """Continue with another batch, or not at all if its prefill failed (None)."""
         if batch is not None:
             self.batch, self.wasted_s, self.is_fresh = batch, 0.0, True
 
