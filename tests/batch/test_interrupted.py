@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.batch.workspace import read_lines, read_rows, save_echo_model, write_rows
+from tests.batch.workspace import BatchFolder
 from tests.fixtures.project import Sandbox
 
 SPARK = pytest.param(
@@ -25,17 +25,13 @@ SIZE = 4
 def test_killed_job_repeats_no_finished_partition(master: str, tmp_path: Path) -> None:
     questions = [f"hello {number}" for number in range(10 * SIZE)]
     questions[7 * SIZE + 1] = "wait for me"
-    write_rows(tmp_path / "in.jsonl", [{"question": question} for question in questions])
+    folder = BatchFolder(tmp_path)
+    folder.write("in.jsonl", [{"question": question} for question in questions])
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     project = Sandbox(tmp_path)
-    arguments = (
-        f"batch.model_uri={save_echo_model(tmp_path)}",
-        f"batch.input={tmp_path / 'in.jsonl'}",
-        f"batch.output={tmp_path / 'out.jsonl'}",
-        f"batch.partition_rows={SIZE}",
-        f"spark.master={master}",
-    )
+    arguments = folder.arguments(folder.save_echo_model(), "in.jsonl", "out.jsonl")
+    arguments += [f"batch.partition_rows={SIZE}", f"spark.master={master}"]
 
     process = subprocess.Popen(
         [sys.executable, "-m", "steps.batch", *arguments],
@@ -53,14 +49,13 @@ def test_killed_job_repeats_no_finished_partition(master: str, tmp_path: Path) -
     finished = {int(file.stem.partition("-")[2]) for file in parts.glob("part-*.parquet")}
     assert 7 not in finished
     assert len(finished) >= (7 if master == "null" else 1)
-    assert read_lines(tmp_path / "prompts").count("wait for me") == 1
+    assert folder.echo_log("prompts").count("wait for me") == 1
 
-    done = project.step("batch", *arguments)
+    project.run_step("batch", *arguments).check()
 
-    assert done.status == 0, done.errors
-    answers = [row["answer"] for row in read_rows(tmp_path / "out.jsonl")]
+    answers = [row["answer"] for row in folder.read("out.jsonl")]
     assert answers == [f"You said {question}" for question in questions]
-    prompts = read_lines(tmp_path / "prompts")
+    prompts = folder.echo_log("prompts")
     for number, question in enumerate(questions):
         if number // SIZE in finished:
             assert prompts.count(question) == 1

@@ -62,13 +62,8 @@ def _questions() -> list[dict[str, Any]]:
     return rows
 
 
-def _arguments(workspace: BatchWorkspace, model_uri: str, master: str) -> tuple[str, ...]:
-    return (
-        f"batch.model_uri={model_uri}",
-        f"batch.input={workspace.folder / 'in.jsonl'}",
-        f"batch.output={workspace.folder / 'spark.jsonl'}",
-        f"spark.master={master}",
-    )
+def _arguments(workspace: BatchWorkspace, model_uri: str, master: str) -> list[str]:
+    return [*workspace.arguments(model_uri, "in.jsonl", "spark.jsonl"), f"spark.master={master}"]
 
 
 def test_spark_answers_equal_in_process_answers(
@@ -78,9 +73,8 @@ def test_spark_answers_equal_in_process_answers(
     assert workspace.batch(chat.model_uri, "in.jsonl", "in_process.jsonl") == 0
     expected = workspace.read("in_process.jsonl")
     for master in MASTERS:
-        done = project.step("batch", *_arguments(workspace, chat.model_uri, master))
+        project.run_step("batch", *_arguments(workspace, chat.model_uri, master)).check()
 
-        assert done.status == 0, done.errors
         rows = workspace.read("spark.jsonl")
         (workspace.folder / "spark.jsonl").unlink()
         assert [row["id"] for row in rows] == list(range(ROWS))
@@ -97,9 +91,10 @@ def test_each_worker_loads_the_model_once(
     rows = [{"question": f"{'crash' if n % 17 == 3 else 'hello'} {n}"} for n in range(100)]
     workspace.write("in.jsonl", rows)
 
-    done = project.step("batch", *_arguments(workspace, model, master), "batch.partition_rows=5")
+    project.run_step(
+        "batch", *_arguments(workspace, model, master), "batch.partition_rows=5"
+    ).check()
 
-    assert done.status == 0, done.errors
     for row in workspace.read("spark.jsonl"):
         if row["question"].startswith("crash"):
             assert (row["answer"], row["error"]) == (None, "ValueError: no such prompt")
@@ -118,18 +113,19 @@ def test_other_flavors_answer_on_spark(
     workspace.write("in.jsonl", _questions()[:8])
     assert workspace.batch(model.model_uri, "in.jsonl", "in_process.jsonl") == 0
 
-    done = project.step(
+    project.run_step(
         "batch", *_arguments(workspace, model.model_uri, "local[2]"), "batch.partition_rows=3"
-    )
+    ).check()
 
-    assert done.status == 0, done.errors
     assert workspace.read("spark.jsonl") == workspace.read("in_process.jsonl")
 
 
 def test_invalid_master_is_one_message(workspace: BatchWorkspace, project: Sandbox) -> None:
     workspace.write("in.jsonl", _questions()[1:3])
 
-    done = project.step("batch", *_arguments(workspace, workspace.save_echo_model(), "nonsense"))
+    done = project.run_step(
+        "batch", *_arguments(workspace, workspace.save_echo_model(), "nonsense")
+    )
 
     assert done.status == 1
     assert len(done.messages) == 1

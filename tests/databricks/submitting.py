@@ -26,19 +26,21 @@ class Checkout:
     """A git checkout of the project in a folder, and the workspace it is submitted to."""
 
     folder: Path
-    space: Workspace
+    workspace: Workspace
 
     def submit(self, target: str, *arguments: str) -> Job:
         """Run a make target and return the job that it started."""
-        done = self.make(target, "--experiment-name", EXPERIMENT, *arguments)
-        assert done.status == 0, done.errors
-        return self.space.jobs[-1]
+        self.make(target, "--experiment-name", EXPERIMENT, *arguments).check()
+        return self.workspace.jobs[-1]
 
     def make(self, target: str, *arguments: str) -> CommandResult:
         """Run `make TARGET ARGS=...`."""
-        sandbox = Sandbox(self.space.folder, self.space.environ())
-        line = shlex.join(["make", target, f"ARGS={shlex.join(arguments)}"])
-        return sandbox.shell(line, cwd=self.folder)
+        return self.run_shell(shlex.join(["make", target, f"ARGS={shlex.join(arguments)}"]))
+
+    def run_shell(self, line: str) -> CommandResult:
+        """Run a line in the checkout, as a user of the workspace."""
+        sandbox = Sandbox(self.workspace.folder, self.workspace.environ())
+        return sandbox.run_shell(line, cwd=self.folder)
 
     def git(self, *arguments: str) -> str:
         """Run git in the checkout and return its output."""
@@ -48,9 +50,9 @@ class Checkout:
         ).stdout
 
 
-def create_checkout(folder: Path, space: Workspace) -> Checkout:
+def create_checkout(folder: Path, workspace: Workspace) -> Checkout:
     """Return a checkout of the current project, with a change and with ignored files."""
-    checkout = Checkout(folder, space)
+    checkout = Checkout(folder, workspace)
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=PROJECT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, names.split("\0")):
@@ -68,10 +70,10 @@ def create_checkout(folder: Path, space: Workspace) -> Checkout:
     return checkout
 
 
-def find_upload(job: Job, space: Workspace) -> Path:
+def find_upload(job: Job, workspace: Workspace) -> Path:
     """Return the archive of the project that a job has unpacked."""
     name = f"{job.driver.upload.name}.tar.gz"
-    [archive] = space.dbfs("mlflow-experiments").rglob(name)
+    [archive] = workspace.dbfs("mlflow-experiments").rglob(name)
     return archive
 
 
@@ -85,14 +87,14 @@ def file_sizes(archive: Path) -> dict[str, int]:
         }
 
 
-def tracking_client(space: Workspace) -> MlflowClient:
+def tracking_client(workspace: Workspace) -> MlflowClient:
     """Return a client of the workspace's tracking server, at the server's own URL."""
-    return MlflowClient(space.tracking)
+    return MlflowClient(workspace.tracking)
 
 
-def find_run(job: Job, space: Workspace) -> Run:
+def find_run(job: Job, workspace: Workspace) -> Run:
     """Return the run that the client made for a job."""
     query = f"tags.`mlflow.databricks.shellJobRunID` = '{job.run_id}'"
-    experiment = tracking_client(space).get_experiment_by_name(EXPERIMENT)
-    [run] = tracking_client(space).search_runs([experiment.experiment_id], query)
+    experiment = tracking_client(workspace).get_experiment_by_name(EXPERIMENT)
+    [run] = tracking_client(workspace).search_runs([experiment.experiment_id], query)
     return run

@@ -25,35 +25,32 @@ with mlflow.start_run() as run:
 """
 
 
-def _call(driver: Driver, *command: str, **further: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command on a driver, in a folder that must stay empty, as must the home folder."""
+def _call(driver: Driver, *command: str, **further: str) -> str:
+    """Return the output of a command, which must leave its folder and the home folder empty."""
     folder = driver.folder / "notebook"
     folder.mkdir()
-    done = subprocess.run(
-        [sys.executable, *command],
-        env=driver.environ(PYTHONPATH=str(PROJECT), **further),
-        cwd=folder,
-        capture_output=True,
-        text=True,
+    environment = driver.environ(PYTHONPATH=str(PROJECT), **further)
+    process = subprocess.run(
+        [sys.executable, *command], env=environment, cwd=folder, capture_output=True, text=True
     )
+    assert process.returncode == 0, process.stderr
     assert list(folder.iterdir()) == []
     assert list((driver.root / "home").iterdir()) == []
-    return done
+    return process.stdout
 
 
-def _run(space: Workspace, run_id: str) -> Run:
-    return tracking_client(space).get_run(run_id)
+def _run(workspace: Workspace, run_id: str) -> Run:
+    return tracking_client(workspace).get_run(run_id)
 
 
 @pytest.mark.long
-def test_notebook_run_is_the_parent_and_continues(space: Workspace) -> None:
+def test_notebook_run_is_the_parent_and_continues(workspace: Workspace) -> None:
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true"}  # the cell's own MLflow writes to the home folder
-    done = _call(space.new_driver(), "-c", CELL, str(PROJECT), EXPERIMENT, **quiet)
+    output = _call(workspace.new_driver(), "-c", CELL, str(PROJECT), EXPERIMENT, **quiet)
 
-    assert done.returncode == 0, done.stderr
-    [printed] = [line for line in done.stdout.splitlines() if line.startswith("runs ")]
+    [printed] = [line for line in output.splitlines() if line.startswith("runs ")]
     _, run_id, step_id, status = printed.split()
-    notebook, step = _run(space, run_id), _run(space, step_id)
+    notebook, step = _run(workspace, run_id), _run(workspace, step_id)
     assert status == "RUNNING"
     assert notebook.data.params == {"of": "the notebook"}
     assert step.data.tags["mlflow.parentRunId"] == run_id
@@ -61,33 +58,30 @@ def test_notebook_run_is_the_parent_and_continues(space: Workspace) -> None:
     assert step.info.status == "FINISHED"
 
 
-def test_step_uses_the_run_and_workspace_of_the_runtime(space: Workspace) -> None:
+def test_step_uses_the_run_and_workspace_of_the_runtime(workspace: Workspace) -> None:
     """Only the runtime selects the workspace as tracking server."""
-    experiment = tracking_client(space).create_experiment("/Shared/own")
-    run = tracking_client(space).create_run(experiment)
+    experiment = tracking_client(workspace).create_experiment("/Shared/own")
+    run = tracking_client(workspace).create_run(experiment)
 
-    driver = space.new_driver()
-    done = _call(driver, "-m", "steps.fetch", MLFLOW_RUN_ID=run.info.run_id)
+    driver = workspace.new_driver()
+    _call(driver, "-m", "steps.fetch", MLFLOW_RUN_ID=run.info.run_id)
 
-    assert done.returncode == 0, done.stderr
-    found = _run(space, run.info.run_id)
-    assert found.info.status == "FINISHED"
-    assert found.data.tags["slmflow.step"] == "fetch"
-    assert [r.info.run_id for r in tracking_client(space).search_runs([experiment])] == [
-        run.info.run_id
-    ]
+    [step] = tracking_client(workspace).search_runs([experiment])
+    assert step.info.run_id == run.info.run_id
+    assert step.info.status == "FINISHED"
+    assert step.data.tags["slmflow.step"] == "fetch"
     assert (driver.root / "tmp/slmflow/store/weights").is_dir()
 
 
 def test_variables_that_are_set_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "dont_write_bytecode", sys.dont_write_bytecode)
-    given = {databricks.RUNTIME: "15.4", "MLFLOW_TRACKING_URI": "databricks://other"}
-    given["SLMFLOW_HOME"] = "/Volumes/main/default/slmflow"
-    environ = dict(given)
+    existing = {databricks.RUNTIME: "15.4", "MLFLOW_TRACKING_URI": "databricks://other"}
+    existing["SLMFLOW_HOME"] = "/Volumes/main/default/slmflow"
+    environ = dict(existing)
 
     databricks.set_default_environment(environ)
 
-    assert environ.items() >= given.items()
+    assert environ.items() >= existing.items()
 
 
 def test_environment_outside_a_runtime_is_unchanged() -> None:

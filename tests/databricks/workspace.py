@@ -79,7 +79,6 @@ class Workspace:
     host: str = ""
     tracking: str = ""
     jobs: list[Job] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
 
     def dbfs(self, path: str) -> Path:
         """Return the file of a DBFS path."""
@@ -187,7 +186,7 @@ class Driver:
 
 
 @contextmanager
-def workspace(folder: Path) -> Iterator[Workspace]:
+def open_workspace(folder: Path) -> Iterator[Workspace]:
     """Open a workspace in a folder; its jobs and servers end with the block."""
     opened = Workspace(folder)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(opened))
@@ -207,7 +206,7 @@ def workspace(folder: Path) -> Iterator[Workspace]:
         server.server_close()
 
 
-def _handler(space: Workspace) -> type[BaseHTTPRequestHandler]:
+def _handler(workspace: Workspace) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -222,10 +221,9 @@ def _handler(space: Workspace) -> type[BaseHTTPRequestHandler]:
         def _answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             path = urlsplit(self.path).path
-            space.asked.append(f"{self.command} {path}")
             allowed = {f"Bearer {token}" for token in (USER_TOKEN, CLUSTER_TOKEN)}
             if path == "/.well-known/databricks-config":
-                self._send(200, {"oidc_endpoint": f"{space.host}/oidc"})
+                self._send(200, {"oidc_endpoint": f"{workspace.host}/oidc"})
             elif path.startswith(_ARTIFACTS):  # like storage with signed URLs: no token
                 self._pass_on(self.path, body)
             elif self.headers.get("Authorization") not in allowed:
@@ -240,30 +238,30 @@ def _handler(space: Workspace) -> type[BaseHTTPRequestHandler]:
         def _own(self, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
             """Answer a call that is not to MLflow."""
             if self.command == "POST" and path.startswith("/dbfs/"):
-                return self._store(space.dbfs(path.removeprefix("/dbfs")), body)
+                return self._store(workspace.dbfs(path.removeprefix("/dbfs")), body)
             if self.command == "PUT" and path.startswith(_FILES):
-                return self._store(space.folder / "files" / path.removeprefix(_FILES), body)
+                return self._store(workspace.folder / "files" / path.removeprefix(_FILES), body)
             if self.command == "PUT" and path.startswith("/api/2.0/fs/directories/"):
                 return 200, {}
             match path.removeprefix("/api/2.0"):
                 case "/dbfs/get-status":
-                    file = space.dbfs(json.loads(body)["path"])
+                    file = workspace.dbfs(json.loads(body)["path"])
                     if file.exists():
                         return 200, {"path": str(file), "file_size": file.stat().st_size}
                     missing = {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": str(file)}
                     return 404, missing
                 case "/jobs/runs/submit":
-                    return 200, {"run_id": space.submit(json.loads(body))}
+                    return 200, {"run_id": workspace.submit(json.loads(body))}
                 case "/jobs/runs/get":
                     run_id = int(parse_qs(urlsplit(self.path).query)["run_id"][0])
                     return 200, {
                         "run_id": run_id,
                         "job_id": run_id,
-                        "run_page_url": f"{space.host}/#job/{run_id}/run/1",
-                        "state": space.jobs[run_id - 1].state,
+                        "run_page_url": f"{workspace.host}/#job/{run_id}/run/1",
+                        "state": workspace.jobs[run_id - 1].state,
                     }
                 case "/jobs/runs/cancel":
-                    space.cancel(int(json.loads(body)["run_id"]))
+                    workspace.cancel(int(json.loads(body)["run_id"]))
                     return 200, {}
             return 404, {"error_code": "ENDPOINT_NOT_FOUND", "message": f"no {path}"}
 
@@ -279,8 +277,8 @@ def _handler(space: Workspace) -> type[BaseHTTPRequestHandler]:
                 case "registered-models:is-databricks-sdk-models-artifact-repository-enabled":
                     return 200, {"is_databricks_sdk_models_artifact_repository_enabled": True}
                 case "model-versions/finalize":
-                    asked = urlencode(json.loads(body))
-                    return self._tracking("GET", f"{_MLFLOW}model-versions/get?{asked}", b"")
+                    version = urlencode(json.loads(body))
+                    return self._tracking("GET", f"{_MLFLOW}model-versions/get?{version}", b"")
             return self._tracking(self.command, f"{_MLFLOW}{call}?{query}", body)
 
         def _pass_on(self, path: str, body: bytes) -> None:
@@ -290,7 +288,7 @@ def _handler(space: Workspace) -> type[BaseHTTPRequestHandler]:
             """Forward a call to the tracking server."""
             answer = requests.request(
                 method,
-                f"{space.tracking}{path}",
+                f"{workspace.tracking}{path}",
                 data=body,
                 headers={"Content-Type": self.headers.get("Content-Type", "application/json")},
                 timeout=60,

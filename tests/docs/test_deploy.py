@@ -99,7 +99,7 @@ class Container:
 
 
 def call(sandbox: Sandbox, line: str) -> CommandResult:
-    done = sandbox.shell(line)
+    done = sandbox.run_shell(line)
     assert done.status == 0, done.errors
     return done
 

@@ -101,28 +101,22 @@ def test_model_ends_with_its_server(chat: GenaiModel, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "message"),
+    ("arguments", "message"),
     [
-        (["model_uri=models:/nobody@1"], 2, "serve.model_uri='models:/nobody@1': no model can"),
-        (["registry.name=none"], 2, "or run the workflow first"),
-        (["port=70000", "tracing=all"], 2, "serve.tracing"),
+        ("serve.model_uri=models:/nobody@1", "serve.model_uri='models:/nobody@1': no model can"),
+        ("registry.name=none", "or run the workflow first"),
+        ("serve.port=70000 serve.tracing=all", "serve.tracing"),
     ],
 )
-def test_invalid_arguments_are_reported(
-    tmp_path: Path, arguments: list[str], status: int, message: str
-) -> None:
-    overrides = [each if each.startswith("registry") else f"serve.{each}" for each in arguments]
-    done = Sandbox(tmp_path).step("serve", "serve.port=0", *overrides)
-    assert done.status == status
-    assert message in done.errors
-    assert "Traceback" not in done.errors
-    assert len(done.messages) == 1
+def test_invalid_arguments_are_reported(tmp_path: Path, arguments: str, message: str) -> None:
+    done = Sandbox(tmp_path).run_step("serve", "serve.port=0", *arguments.split())
+    assert done.status == 2
+    assert message in done.message
 
 
 def test_port_in_use_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as occupied:
         port = occupied.getsockname()[1]
-        done = Sandbox(tmp_path).step("serve", f"serve.port={port}")
+        done = Sandbox(tmp_path).run_step("serve", f"serve.port={port}")
     assert done.status == 1
-    assert f"serve.port={port}: Address already in use" in done.errors
-    assert len(done.messages) == 1
+    assert f"serve.port={port}: Address already in use" in done.message

@@ -15,83 +15,62 @@ def sandbox(tmp_path: Path) -> Sandbox:
     return Sandbox(tmp_path)
 
 
-def test_cfg_flag_shows_the_composed_config(sandbox: Sandbox) -> None:
-    done = sandbox.step("main", "target=cpu_int8", "--cfg", "job")
-
-    assert done.status == 0
-    shown = yaml.safe_load(done.output)
-    assert shown["target"]["quantization"]["bits"] == 8
-    assert not (sandbox.folder / "mlflow.db").exists()
-
-
-def test_cfg_flag_shows_the_config_of_a_run(sandbox: Sandbox) -> None:
+def test_cfg_flag_shows_the_config_without_a_run(sandbox: Sandbox) -> None:
     """With a threshold that no file has, and a text that is not a Hydra expression."""
-    given = (
-        *("registry.gate.bleu.min=30", "registry.gate.bleu.max=90"),
+    arguments = (
+        *("target=cpu_int8", "registry.gate.bleu.min=30", "registry.gate.bleu.max=90"),
         "registry.gate.exact_match.min=0.9",
         "evaluation.template=Be brief, be exact: {question}",
     )
 
-    done = sandbox.step("main", *given, "--cfg", "job", "--resolve")
+    shown = yaml.safe_load(sandbox.run_step("main", *arguments, "--cfg", "job", "--resolve").output)
 
-    assert done.status == 0
-    shown = yaml.safe_load(done.output)
-    assert shown == configs.to_dict(configs.load(overrides.from_arguments(given)))
+    assert shown == configs.to_dict(configs.load(overrides.from_arguments(arguments)))
+    assert shown["target"]["quantization"]["bits"] == 8
     assert shown["registry"]["gate"]["bleu"] == {"min": 30.0, "max": 90.0, "max_drop": None}
-    assert sandbox.step("main", *given, "--help").status == 0
-
-
-def test_cfg_flag_rejects_invalid_config(sandbox: Sandbox) -> None:
-    done = sandbox.step("main", "--cfg", "job", "target=cpu_int3", "registry.gaet.x=1")
-
-    assert done.status == 2
-    assert len(done.messages) == 1
-    assert "cpu_int4" in done.errors
-    assert "registry.gaet.x: unknown" in done.errors
+    assert sandbox.run_step("main", *arguments, "--help").status == 0
+    assert not (sandbox.folder / "mlflow.db").exists()
 
 
 def test_help_lists_the_choices(sandbox: Sandbox) -> None:
-    done = sandbox.step("convert", "--help")
+    choices = "target: cpu_fp32, cpu_int4, cpu_int8, cuda_fp16, cuda_int4, dml_int4"
 
-    assert done.status == 0
-    assert "target: cpu_fp32, cpu_int4, cpu_int8, cuda_fp16, cuda_int4, dml_int4" in done.output
+    assert choices in sandbox.run_step("convert", "--help").check().output
 
 
-def test_bad_arguments_exit_with_status_2(sandbox: Sandbox) -> None:
-    done = sandbox.step("main", "target=cpu_int3", "generation.temperature=hot")
+@pytest.mark.parametrize("flag", [(), ("--cfg", "job")])
+def test_bad_arguments_exit_with_status_2(sandbox: Sandbox, flag: tuple[str, ...]) -> None:
+    result = sandbox.run_step("main", *flag, "target=cpu_int3", "registry.gaet.x=1")
 
-    assert done.status == 2
-    assert len(done.messages) == 1
-    assert "cpu_int4" in done.errors
-    assert "Traceback" not in done.errors
+    assert result.status == 2
+    assert "cpu_int4" in result.message
+    assert "registry.gaet.x: unknown" in result.message
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("pairs", "message"),
     [
-        (("-P", "model=$(touch pwned); touch pwned"), "unknown"),
+        (["model=$(touch pwned); touch pwned"], "unknown"),
         *(
             pytest.param(*each, marks=pytest.mark.long)
             for each in (
-                (("-P", "generation.temprature=1"), "Did you mean generation.temperature?"),
-                (("-P", "target=cpu_int3"), "target=cpu_int3: unknown. Did you mean"),
-                (("-P", "model=local", "-P", "model.path=/no; touch pwned"), "there is no folder"),
+                (["generation.temprature=1"], "Did you mean generation.temperature?"),
+                (["target=cpu_int3"], "target=cpu_int3: unknown. Did you mean"),
+                (["model=local", "model.path=/no; touch pwned"], "there is no folder"),
             )
         ),
     ],
 )
 def test_mlflow_run_fails_with_the_message(
-    sandbox: Sandbox, arguments: tuple[str, ...], message: str
+    sandbox: Sandbox, pairs: list[str], message: str
 ) -> None:
-    done = sandbox.mlflow_run(*arguments)
+    result = sandbox.mlflow_run(*(part for pair in pairs for part in ("-P", pair)))
 
     [run] = sandbox.client.search_runs(["0"])
-    assert done.status == 1
+    assert result.status == 1
     assert run.info.status == "FAILED"
     assert message in run.data.tags["slmflow.error"]
-    assert len(done.messages) == 1
-    assert message in done.messages[0]
-    assert "Traceback" not in done.errors
+    assert message in result.message.splitlines()[0]
     assert not list(sandbox.folder.rglob("pwned"))
 
 
@@ -100,43 +79,41 @@ def test_failed_step_fails_the_workflow_with_its_message(sandbox: Sandbox) -> No
     broken.mkdir()
     (broken / "config.json").write_text("{}")
 
-    done = sandbox.step("main", "model=local", f"model.path={broken}")
+    result = sandbox.run_step("main", "model=local", f"model.path={broken}")
 
     runs = {run.data.tags["slmflow.step"]: run for run in sandbox.client.search_runs(["0"])}
-    assert done.status == 1
-    assert len(done.messages) == 1
+    errors = {step: run.data.tags["slmflow.error"] for step, run in runs.items()}
+    assert result.status == 1
+    assert result.message
     assert {run.info.status for run in runs.values()} == {"FAILED"}
-    assert "step fetch failed: " in runs["main"].data.tags["slmflow.error"]
-    assert runs["fetch"].data.tags["slmflow.error"] in runs["main"].data.tags["slmflow.error"]
+    assert "step fetch failed: " in errors["main"]
+    assert errors["fetch"] in errors["main"]
 
 
-def test_unsupported_target_is_rejected_before_any_work(sandbox: Sandbox) -> None:
-    done = sandbox.step("main", "target=dml_int4")
-
-    assert done.status == 1
-    assert "log_genai" in done.messages[0]
-    assert {entry.name for entry in (sandbox.folder / "home").glob("*")} <= {"locks"}
-
-
-def test_invalid_rows_are_rejected_before_any_work(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize(
+    ("override", "messages"),
+    [
+        ("target=dml_int4", ["log_genai"]),
+        ("evaluation.data=questions.jsonl", ["line 1: no answer", "line 2: not JSON"]),
+    ],
+)
+def test_invalid_input_is_rejected_before_any_work(
+    sandbox: Sandbox, override: str, messages: list[str]
+) -> None:
     questions = sandbox.folder / "questions.jsonl"
     questions.write_text('{"question": "a?"}\nnot json\n')
 
-    done = sandbox.step("main", f"evaluation.data={questions}")
+    result = sandbox.run_step("main", override.replace(questions.name, str(questions)))
 
-    assert done.status == 1
-    assert "line 1: no answer" in done.errors
-    assert "line 2: not JSON" in done.errors
-    assert len(done.messages) == 1
+    assert result.status == 1
+    assert all(message in result.message for message in messages)
     assert {entry.name for entry in (sandbox.folder / "home").glob("*")} <= {"locks"}
 
 
 def test_unusable_tracking_server_is_reported(sandbox: Sandbox) -> None:
     sandbox.environment["MLFLOW_TRACKING_URI"] = "nonsense://server"
 
-    done = sandbox.step("fetch")
+    result = sandbox.run_step("fetch")
 
-    assert done.status == 1
-    assert len(done.messages) == 1
-    assert "nonsense://server" in done.messages[0]
-    assert "Traceback" not in done.errors
+    assert result.status == 1
+    assert "nonsense://server" in result.message

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -23,8 +24,9 @@ from slmflow.sweeps.context import POINT, SHARED_MEASUREMENT
 from tests.fixtures.project import Sandbox
 from tests.fixtures.readme import COMMANDS
 from tests.fixtures.server import post_chat, run_server
+from tests.fixtures.tracking import read_table
 
-STEPS = (*("fetch", "convert", "log_transformers", "log_genai", "measure", "evaluate", "register"),)
+STEPS = ["fetch", "convert", "log_transformers", "log_genai", "measure", "evaluate", "register"]
 FEW_ROWS = ("-P", "evaluation.limit=12")
 
 # Distinct values, so that a leaked one shows which variable it came from.
@@ -42,8 +44,7 @@ SECRETS = {
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A sandbox where the workflow has run once, with the uv environment manager."""
     sandbox = Sandbox(tmp_path_factory.mktemp("workflow"), SECRETS)
-    done = sandbox.mlflow_run(*FEW_ROWS, manager="uv")
-    assert done.status == 0, done.errors
+    sandbox.mlflow_run(*FEW_ROWS, manager="uv").check()
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(sandbox.environ()["MLFLOW_TRACKING_URI"])
     yield sandbox
@@ -62,10 +63,9 @@ def test_parent_run_has_a_child_for_each_step(sandbox: Sandbox) -> None:
 
 def test_comparison_is_on_the_parent_run(sandbox: Sandbox) -> None:
     run_id = sandbox.runs("main")[-1].info.run_id
-    table = mlflow.artifacts.load_dict(f"runs:/{run_id}/comparison.json")
+    transformers, genai = read_table(run_id)
 
-    assert table["columns"] == list(COLUMNS)
-    transformers, genai = (dict(zip(table["columns"], row, strict=True)) for row in table["data"])
+    assert list(genai) == list(COLUMNS)
     assert (transformers["flavor"], genai["flavor"]) == ("transformers", "genai")
     assert transformers["n"] == genai["n"] == 12
     assert transformers["agreement"] is None
@@ -106,45 +106,28 @@ def test_better_flavor_is_registered(sandbox: Sandbox) -> None:
 def test_second_run_reuses_every_step(sandbox: Sandbox) -> None:
     before = {step: len(sandbox.runs(step)) for step in STEPS}
 
-    done = sandbox.mlflow_run(*FEW_ROWS)
+    sandbox.mlflow_run(*FEW_ROWS).check()
 
-    assert done.status == 0, done.errors
     assert {step: len(sandbox.runs(step)) for step in STEPS} == before
     reused = sandbox.runs("main")[0].data.tags["slmflow.reused_from"]
-    assert [part.split(":")[0] for part in reused.split(", ")] == list(STEPS)
+    assert [part.split(":")[0] for part in reused.split(", ")] == STEPS
     first, second = sandbox.runs("main")[-1], sandbox.runs("main")[0]
-    assert _comparison(first.info.run_id) == _comparison(second.info.run_id)
+    assert read_table(first.info.run_id) == read_table(second.info.run_id)
 
 
 def test_new_temperature_reuses_the_conversion(sandbox: Sandbox) -> None:
-    before = len(sandbox.runs("convert"))
-
-    done = sandbox.step("log_genai", "generation.temperature=0.5")
-
-    assert done.status == 0, done.errors
-    assert len(sandbox.runs("convert")) == before
-    assert sandbox.runs("log_genai")[0].data.tags["slmflow.reused_from"].startswith("convert:")
+    _run_reusing(sandbox, "convert", "log_genai", "generation.temperature=0.5")
 
 
 def test_new_target_reuses_the_weights(sandbox: Sandbox) -> None:
-    before = len(sandbox.runs("fetch"))
-
-    done = sandbox.step("convert", "target=cpu_int8")
-
-    assert done.status == 0, done.errors
-    assert len(sandbox.runs("fetch")) == before
-    assert sandbox.runs("convert")[0].data.tags["slmflow.reused_from"].startswith("fetch:")
+    _run_reusing(sandbox, "fetch", "convert", "target=cpu_int8")
 
 
 def test_new_metric_reuses_the_measurements(sandbox: Sandbox) -> None:
-    before = len(sandbox.runs("measure"))
+    overrides = ("evaluation.limit=12", "evaluation.metrics=[operator:eq]")
 
-    done = sandbox.step("evaluate", "evaluation.limit=12", "evaluation.metrics=[operator:eq]")
+    metrics = _run_reusing(sandbox, "measure", "evaluate", *overrides).data.metrics
 
-    assert done.status == 0, done.errors
-    assert len(sandbox.runs("measure")) == before
-    assert sandbox.runs("evaluate")[0].data.tags["slmflow.reused_from"].startswith("measure:")
-    metrics = sandbox.runs("evaluate")[0].data.metrics
     assert metrics["genai.eq"] == metrics["genai.exact_match"]
 
 
@@ -161,22 +144,21 @@ def test_measurement_logs_the_machine(sandbox: Sandbox) -> None:
 def test_sweep_measures_points_together(sandbox: Sandbox) -> None:
     new = ("-P", "evaluation.seed=1")
     points = ("-P", "log_genai.interface=chat,prompt")
-    done = sandbox.mlflow_run(*FEW_ROWS, "-e", "sweep", *new, *points)
-    assert done.status == 0, done.errors
+    sandbox.mlflow_run(*FEW_ROWS, "-e", "sweep", *new, *points).check()
 
     sweep = sandbox.runs("sweep")[0].info.run_id
-    [beside] = [each for each in _below(sandbox, sweep) if SHARED_MEASUREMENT in each.data.tags]
-    kept = [r for r in _below(sandbox, beside.info.run_id) if r.data.tags[STEP] == "measure"]
-    found = [each for each in _below(sandbox, sweep) if POINT in each.data.tags]
-    assert beside.data.params["log_genai.interface"] == "chat,prompt"
-    assert {run.info.status for run in (beside, *kept, *found)} == {"FINISHED"}
-    assert len(kept) == len(found) == 2
-    for run in kept:
-        assert any(run.info.run_id in each.data.tags["slmflow.reused_from"] for each in found)
+    [shared] = [each for each in _below(sandbox, sweep) if SHARED_MEASUREMENT in each.data.tags]
+    measured = [r for r in _below(sandbox, shared.info.run_id) if r.data.tags[STEP] == "measure"]
+    evaluated = [each for each in _below(sandbox, sweep) if POINT in each.data.tags]
+    assert shared.data.params["log_genai.interface"] == "chat,prompt"
+    assert {run.info.status for run in (shared, *measured, *evaluated)} == {"FINISHED"}
+    assert len(measured) == len(evaluated) == 2
+    for run in measured:
+        assert any(run.info.run_id in each.data.tags["slmflow.reused_from"] for each in evaluated)
     # The reference was measured once for both.
-    assert len({each.data.metrics["transformers.latency_ms_p50"] for each in found}) == 1
-    table = mlflow.artifacts.load_dict(f"runs:/{sweep}/comparison.json")
-    assert [row[0] for row in table["data"]] == ["chat", "chat", "prompt", "prompt"]
+    assert len({each.data.metrics["transformers.latency_ms_p50"] for each in evaluated}) == 1
+    interfaces = [row["log_genai.interface"] for row in read_table(sweep)]
+    assert interfaces == ["chat", "chat", "prompt", "prompt"]
 
 
 def test_both_flavors_serve_the_same_text(sandbox: Sandbox) -> None:
@@ -207,9 +189,9 @@ def test_readme_serves_the_registered_model(sandbox: Sandbox) -> None:
     assert address in curl
 
     with run_server(sandbox, serve.replace(" --port 5000", "")) as url:
-        done = sandbox.shell(curl.replace(address, url))
+        response = sandbox.run_shell(curl.replace(address, url))
 
-    assert "The capital of France is Paris." in done.output
+    assert "The capital of France is Paris." in response.output
 
 
 def test_readme_serves_openai_clients(sandbox: Sandbox) -> None:
@@ -219,7 +201,7 @@ def test_readme_serves_openai_clients(sandbox: Sandbox) -> None:
     serve = serve.replace("mlflow run .", f"mlflow run {PROJECT}").replace("port=8000", "port=0")
 
     with run_server(sandbox, serve, port=()) as url:
-        streamed = sandbox.shell(curl.replace("http://127.0.0.1:8000", url))
+        streamed = sandbox.run_shell(curl.replace("http://127.0.0.1:8000", url))
         client = OpenAI(base_url=f"{url}/v1", api_key="none")
         [model] = client.models.list()
         question = "What is the capital of Japan?"
@@ -238,9 +220,8 @@ def test_readme_runs_a_batch_job(sandbox: Sandbox) -> None:
     output = sandbox.folder / "answers.jsonl"
     command = batch.replace("mlflow run .", f"mlflow run {PROJECT}")
 
-    done = sandbox.shell(command.replace("output=/tmp/answers.jsonl", f"output={output}"))
+    sandbox.run_shell(command.replace("output=/tmp/answers.jsonl", f"output={output}")).check()
 
-    assert done.status == 0, done.errors
     rows = [json.loads(line) for line in output.read_text().splitlines()]
     assert len(rows) == 195
     assert sum(row["said"] == row["answer"] for row in rows) >= 175
@@ -265,23 +246,19 @@ RUN = [
 @pytest.mark.parametrize("command", RUN)
 def test_readme_commands_run(sandbox: Sandbox, command: str) -> None:
     """On few rows; a command that needs the hub must at least compose."""
-    named = command.replace(" model_uri=", " evaluation.model_uri=")  # MLproject's short name
-    given = overrides.from_arguments([part for part in named.split() if "=" in part])
-    single = [each for each in given if each.partition("=")[0] not in overrides.swept_values(given)]
+    words = command.replace(" model_uri=", " evaluation.model_uri=").split()  # MLproject's name
+    texts = overrides.from_arguments([word for word in words if "=" in word])
+    single = [each for each in texts if each.partition("=")[0] not in overrides.swept_values(texts)]
     if configs.load(single).model.source is Source.hub:
         return
-    few = "evaluation.limit=12"
-    project = str(PROJECT)
-    command = command.replace("mlflow run .", f"mlflow run {project} -P {few}")
+    command = command.replace("mlflow run .", f"mlflow run {PROJECT} {shlex.join(FEW_ROWS)}")
 
-    done = sandbox.shell(command, cwd=PROJECT if command.startswith("python") else None)
-
-    assert done.status == 0, done.errors
+    sandbox.run_shell(command, cwd=PROJECT if command.startswith("python") else None).check()
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make")])
 def test_readme_make_targets_exist(sandbox: Sandbox, command: str) -> None:
-    assert sandbox.shell(f"{command} --dry-run", cwd=PROJECT).status == 0
+    assert sandbox.run_shell(f"{command} --dry-run", cwd=PROJECT).status == 0
 
 
 def test_store_holds_only_complete_entries(sandbox: Sandbox) -> None:
@@ -297,33 +274,34 @@ def test_secrets_are_not_stored_or_printed(sandbox: Sandbox) -> None:
     files = [file for file in sandbox.folder.rglob("*") if file.is_file()]
     names = {file.name for file in files}
     assert {"mlflow.db", "comparison.json", "result.json", "MLmodel", "model.onnx.data"} <= names
-    found = {
-        name: _files_with(files, sandbox.printed, [SECRETS[name].encode()]) for name in SECRETS
+    places = {
+        name: _places_with(secret, files, sandbox.printed) for name, secret in SECRETS.items()
     }
-    assert {name: where for name, where in found.items() if where} == {}
+    assert places == {name: set() for name in SECRETS}
     # The search finds a text that is present.
-    present = set(_files_with(files, sandbox.printed, [b"tiny_phi3"]))
+    present = _places_with("tiny_phi3", files, sandbox.printed)
     assert {"mlflow.db", "config.yaml", "output"} <= present
 
 
-def _files_with(files: list[Path], printed: list[str], texts: list[bytes]) -> list[str]:
-    """Return the names of files with one of these texts, and whether the output has one."""
-    found = [file.name for file in files if _has(file.read_bytes(), texts)]
-    database = [file for file in files if file.name == "mlflow.db"]
-    for file in database:  # row by row: the pages of the file may split a value
-        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as opened:
-            if _has("".join(opened.iterdump()).encode(), texts):
-                found.append(file.name)
-    return [*found, *(["output"] if _has("".join(printed).encode(), texts) else [])]
+def _places_with(text: str, files: list[Path], printed: list[str]) -> set[str]:
+    """Return the names of the files that contain a text, and "output" if that does."""
+    places = {file.name for file in files if text.encode() in file.read_bytes()}
+    for file in (file for file in files if file.name == "mlflow.db"):
+        # Row by row: the pages of the file may split a value.
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
+            places |= {file.name} if text in "".join(database.iterdump()) else set()
+    return places | ({"output"} if text in "".join(printed) else set())
 
 
-def _has(content: bytes, texts: list[bytes]) -> bool:
-    return any(text in content for text in texts)
+def _run_reusing(sandbox: Sandbox, reused: str, step: str, *overrides: str) -> Run:
+    """Run a step, which must reuse a result of the step `reused`; return its run."""
+    before = len(sandbox.runs(reused))
+    sandbox.run_step(step, *overrides).check()
+    run = sandbox.runs(step)[0]
+    assert len(sandbox.runs(reused)) == before
+    assert run.data.tags["slmflow.reused_from"].startswith(f"{reused}:")
+    return run
 
 
 def _below(sandbox: Sandbox, run_id: str) -> list[Run]:
     return list(sandbox.client.search_runs(["0"], f"tags.`mlflow.parentRunId` = '{run_id}'"))
-
-
-def _comparison(run_id: str) -> str:
-    return json.dumps(mlflow.artifacts.load_dict(f"runs:/{run_id}/comparison.json"))

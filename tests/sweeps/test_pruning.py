@@ -79,16 +79,8 @@ def test_point_on_front_is_never_pruned() -> None:
     final: dict[str, dict[str, float]] = {}
     for number in range(60):
         right, seconds = generator.random(), generator.random()
-        given = [
-            Answer(
-                row.answer if generator.random() < right else "no",
-                seconds * generator.random(),
-                None,
-                None,
-                None,
-            )
-            for row in ROWS
-        ]
+        texts = [row.answer if generator.random() < right else "no" for row in ROWS]
+        given = [Answer(text, seconds * generator.random(), None, None, None) for text in texts]
         final[str(number)] = optimistic_bounds(MODEL, given, ROWS)
         try:
             for turn in range(4, 21, 4):
@@ -106,13 +98,12 @@ def test_point_on_front_is_never_pruned() -> None:
 @pytest.mark.long
 def test_search_prunes_larger_and_no_better_models(tmp_path: Path) -> None:
     sandbox = Sandbox(tmp_path)
-    done = sandbox.mlflow_run(
+    sandbox.mlflow_run(
         *("-e", "sweep", "-P", "target=cpu_fp32,cpu_int8,cpu_int4", "-P", "evaluation.limit=24"),
         *("-P", "sweep.search=front", "-P", "sweep.front=max exact_match, min model_size_mb"),
         *("-P", "sweep.trials=8"),
-    )
+    ).check()
 
-    assert done.status == 0, done.errors
     [sweep] = sandbox.runs("sweep")
     points = [run for run in sandbox.runs("evaluate") if run.data.params["target.name"]]
     pruned = [run for run in points if PRUNED in run.data.tags]
