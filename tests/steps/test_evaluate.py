@@ -2,51 +2,36 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import pytest
 
 from slmflow.config import compose as configs
 from slmflow.datasets import rows
-from slmflow.paths import PROJECT
 from slmflow.pipeline import results, runs
-from slmflow.pipeline.results import Evaluation, Measurements, OnnxModel
+from slmflow.pipeline.results import Evaluation
 from slmflow.pipeline.step import Step, run
 from steps.evaluate import evaluate
-from steps.measure import measure
-from tests.measurement.models.logged import log_model
+from tests.fixtures.tracking import read_table
 from tests.metrics.test_comparison import COLUMNS
+from tests.registry.finished_runs import newest_run
+from tests.steps.conftest import ReadErrors
+from tests.steps.replaced_models import ensure_with, write_rows
 
-TINY_PHI3 = PROJECT / "bundled" / "tiny_phi3"
+pytestmark = pytest.mark.usefixtures("tracking")
 
-
-def ensure_parrots(step: Step, kind: Any) -> Any:
-    """Replace `Step.ensure`: both flavors are models that repeat the question."""
-    return _ensure(step, kind, "chat_model.py")
-
-
-def ensure_recorders(step: Step, kind: Any) -> Any:
-    return _ensure(step, kind, "recording_model.py")
+PARROT = ("chat_model.py",)  # repeats the question
 
 
-def _ensure(step: Step, kind: Any, code: str) -> Any:
-    if kind is Measurements:
-        return measure(step)
-    return OnnxModel(str(TINY_PHI3)) if kind is OnnxModel else log_model(kind, code)
+@pytest.fixture
+def no_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the test fail if a step starts to build a model."""
+    monkeypatch.setattr(Step, "ensure", lambda _, kind: pytest.fail(f"{kind.step} is built"))
 
 
-def ensure_nothing(_: Step, kind: Any) -> Any:
-    pytest.fail(f"{kind.step} must not be built")
-
-
-def test_comparison_is_logged(
-    tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Step, "ensure", ensure_parrots)
-    answers = [("one two", "one two"), ("three four", "three five")]
-    file = tmp_path / "rows.jsonl"
-    file.write_text("\n".join(json.dumps({"question": q, "answer": a}) for q, a in answers))
+def test_comparison_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Step, "ensure", ensure_with(PARROT, PARROT))
+    file = write_rows(tmp_path, ("one two", "one two"), ("three four", "three five"))
     assert run("evaluate", evaluate, [f"evaluation.data={file}"]) == 0
 
     parent, *children = sorted(
@@ -57,9 +42,8 @@ def test_comparison_is_logged(
     assert set(by_name) == {"transformers", "genai"}
     assert all(c.data.tags["mlflow.parentRunId"] == parent.info.run_id for c in children)
 
-    table = mlflow.artifacts.load_dict(f"runs:/{parent.info.run_id}/comparison.json")
-    assert " ".join(table["columns"]) == COLUMNS
-    reference, genai = (dict(zip(table["columns"], row, strict=True)) for row in table["data"])
+    reference, genai = read_table(parent.info.run_id)
+    assert " ".join(genai) == COLUMNS
     assert (reference["flavor"], genai["flavor"]) == ("transformers", "genai")
     assert (reference["agreement"], genai["agreement"]) == (None, 1)
     assert (genai["n"], genai["exact_match"], genai["token_f1"]) == (2, 0.5, 0.75)
@@ -89,9 +73,10 @@ def test_comparison_is_logged(
 
 
 def test_both_flavors_receive_the_same_conversation(
-    tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Step, "ensure", ensure_recorders)
+    recorder = ("recording_model.py",)
+    monkeypatch.setattr(Step, "ensure", ensure_with(recorder, recorder))
     (tmp_path / "rows.csv").write_text("question,answer\none?,1\ntwo?,2\n")
     (tmp_path / "shots.jsonl").write_text('{"question": "zero?", "answer": "0"}')
     arguments = [f"evaluation.data={tmp_path}/rows.csv", "evaluation.system=Count, please."]
@@ -102,8 +87,7 @@ def test_both_flavors_receive_the_same_conversation(
     children = [each for each in all_runs if "mlflow.parentRunId" in each.data.tags]
     recorded = []
     for child in children:
-        table = mlflow.artifacts.load_dict(f"runs:/{child.info.run_id}/eval_results_table.json")
-        records = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+        records = read_table(child.info.run_id, "eval_results_table")
         assert {each["question"] for each in records} == {"one? In digits:", "two? In digits:"}
         recorded.append([json.loads(each["prediction"]) for each in records])
     transformers, genai = recorded
@@ -117,83 +101,71 @@ def test_both_flavors_receive_the_same_conversation(
 
 
 def test_user_metric_is_part_of_the_comparison(
-    tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Step, "ensure", ensure_parrots)
+    monkeypatch.setattr(Step, "ensure", ensure_with(PARROT, PARROT))
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "my_metrics.py").write_text(
         "def words(answer, expected):\n    return len(answer.split())\n"
     )
-    file = tmp_path / "rows.jsonl"
-    file.write_text('{"question": "one", "answer": "uno"}\n{"question": "a b c", "answer": "a"}')
+    file = write_rows(tmp_path, ("one", "uno"), ("a b c", "a"))
     arguments = [f"evaluation.data={file}", "evaluation.metrics=[my_metrics:words]"]
     assert run("evaluate", evaluate, arguments) == 0
 
-    (parent,) = mlflow.search_runs(
-        filter_string="tags.`slmflow.step` = 'evaluate'", output_format="list"
-    )
+    parent = newest_run("evaluate")
     assert parent.data.metrics["genai.words"] == 2
     assert parent.data.metrics["genai.words_low"] == 1
     assert parent.data.metrics["genai.words_p"] == 1
-    table = mlflow.artifacts.load_dict(f"runs:/{parent.info.run_id}/comparison.json")
-    assert " ".join(table["columns"]) == f"{COLUMNS} words words_low words_high words_p"
+    for row in read_table(parent.info.run_id):
+        assert " ".join(row) == f"{COLUMNS} words words_low words_high words_p"
     (child,) = mlflow.search_runs(filter_string="run_name = 'genai'", output_format="list")
-    rows = mlflow.artifacts.load_dict(f"runs:/{child.info.run_id}/eval_results_table.json")
-    by_name = dict(zip(rows["columns"], zip(*rows["data"], strict=True), strict=True))
-    assert by_name["words/score"] == (1, 3)
-    assert by_name["contains/score"] == (0, 1)
-    assert by_name["first_diverging_token"] == (None, None)
+    first, second = read_table(child.info.run_id, "eval_results_table")
+    assert (first["words/score"], second["words/score"]) == (1, 3)
+    assert (first["contains/score"], second["contains/score"]) == (0, 1)
+    assert first["first_diverging_token"] is second["first_diverging_token"] is None
     assert "| `words` | 2 (1 to 3) |" in mlflow.artifacts.load_text(
         f"runs:/{parent.info.run_id}/comparison.md"
     )
 
 
 @pytest.mark.parametrize(
-    ("argument", "reason"),
+    ("argument", "status", "reason"),
     [
-        ("target=cuda_int4", "no cuda provider"),
-        ("evaluation.data=rows.jsonl", "line 1: no answer"),
+        ("target=cuda_int4", 1, "no cuda provider"),
+        ("evaluation.data=rows.jsonl", 1, "line 1: no answer"),
+        (
+            "evaluation.metrics=[nowhere:f]",
+            2,
+            "nowhere:f cannot be imported (ModuleNotFoundError: No module named",
+        ),
     ],
 )
+@pytest.mark.usefixtures("no_models")
 def test_invalid_input_is_rejected_before_any_model_is_built(
-    tracking: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    printed: ReadErrors,
     argument: str,
+    status: int,
     reason: str,
 ) -> None:
-    monkeypatch.setattr(Step, "ensure", ensure_nothing)
     monkeypatch.setattr("onnxruntime_genai.is_cuda_available", lambda: False)
     file = tmp_path / "rows.jsonl"
     file.write_text('{"question": "a?"}')
-    argument = argument.replace("rows.jsonl", str(file))
-    assert run("evaluate", evaluate, [argument]) == 1
-    assert reason in " ".join(capsys.readouterr().err.split())
-
-
-def test_invalid_metric_is_rejected_before_any_model_is_built(
-    tracking: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(Step, "ensure", ensure_nothing)
-    assert run("evaluate", evaluate, ["evaluation.metrics=[nowhere:f]"]) == 2
-    stderr = " ".join(capsys.readouterr().err.split())
-    assert stderr.count("error:") == 1
-    assert "nowhere:f cannot be imported (ModuleNotFoundError: No module named" in stderr
+    assert run("evaluate", evaluate, [argument.replace("rows.jsonl", str(file))]) == status
+    errors = printed()
+    assert errors.count("error:") == 1
+    assert reason in errors
 
 
 def test_failing_user_metric_is_reported(
-    tracking: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: ReadErrors
 ) -> None:
-    monkeypatch.setattr(Step, "ensure", ensure_parrots)
+    monkeypatch.setattr(Step, "ensure", ensure_with(PARROT, PARROT))
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "picky_metrics.py").write_text("def picky(a, e):\n    return 1 / (a == e)\n")
-    file = tmp_path / "rows.jsonl"
-    file.write_text('{"question": "one", "answer": "one"}\n{"question": "a b", "answer": "a"}')
+    file = write_rows(tmp_path, ("one", "one"), ("a b", "a"))
     arguments = [f"evaluation.data={file}", "evaluation.metrics=[picky_metrics:picky]"]
     assert run("evaluate", evaluate, arguments) == 1
     reason = "picky_metrics:picky cannot score the answer 'a b' where 'a' is expected: Zero"
-    assert reason in " ".join(capsys.readouterr().err.split())
+    assert reason in printed()

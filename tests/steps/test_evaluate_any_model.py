@@ -12,7 +12,10 @@ from slmflow.pipeline.results import Measurements
 from slmflow.pipeline.step import Step, run
 from steps.evaluate import evaluate
 from steps.measure import measure
+from tests.fixtures.tracking import read_table
 from tests.measurement.models.logged import FOLDER
+from tests.registry.finished_runs import newest_run
+from tests.steps.conftest import ReadErrors
 
 
 @pytest.fixture
@@ -58,13 +61,10 @@ def test_mlflow_chat_model_is_evaluated(tracking: str, rows: Path, ensured: list
     assert run("evaluate", evaluate, arguments) == 0
     assert ensured == []
 
-    [evaluation] = mlflow.search_runs(
-        filter_string="tags.`slmflow.step` = 'evaluate'", output_format="list"
-    )
+    evaluation = newest_run("evaluate")
     assert evaluation.data.metrics["herald.exact_match"] == 0.5
     assert evaluation.data.metrics["herald.token_f1"] == pytest.approx((1 + 2 / 3) / 2)
-    table = mlflow.artifacts.load_dict(f"runs:/{evaluation.info.run_id}/comparison.json")
-    [row] = [dict(zip(table["columns"], each, strict=True)) for each in table["data"]]
+    [row] = read_table(evaluation.info.run_id)
     assert (row["flavor"], row["target"], row["model_uri"]) == ("herald", None, uri)
     assert row["latency_ms_p50"] > 0
     assert row["perplexity"] is row["ttft_ms_p50"] is row["agreement"] is None
@@ -86,10 +86,10 @@ def test_key_follows_the_model_of_an_alias(tracking: str) -> None:
 
 
 def test_uri_without_a_model_is_rejected(
-    tracking: str, rows: Path, ensured: list[type], capsys: pytest.CaptureFixture[str]
+    tracking: str, rows: Path, ensured: list[type], printed: ReadErrors
 ) -> None:
     arguments = [f"evaluation.data={rows}", "evaluation.model_uri=models:/none@best"]
     assert run("evaluate", evaluate, arguments) == 2
-    stderr = " ".join(capsys.readouterr().err.split())
-    assert "evaluation.model_uri='models:/none@best': no model can be read from there" in stderr
-    assert stderr.count("error:") == 1
+    errors = printed()
+    assert "evaluation.model_uri='models:/none@best': no model can be read from there" in errors
+    assert errors.count("error:") == 1

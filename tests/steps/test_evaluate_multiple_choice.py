@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import pytest
@@ -13,16 +12,18 @@ from slmflow.measurement.interleaved import measure as measured_in_turns
 from slmflow.measurement.measured_model import MeasuredModel
 from slmflow.metrics import evaluation_inputs
 from slmflow.metrics.evaluate_models import evaluate_models
-from slmflow.paths import PROJECT
-from slmflow.pipeline.results import GenaiModel, Measurements, OnnxModel, TransformersModel
+from slmflow.pipeline.results import GenaiModel, TransformersModel
 from slmflow.pipeline.step import Step, run
 from steps.evaluate import evaluate
-from steps.measure import measure
 from tests.fixtures import choice_questions
 from tests.fixtures.bundled_model import Reference
-from tests.measurement.models.logged import PROMPT, log_model
+from tests.fixtures.tracking import read_table
+from tests.measurement.models.logged import PROMPT
+from tests.registry.finished_runs import newest_run
+from tests.steps.conftest import ReadErrors
+from tests.steps.replaced_models import TINY_PHI3, ensure_with, write_rows
 
-TINY_PHI3 = PROJECT / "bundled" / "tiny_phi3"
+PARROT_AND_ECHO = ("chat_model.py",), ("prompt_model.py", PROMPT)
 
 
 def test_accuracy_follows_the_largest_logit_of_transformers(
@@ -66,35 +67,11 @@ def test_accuracy_follows_the_largest_logit_of_transformers(
     assert {"choice", "subject", "accuracy/score"} <= set(logged["columns"])
 
 
-def ensure_with(transformers: tuple[Any, ...], genai: tuple[Any, ...]) -> Any:
-    """Return a replacement for `Step.ensure` that really measures these models."""
-
-    def ensure(step: Step, kind: Any) -> Any:
-        if kind is Measurements:
-            return measure(step)
-        if kind is OnnxModel:
-            return OnnxModel(str(TINY_PHI3))
-        return log_model(kind, *(transformers if kind is TransformersModel else genai))
-
-    return ensure
-
-
-def evaluation_run() -> Any:
-    (run_,) = mlflow.search_runs(
-        filter_string="tags.`slmflow.step` = 'evaluate'", output_format="list"
-    )
-    return run_
-
-
 def test_model_without_scores_has_no_accuracy(
-    tracking: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: ReadErrors
 ) -> None:
     """The parrot finds all letters equally likely and takes the first; the echo cannot score."""
-    models = ("chat_model.py",), ("prompt_model.py", PROMPT)
-    monkeypatch.setattr(Step, "ensure", ensure_with(*models))
+    monkeypatch.setattr(Step, "ensure", ensure_with(*PARROT_AND_ECHO))
     file = tmp_path / "rows.jsonl"
     rows = [("a?", "A", "x|y"), ("b?", "B", "x|y"), ("c?", "A", "z")]
     file.write_text(
@@ -105,9 +82,8 @@ def test_model_without_scores_has_no_accuracy(
     )
     assert run("evaluate", evaluate, [f"evaluation.data={file}"]) == 0
 
-    evaluation = evaluation_run()
-    table = mlflow.artifacts.load_dict(f"runs:/{evaluation.info.run_id}/comparison.json")
-    parrot, echo = (dict(zip(table["columns"], row, strict=True)) for row in table["data"])
+    evaluation = newest_run("evaluate")
+    parrot, echo = read_table(evaluation.info.run_id)
     assert parrot["accuracy"] == pytest.approx(2 / 3)
     assert echo["accuracy"] is echo["accuracy_p"] is echo["accuracy_low"] is None
     assert evaluation.data.metrics["transformers.accuracy_macro"] == pytest.approx((0.5 + 1) / 2)
@@ -116,7 +92,7 @@ def test_model_without_scores_has_no_accuracy(
     assert "| x\\|y | 50.0%" in page
     sentence = "genai reports no log-probabilities of texts"
     assert sentence in page
-    assert sentence in " ".join(capsys.readouterr().err.split())
+    assert sentence in printed()
     lines = mlflow.artifacts.load_dict(f"runs:/{evaluation.info.run_id}/subjects.json")["data"]
     assert [line[:4] for line in lines] == [
         ["x|y", "transformers", 2, 0.5],
@@ -131,22 +107,19 @@ def test_model_without_scores_has_no_accuracy(
 def test_built_in_metric_is_part_of_the_comparison(
     tracking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        Step, "ensure", ensure_with(("chat_model.py",), ("prompt_model.py", PROMPT))
-    )
-    file = tmp_path / "rows.jsonl"
-    file.write_text("\n".join(['{"question": "[1]", "answer": "one"}'] * 3))
+    monkeypatch.setattr(Step, "ensure", ensure_with(*PARROT_AND_ECHO))
+    file = write_rows(tmp_path, *[("[1]", "one")] * 3)
     arguments = [f"evaluation.data={file}", "evaluation.metrics=[json_valid]"]
     assert run("evaluate", evaluate, arguments) == 0
-    evaluation = evaluation_run()
+    evaluation = newest_run("evaluate")
     json_metrics = {
         name: value for name, value in evaluation.data.metrics.items() if "json" in name
     }
     low = pytest.approx(0.05 ** (1 / 3))
+    interval = {"json_valid": 1, "json_valid_low": low, "json_valid_high": 1}
     assert json_metrics == {
-        **{f"{name}.json_valid": 1 for name in ("transformers", "genai")},
-        **{f"{name}.json_valid_low": low for name in ("transformers", "genai")},
-        **{f"{name}.json_valid_high": 1 for name in ("transformers", "genai")},
+        **{f"transformers.{name}": value for name, value in interval.items()},
+        **{f"genai.{name}": value for name, value in interval.items()},
         "genai.json_valid_p": 1,
     }
     page = mlflow.artifacts.load_text(f"runs:/{evaluation.info.run_id}/comparison.md")

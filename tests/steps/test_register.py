@@ -13,19 +13,20 @@ from slmflow.metrics.model_metrics import METRIC_COLUMNS
 from slmflow.pipeline import runs, store
 from slmflow.pipeline.results import ModelVersion, Stale
 from slmflow.registry import version_tags
-from tests.registry.conftest import model, module_tracking
 from tests.registry.finished_runs import (
     RegisteredModel,
     finish_evaluation,
     finish_evaluation_on_rows,
     newest_run,
 )
+from tests.steps.conftest import ReadErrors
 
 PROMOTE = "registry.promote=true"
 
 
-def _stderr(capsys: pytest.CaptureFixture[str]) -> str:
-    return " ".join(capsys.readouterr().err.split())
+def _aliases(model: RegisteredModel) -> tuple[str | None, str | None]:
+    """Return the versions of the candidate and the champion."""
+    return model.version_under("candidate"), model.version_under("champion")
 
 
 def _result() -> ModelVersion:
@@ -33,7 +34,7 @@ def _result() -> ModelVersion:
 
 
 def test_passing_model_is_registered_under_the_alias(
-    model: RegisteredModel, capsys: pytest.CaptureFixture[str]
+    model: RegisteredModel, printed: ReadErrors
 ) -> None:
     arguments, evaluation = finish_evaluation()
 
@@ -43,12 +44,12 @@ def test_passing_model_is_registered_under_the_alias(
     assert version.source == evaluation.models[1].model_uri
     assert model.version_under("candidate") == "1"
     assert "| `exact_match` |" in version.description
-    assert "genai (exact_match 0.98 against 0.974 of transformers)" in _stderr(capsys)
+    assert "genai (exact_match 0.98 against 0.974 of transformers)" in printed()
     _result().check()
 
 
 def test_failed_gate_names_every_unmet_threshold(
-    model: RegisteredModel, capsys: pytest.CaptureFixture[str]
+    model: RegisteredModel, printed: ReadErrors
 ) -> None:
     arguments, _ = finish_evaluation(perplexity=None, token_f1=0.9)
     violations = {
@@ -63,31 +64,28 @@ def test_failed_gate_names_every_unmet_threshold(
     assert model.versions() == []
     run = newest_run("register")
     assert run.info.status == "FAILED"
-    stderr = _stderr(capsys)
+    errors = printed()
     for violation in violations.values():
         assert violation in run.data.tags[runs.ERROR]
-        assert violation in stderr
-    assert stderr.count("error: ") == 1
-    assert "would pass" not in stderr
+        assert violation in errors
+    assert errors.count("error: ") == 1
+    assert "would pass" not in errors
 
 
 def test_other_passing_flavor_is_named_not_registered(
-    model: RegisteredModel, capsys: pytest.CaptureFixture[str]
+    model: RegisteredModel, printed: ReadErrors
 ) -> None:
-    arguments, evaluation = finish_evaluation(
-        exact_match=0.95
-    )  # ranks below transformers, which is slower
+    # It ranks below transformers, which is slower.
+    arguments, evaluation = finish_evaluation(exact_match=0.95)
 
     assert model.register(*arguments, "registry.gate.latency_ms_p95.max=200") == 1
 
     assert model.versions() == []
-    stderr = _stderr(capsys)
-    assert "the candidate is transformers (exact_match 0.974 against 0.95 of genai), but" in stderr
-    assert (
-        "genai would pass, but is not the candidate; to register it, set registry.flavor=genai ("
-        in stderr
-    )
-    assert evaluation.models[1].model_uri in stderr
+    errors = printed()
+    assert "the candidate is transformers (exact_match 0.974 against 0.95 of genai), but" in errors
+    advice = "genai would pass, but is not the candidate; to register it, set registry.flavor=genai"
+    assert f"{advice} (" in errors
+    assert evaluation.models[1].model_uri in errors
 
 
 def test_first_version_is_promoted_only_if_configured(model: RegisteredModel) -> None:
@@ -97,16 +95,16 @@ def test_first_version_is_promoted_only_if_configured(model: RegisteredModel) ->
     assert model.version_under("champion") is None
     assert model.register(*arguments, PROMOTE) == 0
 
-    assert (model.version_under("candidate"), model.version_under("champion")) == ("1", "1")
+    assert _aliases(model) == ("1", "1")
     assert _result().champion == "1"
 
 
 def test_another_gate_creates_no_second_version(
-    model: RegisteredModel, capsys: pytest.CaptureFixture[str]
+    model: RegisteredModel, printed: ReadErrors
 ) -> None:
     arguments, _ = finish_evaluation()
     assert model.register(*arguments) == 0
-    assert "the model is already" not in _stderr(capsys)
+    assert "the model is already" not in printed()
 
     assert model.register(*arguments, "registry.gate.exact_match.min=0.9") == 0
     assert model.register(*arguments, "registry.alias=staging") == 0
@@ -114,30 +112,26 @@ def test_another_gate_creates_no_second_version(
     [version] = model.versions()
     assert (model.version_under("candidate"), model.version_under("staging")) == ("1", "1")
     assert version.tags["slmflow_run_register"] == newest_run("register").info.run_id
-    assert f"the model is already models:/{model.name}/1" in _stderr(capsys)
+    assert f"the model is already models:/{model.name}/1" in printed()
 
 
-def test_better_model_replaces_the_champion(
-    model: RegisteredModel, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_better_model_replaces_the_champion(model: RegisteredModel, printed: ReadErrors) -> None:
     first, _ = finish_evaluation()
     assert model.register(*first, PROMOTE) == 0
     better, _ = finish_evaluation(exact_match=0.99)
 
     assert model.register(*better) == 0
-    assert (model.version_under("candidate"), model.version_under("champion")) == ("2", "1")
+    assert _aliases(model) == ("2", "1")
     assert model.register(*better, PROMOTE) == 0
-    assert (model.version_under("candidate"), model.version_under("champion")) == ("2", "2")
+    assert _aliases(model) == ("2", "2")
 
     assert model.register(*first, PROMOTE) == 0
-    assert (model.version_under("candidate"), model.version_under("champion")) == ("1", "2")
+    assert _aliases(model) == ("1", "2")
     champion = f"models:/{model.name}/2 (champion)"
-    assert f"genai is not better than {champion}: exact_match 0.98 against 0.99" in _stderr(capsys)
+    assert f"genai is not better than {champion}: exact_match 0.98 against 0.99" in printed()
 
 
-def test_gate_compares_with_the_champion(
-    model: RegisteredModel, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_gate_compares_with_the_champion(model: RegisteredModel, printed: ReadErrors) -> None:
     before, _ = finish_evaluation(exact_match=1.0, latency_ms_p50=10.0)
     assert model.register(*before, PROMOTE) == 0
     after, _ = finish_evaluation()
@@ -146,15 +140,15 @@ def test_gate_compares_with_the_champion(
     assert model.register(*after, *limits) == 1
 
     assert model.version_under("candidate") == "1"
-    stderr = _stderr(capsys)
+    errors = printed()
     champion = f"models:/{model.name}/1 (champion)"
-    assert f"exact_match is 0.98: worse by 0.02 than 1 of {champion}" in stderr
-    assert f"latency_ms_p50 is 33.3: worse by 23.3 than 10 of {champion}" in stderr
-    assert "of transformers, but" not in stderr
+    assert f"exact_match is 0.98: worse by 0.02 than 1 of {champion}" in errors
+    assert f"latency_ms_p50 is 33.3: worse by 23.3 than 10 of {champion}" in errors
+    assert "of transformers, but" not in errors
 
 
 def test_champion_of_other_rows_is_not_compared(
-    model: RegisteredModel, capsys: pytest.CaptureFixture[str]
+    model: RegisteredModel, printed: ReadErrors
 ) -> None:
     before, _ = finish_evaluation(exact_match=1.0, latency_ms_p50=10.0)
     assert model.register(*before, PROMOTE) == 0
@@ -162,16 +156,16 @@ def test_champion_of_other_rows_is_not_compared(
 
     assert model.register(*after, PROMOTE, "registry.gate.exact_match.max_drop=0.01") == 0
 
-    assert (model.version_under("candidate"), model.version_under("champion")) == ("2", "1")
-    stderr = _stderr(capsys)
-    assert f"models:/{model.name}/1 (champion) was not measured on these rows" in stderr
-    command = shlex.split(stderr[stderr.index("python -c ") :])[:3]
+    assert _aliases(model) == ("2", "1")
+    errors = printed()
+    assert f"models:/{model.name}/1 (champion) was not measured on these rows" in errors
+    command = shlex.split(errors[errors.index("python -c ") :])[:3]
     subprocess.run([sys.executable, *command[1:]], check=True)
     assert model.version_under("champion") == "2"
 
 
 def test_warning_only_if_config_compares_with_champion(
-    model: RegisteredModel, capsys: pytest.CaptureFixture[str]
+    model: RegisteredModel, printed: ReadErrors
 ) -> None:
     before, _ = finish_evaluation()
     assert model.register(*before, PROMOTE) == 0
@@ -179,36 +173,34 @@ def test_warning_only_if_config_compares_with_champion(
     no_drop = [f"registry.gate.{name}.max_drop=null" for name in ("exact_match", "token_f1")]
 
     assert model.register(*after, *no_drop) == 0
-    assert "was not measured" not in _stderr(capsys)
+    assert "was not measured" not in printed()
     assert model.register(*after, *no_drop, PROMOTE) == 0
-    assert "was not measured" in _stderr(capsys)
+    assert "was not measured" in printed()
 
 
-def test_remeasured_champion_is_compared(
-    model: RegisteredModel, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_remeasured_champion_is_compared(model: RegisteredModel, printed: ReadErrors) -> None:
     """As the warning advises, on the new rows and again on the old ones."""
     first, evaluation = finish_evaluation(exact_match=0.9)
     assert model.register(*first, PROMOTE) == 0
     result = _result()
     second, _ = finish_evaluation(rows=("Tokyo", "Paris", "Rome"))
     assert model.register(*second, PROMOTE) == 0
-    assert (model.version_under("candidate"), model.version_under("champion")) == ("2", "1")
-    _stderr(capsys)
+    assert _aliases(model) == ("2", "1")
+    printed()
 
     first, _ = finish_evaluation_on_rows(first, evaluation, "Tokyo", "Paris", "Rome")
     assert model.register(*first) == 0
-    assert "was not measured" not in _stderr(capsys)
+    assert "was not measured" not in printed()
     with pytest.raises(Stale, match="candidate now has the metrics of another evaluation"):
         result.check()
     assert model.register(*second, PROMOTE) == 0
 
-    assert (model.version_under("candidate"), model.version_under("champion")) == ("2", "2")
-    assert "was not measured" not in _stderr(capsys)
+    assert _aliases(model) == ("2", "2")
+    assert "was not measured" not in printed()
 
 
 def test_champion_of_another_tool_is_not_compared(
-    model: RegisteredModel, capsys: pytest.CaptureFixture[str]
+    model: RegisteredModel, printed: ReadErrors
 ) -> None:
     arguments, evaluation = finish_evaluation()
     other = mlflow.register_model(evaluation.models[0].model_uri, model.name)
@@ -216,8 +208,8 @@ def test_champion_of_another_tool_is_not_compared(
 
     assert model.register(*arguments, PROMOTE) == 0
 
-    assert (model.version_under("candidate"), model.version_under("champion")) == ("2", "1")
-    assert "was not measured on these rows" in _stderr(capsys)
+    assert _aliases(model) == ("2", "1")
+    assert "was not measured on these rows" in printed()
 
 
 def test_tags_name_the_runs_and_weights(model: RegisteredModel) -> None:
@@ -282,35 +274,29 @@ def test_version_is_reused_until_an_alias_moves(model: RegisteredModel) -> None:
         result.check()
 
 
-def test_unknown_metric_fails_before_any_work(
-    model: RegisteredModel, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unknown_metric_fails_before_any_work(model: RegisteredModel, printed: ReadErrors) -> None:
     before = len(MlflowClient().search_runs(["0"]))
 
     assert model.register("registry.gate.exact_mach.min=1", "registry.gate.flavor.max=1") == 2
 
     assert len(MlflowClient().search_runs(["0"])) == before + 1  # register's own
     assert newest_run("register").info.status == "FAILED"
-    stderr = _stderr(capsys)
-    assert "registry.gate.exact_mach: not a metric. Did you mean exact_match?" in stderr
-    assert "registry.gate.flavor: not a metric. The metrics are n, exact_match, " in stderr
-    assert "If flavor is a metric of your own, name its function in evaluation.metrics=[" in stderr
+    errors = printed()
+    assert "registry.gate.exact_mach: not a metric. Did you mean exact_match?" in errors
+    assert "registry.gate.flavor: not a metric. The metrics are n, exact_match, " in errors
+    assert "If flavor is a metric of your own, name its function in evaluation.metrics=[" in errors
 
 
-def test_lone_model_is_not_registered(
-    model: RegisteredModel, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_lone_model_is_not_registered(model: RegisteredModel, printed: ReadErrors) -> None:
     assert model.register("evaluation.model_uri=models:/other/1") == 2
-    assert "evaluation.model_uri='models:/other/1': a model that is evaluated alone" in _stderr(
-        capsys
-    )
+    assert "model_uri='models:/other/1': a model that is evaluated alone" in printed()
 
 
 def test_unity_catalog_names_need_three_parts(
     module_tracking: None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    printed: ReadErrors,
 ) -> None:
     """With its registry in the environment, and no workspace."""
     arguments, _ = finish_evaluation()
@@ -320,11 +306,11 @@ def test_unity_catalog_names_need_three_parts(
 
     for name in ("slmflow-tiny_phi3", "main.tiny_phi3", "main..tiny_phi3"):
         assert RegisteredModel(name).register(*arguments) == 2
-        assert "whose names have three parts; set it to catalog.schema.model" in _stderr(capsys)
+        assert "whose names have three parts; set it to catalog.schema.model" in printed()
     assert RegisteredModel("main.default.tiny_phi3").register(*arguments) == 1
-    stderr = _stderr(capsys)
-    assert "the model registry cannot be used: Reading Databricks credential" in stderr
-    assert "Traceback" not in stderr
+    errors = printed()
+    assert "the model registry cannot be used: Reading Databricks credential" in errors
+    assert "Traceback" not in errors
 
 
 def test_other_registries_accept_any_number_of_parts(module_tracking: None) -> None:

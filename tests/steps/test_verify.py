@@ -39,15 +39,16 @@ class Verifier:
         arguments = (f"verify.model_uri={model_uri}", *overrides)
         return step.run("verify", verify, arguments, new_run={"experiment_id": self.experiment})
 
+    def fail(self, model_uri: object, *overrides: str, status: int = 1) -> str:
+        """Run the step, which must fail with this exit status; return its error."""
+        assert self.verify(model_uri, *overrides) == status
+        return str(self.run.data.tags[runs.ERROR])
+
     @property
     def run(self) -> Run:
         query, order = "tags.`slmflow.step` = 'verify'", ["attributes.start_time DESC"]
         [run] = MlflowClient().search_runs([self.experiment], query, order_by=order, max_results=1)
         return run
-
-    @property
-    def error(self) -> str:
-        return str(self.run.data.tags[runs.ERROR])
 
     @property
     def findings(self) -> list[dict[str, str]]:
@@ -121,12 +122,8 @@ def test_model_contains_its_provenance(chat: GenaiModel, weights: Path, onnx: Pa
     folder = folder_of(chat) / "provenance"
     provenance = json.loads((folder / "provenance.json").read_text())
 
-    assert provenance["model"] == {
-        "source": "bundled",
-        "id": None,
-        "revision": None,
-        "licence": "Apache-2.0",
-    }
+    source = {"source": "bundled", "id": None, "revision": None, "licence": "Apache-2.0"}
+    assert provenance["model"] == source
     config = configs.load(FP32)
     assert provenance["keys"]["log_genai"] == key_of(GenaiModel, config)
     assert set(provenance["keys"]) == {"fetch", "convert", "log_genai"}
@@ -148,8 +145,7 @@ def test_changed_bit_of_any_file_is_named(
             file = copied_model / path
             before = file.read_bytes()
             flip_bit(file)
-            assert verifier.verify(copied_model) == 1
-            assert repr(path).strip("'") in verifier.error
+            assert repr(path).strip("'") in verifier.fail(copied_model)
             file.write_bytes(before)
     assert verifier.verify(copied_model) == 0
 
@@ -165,23 +161,21 @@ def test_missing_added_and_linked_files_are_named(
     (copied_model / "MLmodel").symlink_to(elsewhere)
     (copied_model / "more").symlink_to(tmp_path, target_is_directory=True)
 
-    assert verifier.verify(copied_model) == 1
-
-    assert "missing: 'conda.yaml'" in verifier.error
-    assert f"added: '{bytecode}'" in verifier.error
-    assert "changed: 'MLmodel'" in verifier.error
-    assert "added: 'more'" in verifier.error
-    assert f"To build it again, delete {chat.model_id}" in verifier.error
+    error = verifier.fail(copied_model)
+    assert "missing: 'conda.yaml'" in error
+    assert f"added: '{bytecode}'" in error
+    assert "changed: 'MLmodel'" in error
+    assert "added: 'more'" in error
+    assert f"To build it again, delete {chat.model_id}" in error
 
 
 def test_altered_checksums_differ_from_the_servers(copied_model: Path, verifier: Verifier) -> None:
     tamper_with_checksums(copied_model)
 
-    assert verifier.verify(copied_model) == 1
+    assert CHECKSUMS_FILE in verifier.fail(copied_model)
 
     assert verifier.states()["files"] == [State.holds]
     assert verifier.states()["sums"] == [State.differs]
-    assert CHECKSUMS_FILE in verifier.error
 
 
 def test_swapped_model_is_detected(
@@ -191,8 +185,7 @@ def test_swapped_model_is_detected(
     original = folder.rename(folder.with_name("original"))
     try:
         shutil.copytree(folder_of(pipeline), folder)
-        assert verifier.verify(chat.model_uri) == 1
-        assert f"it is {pipeline.model_id}" in verifier.error
+        assert f"it is {pipeline.model_id}" in verifier.fail(chat.model_uri)
     finally:
         shutil.rmtree(folder)
         original.rename(folder)
@@ -209,8 +202,7 @@ def test_changed_store_entry_is_named_and_absent_one_reported(
     monkeypatch.setenv("SLMFLOW_HOME", str(tmp_path / "home"))
     [weights] = (tmp_path / "home" / "weights").iterdir()
     flip_bit(weights / "model.safetensors")
-    assert verifier.verify(chat.model_uri) == 1
-    assert "changed: 'model.safetensors'" in verifier.error
+    assert "changed: 'model.safetensors'" in verifier.fail(chat.model_uri)
 
     monkeypatch.setenv("SLMFLOW_HOME", str(tmp_path / "nothing"))
     assert verifier.verify(chat.model_uri) == 0
@@ -238,18 +230,15 @@ def test_registered_version_verifies(chat: GenaiModel, verifier: Verifier) -> No
     assert verifier.verify(chat.model_uri) == 0
 
     note.write_text(content + "more: 1\n")
-    assert verifier.verify(chat.model_uri) == 1
-    assert "added: 'registered_model_meta'" in verifier.error
+    assert "added: 'registered_model_meta'" in verifier.fail(chat.model_uri)
     note.write_text(content)
 
 
 def test_model_of_another_program_is_rejected(tmp_path: Path, verifier: Verifier) -> None:
     (tmp_path / "MLmodel").write_text("flavors: {}\n")
-    assert verifier.verify(tmp_path) == 1
-    assert f"has no readable {CHECKSUMS_FILE}" in verifier.error
+    assert f"has no readable {CHECKSUMS_FILE}" in verifier.fail(tmp_path)
 
-    assert verifier.verify("models:/nobody/1") == 2
-    assert "no model can be read from there" in verifier.error
+    assert "no model can be read from there" in verifier.fail("models:/nobody/1", status=2)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"sources": [{}]}', '{"MLmodel": 3}', "[" * 10**5])
@@ -257,19 +246,17 @@ def test_invalid_provenance_is_one_message(
     copied_model: Path, verifier: Verifier, content: str
 ) -> None:
     (copied_model / "provenance" / "provenance.json").write_text(content)
-    assert verifier.verify(copied_model) == 1
-    assert "changed: 'provenance/provenance.json'" in verifier.error
+    assert "changed: 'provenance/provenance.json'" in verifier.fail(copied_model)
     (copied_model / CHECKSUMS_FILE).write_text(content)
-    assert verifier.verify(copied_model) == 1
-    assert f"has no readable {CHECKSUMS_FILE}" in verifier.error
+    assert f"has no readable {CHECKSUMS_FILE}" in verifier.fail(copied_model)
 
 
 def test_signature_verifies_here_and_in_model_signing(
     chat: GenaiModel, keys: tuple[Path, Path], verifier: Verifier, tmp_path: Path
 ) -> None:
     private, public = keys
-    assert verifier.verify(chat.model_uri, f"verify.public_key={public}") == 1
-    assert "has no valid signature:\nsignature: the model has no signature" in verifier.error
+    error = verifier.fail(chat.model_uri, f"verify.public_key={public}")
+    assert "has no valid signature:\nsignature: the model has no signature" in error
     assert verifier.verify(chat.model_uri, f"verify.sign_with={private}") == 0
     uri = mlflow.get_logged_model(chat.model_id).tags[SIGNATURE_TAG]
     assert uri == f"runs:/{verifier.run.info.run_id}/model.sig"
@@ -281,12 +268,9 @@ def test_signature_verifies_here_and_in_model_signing(
     assert verifier.states()["signature"] == [State.holds]
     signature = mlflow.artifacts.download_artifacts(uri, dst_path=str(tmp_path))
     model_signing = [sys.executable, "-m", "model_signing", "verify", "key", str(folder_of(chat))]
-    done = subprocess.run(
-        [*model_signing, "--signature", signature, "--public_key", str(public)],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    options = ["--signature", signature, "--public_key", str(public)]
+    process = subprocess.run([*model_signing, *options], capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout + process.stderr
     files = [file for file in folder_of(chat).parents[1].rglob("*") if file.is_file()]
     assert not [file for file in files if private.read_bytes() in file.read_bytes()]
 
@@ -308,12 +292,12 @@ def test_signature_names_files_whose_checksums_were_altered(
     MlflowClient().delete_logged_model_tag(chat.model_id, CHECKSUMS_TAG)
 
     overrides = (f"verify.signature={signature}", f"verify.public_key={public}")
-    assert verifier.verify(copied_model, *overrides) == 1
+    mismatches = [f"Hash mismatch for '{name}'" for name in (CHECKSUMS_FILE, "requirements.txt")]
+    error = verifier.fail(copied_model, *overrides)
 
+    assert f"signature: Signature mismatch: {mismatches}" in error
     assert verifier.states()["files"] == [State.holds]
     assert verifier.states()["sums"] == [State.unchecked]
-    mismatches = [f"Hash mismatch for '{name}'" for name in (CHECKSUMS_FILE, "requirements.txt")]
-    assert f"signature: Signature mismatch: {mismatches}" in verifier.error
 
 
 def test_other_keys_and_invalid_signatures_fail(
@@ -322,9 +306,9 @@ def test_other_keys_and_invalid_signatures_fail(
     private, public = keys
     _, other = create_key_pair(tmp_path, "other")
     assert verifier.verify(chat.model_uri, f"verify.sign_with={private}") == 0
-    assert verifier.verify(chat.model_uri, f"verify.public_key={other}") == 1
-    assert "Key mismatch" in verifier.error
-    assert "check that verify.public_key is the signer's" in verifier.error
+    error = verifier.fail(chat.model_uri, f"verify.public_key={other}")
+    assert "Key mismatch" in error
+    assert "check that verify.public_key is the signer's" in error
 
     signature = tmp_path / "invalid.sig"
     for content in ("", "{}", "[]", '{"mediaType": 3}', "\x00"):
@@ -338,11 +322,12 @@ def test_invalid_key_is_rejected(
     chat: GenaiModel, keys: tuple[Path, Path], verifier: Verifier
 ) -> None:
     private, public = keys
-    assert verifier.verify(chat.model_uri, f"verify.sign_with={public}") == 2
-    assert "is not a private key for signing" in verifier.error
-    assert verifier.verify(chat.model_uri, f"verify.public_key={private}") == 2
-    assert "is not a public key" in verifier.error
-    assert verifier.verify(chat.model_uri, f"verify.sign_with={PROJECT}/none.pem") == 2
+    for override, message in {
+        f"verify.sign_with={public}": "is not a private key for signing",
+        f"verify.public_key={private}": "is not a public key",
+        f"verify.sign_with={PROJECT}/none.pem": "there is no file",
+    }.items():
+        assert message in verifier.fail(chat.model_uri, override, status=2)
 
 
 def test_altered_model_is_not_signed(
