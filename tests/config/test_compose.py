@@ -1,7 +1,6 @@
 """The typed config, composed from `conf/`."""
 
 import dataclasses
-import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from slmflow.config import config_keys
 from slmflow.config import overrides as command_line
 from slmflow.config.compose import load
 from slmflow.config.schema.config import Config
-from slmflow.config.schema.model import Source
 from slmflow.config.schema.registry import Threshold
 from slmflow.config.schema.target import RUNTIMES, Algorithm, Precision, Provider
 from slmflow.errors import BadArguments
@@ -33,16 +31,11 @@ REQUIRED = {
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
-def test_every_conf_file_composes(group: str, choice: str) -> None:
+def test_every_conf_file_composes_and_begins_with_its_command(group: str, choice: str) -> None:
     config = load([f"{group}={choice}", *REQUIRED.get((group, choice), [])])
-
-    assert isinstance(config, Config)
-
-
-@pytest.mark.parametrize(("group", "choice"), CHOICES)
-def test_every_conf_file_begins_with_its_command(group: str, choice: str) -> None:
     first = (CONF / group / f"{choice}.yaml").read_text().splitlines()[0]
 
+    assert isinstance(config, Config)
     assert first.startswith("# mlflow run . ")
     assert "--env-manager uv" in first
 
@@ -69,22 +62,6 @@ def test_targets_have_provider_precision_and_runtime() -> None:
     assert all(target.runtime.startswith(RUNTIMES[target.provider]) for target in targets.values())
 
 
-def test_hub_models_are_pinned_to_commits() -> None:
-    for choice in config_keys.groups()["model"]:
-        model = load([f"model={choice}", *REQUIRED.get(("model", choice), [])]).model
-        if model.source is Source.hub:
-            assert model.revision is not None
-            assert len(model.revision) == 40
-
-
-def test_flatten_uses_dotted_keys() -> None:
-    values = configs.flatten(load(["target.quantization.bits=8", "evaluation.limit=3"]))
-
-    assert values["target.quantization.bits"] == 8
-    assert values["evaluation.limit"] == 3
-    assert values["target.provider"] == "cpu"
-
-
 @pytest.mark.parametrize(
     ("text", "patterns"),
     [
@@ -106,20 +83,15 @@ def test_lists_are_parsed(text: str, patterns: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", ["a,b", "[a]", "{a: b}", "2024_06", "1e3", "true", "0x10"])
-def test_a_path_is_taken_literally(tmp_path: Path, name: str) -> None:
+def test_paths_and_texts_are_taken_literally(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
 
-    arguments = ["model=local", "--model.path", f"{tmp_path}/{name}", f"model.licence={name}"]
-    config = configs.compose(command_line.from_arguments(arguments))
+    arguments = ["model=local", "--model.path", f"{tmp_path}/{name}", "--registry.alias", name]
+    config = configs.compose(command_line.from_arguments([*arguments, f"model.licence={name}"]))
 
-    assert (config.model.path, config.model.licence) == (f"{tmp_path}/{name}", name)
+    assert config.model.path == f"{tmp_path}/{name}"
     assert config.model.folder.is_dir()
-
-
-def test_an_alias_that_looks_like_a_number_is_kept() -> None:
-    config = load(command_line.from_arguments(["--registry.alias", "2024_06"]))
-
-    assert config.registry.alias == "2024_06"
+    assert config.model.licence == config.registry.alias == name
 
 
 def test_thresholds_merge_conf_and_command_line() -> None:
@@ -275,6 +247,10 @@ def test_registered_name_comes_from_id_or_folder(tmp_path: Path) -> None:
         (["registry.gate.n.min=2", "registry.gate.n.max=1"], "n.min=2.0: is above .*n.max=1.0"),
         (["registry.alias=Latest"], "registry.alias='Latest': MLflow reserves"),
         (["hydra.run.dir=/tmp"], "hydra.run.dir: unknown"),
+        (["model.licence='MIT; rm -rf'"], "model.licence='MIT; rm -rf': give an SPDX id"),
+        (["verify.model_uri=''"], "verify.model_uri is empty"),
+        (["verify.public_key=/no/key.pem"], "verify.public_key='/no/key.pem': there is no file"),
+        (["verify.signature=README.md"], "verify.signature: give verify.public_key too"),
     ],
 )
 def test_invalid_values_are_rejected(overrides: list[str], message: str) -> None:
@@ -296,20 +272,6 @@ def test_unknown_key_lists_the_keys_of_its_section() -> None:
         "In generation the keys are generation.max_new_tokens, generation.temperature, "
         "generation.top_p."
     )
-
-
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("model.licence='MIT; rm -rf'", "model.licence='MIT; rm -rf': give an SPDX id"),
-        ("verify.model_uri=''", "verify.model_uri is empty"),
-        ("verify.public_key=/no/key.pem", "verify.public_key='/no/key.pem': there is no file"),
-        ("verify.signature=README.md", "verify.signature: give verify.public_key too"),
-    ],
-)
-def test_verify_arguments_are_validated(override: str, message: str) -> None:
-    with pytest.raises(BadArguments, match=re.escape(message)):
-        load([override])
 
 
 def test_all_problems_are_in_one_message() -> None:

@@ -17,21 +17,8 @@ LITERAL_KEYS = [key for key, kind in kinds().items() if kind.is_literal]
 # What Hydra's grammar takes for a number, a boolean, a list, a dict, a sweep or a function.
 NOT_TEXT = st.sampled_from(
     [
-        *(
-            "",
-            " padded ",
-            "2024_06",
-            "1e3",
-            "0x10",
-            "007",
-            "true",
-            "No",
-            "nan",
-            "Null",
-            "--a",
-            "#a",
-        ),
-        *("a,b", "[a]", "{a: b}", "range(3)", "choice(a,b)", "a:b"),
+        *("", " padded ", "2024_06", "1e3", "0x10", "007", "true", "No", "nan", "Null", "--a"),
+        *("--help", "#a", "a,b", "[a]", "{a: b}", "range(3)", "choice(a,b)", "a:b"),
     ]
 )
 LITERAL = (TEXT | SYNTAX | NOT_TEXT).filter(
