@@ -18,7 +18,7 @@ from pathlib import Path
 PROJECT = Path((lambda: None).__code__.co_filename).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 
-from slmflow.config.overrides import did_you_mean  # noqa: E402 (found by the line above)
+from slmflow.config.overrides import did_you_mean  # noqa: E402 (the line above makes it importable)
 from slmflow.console import messages  # noqa: E402
 from slmflow.errors import BadArguments  # noqa: E402
 
