@@ -22,12 +22,9 @@ def questions() -> list[list[dict[str, str]]]:
     rows = [json.loads(line) for line in lines]
     texts = [row["question"] for row in rows if not row["answer"].isascii()]
     texts += [row["question"] for row in rows[:60:10]]
+    turns = [{"role": "user", "content": text} for text in texts]
     return [
-        *([{"role": "user", "content": question}] for question in texts),
-        [{"role": "system", "content": "Be brief."}, {"role": "user", "content": texts[0]}],
-        [
-            {"role": "user", "content": texts[0]},
-            {"role": "assistant", "content": "Ask me another."},
-            {"role": "user", "content": texts[1]},
-        ],
+        *([turn] for turn in turns),
+        [{"role": "system", "content": "Be brief."}, turns[0]],
+        [turns[0], {"role": "assistant", "content": "Ask me another."}, turns[1]],
     ]

@@ -1,9 +1,5 @@
-"""Completions of the logged chat model, compared with transformers on the same weights."""
+"""Completions and streams of the logged model, compared with transformers on its weights."""
 
-import json
-import shutil
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -12,19 +8,8 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
 
-from slmflow.runtime.prompts.conversation import TemplatePromptEncoder
 from slmflow.runtime.pyfunc import GenaiPyfunc
 from tests.fixtures.bundled_model import Reference
-
-BEGIN_WITH_BOS = {
-    "type": "TemplateProcessing",
-    "single": [
-        {"SpecialToken": {"id": "<s>", "type_id": 0}},
-        {"Sequence": {"id": "A", "type_id": 0}},
-    ],
-    "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
-    "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}},
-}
 
 Conversation = list[dict[str, str]]
 
@@ -88,24 +73,13 @@ def test_context_limits_completion(bare: GenaiPyfunc, reference: Reference) -> N
     assert completion["usage"]["total_tokens"] <= 512
 
 
-@pytest.mark.parametrize("length", [1, 3, 8])
-def test_text_is_cut_before_stop_string(
-    bare: GenaiPyfunc, questions: list[Conversation], length: int
-) -> None:
-    whole = content(complete(bare, questions[0]))
-    for start in range(len(whole) - length + 1):
-        stop = whole[start : start + length]
-        completion = complete(bare, questions[0], stop=[stop])
-        assert content(completion) == whole[: whole.index(stop)]
-        assert finish_reason(completion) == "stop"
-
-
 def test_first_of_several_stop_strings_counts(
     bare: GenaiPyfunc, questions: list[Conversation]
 ) -> None:
     whole = content(complete(bare, questions[0]))
     first, second = whole[4:9], whole[7:12]
-    assert content(complete(bare, questions[0], stop=[second, first, "no such text"])) == whole[:4]
+    stopped = complete(bare, questions[0], stop=[second, first, "no such text"])
+    assert (content(stopped), finish_reason(stopped)) == (whole[:4], "stop")
     assert content(complete(bare, questions[0], stop="no such text")) == whole
 
 
@@ -165,22 +139,6 @@ def test_pad_token_in_prompt_is_not_padding(bare: GenaiPyfunc, reference: Refere
         assert event.text == reference.text(reference.continue_prompt(prompt, 8)), text
 
 
-def test_temperature_randomizes_completions(
-    bare: GenaiPyfunc, questions: list[Conversation]
-) -> None:
-    sampled = {content(complete(bare, questions[0], temperature=2.0, top_k=0)) for _ in range(10)}
-    assert len(sampled) > 1
-
-
-def test_concurrent_threads_get_the_same_completions(
-    pyfunc: PyFuncModel, questions: list[Conversation]
-) -> None:
-    alone = [content(complete(pyfunc, question)) for question in questions]
-    with ThreadPoolExecutor(4) as pool:
-        together = pool.map(lambda question: content(complete(pyfunc, question)), questions * 3)
-    assert list(together) == alone * 3
-
-
 def test_score_equals_log_probability_of_transformers(
     bare: GenaiPyfunc, reference: Reference, questions: list[Conversation]
 ) -> None:
@@ -193,37 +151,31 @@ def test_score_equals_log_probability_of_transformers(
             assert total == pytest.approx(expected, abs=1e-3)
 
 
-def test_prompt_token_ids_equal_those_of_transformers(
-    onnx: Path, reference: Reference, questions: list[Conversation]
+def test_chunks_join_to_the_whole_completion(
+    pyfunc: PyFuncModel, questions: list[Conversation]
 ) -> None:
-    prompts = TemplatePromptEncoder(onnx)
-    odd = [
-        [{"role": "user", "content": text}]
-        for text in (
-            *("", "  two  spaces ", "a\n\n b\t", "日本 🙂 é", "<|end|> in it", "x" * 300),
-            *("<|end|>\u00a0no-break", "a\u2581b", "a\0b"),
-        )
-    ]
-    for question in questions + odd:
-        assert prompts.encode_chat(question) == reference.prompt(question)
+    """Some completions have multi-byte characters that span several tokens."""
+    for question in questions:
+        [whole] = pyfunc.predict({"messages": question})
+        *pieces, end = pyfunc.predict_stream({"messages": question})
+        contents = [piece["choices"][0]["delta"]["content"] for piece in pieces]
+        assert "".join(contents) == content(whole)
+        assert not any("\ufffd" in each for each in contents)
+        assert len(contents) > 1
+        assert finish_reason(end) == finish_reason(whole)
+        assert end["usage"] == whole["usage"]
+        assert {chunk["object"] for chunk in (*pieces, end)} == {"chat.completion.chunk"}
+        assert len({chunk["id"] for chunk in (*pieces, end)}) == 1
 
 
-def test_bos_written_by_template_is_not_repeated(onnx: Path, tmp_path: Path) -> None:
-    """Llama's template starts with the token that its tokenizer also adds."""
-    from transformers import AutoTokenizer
+def test_options_apply_to_streams(pyfunc: PyFuncModel, questions: list[Conversation]) -> None:
+    *_, end = pyfunc.predict_stream({"messages": questions[0], "max_tokens": 3, "stream": True})
+    assert finish_reason(end) == "length"
+    assert end["usage"]["completion_tokens"] == 3
 
-    folder = Path(shutil.copytree(onnx, tmp_path / "llama"))
-    template = folder / "chat_template.jinja"
-    template.write_text("{{ bos_token }}" + template.read_text())
-    for name, setting in (
-        ("tokenizer_config.json", {"add_bos_token": True}),
-        ("tokenizer.json", {"post_processor": BEGIN_WITH_BOS}),
-    ):
-        file = folder / name
-        file.write_text(json.dumps(json.loads(file.read_text()) | setting))
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    question = [{"role": "user", "content": "What is the capital of France?"}]
-    ids = TemplatePromptEncoder(folder).encode_chat(question)
-    assert ids == tokenizer.apply_chat_template(question, add_generation_prompt=True)
-    assert ids.count(tokenizer.bos_token_id) == 1
-    assert tokenizer.encode("a")[0] == tokenizer.bos_token_id
+
+def test_invalid_request_is_rejected_before_first_chunk(
+    pyfunc: PyFuncModel, questions: list[Conversation]
+) -> None:
+    with pytest.raises(MlflowException, match=r"temperature=9\.0: must be"):
+        next(pyfunc.predict_stream({"messages": questions[0], "temperature": 9.0}))

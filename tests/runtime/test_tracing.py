@@ -37,9 +37,9 @@ def test_tracing_is_off_by_default(traces: Any) -> None:
 @pytest.mark.parametrize("level", ["usage", "content"])
 def test_requests_are_traced(traces: Any, level: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLMFLOW_TRACING", level)
-    found = traces()
-    assert {trace.data.spans[0].name for trace in found} == {"predict", "predict_stream"}
-    for trace in found:
+    traced = traces()
+    assert {trace.data.spans[0].name for trace in traced} == {"predict", "predict_stream"}
+    for trace in traced:
         [span] = trace.data.spans
         assert trace.info.token_usage["output_tokens"] > 1
         assert span.attributes["slmflow.time_to_first_token_ms"] > 0

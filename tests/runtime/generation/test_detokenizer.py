@@ -22,6 +22,10 @@ def pieces(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
     return [*(decoder.push(token) for token in ids), decoder.flush()]
 
 
+def joined(text: CompletionText, ids: list[int]) -> str:
+    return "".join([*(text.push(token) for token in ids), text.flush()])
+
+
 @pytest.mark.parametrize("text", TEXTS)
 def test_pieces_join_to_the_text(tokenizer: Tokenizer, reference: Reference, text: str) -> None:
     ids = tokenizer.encode(text, add_special_tokens=False).ids
@@ -59,8 +63,7 @@ def test_cost_per_token_is_constant(tokens: int) -> None:
             lengths.append(len(ids))
             return "\ufffd" * len(ids)
 
-    decoder = IncrementalDecoder(IncompleteTokenizer())
-    text = "".join([*(decoder.push(token) for token in range(tokens)), decoder.flush()])
+    text = "".join(pieces(IncompleteTokenizer(), list(range(tokens))))
     assert text == "\ufffd" * tokens
     assert max(lengths) < 20
 
@@ -72,8 +75,7 @@ def test_no_part_of_a_stop_string_is_released(tokenizer: Tokenizer, length: int)
     for start in range(len(whole) - length + 1):
         stop = whole[start : start + length]
         text = CompletionText(tokenizer, ["no such text", stop])
-        released = "".join([*(text.push(token) for token in ids), text.flush()])
-        assert released == whole[: whole.index(stop)]
+        assert joined(text, ids) == whole[: whole.index(stop)]
         assert text.stopped
 
 
@@ -88,4 +90,4 @@ def test_unfinished_stop_string_is_released_at_the_end(tokenizer: Tokenizer) -> 
 def test_leading_white_space_is_removed(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode(" \n  Paris is", add_special_tokens=False).ids
     text = CompletionText(tokenizer, [])
-    assert "".join([*(text.push(token) for token in ids), text.flush()]) == "Paris is"
+    assert joined(text, ids) == "Paris is"

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 from mlflow.exceptions import MlflowException
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
 from slmflow.runtime.prompts.conversation import TemplatePromptEncoder, validate_messages
+from tests.fixtures.bundled_model import Reference
 
 SYSTEM = {"role": "system", "content": "Be <b>brief</b> & kind."}
 TURNS = [
@@ -42,11 +45,14 @@ TEMPLATES = {
 }
 
 
-def with_template(weights: Path, folder: Path, template: str | list[dict[str, str]]) -> Path:
-    """Copy the tokenizer, with a template in `tokenizer_config.json`."""
+def with_template(
+    weights: Path, folder: Path, template: str | list[dict[str, str]], **settings: bool
+) -> Path:
+    """Copy the tokenizer, with a template and settings in `tokenizer_config.json`."""
     shutil.copytree(weights, folder, ignore=lambda *_: ["chat_template.jinja"])
     file = folder / "tokenizer_config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"chat_template": template}))
+    config = json.loads(file.read_text()) | {"chat_template": template} | settings
+    file.write_text(json.dumps(config))
     return folder
 
 
@@ -63,6 +69,35 @@ def test_token_ids_equal_those_of_transformers(
     text = messages[-1]["content"]
     assert prompts.encode_text(text) == tokenizer.encode(text, add_special_tokens=False)
     assert prompts.encode_document(text) == tokenizer.encode(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "  two  spaces ", "a\n\n b\t", "日本 🙂 é", "<|end|> in it", "x" * 300),
+        *("<|end|>\u00a0no-break", "a\u2581b", "a\0b"),
+    ],
+)
+def test_odd_texts_are_tokenized_as_with_transformers(
+    onnx: Path, reference: Reference, text: str
+) -> None:
+    messages = [{"role": "user", "content": text}]
+    assert TemplatePromptEncoder(onnx).encode_chat(messages) == reference.prompt(messages)
+
+
+def test_bos_written_by_template_is_not_repeated(weights: Path, tmp_path: Path) -> None:
+    """Llama's template starts with the token that its tokenizer also adds."""
+    template = TEMPLATES["bos, trimmed"]
+    folder = with_template(weights, tmp_path / "llama", template, add_bos_token=True)
+    file = str(folder / "tokenizer.json")
+    fast = Tokenizer.from_file(file)
+    fast.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    fast.save(file)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    ids = TemplatePromptEncoder(folder).encode_chat(TURNS)
+    assert ids == tokenizer.apply_chat_template(TURNS, add_generation_prompt=True)
+    assert ids.count(tokenizer.bos_token_id) == 1
+    assert tokenizer.encode("a")[0] == tokenizer.bos_token_id
 
 
 def test_default_of_several_templates_is_used(weights: Path, tmp_path: Path) -> None:

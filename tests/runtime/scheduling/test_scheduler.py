@@ -92,13 +92,6 @@ def tokens(of: Completion) -> int:
     return of.usage["completion_tokens"]
 
 
-def test_waiting_requests_share_batches() -> None:
-    engine, events = FakeEngine(max_rows=4), Events()
-    Scheduler(engine).submit([active_request(10, 5, events.put) for _ in range(6)])
-    assert [tokens(completion(events)) for _ in range(6)] == [5] * 6
-    assert engine.batches == [4, 2]
-
-
 def test_long_completion_restarts_without_finished_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     engine, events = FakeEngine(max_rows=8), Events()
     requests = [active_request(10, 400 if n == 3 else 2, events.put) for n in range(8)]
@@ -267,19 +260,13 @@ def test_failing_listener_leaves_others_running(fails_at: type) -> None:
     assert isinstance(received[-1], fails_at), "it receives nothing more"
 
 
-class OneTokenPrompts:
-    tokenizer = TOKENIZER
-
-    def encode_chat(self, messages: Sequence[Any]) -> list[int]:
-        return [0]
-
-
 def test_stream_yields_each_piece_before_the_next_token() -> None:
     """Also with an engine that, like the real one, holds the global lock while it computes."""
     engine = FakeEngine(max_rows=1)
     steps: list[int] = []
     engine.before_step = lambda: [steps.append(1), ctypes.PyDLL(None).usleep(20_000)]
-    model = ChatModel(engine, OneTokenPrompts(), "fake", {"temperature": 0, "top_p": 1})
+    prompts = SimpleNamespace(tokenizer=TOKENIZER, encode_chat=lambda messages: [0])
+    model = ChatModel(engine, prompts, "fake", {"temperature": 0, "top_p": 1})
     request = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 20}
     delays = [len(steps) - 1 - n for n, _ in enumerate(model.stream(request))][:-1]
     assert len(delays) == 20
@@ -292,13 +279,6 @@ def texts(model: GenaiPyfunc, requests: Sequence[dict[str, Any]]) -> list[str]:
 
 def texts_alone(model: GenaiPyfunc, requests: Sequence[dict[str, Any]]) -> list[str]:
     return [text for request in requests for text in texts(model, [request])]
-
-
-def test_batched_completions_equal_single_ones(
-    bare: GenaiPyfunc, questions: list[Conversation]
-) -> None:
-    requests = [{"messages": question} for question in questions]
-    assert texts(bare, requests) == texts_alone(bare, requests)
 
 
 def test_staggered_streams_equal_single_completions(
@@ -344,7 +324,8 @@ def test_rows_with_different_options_share_a_batch(
 ) -> None:
     options = [{}, {"temperature": 1.5, "seed": 7}, {"repetition_penalty": 1.5}, {"max_tokens": 2}]
     requests = [
-        {"messages": questions[row % 4], **options[row % len(options)]} for row in range(rows)
+        {"messages": questions[row % len(questions)], **options[row % len(options)]}
+        for row in range(rows)
     ]
     assert texts(bare, requests) == texts_alone(bare, requests)
 
