@@ -61,7 +61,8 @@ def split_hydra_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
     The argument after `--KEY` is its value, even if it looks like a flag.
     """
-    flags, others = [], []
+    flags: list[str] = []
+    others: list[str] = []
     remaining = iter(arguments)
     for argument in remaining:
         key = argument.removeprefix("--")
