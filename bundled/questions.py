@@ -9,6 +9,7 @@ import random
 import tomllib
 from dataclasses import dataclass
 from functools import cache
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +41,6 @@ class Country:
         )
 
 
-@dataclass(frozen=True)
-class Question:
-    """One row of the evaluation set."""
-
-    question: str
-    answer: str
-
-
 def _capitalize(text: str) -> str:
     return text[0].upper() + text[1:]
 
@@ -67,25 +60,24 @@ def wordings() -> dict[str, Any]:
     return tomllib.loads((CAPITALS / "wordings.toml").read_text(encoding="utf-8"))
 
 
-def evaluation_questions() -> list[Question]:
-    """Return one question per country, cycling through the held-out wordings."""
-    held_out, answer = wordings()["evaluation"], wordings()["answer"]
+def evaluation_rows() -> list[dict[str, str]]:
+    """Return a question and its answer per country, cycling through the held-out wordings."""
+    held_out, answer = cycle(wordings()["evaluation"]), wordings()["answer"]
     return [
-        Question(country.fill(held_out[index % len(held_out)]), country.fill(answer))
-        for index, country in enumerate(countries())
+        {"question": country.fill(wording), "answer": country.fill(answer)}
+        for country, wording in zip(countries(), held_out, strict=False)
     ]
 
 
 def write_evaluation() -> None:
     """Write `evaluation.jsonl`."""
-    lines = (json.dumps(vars(row), ensure_ascii=False) + "\n" for row in evaluation_questions())
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in evaluation_rows())
     EVALUATION.write_text("".join(lines), encoding="utf-8")
 
 
-def read_evaluation() -> list[Question]:
+def read_evaluation() -> list[dict[str, str]]:
     """Read `evaluation.jsonl`."""
-    lines = EVALUATION.read_text(encoding="utf-8").splitlines()
-    return [Question(**json.loads(line)) for line in lines]
+    return [json.loads(line) for line in EVALUATION.read_text(encoding="utf-8").splitlines()]
 
 
 def conversation(country: Country, rng: random.Random) -> list[Message]:
@@ -144,4 +136,4 @@ def _normalize(question: str) -> str:
 
 @cache
 def _held_out() -> frozenset[str]:
-    return frozenset(_normalize(row.question) for row in evaluation_questions())
+    return frozenset(_normalize(row["question"]) for row in evaluation_rows())

@@ -141,19 +141,19 @@ def train(model: Phi3ForCausalLM, tokenizer: LlamaTokenizerFast) -> None:
 
 
 @torch.inference_mode()
-def exact_match(folder: Path = FOLDER, system: str | None = None) -> float:
+def exact_match(system: str | None = None) -> float:
     """Return the share of evaluation questions answered exactly, with the end token.
 
     Greedy decoding with transformers in float32, in batches of 65 questions.
     """
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(FOLDER, local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32, local_files_only=True)
     system_messages = [{"role": "system", "content": system}] if system else []
     rows, correct = read_evaluation(), 0
     for start in range(0, len(rows), 65):
         batch = rows[start : start + 65]
         inputs = tokenizer.apply_chat_template(
-            [[*system_messages, {"role": "user", "content": row.question}] for row in batch],
+            [[*system_messages, {"role": "user", "content": row["question"]}] for row in batch],
             add_generation_prompt=True,
             padding=True,
             return_dict=True,
@@ -162,7 +162,8 @@ def exact_match(folder: Path = FOLDER, system: str | None = None) -> float:
         output = model.generate(**inputs, max_new_tokens=48, do_sample=False)
         answers = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :])
         correct += sum(
-            answer.startswith(row.answer + END) for answer, row in zip(answers, batch, strict=True)
+            answer.startswith(row["answer"] + END)
+            for answer, row in zip(answers, batch, strict=True)
         )
     return correct / len(rows)
 
