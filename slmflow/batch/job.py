@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TypeVar
 
 from mlflow.models import Model
 
-from slmflow.batch import input_rows, output, partitions, spark
+from slmflow.batch import input_rows, output, spark
 from slmflow.batch.input_rows import InputFile
 from slmflow.config.schema.config import Config
 from slmflow.errors import BadArguments, UserError
@@ -97,7 +98,7 @@ def _interface(model_uri: str, model: Model) -> ChatInterface:
 
 def _check_output(path: Path) -> None:
     output.require_absent(path)
-    if not partitions.is_writable(path.parent):
+    if not (path.parent.is_dir() and os.access(path.parent, os.W_OK | os.X_OK)):
         raise UserError(
             f"batch.output={str(path)!r}: {path.parent} is not a writable folder: create it, or "
             "choose another"

@@ -1,7 +1,6 @@
 """Store finished partitions in a folder beside the output, so that a job can resume."""
 
 import glob
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -105,8 +104,3 @@ def split_into_chunks(rows: Iterator[T], size: int) -> Iterator[list[T]]:
     """Yield lists of `size` rows; the last may be shorter."""
     while chunk := list(islice(rows, size)):
         yield chunk
-
-
-def is_writable(folder: Path) -> bool:
-    """Return whether this process can create files in a folder."""
-    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)

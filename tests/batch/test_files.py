@@ -2,9 +2,9 @@
 
 import csv
 import datetime as dt
-import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,18 @@ from slmflow.batch import spark
 from slmflow.config.schema.batch import Spark
 from slmflow.pipeline.step import run
 from steps.batch import batch
-from tests.batch.workspace import BatchWorkspace, save_echo_model, write_rows
+from tests.batch.workspace import BatchFolder, BatchWorkspace
+from tests.datasets.test_rows import write_table
 from tests.fixtures.project import Sandbox
 
 ADDED = ["answer", "prompt_tokens", "completion_tokens", "error"]
 
 
-def _stderr(capsys: pytest.CaptureFixture[str]) -> str:
-    return " ".join(capsys.readouterr().err.split())
+def _only_error(capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what a step printed: one error message, on one line."""
+    stderr = " ".join(capsys.readouterr().err.split())
+    assert stderr.count("error:") == 1
+    return stderr
 
 
 def test_csv_cells_are_unchanged(workspace: BatchWorkspace) -> None:
@@ -88,26 +92,19 @@ def test_every_format_converts_to_every_other(
     input_suffix: str, output_suffix: str, workspace: BatchWorkspace
 ) -> None:
     messages = [{"role": "user", "content": "hello"}]
-    frame = pd.DataFrame({"id": [1, 2], "messages": [messages, messages]})
-    file = workspace.folder / f"in{input_suffix}"
-    match input_suffix:
-        case ".jsonl":
-            frame.to_json(file, orient="records", lines=True)
-        case ".csv":
-            frame.assign(messages=[json.dumps(messages)] * 2).to_csv(file, index=False)
-        case _:
-            frame.to_parquet(file)
+    file = write_table(
+        workspace.folder / f"in{input_suffix}", {"id": [1, 2], "messages": [messages] * 2}
+    )
 
     status = workspace.batch(workspace.save_echo_model(), file.name, f"out{output_suffix}")
 
     assert status == 0
-    match output_suffix:
-        case ".jsonl":
-            output = pd.DataFrame(workspace.read("out.jsonl"))
-        case ".csv":
-            output = pd.read_csv(workspace.folder / "out.csv")
-        case _:
-            output = pd.read_parquet(workspace.folder / "out.parquet")
+    read = {
+        ".jsonl": partial(pd.read_json, lines=True),
+        ".csv": pd.read_csv,
+        ".parquet": pd.read_parquet,
+    }[output_suffix]
+    output = read(workspace.folder / f"out{output_suffix}")
     assert list(output.columns) == ["id", "messages", *ADDED]
     assert [int(number) for number in output["id"]] == [1, 2]
     assert list(output["answer"]) == ["You said hello"] * 2
@@ -153,9 +150,7 @@ def test_invalid_input_fails_before_model_loads(
 
     assert workspace.batch(model, name, "out.csv") == 2
 
-    stderr = _stderr(capsys)
-    assert message in stderr
-    assert stderr.count("error:") == 1
+    assert message in _only_error(capsys)
     assert workspace.echo_log("loads") == []
 
 
@@ -168,12 +163,11 @@ def test_all_problems_are_one_message(
 
     assert workspace.batch("models:/none@best", "in.csv", "out.csv", "spark.master=local[2]") == 2
 
-    stderr = _stderr(capsys)
+    stderr = _only_error(capsys)
     assert "PySpark is not installed; run `uv pip install -r requirements-spark.txt`" in stderr
     assert "batch.model_uri='models:/none@best': no model can be read from there" in stderr
     assert "out.csv' already exists: delete it, or choose another name" in stderr
     assert "no row has question or messages; the columns are a: name yours" in stderr
-    assert stderr.count("error:") == 1
     assert (workspace.folder / "out.csv").read_text() == "mine"
 
 
@@ -184,31 +178,37 @@ def test_missing_files_are_named(
 
     assert run("batch", batch, ["batch.input=null"], new_run=new_run) == 2
 
-    stderr = _stderr(capsys)
+    stderr = _only_error(capsys)
     assert "batch.input is missing" in stderr
     assert "batch.output is missing" in stderr
-    assert stderr.count("error:") == 1
 
 
-def test_mixed_types_are_rejected_for_parquet_output(
-    workspace: BatchWorkspace, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("name", "columns", "output", "message"),
+    [
+        (
+            *("in.jsonl", {"question": ["a", "b"], "n": [1, "one"]}, "out.parquet"),
+            "a Parquet column has one type, but a column here has several",
+        ),
+        (
+            *("in.parquet", {"question": ["one"], "blob": [b"\x00"]}, "out.jsonl"),
+            "column blob holds bytes",
+        ),
+    ],
+)
+def test_values_that_the_output_cannot_hold_are_rejected(
+    name: str,
+    columns: dict[str, list[Any]],
+    output: str,
+    message: str,
+    workspace: BatchWorkspace,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    workspace.write("in.jsonl", [{"question": "a", "n": 1}, {"question": "b", "n": "one"}])
+    write_table(workspace.folder / name, columns)
 
-    assert workspace.batch(workspace.save_echo_model(), "in.jsonl", "out.parquet") == 2
+    assert workspace.batch(workspace.save_echo_model(), name, output) == 2
 
-    assert "a Parquet column has one type, but a column here has several" in _stderr(capsys)
-
-
-def test_bytes_are_rejected_for_text_output(
-    workspace: BatchWorkspace, capsys: pytest.CaptureFixture[str]
-) -> None:
-    table = pa.table({"question": ["one"], "blob": [b"\x00"]})
-    parquet.write_table(table, workspace.folder / "in.parquet")
-
-    assert workspace.batch(workspace.save_echo_model(), "in.parquet", "out.jsonl") == 2
-
-    assert "column blob holds bytes" in _stderr(capsys)
+    assert message in _only_error(capsys)
 
 
 def test_databricks_runtime_enables_spark(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,16 +233,19 @@ run_step("batch", batch)
 def test_input_and_output_work_on_a_volume(tmp_path: Path, suffix: str) -> None:
     volume = tmp_path / "Volumes"
     volume.mkdir()
-    write_rows(volume / "in.jsonl", [{"question": "one"}, {"question": "two"}])
-    arguments = (
-        f"batch.model_uri={save_echo_model(tmp_path)}",
-        f"batch.input={volume}/in.jsonl",
-        f"batch.output={volume}/out{suffix}",
-        "batch.partition_rows=1",
-    )
+    BatchFolder(volume).write("in.jsonl", [{"question": "one"}, {"question": "two"}])
+    model = BatchFolder(tmp_path).save_echo_model()
+    arguments = BatchFolder(volume).arguments(model, "in.jsonl", f"out{suffix}")
 
     done = subprocess.run(
-        [sys.executable, "-c", _BATCH_ON_A_VOLUME, str(volume), *arguments],
+        [
+            sys.executable,
+            "-c",
+            _BATCH_ON_A_VOLUME,
+            str(volume),
+            *arguments,
+            "batch.partition_rows=1",
+        ],
         cwd=tmp_path,
         env=Sandbox(tmp_path).environ(),
         capture_output=True,

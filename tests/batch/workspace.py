@@ -1,4 +1,4 @@
-"""Run the step in this process, and read its files."""
+"""Files of batch jobs, the echo model, and the step in this process."""
 
 import json
 from collections.abc import Sequence
@@ -15,20 +15,54 @@ from tests.measurement.models.logged import PROMPT
 
 
 @dataclass(frozen=True)
-class BatchWorkspace:
-    """A folder of input and output files, and the experiment of the runs."""
+class BatchFolder:
+    """A folder of input and output files, and of the echo model and its logs."""
 
     folder: Path
+
+    def write(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
+        """Write a JSONL file."""
+        (self.folder / name).write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+    def read(self, name: str) -> list[dict[str, Any]]:
+        """Read a JSONL file."""
+        return [json.loads(line) for line in (self.folder / name).read_text().splitlines()]
+
+    def arguments(self, model_uri: str, input_name: str, output_name: str) -> list[str]:
+        """Return the arguments of the step for files of the folder."""
+        return [
+            f"batch.model_uri={model_uri}",
+            f"batch.input={self.folder / input_name}",
+            f"batch.output={self.folder / output_name}",
+        ]
+
+    def save_echo_model(self) -> str:
+        """Save `echo_model.py`, which writes its logs to the folder; return its URI."""
+        model = self.folder / "model"
+        mlflow.pyfunc.save_model(
+            model,
+            python_model=str(Path(__file__).with_name("echo_model.py")),
+            signature=PROMPT,
+            pip_requirements=["mlflow"],
+            model_config={"folder": str(self.folder)},
+        )
+        return str(model)
+
+    def echo_log(self, name: str) -> list[str]:
+        """Return the lines of a log of the echo model: `loads`, `calls` or `prompts`."""
+        log = self.folder / name
+        return log.read_text().splitlines() if log.exists() else []
+
+
+@dataclass(frozen=True)
+class BatchWorkspace(BatchFolder):
+    """A folder of batch jobs, and the experiment of their runs."""
+
     experiment: str
 
     def batch(self, model_uri: str, input_name: str, output_name: str, *overrides: str) -> int:
         """Run the step on a file of the folder; return the exit status."""
-        arguments = [
-            f"batch.model_uri={model_uri}",
-            f"batch.input={self.folder / input_name}",
-            f"batch.output={self.folder / output_name}",
-            *overrides,
-        ]
+        arguments = [*self.arguments(model_uri, input_name, output_name), *overrides]
         return run("batch", batch, arguments, new_run={"experiment_id": self.experiment})
 
     def newest_run(self) -> Run:
@@ -42,47 +76,3 @@ class BatchWorkspace:
     def file_names(self) -> set[str]:
         """Return the names in the folder, without the store's."""
         return {file.name for file in self.folder.iterdir()} - {"home"}
-
-    def write(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
-        """Write a JSONL file."""
-        write_rows(self.folder / name, rows)
-
-    def read(self, name: str) -> list[dict[str, Any]]:
-        """Read a JSONL file."""
-        return read_rows(self.folder / name)
-
-    def save_echo_model(self) -> str:
-        """Save the echo model in the folder; return its URI."""
-        return save_echo_model(self.folder)
-
-    def echo_log(self, name: str) -> list[str]:
-        """Return the lines of a log of the echo model: `loads`, `calls` or `prompts`."""
-        return read_lines(self.folder / name)
-
-
-def write_rows(file: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write a JSONL file."""
-    file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-
-
-def read_rows(file: Path) -> list[dict[str, Any]]:
-    """Read a JSONL file."""
-    return [json.loads(line) for line in read_lines(file)]
-
-
-def save_echo_model(folder: Path) -> str:
-    """Save `echo_model.py`, which writes its logs to a folder; return its URI."""
-    model = folder / "model"
-    mlflow.pyfunc.save_model(
-        model,
-        python_model=str(Path(__file__).with_name("echo_model.py")),
-        signature=PROMPT,
-        pip_requirements=["mlflow"],
-        model_config={"folder": str(folder)},
-    )
-    return str(model)
-
-
-def read_lines(file: Path) -> list[str]:
-    """Return the lines of a file, or none if it does not exist."""
-    return file.read_text().splitlines() if file.exists() else []
