@@ -22,24 +22,13 @@ def create(model: ModelProcess, settings: Serve, api_key: str | None, tracer: Tr
     """Return the server's app. An API key protects all endpoints except the health checks."""
     app = FastAPI(title="slmflow", docs_url=None, redoc_url=None, openapi_url=None)
     metrics = Metrics(model)
-    _add_model_endpoints(app, RequestHandler(model, settings, metrics, tracer))
+    handler = RequestHandler(model, settings, metrics, tracer)
+    app.post("/v1/chat/completions")(handler.chat)
+    app.post("/v1/completions")(handler.completion)
+    app.post("/invocations")(handler.invocations)
     _add_monitoring_endpoints(app, model, metrics)
     _add_error_handlers(app)
     return AccessMiddleware(app, api_key, metrics)
-
-
-def _add_model_endpoints(app: FastAPI, handler: RequestHandler) -> None:
-    @app.post("/v1/chat/completions")
-    async def chat(request: Request) -> Response:
-        return await handler.chat(request)
-
-    @app.post("/v1/completions")
-    async def completion(request: Request) -> Response:
-        return await handler.completion(request)
-
-    @app.post("/invocations")
-    async def invocations(request: Request) -> Response:
-        return await handler.invocations(request)
 
 
 def _add_monitoring_endpoints(app: FastAPI, model: ModelProcess, metrics: Metrics) -> None:

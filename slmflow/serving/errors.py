@@ -16,7 +16,7 @@ class RequestError(Exception):
         code: str | None = None,
         retry_after_s: int | None = None,
     ) -> None:
-        """The message tells the caller what is wrong, which value, and what to do."""
+        """Reject with a message that names the fault, the invalid value and the fix."""
         super().__init__(message)
         self.status, self.param, self.code = status, param, code
         self.retry_after_s = retry_after_s

@@ -28,18 +28,12 @@ class LoadedModel:
         """Return the response of MLflow's scoring server: its body, status and media type."""
         schema = self.pyfunc.metadata.get_input_schema()
         try:
-            response = scoring_server.invocations(body, content_type, self.pyfunc, schema)
+            result = scoring_server.invocations(body, content_type, self.pyfunc, schema)
+            response, status, media_type = result.response, result.status, result.mimetype
         except MlflowException as error:
-            return {
-                "body": error.serialize_as_json(),
-                "status": error.get_http_status_code(),
-                "media_type": "application/json",
-            }
-        return {
-            "body": response.response,
-            "status": response.status,
-            "media_type": response.mimetype,
-        }
+            response, status = error.serialize_as_json(), error.get_http_status_code()
+            media_type = "application/json"
+        return {"body": response, "status": status, "media_type": media_type}
 
 
 def load(model_uri: str, deliver: Deliver) -> LoadedModel:

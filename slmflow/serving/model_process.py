@@ -147,7 +147,7 @@ class ModelProcess:
         self._reader = asyncio.create_task(self._read_events())
 
     def _cancel(self, request_id: int) -> None:
-        """Ask the process to end a request. The request stays pending until it has ended."""
+        """Send the cancellation of a request, which stays pending until its final event."""
         if request_id in self._pending:
             self._send({"id": request_id, "type": "cancel"})
             self.on_cancel()

@@ -146,9 +146,5 @@ def _parse_message(message: Any) -> Any:
 
 
 def _is_text_part(part: Any) -> bool:
-    return (
-        isinstance(part, dict)
-        and part.get("type") == "text"
-        and isinstance(part.get("text"), str)
-        and part.keys() == {"type", "text"}
-    )
+    has_text = isinstance(part, dict) and part.keys() == {"type", "text"}
+    return has_text and part["type"] == "text" and isinstance(part["text"], str)

@@ -98,7 +98,7 @@ class RequestHandler:
             if first is None:
                 pending.cancel()
                 return Response(status_code=CLIENT_CLOSED_REQUEST)
-            _raise_if_error(first)  # before the stream starts, so that the status tells it
+            _raise_if_error(first)  # before the stream starts, so that the status is right
         except BaseException:
             pending.cancel()
             raise

@@ -11,8 +11,8 @@ events of all rows: {"id": 3, "type": "response", "body": "...", "status": 200, 
 "finished": [...]}.
 
 The first line of standard output is {"type": "ready", "model_name": "..."}, or {"type": "rejected",
-"message": "..."} for a model that cannot be served. The process ends with its standard input.
-Everything that libraries print goes to standard error.
+"message": "..."} for a model that cannot be served. The process ends when its standard input
+closes. Everything that libraries print goes to standard error.
 """
 
 import json
@@ -21,40 +21,25 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import Any, TextIO
+from typing import Any
 
 from mlflow.exceptions import MlflowException
 
 from slmflow.errors import UserError
-from slmflow.runtime.protocol import Event, Request
+from slmflow.runtime.protocol import Deliver, Event, Request
 from slmflow.serving.loaded_model import LoadedModel, load
 from slmflow.system.child_processes import claim_stdout
 
-# Each waits for the model, whose scheduler shares it among them and the OpenAI requests.
+# Each blocks on the model, whose scheduler batches these requests with those of OpenAI's API.
 _INVOCATION_THREADS = 8
-
-
-class LineWriter:
-    """Write JSON objects to a stream, one per line. Threads may share it."""
-
-    def __init__(self, stream: TextIO) -> None:
-        """Write to `stream`."""
-        self._stream = stream
-        self._lock = threading.Lock()
-
-    def write(self, message: Event) -> None:
-        """Write one object."""
-        line = json.dumps(message)
-        with self._lock:
-            print(line, file=self._stream, flush=True)
 
 
 class Worker:
     """Dispatch requests to a loaded model."""
 
-    def __init__(self, model: LoadedModel, output: LineWriter) -> None:
-        """Write the responses of `invocations` to `output`; the session delivers all others."""
-        self._model, self._output = model, output
+    def __init__(self, model: LoadedModel, deliver: Deliver) -> None:
+        """Deliver the responses of `invocations`; the session delivers all others."""
+        self._model, self._deliver = model, deliver
         self._threads = ThreadPoolExecutor(max_workers=_INVOCATION_THREADS)
 
     def handle(self, request: Request) -> None:
@@ -63,7 +48,7 @@ class Worker:
         if request["type"] == "cancel":
             session.cancel(request["id"])
         elif request["type"] == "invocations":
-            tracked = session.track(request["id"])  # here, so that `cancel` may follow at once
+            tracked = session.track(request["id"])  # now, so that an early `cancel` takes effect
             self._threads.submit(self._invoke, request, tracked)
         else:
             session.submit(request)
@@ -72,26 +57,32 @@ class Worker:
         self, request: dict[str, Any], tracked: AbstractContextManager[list[Event]]
     ) -> None:
         request_id = request["id"]
-        self._output.write({"id": request_id, "type": "started"})
+        self._deliver({"id": request_id, "type": "started"})
         try:
             with tracked as finished:
                 response = self._model.invoke(request["body"], request["content_type"])
         except Exception as error:
             message = f"{type(error).__name__}: {error}"
-            self._output.write({"id": request_id, "type": "failed", "message": message})
+            self._deliver({"id": request_id, "type": "failed", "message": message})
             return
-        self._output.write({"id": request_id, "type": "response", "finished": finished, **response})
+        self._deliver({"id": request_id, "type": "response", "finished": finished, **response})
 
 
 def _main() -> None:
-    output = LineWriter(claim_stdout())
+    stdout, lock = claim_stdout(), threading.Lock()
+
+    def write(message: Event) -> None:
+        line = json.dumps(message)
+        with lock:
+            print(line, file=stdout, flush=True)
+
     try:
-        model = load(sys.argv[1], output.write)
+        model = load(sys.argv[1], write)
     except (UserError, MlflowException) as error:
-        output.write({"type": "rejected", "message": str(error)})
+        write({"type": "rejected", "message": str(error)})
         return
-    output.write({"type": "ready", "model_name": model.session.model_name})
-    worker = Worker(model, output)
+    write({"type": "ready", "model_name": model.session.model_name})
+    worker = Worker(model, write)
     for line in sys.stdin:
         worker.handle(json.loads(line))
     os._exit(0)  # nobody reads what is still being generated

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from tests.serving.conftest import KEY, Server
 
+Body = bytes | dict[str, Any] | None
+
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 
 # Forces a completion of hundreds of tokens; free text ends after ten.
@@ -19,11 +21,20 @@ NUMBERS: Any = {
 }
 
 
-def call(server: Server, method: str, path: str, body: bytes | None = None, **headers: str) -> Any:
-    """Send a request; return status, headers and body."""
+def send(
+    server: Server, method: str, path: str, body: Body, **headers: str
+) -> http.client.HTTPConnection:
+    """Send a request, a dict as JSON, without waiting for the response."""
     connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=60)
+    if isinstance(body, dict):
+        body, headers = json.dumps(body).encode(), {"Content-Type": "application/json", **headers}
     connection.request(method, path, body, {"Authorization": f"Bearer {KEY}", **headers})
-    response = connection.getresponse()
+    return connection
+
+
+def call(server: Server, method: str, path: str, body: Body = None, **headers: str) -> Any:
+    """Send a request; return status, headers and body."""
+    response = send(server, method, path, body, **headers).getresponse()
     return response.status, response.headers, response.read().decode()
 
 
@@ -44,8 +55,4 @@ def start_request(
     server: Server, path: str = "/v1/chat/completions", **options: Any
 ) -> http.client.HTTPConnection:
     """Send the question without waiting for the response."""
-    connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=60)
-    body = json.dumps({"messages": QUESTION, **options})
-    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
-    connection.request("POST", path, body, headers)
-    return connection
+    return send(server, "POST", path, {"messages": QUESTION, **options})

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -108,3 +109,34 @@ def torch_server(
     folder = tmp_path_factory.mktemp("serve")
     with serving(folder, f"serve.model_uri={pipeline.model_uri}") as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def older_server(
+    onnx: Path, chat: GenaiModel, experiment: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A GenAI model logged before the serving protocol had a version."""
+    folder = tmp_path_factory.mktemp("older")
+    zipfile.ZipFile(Path(__file__).parent / "data" / "unversioned_runtime.zip").extractall(folder)
+    uri = log_with_runtime(folder / "model.py", folder / "runtime", onnx, chat, experiment)
+    with serving(folder / "serve", f"serve.model_uri={uri}") as running:
+        yield running
+
+
+def log_with_runtime(
+    model_code: Path, runtime: Path, onnx: Path, chat: GenaiModel, experiment: str
+) -> str:
+    """Log the bundled model with another runtime, and return its URI."""
+    logged = mlflow.models.get_model_info(chat.model_uri)
+    config = logged.flavors["python_function"]["config"]
+    with mlflow.start_run(experiment_id=experiment):
+        info = mlflow.pyfunc.log_model(
+            name="genai",
+            python_model=str(model_code),
+            code_paths=[str(runtime)],
+            artifacts={"model": str(onnx)},
+            model_config=config,
+            signature=logged.signature,
+            pip_requirements=["mlflow"],
+        )
+    return info.model_uri

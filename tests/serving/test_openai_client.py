@@ -1,4 +1,4 @@
-"""The openai client against the running server, in either flavor."""
+"""The openai client against the running server: either flavor, and an older model."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,19 +10,22 @@ from tests.fixtures.bundled_model import Reference
 from tests.serving.conftest import Server
 
 QUESTION = [{"role": "user", "content": "What is the capital of Japan?"}]
-NAMES = {"server": "tiny_phi3", "torch_server": "transformers"}
+NAMES = {"server": "tiny_phi3", "older_server": "tiny_phi3", "torch_server": "transformers"}
 
 
 @pytest.fixture(params=NAMES)
-def name(request: pytest.FixtureRequest) -> str:
-    return NAMES[request.param]
+def flavor(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 @pytest.fixture
-def client(name: str, request: pytest.FixtureRequest) -> OpenAI:
-    [fixture] = [fixture for fixture, served in NAMES.items() if served == name]
-    server: Server = request.getfixturevalue(fixture)
-    return server.client()
+def name(flavor: str) -> str:
+    return NAMES[flavor]
+
+
+@pytest.fixture
+def client(flavor: str, request: pytest.FixtureRequest) -> OpenAI:
+    return request.getfixturevalue(flavor).client()
 
 
 def test_completion_equals_transformers(client: OpenAI, name: str, reference: Reference) -> None:
