@@ -4,8 +4,9 @@ Only the attention classes listed here are described, each tested against transf
 with any other class keeps the attention that optimum exports.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -79,11 +80,9 @@ def describe(model: PreTrainedModel) -> DecoderSpec:
         (path, module) for path, module in model.named_modules() if path.endswith(".self_attn")
     ]
     supported = [
-        (path, module) for path, module in attentions if type(module).__name__ in _WINDOW_OF_CLASS
+        (path, module) for path, module in attentions if type(module).__name__ in _WINDOW_ATTRIBUTES
     ]
-    rotary_names = {
-        name for _, module in supported if (name := _rotary_attribute(module)) is not None
-    }
+    rotary_names = {name for _, module in supported if (name := _rotary_attribute(module))}
     return DecoderSpec(
         layers=model.config.num_hidden_layers,
         attentions=tuple(_attention_spec(path, module) for path, module in supported),
@@ -95,38 +94,24 @@ def describe(model: PreTrainedModel) -> DecoderSpec:
 
 def _unsupported(model: PreTrainedModel, attentions: Sequence[nn.Module]) -> Iterator[str]:
     for module in attentions:
-        if (name := type(module).__name__) not in _WINDOW_OF_CLASS:
+        if (name := type(module).__name__) not in _WINDOW_ATTRIBUTES:
             yield name
     for path, module in model.named_modules():
         if (rope_type := getattr(module, "rope_type", "default")) not in _ROPE_TYPES:
             yield f"{path} of type {rope_type}"
 
 
-def _module_window(module: Any) -> int | None:
-    window: int | None = module.sliding_window
-    return window
-
-
-def _config_window(module: Any) -> int | None:
-    window: int | None = getattr(module.config, "sliding_window", None)
-    return window
-
-
-def _no_window(module: Any) -> int | None:
-    return None
-
-
-# Where each attention class of transformers 4.57 finds its sliding window.
-_WINDOW_OF_CLASS: Mapping[str, Callable[[Any], int | None]] = {
-    "Phi3Attention": _config_window,
-    "LlamaAttention": _no_window,
-    "Qwen2Attention": _module_window,
-    "Qwen3Attention": _module_window,
-    "MistralAttention": _config_window,
-    "SmolLM3Attention": _module_window,
-    "GemmaAttention": _no_window,
-    "Gemma2Attention": _module_window,
-    "Gemma3Attention": _module_window,
+# The attribute of each attention class of transformers 4.57 that holds its sliding window.
+_WINDOW_ATTRIBUTES: Mapping[str, str | None] = {
+    "Phi3Attention": "config.sliding_window",
+    "LlamaAttention": None,
+    "Qwen2Attention": "sliding_window",
+    "Qwen3Attention": "sliding_window",
+    "MistralAttention": "config.sliding_window",
+    "SmolLM3Attention": "sliding_window",
+    "GemmaAttention": None,
+    "Gemma2Attention": "sliding_window",
+    "Gemma3Attention": "sliding_window",
 }
 
 # These classes normalize queries and keys after the transposition; Qwen3Attention does it before.
@@ -138,13 +123,14 @@ _ROPE_TYPES = frozenset({"default", "linear", "llama3", "yarn", "longrope"})
 
 def _attention_spec(path: str, module: Any) -> AttentionSpec:
     heads = module.config.num_attention_heads
+    window = _WINDOW_ATTRIBUTES[type(module).__name__]
     return AttentionSpec(
         path=path,
         heads=heads,
         kv_heads=heads // module.num_key_value_groups,
         head_size=module.head_dim,
         scale=module.scaling,
-        window=_WINDOW_OF_CLASS[type(module).__name__](module),
+        window=attrgetter(window)(module) if window else None,
         softcap=getattr(module, "attn_logit_softcapping", None) or 0.0,
         rotary=_rotary_attribute(module),
         heads_first=type(module).__name__ in _HEADS_FIRST,

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from transformers import PretrainedConfig
 
 from slmflow.checkpoints.tensors import CheckpointTensors
-from slmflow.config.schema.target import Precision, Quantization, Target
+from slmflow.config.schema.target import Precision, Target
 from slmflow.console import messages, progress_bars
 from slmflow.conversion import decoder_spec, genai_builder, torch_tracing
 from slmflow.conversion.decoder_spec import DecoderSpec
@@ -30,12 +30,11 @@ class ExportedModel:
     """An exported graph and what its proof needs.
 
     passes: report of each graph pass; graph: the rewritten graph in fp32, its weights still inputs;
-    quantization: that of the target; schemes: scheme of each quantized weight by its name.
+    schemes: scheme of each quantized weight by its name.
     """
 
     passes: tuple[PassReport, ...]
     graph: ir.Model
-    quantization: Quantization | None
     schemes: Mapping[str, Scheme]
 
 
@@ -68,7 +67,7 @@ def export(
     is_fp16 = target.precision is Precision.fp16
     schemes = lower(lowered, checkpoint, target.quantization, fp16=is_fp16)
     save(lowered, folder, f"weights for {target.name}")
-    return ExportedModel(tuple(reports), graph, target.quantization, schemes)
+    return ExportedModel(tuple(reports), graph, schemes)
 
 
 def _show(reports: Sequence[PassReport]) -> None:

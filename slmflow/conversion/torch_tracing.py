@@ -117,9 +117,6 @@ def _infer_shapes_without_values() -> Any:
     torch serializes all values for the inference, twice, although no shape depends on them. For
     Phi-3-mini that takes minutes and most of the memory, and gives the same graph.
     """
-    infer = torch._C._jit_pass_onnx_graph_shape_type_inference
-
-    def without_values(graph: Any, parameters: Any, opset: int) -> None:
-        infer(graph, {}, opset)
-
-    return mock.patch.object(torch._C, "_jit_pass_onnx_graph_shape_type_inference", without_values)
+    name = "_jit_pass_onnx_graph_shape_type_inference"
+    infer = getattr(torch._C, name)
+    return mock.patch.object(torch._C, name, lambda graph, _, opset: infer(graph, {}, opset))

@@ -1,5 +1,6 @@
 """Two-layer models of random weights, one per architecture, and their output by transformers."""
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from transformers import (
 )
 
 from slmflow.paths import PROJECT
+from tests.fixtures.bundled_model import Reference
 
 BUNDLED = PROJECT / "bundled" / "tiny_phi3"
 END = 1013  # the end token of the bundled tokenizer, which is its padding token too
@@ -121,7 +123,7 @@ UNFUSED = {
     "olmo": OlmoConfig(**SIZES),
     "phi": PhiConfig(**SIZES | {"num_key_value_heads": 4}),
     "llama_dynamic": LlamaConfig(
-        **SIZES,
+        **SIZES | {"max_position_embeddings": 128},
         rope_scaling={"rope_type": "dynamic", "factor": 4.0},
     ),
     "llama_odd_heads": LlamaConfig(**SIZES, head_dim=24),
@@ -129,6 +131,14 @@ UNFUSED = {
 
 # optimum exports a wrong graph of these.
 BROKEN_EXPORT = {"nemotron": NemotronConfig(**SIZES, head_dim=16)}
+
+
+def edited_bundle(folder: Path, file: str = "config.json", **fields: Any) -> Path:
+    """Copy the bundled checkpoint, with fields of one of its JSON files replaced."""
+    shutil.copytree(BUNDLED, folder)
+    content = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps(content | fields))
+    return folder
 
 
 def save_random_model(config: Any, folder: Path) -> Path:
@@ -155,10 +165,10 @@ def save_random_model(config: Any, folder: Path) -> Path:
     return folder
 
 
-def load(folder: Path) -> Any:
-    """Load a model with transformers, with the eager attention of its own source file."""
+def load(folder: Path, attention: str = "eager") -> Any:
+    """Load a model with transformers, by default with the attention of its own source file."""
     return AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, attn_implementation="eager"
+        folder, dtype=torch.float32, attn_implementation=attention
     ).eval()
 
 
@@ -176,13 +186,4 @@ def logits(model: Any, ids: Sequence[int]) -> NDArray[np.float32]:
 
 def greedy(model: Any, ids: Sequence[int], tokens: int) -> list[int]:
     """Return the tokens that transformers' `generate` appends to one prompt."""
-    inputs = torch.tensor([ids])
-    with torch.no_grad():
-        output = model.generate(
-            inputs,
-            attention_mask=torch.ones_like(inputs),
-            do_sample=False,
-            max_new_tokens=tokens,
-        )
-    generated: list[int] = output[0, len(ids) :].tolist()
-    return generated
+    return Reference(None, model).continue_prompt(list(ids), tokens)

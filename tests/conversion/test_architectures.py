@@ -2,7 +2,6 @@
 
 import functools
 import json
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from slmflow.conversion.proof.graph_runtime import Runtime
 from slmflow.conversion.record import ConversionRecord
 from slmflow.errors import UserError
 from tests.conversion import architectures
-from tests.conversion.architectures import BROKEN_EXPORT, BUNDLED, FUSED, SIZES, UNFUSED
+from tests.conversion.architectures import BROKEN_EXPORT, FUSED, SIZES, UNFUSED, edited_bundle
 from tests.conversion.conversions import convert
 
 # Shorter and longer than the sliding windows; generation crosses them.
@@ -85,6 +84,11 @@ def _convert(config: Any, folder: Path, target: str = "cpu_fp32") -> Converted:
     return Converted(weights, folder / target, convert(weights, folder / target, target))
 
 
+def _phi3(original_length: int, **fields: Any) -> Phi3Config:
+    sizes = SIZES | {"num_key_value_heads": 4} | fields
+    return Phi3Config(**sizes, original_max_position_embeddings=original_length)
+
+
 def _assert_close(logits: Any, expected: Any) -> None:
     np.testing.assert_allclose(logits, expected, atol=1e-3, rtol=0)
 
@@ -128,11 +132,8 @@ def test_greedy_generation_equals_transformers(name: str, converted: Converter) 
     assert model.runtime.greedy(rows, TOKENS) == expected
 
 
-def test_unsupported_attention_is_reported(converted: Converter) -> None:
-    attention = converted("olmo").record.passes[0]
-
-    assert (attention.name, attention.matched) == ("attention", 0)
-    assert attention.reason == "no support for OlmoAttention"
+def test_unfused_attention_has_no_shared_cache(converted: Converter) -> None:
+    assert converted("olmo").record.passes[0].reason == "no support for OlmoAttention"
     config = json.loads((converted("olmo").folder / "genai_config.json").read_text())
     assert config["search"]["past_present_share_buffer"] is False
 
@@ -140,13 +141,7 @@ def test_unsupported_attention_is_reported(converted: Converter) -> None:
 def test_unfused_sliding_window_is_warned_of(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = Phi3Config(
-        **SIZES | {"hidden_size": 96, "num_key_value_heads": 4},
-        original_max_position_embeddings=512,
-        sliding_window=400,
-    )
-
-    _convert(config, tmp_path)
+    _convert(_phi3(512, hidden_size=96, sliding_window=400), tmp_path)
 
     shown = capsys.readouterr().err
     assert "graph pass attention: head size 24 is not a multiple of 16" in shown
@@ -172,11 +167,9 @@ def test_prompt_beyond_the_original_length(name: str, converted: Converter) -> N
 
 
 def _longrope(original_length: int) -> Phi3Config:
-    return Phi3Config(
-        **SIZES | {"num_key_value_heads": 4, "max_position_embeddings": original_length + 128},
-        original_max_position_embeddings=original_length,
-        rope_scaling=architectures.longrope(16),
-    )
+    longest = original_length + 128
+    scaling = architectures.longrope(16)
+    return _phi3(original_length, max_position_embeddings=longest, rope_scaling=scaling)
 
 
 def _greedy_across(model: Any, ids: list[int], tokens: int, original_length: int) -> list[int]:
@@ -223,14 +216,8 @@ def test_unusual_original_length_is_warned_of(
 
 def test_unfused_longrope_is_rejected(tmp_path: Path) -> None:
     """The kernel does not support the head size, and optimum's graph has the short factors only."""
-    config = Phi3Config(
-        **SIZES | {"hidden_size": 96, "num_key_value_heads": 4},
-        original_max_position_embeddings=128,
-        rope_scaling=architectures.longrope(24),
-    )
-
     with pytest.raises(UserError, match="has only the short factors of LongRoPE"):
-        _convert(config, tmp_path)
+        _convert(_phi3(128, hidden_size=96, rope_scaling=architectures.longrope(24)), tmp_path)
 
 
 @pytest.mark.parametrize("name", _parameters(["llama", "phi4_mini", "gemma"]))
@@ -288,11 +275,9 @@ def test_unsupported_architecture_is_rejected_first(
 ) -> None:
     """The weights are not a safetensors file: reading them would fail with another message."""
     name = f"{type(config).__name__.removesuffix('Config')}ForCausalLM"
-    weights = tmp_path / "weights"
-    shutil.copytree(BUNDLED, weights)
-    (weights / "model.safetensors").write_bytes(b"")
     config.architectures = [name]
-    config.save_pretrained(weights)
+    weights = edited_bundle(tmp_path / "weights", **config.to_dict())
+    (weights / "model.safetensors").write_bytes(b"")
 
     with pytest.raises(UserError, match=f"ONNX Runtime GenAI does not support {name}"):
         convert(weights, tmp_path / "onnx", "cpu_fp32", exporter=exporter)
@@ -300,11 +285,8 @@ def test_unsupported_architecture_is_rejected_first(
 
 def test_architecture_unknown_to_optimum_is_rejected_first(tmp_path: Path) -> None:
     """The runtime supports LFM2, but only the builder's graph of it; these are not its weights."""
-    weights = tmp_path / "weights"
-    shutil.copytree(BUNDLED, weights)
-    fields = json.loads((weights / "config.json").read_text())
-    fields |= {"architectures": ["Lfm2ForCausalLM"], "model_type": "lfm2"}
-    (weights / "config.json").write_text(json.dumps(fields))
+    fields = {"architectures": ["Lfm2ForCausalLM"], "model_type": "lfm2"}
+    weights = edited_bundle(tmp_path / "weights", **fields)
 
     with pytest.raises(UserError, match="optimum cannot export Lfm2ForCausalLM"):
         convert(weights, tmp_path / "onnx", "cpu_fp32")

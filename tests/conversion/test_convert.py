@@ -1,7 +1,6 @@
 """Conversion of the bundled model, against transformers and ONNX Runtime's own quantizer."""
 
 import json
-import shutil
 from pathlib import Path
 
 import onnx
@@ -12,7 +11,7 @@ from slmflow.config.schema.target import ExporterName
 from slmflow.conversion.onnx_files import GRAPH_FILE, WEIGHTS_FILE
 from slmflow.conversion.proof import exact_proof
 from slmflow.errors import UserError
-from tests.conversion.architectures import BUNDLED
+from tests.conversion.architectures import BUNDLED, edited_bundle
 from tests.conversion.conversions import convert, target
 
 
@@ -120,13 +119,9 @@ def test_difference_above_the_tolerance_is_rejected(
 
 def test_different_tokenization_is_rejected(tmp_path: Path) -> None:
     """transformers lowercases with this normalizer, which the runtime does not support."""
-    weights = tmp_path / "weights"
-    shutil.copytree(BUNDLED, weights)
-    file = weights / "tokenizer.json"
-    tokenizer = json.loads(file.read_text())
-    normalizers = [{"type": "Lowercase"}, tokenizer["normalizer"]]
-    tokenizer["normalizer"] = {"type": "Sequence", "normalizers": normalizers}
-    file.write_text(json.dumps(tokenizer))
+    normalizer = json.loads((BUNDLED / "tokenizer.json").read_text())["normalizer"]
+    both = {"type": "Sequence", "normalizers": [{"type": "Lowercase"}, normalizer]}
+    weights = edited_bundle(tmp_path / "weights", "tokenizer.json", normalizer=both)
 
     with pytest.raises(UserError, match=r"tokenizes or renders \d+ of 16 probe texts differently"):
         convert(weights, tmp_path / "onnx", "cpu_fp32")
@@ -134,10 +129,7 @@ def test_different_tokenization_is_rejected(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("hidden_size", [96, 64])
 def test_weights_of_another_shape_are_rejected(tmp_path: Path, hidden_size: int) -> None:
-    weights = tmp_path / "weights"
-    shutil.copytree(BUNDLED, weights)
-    file = weights / "config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"hidden_size": hidden_size}))
+    weights = edited_bundle(tmp_path / "weights", hidden_size=hidden_size)
 
     with pytest.raises(UserError, match=r"have other shapes than config\.json requires"):
         convert(weights, tmp_path / "onnx", "cpu_fp32")

@@ -1,8 +1,8 @@
 """Pass `attention`: fuse each layer's attention into one GroupQueryAttention.
 
 Matches: in every layer, the nodes between the projections of query, key and value (packed or
-separate, with or without query and key norms) and the output projection. They are found by node
-name, which carries the module path.
+separate, with or without query and key norms) and the output projection. They are matched by
+node name, which contains the module path.
 Replaces them with: one `com.microsoft.GroupQueryAttention`, ONNX Runtime's kernel for grouped-query
 attention. It rotates queries and keys, applies scale, soft cap, sliding window and causal mask, and
 appends to the KV cache.

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from slmflow.checkpoints.tensors import CheckpointTensors
+from slmflow.config.schema.target import Quantization
 from slmflow.conversion.onnx_files import GRAPH_FILE
 from slmflow.conversion.optimum_export import ExportedModel
 from slmflow.conversion.passes import last_position
@@ -35,13 +36,15 @@ def all_positions(folder: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def exact_graph(exported: ExportedModel, tensors: "StoredWeights", folder: Path) -> Iterator[str]:
+def exact_graph(
+    graph: ir.Model, quantization: Quantization | None, tensors: "StoredWeights", folder: Path
+) -> Iterator[str]:
     """Write a graph that computes in fp32 with the weights in the folder; yield its file name.
 
-    Quantized weights are multiplied by their exact values, fp16 weights are cast to fp32.
+    graph: that of an `ExportedModel`. Quantized weights are multiplied by their exact values, fp16
+    weights are cast to fp32.
     """
-    model = exported.graph.clone()
-    quantization = exported.quantization
+    model = graph.clone()
     if quantization is not None:
         quantization = dataclasses.replace(quantization, accuracy_level=0)
     lower(model, tensors, quantization, fp16=False)

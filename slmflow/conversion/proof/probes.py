@@ -39,15 +39,7 @@ class Probe:
 
 def build_probes(tokenizer: Any, texts: Sequence[str] = TEXTS) -> list[Probe]:
     """Tokenize texts with transformers; only the chat template adds special tokens."""
-    return [_build_probe(tokenizer, text) for text in texts]
-
-
-def _build_probe(tokenizer: Any, text: str) -> Probe:
-    turn = [{"role": "user", "content": text}]
-    prompt = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-    return Probe(
-        text=text,
-        prompt=prompt,
-        text_ids=tokenizer(text, add_special_tokens=False).input_ids,
-        prompt_ids=tokenizer(prompt, add_special_tokens=False).input_ids,
-    )
+    turns = [[{"role": "user", "content": text}] for text in texts]
+    prompts = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    ids = tokenizer([*texts, *prompts], add_special_tokens=False).input_ids
+    return list(map(Probe, texts, prompts, ids, ids[len(texts) :]))

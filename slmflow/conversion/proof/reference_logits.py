@@ -7,7 +7,7 @@ All rows run as one sequence where possible, so that every weight is read once.
 import copy
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,8 +60,8 @@ def compute(
     return [logits[index] for index in range(len(rows))]
 
 
-class _CountedReads(Mapping[str, torch.Tensor]):
-    """A mapping that calls `on_read` for each tensor it returns."""
+class _CountedReads:
+    """Tensors by name, for accelerate. Calls `on_read` before each access."""
 
     def __init__(self, tensors: Mapping[str, torch.Tensor], on_read: Callable[[], None]) -> None:
         self._tensors = tensors
@@ -70,12 +70,6 @@ class _CountedReads(Mapping[str, torch.Tensor]):
     def __getitem__(self, name: str) -> torch.Tensor:
         self._on_read()
         return self._tensors[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._tensors)
-
-    def __len__(self) -> int:
-        return len(self._tensors)
 
 
 def _group_into_passes(config: Any, lengths: Sequence[int]) -> list[list[int]]:

@@ -105,13 +105,10 @@ class _Lowering:
                 return self._quantized_matmul(node, weight, scheme)
             is_tied = len(weight.uses()) > 1
             return self._transposed_matmul(node, weight) if is_tied else None
-        weight = embedding_weight(node)
-        scheme = self._schemes.get(value_name(weight)) if weight is not None else None
-        return (
-            self._quantized_embedding(node, weight, scheme)
-            if weight is not None and scheme
-            else None
-        )
+        if (weight := embedding_weight(node)) is not None:
+            scheme = self._schemes.get(value_name(weight))
+            return self._quantized_embedding(node, weight, scheme) if scheme else None
+        return None
 
     def fold_weight_expressions(self) -> None:
         """Replace each value computed from weights alone with an initializer."""
@@ -196,16 +193,10 @@ class _Lowering:
         return packed, scales, zero_points
 
     def _fold(self, value: ir.Value, weights: Sequence[str]) -> None:
-        name, shape, producer = weights[0], weight_shape(value), value.producer()
-        if producer is None:
-            folded = self._lazy_initializer(
-                name, self._float, shape, lambda: self._read(name).numpy()
-            )
-        else:
-            evaluate = self._evaluator(value, weights)
-            folded = self._lazy_initializer(
-                f"{name}.{producer.op_type.lower()}", self._float, shape, evaluate
-            )
+        name, compute = weights[0], lambda: self._read(weights[0]).numpy()
+        if (producer := value.producer()) is not None:
+            name, compute = f"{name}.{producer.op_type.lower()}", self._evaluator(value, weights)
+        folded = self._lazy_initializer(name, self._float, weight_shape(value), compute)
         ir.convenience.replace_all_uses_with(value, folded)
 
     def _evaluator(self, value: ir.Value, weights: Sequence[str]) -> Callable[[], Array]:

@@ -70,10 +70,12 @@ def choose(graph: ir.Graph, quantization: Quantization | None) -> dict[str, Sche
         )
     }
     _check_patterns(quantization.eight_bit, list(itertools.chain(*quantized.values())))
-    return {
-        value_name(weight): Scheme(weight_source(weight), _bits(paths, quantization), quantization)
-        for weight, paths in quantized.items()
-    }
+    chosen = {}
+    for weight, paths in quantized.items():
+        is_eight_bit = any(_matches(quantization.eight_bit, path) for path in paths)
+        bits = 8 if is_eight_bit else quantization.bits
+        chosen[value_name(weight)] = Scheme(weight_source(weight), bits, quantization)
+    return chosen
 
 
 def _readers_by_weight(
@@ -85,11 +87,6 @@ def _readers_by_weight(
         if (weight := weight_of(node)) is not None:
             readers.setdefault(weight, []).append(node)
     return readers
-
-
-def _bits(modules: Iterable[str], quantization: Quantization) -> int:
-    is_eight_bit = any(_matches(quantization.eight_bit, module) for module in modules)
-    return 8 if is_eight_bit else quantization.bits
 
 
 def _quantizes_embedding(weight: ir.Value, is_tied: bool, quantization: Quantization) -> bool:

@@ -13,13 +13,13 @@ from tests.conversion.architectures import FUSED, UNFUSED
 
 def exported(name: str) -> tuple[ir.Model, DecoderSpec]:
     """Return a copy of the graph as optimum exports it, and the model's description."""
-    model, spec = _traced(name)
+    model, spec = _trace(name, is_folded=False)
     return model.clone(), spec
 
 
 def folded(name: str) -> tuple[ir.Model, DecoderSpec]:
     """Return a copy of the graph with its constants folded, and the model's description."""
-    model, spec = _folded(name)
+    model, spec = _trace(name, is_folded=True)
     return model.clone(), spec
 
 
@@ -29,14 +29,11 @@ def count_operators(model: ir.Model) -> Counter[str]:
 
 
 @functools.cache
-def _traced(name: str) -> tuple[ir.Model, DecoderSpec]:
+def _trace(name: str, *, is_folded: bool) -> tuple[ir.Model, DecoderSpec]:
+    if is_folded:
+        graph, spec = exported(name)
+        fold(graph, spec)
+        return graph, spec
     config = (FUSED | UNFUSED)[name]
     model = torch_tracing.make_traceable(reference_model.build_without_weights(config))
     return torch_tracing.trace(model), decoder_spec.describe(model)
-
-
-@functools.cache
-def _folded(name: str) -> tuple[ir.Model, DecoderSpec]:
-    model, spec = exported(name)
-    fold(model, spec)
-    return model, spec

@@ -56,9 +56,11 @@ RTN_4 = Options(algorithm=RTN, bits=4, block_size=32, symmetric=True)
 
 
 def _weight(rows: int, columns: int) -> NDArray[np.float32]:
+    """Return a read-only weight: the arrays of a memory-mapped checkpoint are read-only too."""
     generator = np.random.default_rng([rows, columns])
     weight = generator.standard_normal((rows, columns), dtype=np.float32)
     weight[0, :16] = 0  # a block of equal weights
+    weight.flags.writeable = False
     return weight
 
 
@@ -76,12 +78,6 @@ def _model(
     return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
 
-def _run(model: onnx.ModelProto, inputs: Array) -> Array:
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    [output] = session.run(None, {"x": inputs})
-    return output
-
-
 def _initializers(quantized: QuantizedWeight) -> dict[str, Array]:
     named = {"packed": quantized.packed, "scales": quantized.scales}
     if quantized.zero_points is not None:
@@ -89,37 +85,38 @@ def _initializers(quantized: QuantizedWeight) -> dict[str, Array]:
     return named
 
 
-def _multiply(quantized: QuantizedWeight, inputs: Array, accuracy_level: int = 0) -> Array:
-    weights = _initializers(quantized)
+def _run(
+    operator: str, quantized: QuantizedWeight, inputs: dict[str, Array], **attributes: Any
+) -> Array:
+    """Run an operator of ONNX Runtime; its inputs are constants, except for `x`."""
     node = helper.make_node(
-        "MatMulNBits",
-        ["x", *weights],
+        operator,
+        list(inputs),
         ["y"],
         domain="com.microsoft",
-        K=quantized.columns,
-        N=len(quantized.packed),
         bits=quantized.bits,
         block_size=quantized.block_size,
-        accuracy_level=accuracy_level,
+        **attributes,
     )
-    x = (TensorProto.FLOAT, ["n", quantized.columns])
-    return _run(_model([node], {"x": x}, weights), inputs)
+    x = inputs["x"]
+    constants = {name: array for name, array in inputs.items() if name != "x"}
+    kind = (helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
+    model = _model([node], {"x": kind}, constants).SerializeToString()
+    [output] = ort.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {"x": x})
+    return output
+
+
+def _multiply(quantized: QuantizedWeight, x: Array, accuracy_level: int = 0) -> Array:
+    inputs = {"x": x, **_initializers(quantized)}
+    sizes = {"K": quantized.columns, "N": len(quantized.packed)}
+    return _run("MatMulNBits", quantized, inputs, **sizes, accuracy_level=accuracy_level)
 
 
 def _gather(quantized: QuantizedWeight, ids: Array) -> Array:
-    weights = _initializers(quantized)
-    weights["packed"] = quantized.packed.reshape(len(quantized.packed), -1)
-    node = helper.make_node(
-        "GatherBlockQuantized",
-        ["packed", "x", *list(weights)[1:]],
-        ["y"],
-        domain="com.microsoft",
-        gather_axis=0,
-        quantize_axis=1,
-        bits=quantized.bits,
-        block_size=quantized.block_size,
-    )
-    return _run(_model([node], {"x": (TensorProto.INT64, ["n"])}, weights), ids)
+    constants = _initializers(quantized)
+    table = constants.pop("packed").reshape(len(quantized.packed), -1)
+    inputs = {"table": table, "x": ids, **constants}
+    return _run("GatherBlockQuantized", quantized, inputs, gather_axis=0, quantize_axis=1)
 
 
 def _quantize_with_onnxruntime(weights: Sequence[Array], options: Options) -> list[list[bytes]]:
@@ -241,14 +238,6 @@ def test_hqq_restores_torchs_threads() -> None:
     quantize(_weight(3, 40), bits=4, block_size=32, symmetric=False, algorithm=HQQ)
 
     assert torch.get_num_threads() == threads
-
-
-@pytest.mark.parametrize("algorithm", Algorithm)
-def test_read_only_weight_is_quantized(algorithm: Algorithm) -> None:
-    weight = _weight(5, 64)
-    weight.flags.writeable = False
-
-    quantize(weight, bits=4, block_size=32, symmetric=False, algorithm=algorithm)
 
 
 @pytest.mark.parametrize("algorithm", Algorithm)
