@@ -1,61 +1,45 @@
 """Hostile evaluation data is rejected with a reason, within bounded memory."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow
 import pytest
 from pyarrow import parquet
 
-from slmflow.paths import PROJECT
+from tests.fixtures.hub import RunPython
 
 # Python and the libraries use about 100 MB of it.
 MAX_RSS_MB = 900
 
-_READ = """
-import sys
-from slmflow.config import compose
-from slmflow.datasets import rows
-from slmflow.errors import UserError
-from slmflow.system import memory
-try:
-    rows.read(compose.load([f"evaluation.data={sys.argv[1]}"]))
-except UserError as fault:
-    print(fault)
-print(memory.peak_rss_bytes() // 10**6)
-"""
 
-
-def _error(file: Path) -> str:
+def _error(run_python: RunPython, file: Path) -> str:
     """Return the message of a child process that rejects a file within its memory."""
-    command = [sys.executable, "-c", _READ, str(file)]
-    output = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
-    *message, peak_mb = output.splitlines()
-    assert int(peak_mb) < MAX_RSS_MB
-    return "\n".join(message)
+    process = run_python("-m", "tests.datasets.read_rows", f"evaluation.data={file}")
+    assert process.returncode == 1
+    assert 0 < int(process.stdout) < MAX_RSS_MB
+    return process.stderr
 
 
-def test_parquet_bomb_is_rejected(tmp_path: Path) -> None:
+def test_parquet_bomb_is_rejected(run_python: RunPython, tmp_path: Path) -> None:
     file = tmp_path / "rows.parquet"
     text = pyarrow.DictionaryArray.from_arrays(
         pyarrow.array([0] * 100_000, pyarrow.int32()), pyarrow.array(["q" * 100_000])
     )
     parquet.write_table(pyarrow.table({"question": text, "answer": ["a"] * 100_000}), file)
     assert file.stat().st_size < 10_000
-    assert "holds more than 256 MB of rows" in _error(file)
+    assert "holds more than 256 MB of rows" in _error(run_python, file)
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv"])
-def test_oversized_file_is_rejected(tmp_path: Path, suffix: str) -> None:
+def test_oversized_file_is_rejected(run_python: RunPython, tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"rows.{suffix}"
     with file.open("wb") as stream:
         stream.truncate(10**12)  # sparse: it uses no disk space
-    assert "holds more than 256 MB of rows" in _error(file)
+    assert "holds more than 256 MB of rows" in _error(run_python, file)
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv"])
-def test_oversized_row_is_rejected(tmp_path: Path, suffix: str) -> None:
+def test_oversized_row_is_rejected(run_python: RunPython, tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"rows.{suffix}"
     text = "q" * 10_000_000
     file.write_text(
@@ -63,11 +47,13 @@ def test_oversized_row_is_rejected(tmp_path: Path, suffix: str) -> None:
         if suffix == "jsonl"
         else f"question,answer\n{text},a"
     )
-    assert "question has 10,000,000 characters, more than 2,000,000: shorten it" in _error(file)
+    assert "question has 10,000,000 characters, more than 2,000,000: shorten it" in _error(
+        run_python, file
+    )
 
 
 @pytest.mark.parametrize("depth", [500, 990, 100_000])
-def test_deeply_nested_row_is_rejected(tmp_path: Path, depth: int) -> None:
+def test_deeply_nested_row_is_rejected(run_python: RunPython, tmp_path: Path, depth: int) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text('{"question": ' + "[" * depth + "]" * depth + ', "answer": "a"}')
-    assert "line 1: " in _error(file)
+    assert "line 1: " in _error(run_python, file)

@@ -125,7 +125,7 @@ def test_binary_file_is_rejected(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["rows.csv", "rows.PARQUET", "rows.jsonl"])
 def test_all_formats_yield_the_same_rows(tmp_path: Path, name: str) -> None:
     """The table has questions and messages, and each row a value in one of the columns."""
-    columns = {
+    columns: dict[str, list[Any]] = {
         "question": ['a, "b"\n?', "c?\r\n", None],
         "messages": [None, None, CONVERSATION],
         "answer": ["é", "NA", "B"],
