@@ -56,13 +56,20 @@ class StepProcess:
 
     def surviving_commands(self, timeout: float) -> list[str]:
         """Return the command lines of processes of the session that outlive the timeout (s)."""
-        session = [process for process in psutil.process_iter() if self._is_in_session(process)]
-        _, alive = psutil.wait_procs(session, timeout)
+        alive = surviving_processes(self._process.pid, timeout)
         return [" ".join(process.cmdline()) for process in alive]
 
-    def _is_in_session(self, process: psutil.Process) -> bool:
+
+def surviving_processes(session: int, timeout: float) -> list[psutil.Process]:
+    """Return the processes of a session that do not end within the timeout (s)."""
+
+    def is_member(process: psutil.Process) -> bool:
         try:
             is_zombie = process.status() == psutil.STATUS_ZOMBIE
-            return not is_zombie and os.getsid(process.pid) == self._process.pid
+            return not is_zombie and os.getsid(process.pid) == session
         except (ProcessLookupError, psutil.NoSuchProcess):
             return False
+
+    members = filter(is_member, psutil.process_iter())
+    alive: list[psutil.Process] = psutil.wait_procs(members, timeout)[1]
+    return alive

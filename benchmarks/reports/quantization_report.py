@@ -4,6 +4,7 @@ import dataclasses
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks.harness.timings import (
     METRICS,
@@ -16,6 +17,9 @@ from benchmarks.reports import page
 from slmflow.metrics.model_metrics import ModelMetrics
 from slmflow.reports import markdown
 from slmflow.reports.formatting import format_metric
+
+# A template with the fields `table` and `notes`.
+_PAGE = Path(__file__).with_name("quantization_page.md")
 
 PREFILL, DECODE, _ = METRICS
 
@@ -127,7 +131,7 @@ class Report:
     def markdown(self) -> str:
         """Return the page."""
         table = markdown.table(HEADER, self.rows())
-        return _PAGE.format(table=table, notes=page.bullets(self._notes()))
+        return _PAGE.read_text().format(table=table, notes=page.bullets(self._notes()))
 
     def json(self) -> str:
         """Return every raw value."""
@@ -161,40 +165,3 @@ class Report:
             f"`{BASE.name}`; in brackets the median of the ratios to it. The ratio of "
             f"`{BASE.name}` to itself shows the noise on a model this small"
         )
-
-
-_PAGE = """# Quantization options
-
-What each option of `target.quantization` costs and gains on the bundled model. Every row but the
-first is `target=cpu_int4` (4 bits, symmetric blocks of 32, rounded to nearest) with the changes
-that the row names. On the command line each change needs its own `-P`, such as
-`-P target.quantization.bits=8`, in quotes if it has brackets. Made by
-`python -m benchmarks.quantization --output docs --rounds 9`, which runs the project's own steps.
-
-| option | values |
-| --- | --- |
-| `bits` | 4 or 8 |
-| `block_size` | weights that share a scale: 16, 32, 64, 128 or 256 |
-| `symmetric` | `true`, or `false` with a zero point for each block |
-| `accuracy_level` | 4 multiplies in int8; 0 to 3 multiply in fp32, all alike on a CPU |
-| `algorithm` | `rtn` rounds to nearest; `k_quant` and `hqq` search, with `symmetric=false` |
-| `eight_bit` | modules kept at 8 bits: `[lm_head, "*.down_proj"]` |
-| `embedding` | `true`, `false`, or `null`: quantized only if it is tied to the LM head |
-
-{table}
-
-{notes}
-
-## What to choose
-
-- Start with `target=cpu_int4`. The KL divergence shows finer differences than the answers do: the
-  bundled model is small and certain of its few facts, and a large model is neither. Measure yours.
-- If its answers suffer, spend more bits: smaller blocks store more scales, `eight_bit` keeps the
-  named modules at 8 bits, and `bits=8` keeps all of them. `k_quant` searches for better scales,
-  which takes time during conversion but not during generation. It needs `symmetric=false`.
-- A block that does not divide a row is stored with padding. The bundled model's rows have 192 and
-  384 weights, so blocks of 128 and 256 save nothing here, as they do if widths are multiples.
-- `embedding=true` is for models whose vocabulary is large for their size. `accuracy_level=0` rounds
-  the weights in the same way but multiplies in fp32. `hqq` has float zero points, for which
-  onnxruntime has no int8 kernel, so it is slow on a CPU.
-"""

@@ -1,6 +1,6 @@
 """The outcome of each point, read from its run on the tracking server."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import mlflow
@@ -40,28 +40,16 @@ class MeasuredPoint:
 
 
 @dataclass(frozen=True)
-class PrunedPoint:
-    """A point that could not reach the front; bounds: the best metrics it could have reached."""
-
-    point: Point
-    bounds: dict[str, float]
-
-
-@dataclass(frozen=True)
-class FailedPoint:
-    """A point without an evaluation, and why."""
-
-    point: Point
-    reason: str
-
-
-@dataclass(frozen=True)
 class Outcomes:
-    """The points of a sweep by outcome, in the order of the sweep."""
+    """The points of a sweep by outcome, in the order of the sweep.
+
+    pruned: by the name of a point, the best metrics that it could have reached; failed: by the name
+    of a point without an evaluation, the reason.
+    """
 
     measured: list[MeasuredPoint]
-    pruned: list[PrunedPoint]
-    failed: list[FailedPoint]
+    pruned: dict[str, dict[str, float]]
+    failed: dict[str, str]
 
 
 def log_pruned(pruned: PointPruned) -> None:
@@ -74,23 +62,23 @@ def gather(points: Sequence[Point], context: SweepContext) -> Outcomes:
     """Return the outcomes of the points, from their newest runs."""
     children = child_runs(context.tracking_uri, context.experiment_id, context.run_id)
     newest = {run.data.tags.get(POINT): run for run in reversed(children)}
-    outcomes = Outcomes([], [], [])
+    outcomes = Outcomes([], {}, {})
     for point in points:
         run = newest.get(point.name)
         if run is not None and PRUNED in run.data.tags:
-            outcomes.pruned.append(PrunedPoint(point, _bounds(run)))
+            outcomes.pruned[point.name] = _bounds(run)
         elif run is not None and run.info.status == "FINISHED":
             comparison = Comparison.from_result(runs.load_result(Evaluation, run.info.run_id))
             is_reused = runs.REUSED_FROM in run.data.tags and runs.KEY not in run.data.tags
             outcomes.measured.append(MeasuredPoint(point, run.info.run_id, comparison, is_reused))
         else:
-            outcomes.failed.append(FailedPoint(point, _failure_reason(run)))
+            outcomes.failed[point.name] = failure_reason(run) if run else "it did not start"
     return outcomes
 
 
-def failure_summary(failed: Sequence[FailedPoint], total: int) -> str:
+def failure_summary(failed: Mapping[str, str], total: int) -> str:
     """Return how many points failed, and a line with the reason for each."""
-    lines = [f"{each.point.name}: {each.reason}" for each in failed]
+    lines = [f"{name}: {reason}" for name, reason in failed.items()]
     return "\n".join([f"{len(failed)} of {total} points failed:", *lines])
 
 
@@ -111,7 +99,6 @@ def _bounds(run: Run) -> dict[str, float]:
     return {n.removeprefix(_BOUND): value for n, value in metrics if n.startswith(_BOUND)}
 
 
-def _failure_reason(run: Run | None) -> str:
-    if run is None:
-        return "it did not start"
+def failure_reason(run: Run) -> str:
+    """Return why a point's run failed."""
     return str(run.data.tags.get(runs.ERROR, "its process was killed"))

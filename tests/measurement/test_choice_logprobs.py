@@ -57,18 +57,13 @@ def test_all_interfaces_score_choices_like_transformers(
 @pytest.mark.usefixtures("tracking")
 def test_model_without_score_has_no_choice_logprobs(tmp_path: Path) -> None:
     plain = Row(ROW.messages, "no")
-    (parrot, echo) = measure(
-        [
-            save_model(tmp_path / "chat", "chat_model.py"),
-            save_model(tmp_path / "e", "prompt_model.py", PROMPT),
-        ],
-        [ROW, plain],
-    )
+    models = [
+        save_model(tmp_path / "chat", "chat_model.py"),
+        save_model(tmp_path / "e", "prompt_model.py", PROMPT),
+    ]
+    parrot, echo = measure(models, [ROW, plain])
     assert parrot.choice_logprobs == ((math.log(0.5),) * 3, None)
     assert echo.choice_logprobs is echo.likelihoods is None
     for measured in (parrot, echo):
-        assert Measurement.from_json(_through_json(measured)) == measured
-
-
-def _through_json(measured: Measurement) -> dict[str, object]:
-    return json.loads(json.dumps(dataclasses.asdict(measured)))
+        stored = json.loads(json.dumps(dataclasses.asdict(measured)))
+        assert Measurement.from_json(stored) == measured

@@ -54,16 +54,12 @@ def test_unlogged_answers_are_logged_by_the_next_run(artifacts: Path) -> None:
 
 @pytest.mark.usefixtures("tracking")
 def test_measurements_of_other_models_are_removed() -> None:
-    answers = (Answer("one two", 0.5, 0.25, 2, None),)
-    measurement = Measurement(
-        MeasuredModel("genai", "models:/m-1", "m-1", 5), 0.1, None, answers, None
-    )
+    model, other = (MeasuredModel("genai", f"models:/m-{n}", f"m-{n}", 5) for n in (1, 2))
+    measurement = Measurement(model, 0.1, None, (Answer("one two", 0.5, 0.25, 2, None),), None)
     unlogged_measurements.save(KEY, [measurement])
-    assert unlogged_measurements.load(KEY, [measurement.model]) == (measurement,)
-    assert (
-        unlogged_measurements.load(KEY, [MeasuredModel("genai", "models:/m-2", "m-2", 5)]) is None
-    )
-    assert unlogged_measurements.load(KEY, [measurement.model]) is None
+    assert unlogged_measurements.load(KEY, [model]) == (measurement,)
+    assert unlogged_measurements.load(KEY, [other]) is None
+    assert unlogged_measurements.load(KEY, [model]) is None
 
 
 def test_unwritable_store_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,10 +106,8 @@ def test_model_without_scores_has_no_accuracy() -> None:
 
 def test_rows_without_subjects_have_no_lines() -> None:
     (one,) = evaluate(ROWS, "first")
-    assert (
-        accuracy_by_subject([dataclasses.replace(one, table=one.table.drop(columns="subject"))])
-        == ()
-    )
+    plain = dataclasses.replace(one, table=one.table.drop(columns="subject"))
+    assert accuracy_by_subject([plain]) == ()
 
 
 def test_missing_accuracy_is_explained() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from slmflow.metrics.text_scores import (
+    TextScore,
     contains,
     exact_match,
     first_difference,
@@ -14,34 +15,30 @@ from slmflow.metrics.text_scores import (
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected", "score"),
-    [("Paris.", "Paris.", 1), (" Paris.\n", "Paris.", 1), ("paris.", "Paris.", 0), ("", "a", 0)],
-)
-def test_exact_match(answer: str, expected: str, score: float) -> None:
-    assert exact_match(answer, expected) == score
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected", "score"),
+    ("metric", "answer", "expected", "score"),
     [
-        ("The capital is PARIS!", "capital is paris", 1),  # case, punctuation, article
-        ("Paris", "Rome", 0),
-        ("the city of Paris", "Paris", 0.5),  # 1 of 3 words, 1 of 1: 2 * 1/3 / (4/3)
-        ("Paris Paris", "Paris", 2 / 3),  # repeated words count as often as both have them
-        ("the", "a", 1),  # both are empty after normalization
-        ("", "Paris", 0),
+        (exact_match, "Paris.", "Paris.", 1),
+        (exact_match, " Paris.\n", "Paris.", 1),
+        (exact_match, "paris.", "Paris.", 0),
+        (exact_match, "", "a", 0),
+        (token_f1, "The capital is PARIS!", "capital is paris", 1),  # case, punctuation, article
+        (token_f1, "Paris", "Rome", 0),
+        (token_f1, "the city of Paris", "Paris", 0.5),  # 1 of 3 words, 1 of 1: 2 * 1/3 / (4/3)
+        (
+            token_f1,
+            "Paris Paris",
+            "Paris",
+            2 / 3,
+        ),  # repeated words count as often as both have them
+        (token_f1, "the", "a", 1),  # both are empty after normalization
+        (token_f1, "", "Paris", 0),
+        (contains, "It is Paris.", " Paris.\n", 1),
+        (contains, "It is paris.", "Paris.", 0),
+        (contains, "", "Paris.", 0),
     ],
 )
-def test_token_f1(answer: str, expected: str, score: float) -> None:
-    assert token_f1(answer, expected) == pytest.approx(score)
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected", "score"),
-    [("It is Paris.", " Paris.\n", 1), ("It is paris.", "Paris.", 0), ("", "Paris.", 0)],
-)
-def test_contains(answer: str, expected: str, score: float) -> None:
-    assert contains(answer, expected) == score
+def test_text_scores(metric: TextScore, answer: str, expected: str, score: float) -> None:
+    assert metric(answer, expected) == pytest.approx(score)
 
 
 def test_perplexity_is_over_tokens_not_rows() -> None:

@@ -60,15 +60,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             del sys.modules[name]
 
 
-def test_function_scores_answers(folder: Path) -> None:
-    (metric,) = load(["mine.of_text:politeness"], "Yes.")
-    assert metric.name == "politeness"
-    assert metric.score("Yes, please.", "Yes.") == 1.0
-    assert isinstance(metric.score("", ""), float)
-
-
-def test_meaning_comes_from_the_docstring(folder: Path) -> None:
+def test_function_gives_name_meaning_and_scores(folder: Path) -> None:
     mean, share = load(["mine.of_text:politeness", "mine.of_text:polite"], "Yes.")
+    assert mean.name == "politeness"
+    assert mean.score("Yes, please.", "Yes.") == 1.0
+    assert isinstance(mean.score("", ""), float)
     assert (mean.column.meaning, mean.is_share) == ("mean of mine.of_text:politeness", False)
     assert (share.column.meaning, share.is_share) == ("Whether the answer is polite", True)
     assert share.score("Yes, please.", "Yes.") == 1.0

@@ -1,6 +1,7 @@
 """A metric whose value is the id of the process that evaluated a point."""
 
 import json
+import os
 from pathlib import Path
 
 import mlflow
@@ -26,10 +27,17 @@ def sandbox(folder: Path, tracking_uri: str, **environment: str) -> Sandbox:
     return Sandbox(folder, {**importable, **environment})
 
 
-def comparison_rows(run_id: str, tracking_uri: str) -> list[dict[str, object]]:
-    """Return the rows of a sweep's `comparison.json`, by column."""
+def check_processes(run_id: str, tracking_uri: str) -> list[dict[str, object]]:
+    """Check that two processes evaluated the points, neither of them this one.
+
+    Returns the rows of the sweep's `comparison.json`, by column.
+    """
     file = mlflow.artifacts.download_artifacts(
         run_id=run_id, artifact_path="comparison.json", tracking_uri=tracking_uri
     )
-    comparison_rows = json.loads(Path(file).read_text())
-    return [dict(zip(comparison_rows["columns"], row, strict=True)) for row in comparison_rows["data"]]
+    table = json.loads(Path(file).read_text())
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    pids = {row["pid"] for row in rows}
+    assert len(pids) == 2
+    assert os.getpid() not in pids
+    return rows

@@ -15,6 +15,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from benchmarks.fault_injection.step_process import surviving_processes
 from slmflow.pipeline import runs
 from slmflow.pipeline.failures import INTERRUPTED
 from slmflow.sweeps.context import POINT
@@ -86,15 +87,7 @@ class Sweep:
 
     def survivors(self) -> list[psutil.Process]:
         """Return the processes of the session that do not end by themselves."""
-        session = [each for each in psutil.process_iter() if self._is_member(each)]
-        return psutil.wait_procs(session, timeout=5)[1]
-
-    def _is_member(self, process: psutil.Process) -> bool:
-        try:
-            is_zombie = process.status() == psutil.STATUS_ZOMBIE
-            return not is_zombie and os.getsid(process.pid) == self.process.pid
-        except (ProcessLookupError, psutil.NoSuchProcess):
-            return False
+        return surviving_processes(self.process.pid, timeout=5)
 
 
 def _newest_runs(sandbox: Sandbox) -> dict[str, Run]:

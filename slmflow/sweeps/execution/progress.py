@@ -76,7 +76,7 @@ def _counts(states: Counter[str]) -> str:
 def _line(run: Run) -> str:
     name, tags = run.data.tags.get(POINT, run.info.run_name), run.data.tags
     if run.info.status != "FINISHED":
-        return f"{name}: failed: {tags.get(runs.ERROR, 'its process was killed')}"
+        return f"{name}: failed: {outcomes.failure_reason(run)}"
     if PRUNED in tags:
         return f"{name}: pruned: {tags[PRUNED]}"
     if runs.KEY not in tags:

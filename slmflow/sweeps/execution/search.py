@@ -56,8 +56,7 @@ def run_trials(
 
 def _scores(results: outcomes.Outcomes, goals: Sequence[Goal]) -> dict[str, list[float]]:
     """Return the score in each goal by point; a pruned point scores with its bounds."""
-    metrics = {each.point.name: each.metrics for each in results.measured}
-    metrics |= {each.point.name: each.bounds for each in results.pruned}
+    metrics = {each.point.name: each.metrics for each in results.measured} | results.pruned
     return {
         name: [goal.score(known) for goal in goals]
         for name, known in metrics.items()
