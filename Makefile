@@ -25,7 +25,7 @@ databricks: export
 		--env-manager uv $(ARGS)
 
 databricks-spark: export
-	cp databricks/MLproject databricks/job.py $(UPLOAD)
+	cp databricks/MLproject databricks/spark_job.py $(UPLOAD)
 	mlflow run $(UPLOAD) -b databricks --backend-config databricks/spark_cluster.json $(ARGS)
 
 # MLflow's client uploads the whole project folder, .git and .venv too. Export what git tracks, with

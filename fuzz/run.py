@@ -21,7 +21,7 @@ with atheris.instrument_imports(include=["slmflow"]):
     from slmflow.datasets.rows import parse_file
     from slmflow.errors import UserError
     from slmflow.runtime.generation.options import RequestOptions
-    from slmflow.runtime.prompts.conversation import validate_messages
+    from slmflow.runtime.prompts.message_encoder import validate_messages
     from slmflow.runtime.prompts.template import ChatTemplate
     from slmflow.serving import openai_requests
     from slmflow.serving.errors import RequestError

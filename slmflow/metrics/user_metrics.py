@@ -1,6 +1,6 @@
 """Metrics named in `evaluation.metrics`: Python functions, built in or the user's own.
 
-A bare name is a function of `builtin`. `evaluation.metrics=[my_package.my_module:my_function]` is a
+A bare name is a function of `opt_in`. `evaluation.metrics=[my_package.my_module:my_function]` is a
 function `(answer, expected) -> number` of texts. Its module is imported as usual: from the
 project's folder, from an installed package, or from a folder of PYTHONPATH. It runs as the user's
 own code.
@@ -18,8 +18,8 @@ from numbers import Real
 from typing import Any
 
 from slmflow.errors import BadArguments, UserError
-from slmflow.metrics.builtin import BUILT_IN
 from slmflow.metrics.model_metrics import COLUMNS, SHARE, SUFFIXES, MetricColumn
+from slmflow.metrics.opt_in import BUILT_IN
 from slmflow.paths import PROJECT
 
 _FUNCTION = re.compile(r"[a-z_]\w*(\.[a-z_]\w*)*:[a-z_]\w*", re.ASCII | re.IGNORECASE)

@@ -11,7 +11,7 @@ from .generation.active_request import ActiveRequest
 from .generation.engine import Engine, PromptEncoder
 from .generation.events import Completion, Deliver, Event, PrefillStarted
 from .generation.options import RequestOptions
-from .prompts.conversation import validate_messages
+from .prompts.message_encoder import validate_messages
 from .request_group import join_current_group
 from .scheduling.scheduler import Scheduler
 

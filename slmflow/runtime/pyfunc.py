@@ -16,7 +16,7 @@ from .chat_model import ChatModel
 from .completions import ResponseShape
 from .errors import reject
 from .generation.genai import GenaiEngine
-from .prompts.conversation import Message, TemplatePromptEncoder
+from .prompts.message_encoder import Message, TemplatePromptEncoder
 from .session import ModelSession
 from .tracing import OFF, Tracer
 

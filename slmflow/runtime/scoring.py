@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from .chat_model import reject_empty
 from .errors import reject
 from .generation.genai import GenaiEngine
-from .prompts.conversation import Message, TemplatePromptEncoder, validate_messages
+from .prompts.message_encoder import Message, TemplatePromptEncoder, validate_messages
 
 
 def score(

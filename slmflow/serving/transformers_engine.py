@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from slmflow.runtime.chat_model import ChatModel
 from slmflow.runtime.errors import reject
 from slmflow.runtime.generation.active_request import ActiveRequest
-from slmflow.runtime.prompts.conversation import Message
+from slmflow.runtime.prompts.message_encoder import Message
 from slmflow.runtime.protocol import Deliver, Session
 from slmflow.runtime.session import ModelSession
 

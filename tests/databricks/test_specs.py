@@ -52,7 +52,7 @@ def test_spark_job_has_the_entry_points_of_the_project() -> None:
     assert set(spark) == set(project) - {"test"}
     for name, entry in spark.items():
         assert entry["parameters"] == {"env_manager": {"type": "string", "default": "uv"}}
-        assert entry["command"] == f"python job.py {name} --env_manager {{env_manager}}"
+        assert entry["command"] == f"python spark_job.py {name} --env_manager {{env_manager}}"
 
 
 @pytest.mark.parametrize("command", COMMANDS)

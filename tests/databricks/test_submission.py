@@ -70,7 +70,7 @@ def test_upload_has_only_files_that_git_tracks(submission: Submission, checkout:
     files = set(file_sizes(submission.archive))
     tracked = {submission.prefix + name for name in checkout.git("ls-files").splitlines()}
 
-    added = {"MLproject", "job.py"} if submission.prefix else set()
+    added = {"MLproject", "spark_job.py"} if submission.prefix else set()
     assert files - tracked == {f"{submission.prefix}COMMIT", *added}
     assert tracked <= files
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mlflow.exceptions import MlflowException
 
 from slmflow.runtime.generation.options import RequestOptions
-from slmflow.runtime.prompts.conversation import validate_messages
+from slmflow.runtime.prompts.message_encoder import validate_messages
 from slmflow.serving import openai_requests
 from slmflow.serving.errors import RequestError
 

@@ -269,6 +269,19 @@ def test_store_holds_only_complete_entries(sandbox: Sandbox) -> None:
     assert all((entry / "manifest.json").exists() for entry in (home / "onnx").iterdir())
 
 
+def test_example_notebook_runs(sandbox: Sandbox) -> None:
+    """Its code cells, on the newest run of the workflow."""
+    notebook = json.loads((PROJECT / "examples" / "compare_flavors.ipynb").read_text())
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    script = sandbox.folder / "notebook.py"
+    script.write_text("\n".join(cells))
+
+    result = sandbox.run_shell(f"MPLBACKEND=agg python {script}").check()
+
+    assert "tiny_phi3 on " in result.output
+    assert result.output.rstrip().endswith("The capital of Japan is Tokyo.")
+
+
 def test_secrets_are_not_stored_or_printed(sandbox: Sandbox) -> None:
     """Searches everything earlier commands printed and wrote: runs, models, store, database."""
     files = [file for file in sandbox.folder.rglob("*") if file.is_file()]

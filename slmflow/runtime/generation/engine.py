@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from tokenizers import Tokenizer
 
-from ..prompts.conversation import Message
+from ..prompts.message_encoder import Message
 from .active_request import ActiveRequest
 
 

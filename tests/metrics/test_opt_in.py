@@ -4,7 +4,7 @@ import pytest
 
 from slmflow.config.compose import load as config
 from slmflow.errors import BadArguments
-from slmflow.metrics.builtin import json_valid
+from slmflow.metrics.opt_in import json_valid
 from slmflow.metrics.user_metrics import load
 from slmflow.pipeline.keys import key_of
 from slmflow.pipeline.results import Evaluation

@@ -1,7 +1,8 @@
 """Run an entry point of the project in a Spark job of databricks/MLproject.
 
-`job.py ENTRY_POINT --env_manager NAME --KEY VALUE ...`. MLflow's client inserts lines before these:
-they unpack the upload, change to its folder and set the run. The project lies beside this file.
+`spark_job.py ENTRY_POINT --env_manager NAME --KEY VALUE ...`. MLflow's client inserts lines before
+this, which unpack the upload, change to its folder and set the run. The project is beside this
+file.
 """
 
 import os

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
-from slmflow.runtime.prompts.conversation import TemplatePromptEncoder, validate_messages
+from slmflow.runtime.prompts.message_encoder import TemplatePromptEncoder, validate_messages
 from tests.fixtures.bundled_model import Reference
 
 SYSTEM = {"role": "system", "content": "Be <b>brief</b> & kind."}
