@@ -24,7 +24,7 @@ from slmflow.pipeline import registered_models, store
 FILE = "result.json"
 
 
-class Stale(Exception):
+class InvalidResult(Exception):
     """A result whose files, model or artifacts are missing or changed; the message says which."""
 
 
@@ -67,7 +67,7 @@ class StoredResult(Result):
         try:
             store.verify(self.folder)
         except store.BrokenEntry as broken:
-            raise Stale(str(broken)) from broken
+            raise InvalidResult(str(broken)) from broken
 
 
 @dataclass(frozen=True)
@@ -219,27 +219,27 @@ class ModelVersion(Result):
         )
 
     def check(self) -> None:
-        """Raise Stale unless the alias still points to this version, past the same champion.
+        """Raise Stale unless the alias still points to this version, and the champion is the same.
 
         The gate would compare with another champion's metrics; that this version became the
-        champion itself changes nothing. It is stale too if the version now has the metrics of
+        champion itself changes nothing. It is also invalid if the version now has the metrics of
         another evaluation, or its model no longer exists. Raises UserError if the registry cannot
         be used.
         """
         address = f"models:/{self.name}@"
         aliases = registered_models.aliases(self.name)
         if self.alias not in aliases:
-            raise Stale(f"{address}{self.alias} no longer exists")
+            raise InvalidResult(f"{address}{self.alias} no longer exists")
         if aliases[self.alias] != self.version:
-            raise Stale(f"{address}{self.alias} is now version {aliases[self.alias]}")
+            raise InvalidResult(f"{address}{self.alias} is now version {aliases[self.alias]}")
         champion = aliases.get(CHAMPION)
         if champion is None and self.champion is not None:
-            raise Stale(f"{address}{CHAMPION} no longer exists")
+            raise InvalidResult(f"{address}{CHAMPION} no longer exists")
         if champion not in (self.champion, self.version):
-            raise Stale(f"{address}{CHAMPION} is now version {champion}")
+            raise InvalidResult(f"{address}{CHAMPION} is now version {champion}")
         version = registered_models.version_by_alias(self.name, self.alias)
         if version is None or registered_models.evaluation_run(version) != self.evaluation:
-            raise Stale(f"{address}{self.alias} now has the metrics of another evaluation")
+            raise InvalidResult(f"{address}{self.alias} now has the metrics of another evaluation")
         _require_model(f"models:/{self.name}/{self.version}")
 
 
@@ -247,11 +247,11 @@ def _require_artifact(run_id: str, name: str) -> None:
     try:
         mlflow.artifacts.load_dict(f"runs:/{run_id}/{name}")
     except (MlflowException, OSError) as error:
-        raise Stale(f"the artifact {name} of run {run_id} no longer exists") from error
+        raise InvalidResult(f"the artifact {name} of run {run_id} no longer exists") from error
 
 
 def _require_model(model_uri: str) -> None:
     try:
         mlflow.models.get_model_info(model_uri)
     except (MlflowException, OSError) as error:
-        raise Stale(f"{model_uri} no longer exists") from error
+        raise InvalidResult(f"{model_uri} no longer exists") from error

@@ -20,7 +20,7 @@ from slmflow.console.redaction import redact
 from slmflow.errors import UserError
 from slmflow.paths import PROJECT
 from slmflow.pipeline import results, store, tracking_errors
-from slmflow.pipeline.results import Result, Stale
+from slmflow.pipeline.results import InvalidResult, Result
 
 STEP = "slmflow.step"
 KEY = "slmflow.key"
@@ -46,19 +46,19 @@ def lock_result(kind: type[Result], key: str) -> AbstractContextManager[None]:
 
 
 def find_finished(kind: type[R], key: str, experiment_id: str) -> tuple[R, str] | None:
-    """Return the newest finished result with this key that is not stale, and its run's id."""
+    """Return the newest finished result with this key that is still valid, and its run's id."""
     for run in _finished_runs(kind, key, experiment_id):
         try:
             result = load_result(kind, run.info.run_id)
             result.check()
             return result, run.info.run_id
-        except (Stale, MlflowException, TypeError, ValueError) as reason:
+        except (InvalidResult, MlflowException, TypeError, ValueError) as reason:
             messages.warning(f"{kind.step}: run {run.info.run_id} is not reused: {reason}")
     return None
 
 
 def newest_run_id(kind: type[Result], key: str, experiment_id: str) -> str | None:
-    """Return the id of the newest finished run with this key, stale or not."""
+    """Return the id of the newest finished run with this key, valid or not."""
     finished = _finished_runs(kind, key, experiment_id)
     return str(finished[0].info.run_id) if finished else None
 

@@ -50,8 +50,8 @@ def hold_run_lock() -> Iterator[dict[str, str]]:
 def end_stale_runs(current: Run) -> None:
     """Mark as KILLED the runs of the current run's experiment whose process here is dead.
 
-    Also those that `mlflow run` created for this project a day ago and no step has begun: MLflow
-    was killed while it built the environment, for example.
+    It also marks runs that `mlflow run` created for this project more than a day ago and that have
+    no step: MLflow was killed while it built the environment, for example.
     """
     for run in find_running(current.info.experiment_id):
         if run.info.run_id == current.info.run_id:
@@ -111,7 +111,7 @@ def _find_owner(run: Run) -> Run | None:
 
 
 def _never_began(run: Run, current: Run) -> bool:
-    """Return whether `mlflow run` created a run of this project a day ago, without a step."""
+    """Return whether `mlflow run` created a run of this project over a day ago, without a step."""
     tags, project = run.data.tags, current.data.tags.get(MLFLOW_SOURCE_NAME)
     return (
         MLFLOW_PROJECT_ENTRY_POINT in tags
@@ -128,7 +128,10 @@ def _is_still_running(run: Run) -> bool:
 
 @contextmanager
 def _take_lock(tag: str) -> Iterator[bool]:
-    """Take the lock that a tag names, if it is of this machine and free; yield whether it was."""
+    """Try to hold the lock that a tag names; yield whether its process is dead.
+
+    A lock of another machine yields False, a lock file that is gone yields True.
+    """
     machine, _, file = tag.partition(":")
     if machine != platform.node():
         yield False

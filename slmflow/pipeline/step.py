@@ -92,7 +92,7 @@ class Step:
     def is_nested(self) -> bool:
         """Whether another step launched this one and reports its result to the user.
 
-        The parent run may also be that of a notebook, which does not.
+        The parent run may also be that of a notebook, which reports nothing.
         """
         parent = self.run.data.tags.get(MLFLOW_PARENT_RUN_ID)
         return parent is not None and runs.STEP in MlflowClient().get_run(parent).data.tags

@@ -1,1 +1,5 @@
-"""Register models: the ranking of flavors, the gate, the champion, and versions with their tags."""
+"""Register models.
+
+`preflight` validates the config, `ranking` selects the flavor, `gate` enforces the thresholds
+against the reference and the `champion`, `versions` registers with the tags of `version_tags`.
+"""

@@ -49,8 +49,9 @@ class Champion:
             return
         messages.warning(
             f"{self.title} was not measured on these rows: version {version} was not compared "
-            "with it, and the champion stays. To measure it, run register with the options "
-            f"of that version and these rows. To make version {version} the champion: python -c "
+            "with it, and the champion stays. To measure it, run -e register with the model "
+            "and target of that version and these rows. To make version "
+            f"{version} the champion: python -c "
             '"from mlflow import MlflowClient; MlflowClient().set_registered_model_alias('
             f"'{registry.name}', '{CHAMPION}', '{version}')\""
         )

@@ -19,7 +19,7 @@ def validate_config(config: Config) -> None:
     """Raise BadArguments with all problems if the config cannot lead to a registered version."""
     registry = config.registry
     problems = [
-        *_lone_model_problems(config.evaluation.model_uri),
+        *_single_model_problems(config.evaluation.model_uri),
         *_gate_problems(registry.gate, evaluation_inputs.numeric_columns(config)),
         *_name_problems(registry.name),
     ]
@@ -32,7 +32,7 @@ def uses_unity_catalog() -> bool:
     return bool(is_databricks_unity_catalog_uri(mlflow.get_registry_uri()))
 
 
-def _lone_model_problems(model_uri: str | None) -> Iterator[str]:
+def _single_model_problems(model_uri: str | None) -> Iterator[str]:
     if model_uri is not None:
         yield (
             f"evaluation.model_uri={model_uri!r}: a model that is evaluated alone is not "

@@ -1,4 +1,4 @@
-"""Provenance and metrics of a version, as its tags.
+"""Lineage and metrics of a version, as its tags.
 
 `slmflow_key_*` and `slmflow_run_*` are the keys and runs of the steps behind the version.
 `slmflow_digest_*` are the sha256 of their manifests in the store, and MLflow's digest of the
@@ -26,7 +26,7 @@ def build_tags(step: Step, comparison: Comparison, candidate: ModelMetrics) -> d
     """Return the tags of the version of a candidate."""
     model = step.config.model
     values = {f"model_{part}": getattr(model, part) for part in ("id", "revision", "path")}
-    for kind in _steps_behind(candidate.flavor):
+    for kind in _result_types_behind(candidate.flavor):
         values |= _step_tags(step, kind)
     values |= {"run_register": step.run.info.run_id, "run_evaluate": comparison.run_id}
     values["digest_data"] = dataset_digest(comparison)
@@ -72,7 +72,7 @@ def dataset_digest(comparison: Comparison) -> str:
     )
 
 
-def _steps_behind(flavor: str) -> Iterator[type[Result]]:
+def _result_types_behind(flavor: str) -> Iterator[type[Result]]:
     """Yield the results behind a version of a flavor, from the evaluation back to the weights."""
     seen: set[type[Result]] = set()
     pending: list[type[Result]] = [Evaluation]

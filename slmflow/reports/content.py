@@ -11,7 +11,7 @@ from slmflow.metrics.row_comparison import RowComparison
 from slmflow.metrics.subjects import SubjectAccuracy
 from slmflow.pipeline.results import Measurements
 from slmflow.pipeline.step import Step
-from slmflow.reports.provenance import Provenance, find_provenance
+from slmflow.reports.sources import ComparisonSources, find_provenance
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class ReportContent:
 
     comparison: Comparison
     rows: RowComparison | None
-    provenance: Provenance
+    provenance: ComparisonSources
     subjects: tuple[SubjectAccuracy, ...] = ()
     warnings: tuple[str, ...] = ()
 

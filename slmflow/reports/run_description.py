@@ -4,7 +4,7 @@ from slmflow.metrics.comparison import Comparison
 from slmflow.reports import html_report, tables
 from slmflow.reports import markdown as md
 from slmflow.reports.content import ReportContent
-from slmflow.reports.provenance import Provenance
+from slmflow.reports.sources import ComparisonSources
 
 _MAX_LENGTH = 5000
 _PADDING = "&emsp;"  # the UI leaves no space between the columns of a table
@@ -30,7 +30,7 @@ def render(content: ReportContent) -> str:
     return "\n\n".join(part for part in parts if part)[:_MAX_LENGTH]
 
 
-def _links(comparison: Comparison, provenance: Provenance) -> list[str]:
+def _links(comparison: Comparison, provenance: ComparisonSources) -> list[str]:
     """Return links that work in the UI: to runs and to logged models."""
     experiment = f"#/experiments/{provenance.experiment_id}"
     runs = {content: f"{experiment}/runs/{run_id}" for content, run_id in provenance.runs.items()}

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from . import protocol, scoring
+from . import likelihood, protocol
 from .chat_model import ChatModel
 from .completions import ResponseShape
 from .errors import reject
@@ -104,7 +104,7 @@ class GenaiPyfunc(PythonModel):
 
         See `scoring.score` for which tokens those are.
         """
-        return scoring.score(self._engine, self._prompts, messages, answer)
+        return likelihood.score(self._engine, self._prompts, messages, answer)
 
     def close(self) -> None:
         """Write the queued traces."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from slmflow.serving.errors import RequestError
 
-# Fields that inform the provider about the caller and do not affect the completion.
+# Fields about the caller, which do not affect the completion.
 _CALLER_FIELDS = ("user", "metadata", "safety_identifier", "prompt_cache_key")
 
 # Options of /v1/completions only that are not supported, with the values that have no effect.

@@ -8,7 +8,7 @@ from slmflow.datasets.rows import Row
 from slmflow.measurement.artifact import log_measurements
 from slmflow.measurement.interleaved import measure
 from slmflow.measurement.measured_model import MeasuredModel
-from slmflow.pipeline.results import GenaiModel, Stale
+from slmflow.pipeline.results import GenaiModel, InvalidResult
 from tests.measurement.models.logged import log_model
 
 
@@ -22,5 +22,5 @@ def test_measurements_of_a_deleted_model_are_stale() -> None:
 
     MlflowClient().delete_logged_model(model.model_id)
 
-    with pytest.raises(Stale, match="no longer exists"):
+    with pytest.raises(InvalidResult, match="no longer exists"):
         result.check()

@@ -8,7 +8,7 @@ from slmflow.metrics.comparison import Comparison
 from slmflow.metrics.model_metrics import SUFFIXES, MetricColumn, ModelMetrics
 from slmflow.metrics.row_comparison import RowComparison
 from slmflow.reports.content import ReportContent
-from slmflow.reports.provenance import Provenance
+from slmflow.reports.sources import ComparisonSources
 
 USER_COLUMNS = {"politeness": MetricColumn("mean of my_metrics:politeness", "{:,.4g}", SUFFIXES)}
 TRANSFORMERS = ModelMetrics(
@@ -77,7 +77,7 @@ ANSWER_TABLE = pd.DataFrame(
     ],
     columns=["question", "answer", "reference", "prediction", "first_diverging_token"],
 ).astype({"first_diverging_token": "Int64"})
-PROVENANCE = Provenance(
+PROVENANCE = ComparisonSources(
     experiment_id="7",
     runs={"comparison": "c0ffee", "answers of genai": "beef", "conversion": "f00d"},
     parity={
@@ -92,5 +92,5 @@ PROVENANCE = Provenance(
 )
 REPORT = ReportContent(COMPARISON, RowComparison.from_table(ANSWER_TABLE), PROVENANCE)
 REPORT_ALONE = ReportContent(
-    COMPARISON_ALONE, None, Provenance("7", {"measurements": "feed"}, {}, {"cpu": "Z80"})
+    COMPARISON_ALONE, None, ComparisonSources("7", {"measurements": "feed"}, {}, {"cpu": "Z80"})
 )

@@ -6,7 +6,7 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from slmflow.pipeline.results import GenaiModel, Measurements, Stale
+from slmflow.pipeline.results import GenaiModel, InvalidResult, Measurements
 from tests.measurement.models.logged import log_model
 
 
@@ -24,5 +24,5 @@ def test_deleted_model_is_stale() -> None:
 
     MlflowClient().delete_logged_model(model.model_id)
 
-    with pytest.raises(Stale, match="no longer exists"):
+    with pytest.raises(InvalidResult, match="no longer exists"):
         model.check()

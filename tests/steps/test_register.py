@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from slmflow.metrics.model_metrics import METRIC_COLUMNS
 from slmflow.pipeline import runs, store
-from slmflow.pipeline.results import ModelVersion, Stale
+from slmflow.pipeline.results import InvalidResult, ModelVersion
 from slmflow.registry import version_tags
 from tests.registry.finished_runs import (
     RegisteredModel,
@@ -191,7 +191,7 @@ def test_remeasured_champion_is_compared(model: RegisteredModel, printed: ReadEr
     first, _ = finish_evaluation_on_rows(first, evaluation, "Tokyo", "Paris", "Rome")
     assert model.register(*first) == 0
     assert "was not measured" not in printed()
-    with pytest.raises(Stale, match="candidate now has the metrics of another evaluation"):
+    with pytest.raises(InvalidResult, match="candidate now has the metrics of another evaluation"):
         result.check()
     assert model.register(*second, PROMOTE) == 0
 
@@ -263,14 +263,14 @@ def test_version_is_reused_until_an_alias_moves(model: RegisteredModel) -> None:
     result.check()
     other, _ = finish_evaluation(exact_match=0.99)
     assert model.register(*other, PROMOTE) == 0
-    with pytest.raises(Stale, match="candidate is now version 2"):
+    with pytest.raises(InvalidResult, match="candidate is now version 2"):
         result.check()
     client.set_registered_model_alias(model.name, "candidate", "1")
     client.set_registered_model_alias(model.name, "champion", "2")
-    with pytest.raises(Stale, match="champion is now version 2"):
+    with pytest.raises(InvalidResult, match="champion is now version 2"):
         result.check()
     client.delete_registered_model_alias(model.name, "candidate")
-    with pytest.raises(Stale, match="candidate no longer exists"):
+    with pytest.raises(InvalidResult, match="candidate no longer exists"):
         result.check()
 
 

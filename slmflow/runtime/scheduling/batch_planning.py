@@ -7,7 +7,7 @@ from .cost_model import CostModel
 
 CanBatch = Callable[[Sequence[ActiveRequest]], bool]
 
-# The tokens that a request is expected to have left: few use all that they may.
+# Expected number of remaining tokens of a request: few use all of their max_tokens.
 _EXPECTED_TOKENS = 128
 
 
@@ -66,7 +66,7 @@ def is_merge_faster(
 
 
 def restart_s(requests: Sequence[ActiveRequest], costs: CostModel) -> float:
-    """Return the seconds to bring a new batch of these requests to where they are."""
+    """Return the seconds to prefill these requests as a new batch and replay their tokens."""
     replayed = max(len(each.generated) for each in requests)
     return costs.prefill_s(padded_tokens(requests)) + replayed * costs.step_s(len(requests))
 

@@ -6,7 +6,7 @@ from statistics import fmean, linear_regression
 _NEW_WEIGHT = 0.2
 
 # Before any step is measured: its fixed cost and its cost per row, in prompt tokens. Measured on
-# two cores with int4 weights (220 million parameters; with Phi-3-mini's widths 2.4 and 1.0).
+# two cores with int4 weights and 220 million parameters. Phi-3-mini's widths have 2.4 and 1.0.
 _STEP_TOKENS, _ROW_TOKENS = 3.3, 1.6
 
 
@@ -20,21 +20,21 @@ class CostModel:
         self._line: tuple[float, float] | None = None
 
     def record_prefill(self, tokens: int, seconds: float) -> None:
-        """Record the duration of a prefill of so many tokens, padding included."""
+        """Record the duration of a prefill of `tokens` tokens, padding included."""
         self._token_s = seconds / tokens
 
     def record_step(self, rows: int, seconds: float) -> None:
-        """Record the duration of a decode step of a batch with so many rows."""
+        """Record the duration of a decode step of a batch of `rows` requests."""
         average = self._step_s.get(rows, seconds)
         self._step_s[rows] = average + _NEW_WEIGHT * (seconds - average)
         self._line = None
 
     def prefill_s(self, tokens: int) -> float:
-        """Return the seconds to prefill so many tokens, padding included."""
+        """Return the seconds to prefill `tokens` tokens, padding included."""
         return self._token_s * tokens
 
     def step_s(self, rows: int) -> float:
-        """Return the seconds of a decode step of a batch with so many rows."""
+        """Return the seconds of a decode step of a batch of `rows` requests."""
         fixed, per_row = self._fitted()
         return fixed + per_row * rows
 

@@ -25,7 +25,7 @@ from .cost_model import CostModel
 # If the oldest request has waited for STARVATION_S seconds, up to MAX_STARVED_BATCHES may run.
 MAX_BATCHES, MAX_STARVED_BATCHES, STARVATION_S = 2, 4, 2.0
 
-# After a prefill, wait until no request has arrived for so many seconds: those that came during
+# After a prefill, wait until no request has arrived for this many seconds: requests sent during
 # the prefill arrive all at once.
 ARRIVAL_S = 0.0002
 
@@ -37,7 +37,7 @@ MAX_PLANNED = 128
 class _RunningBatch:
     """A batch, and the seconds spent on rows that are finished.
 
-    is_fresh: before the first step, which is free, because prefill has computed it.
+    is_fresh: whether the first step is still to come. It is free: prefill has computed its logits.
     """
 
     batch: Batch

@@ -1,4 +1,4 @@
-"""The provenance of a comparison: its runs, the machine, the parity of the conversion."""
+"""The sources of a comparison: its runs, the machine, the parity of the conversion."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ _PREFIX = "parity."
 
 
 @dataclass(frozen=True)
-class Provenance:
+class ComparisonSources:
     """The runs and settings behind a comparison.
 
     runs: run ids by content, all of one experiment; parity: the metrics `parity.*` of convert
@@ -32,7 +32,7 @@ class Provenance:
 
 def find_provenance(
     step: Step, measurements: Measurements, models: Sequence[EvaluatedModel]
-) -> Provenance:
+) -> ComparisonSources:
     """Return the provenance of evaluate's comparison of these models."""
     experiment_id = step.run.info.experiment_id
     conversion = None
@@ -44,7 +44,7 @@ def find_provenance(
         "measurements": measurements.run_id,
         "conversion": conversion,
     }
-    return Provenance(
+    return ComparisonSources(
         experiment_id=experiment_id,
         runs={content: run_id for content, run_id in run_ids.items() if run_id},
         parity=_parity(conversion) if conversion else {},

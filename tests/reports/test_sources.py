@@ -10,7 +10,7 @@ from slmflow.pipeline import step as steps
 from slmflow.pipeline import store
 from slmflow.pipeline.results import Measurements, OnnxModel
 from slmflow.pipeline.step import Step
-from slmflow.reports.provenance import Provenance, find_provenance
+from slmflow.reports.sources import ComparisonSources, find_provenance
 from tests.metrics.samples import GENAI, TRANSFORMERS
 
 MACHINE = {"cpu": "Z80"}
@@ -31,7 +31,7 @@ def convert(mean_kl: float, *arguments: str) -> None:
     assert steps.run("convert", work, arguments) == 0
 
 
-def find(*models: EvaluatedModel) -> Provenance:
+def find(*models: EvaluatedModel) -> ComparisonSources:
     """Return the provenance that a run of evaluate finds."""
     results = []
 
