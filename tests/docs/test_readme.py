@@ -29,12 +29,12 @@ def test_docs_show_options() -> None:
 
 @pytest.mark.parametrize("options", _OPTIONS)
 def test_shown_options_compose(options: str) -> None:
-    given = [_PLACEHOLDERS.get(o, o) for o in shlex.split(options) if o != "-P"]
-    given = overrides.from_arguments(given, configs.TEXTS)
-    if overrides.several(given) or given[0].startswith("sweep="):
-        parse_arguments(given)
+    arguments = [_PLACEHOLDERS.get(o, o) for o in shlex.split(options) if o != "-P"]
+    parsed = overrides.from_arguments(arguments)
+    if overrides.swept_values(parsed) or parsed[0].startswith("sweep="):
+        parse_arguments(parsed)
     else:
-        configs.load(given)
+        configs.load(parsed)
 
 
 def test_shown_targets_exist() -> None:
