@@ -24,6 +24,13 @@ from slmflow.config.schema.config import Config
 from slmflow.errors import BadArguments
 from slmflow.paths import CONF
 
+# OmegaConf's message for a value of the wrong type, and what to give instead.
+_WRONG_TYPE = re.compile(
+    r"Value '(?P<value>.*)' (of type '\w+' could not be converted to|is not a valid) "
+    r"(?P<kind>Float|Integer|bool)"
+)
+_EXPECTED = {"Float": "a number", "Integer": "a whole number", "bool": "true or false"}
+
 
 def _slug(text: str | None) -> str:
     """Return the last part of a hub id or path in characters a registered name may have."""
@@ -120,4 +127,7 @@ def _root_message(error: Exception) -> str:
         cause = cause.__cause__
     key = getattr(cause, "full_key", None)
     text = str(getattr(cause, "msg", None) or cause).splitlines()[0]
+    if key and (wrong := _WRONG_TYPE.match(text)):
+        value, kind = wrong["value"], wrong["kind"]
+        return f"{key}={value[:100]}: must be {_EXPECTED[kind]}"
     return f"{key}: {text}" if key and key not in text else text

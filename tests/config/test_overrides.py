@@ -82,7 +82,7 @@ def test_malformed_arguments_are_rejected(arguments: list[str], message: str) ->
     [
         ("evaluation.metrics=" + "[" * 3000, "must be a list"),
         ("evaluation.metrics=" + "[" * 300 + "]" * 300, "must be a list"),
-        ("evaluation.limit=" + "9" * 5000, "could not be converted to Integer"),
+        ("evaluation.limit=" + "9" * 5000, "evaluation.limit=9{100}: must be a whole number"),
         ("evaluation.system=???", "'\\?\\?\\?' as a missing value"),
         ("evaluation.system=a\udcff", "is not UTF-8 text"),
         ("evaluation.data=" + "a" * 5000 + ".csv", "there is no file"),

@@ -122,10 +122,7 @@ UNFUSED = {
     ),
     "olmo": OlmoConfig(**SIZES),
     "phi": PhiConfig(**SIZES | {"num_key_value_heads": 4}),
-    "llama_dynamic": LlamaConfig(
-        **SIZES | {"max_position_embeddings": 128},
-        rope_scaling={"rope_type": "dynamic", "factor": 4.0},
-    ),
+    "llama_dynamic": LlamaConfig(**SIZES, rope_scaling={"rope_type": "dynamic", "factor": 4.0}),
     "llama_odd_heads": LlamaConfig(**SIZES, head_dim=24),
 }
 

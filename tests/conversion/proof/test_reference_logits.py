@@ -34,6 +34,8 @@ MODELS = {
 def _load(name: str, folder: Path) -> tuple[Any, CheckpointTensors]:
     """Save one of `MODELS`; return its model without weights, and its checkpoint."""
     config = copy.deepcopy(MODELS[name])
+    if name == "llama_dynamic":
+        config.max_position_embeddings = 128  # less than the longest row
     config.initializer_range = 0.12  # so that rounding stays within the tolerance
     architectures.save_random_model(config, folder)
     model = reference_model.load(folder).model
