@@ -71,10 +71,10 @@ def check_sizes(sizes: Mapping[str, int], model: str) -> None:
 
 def check(folder: Path, model: str) -> None:
     """Raise UserError unless a folder of selected files has all weights and all are readable."""
-    _read_json_object(folder / CONFIG, model)
+    read_json_object(folder / CONFIG, model)
     for name in sorted(_SETTINGS):
         if name.endswith(".json") and (folder / name).exists():
-            _read_json_object(folder / name, model)
+            read_json_object(folder / name, model)
     for file in sorted({*weight_files(folder, model), *folder.glob("*.safetensors")}):
         with open_safetensors(file, model):
             pass
@@ -90,7 +90,7 @@ def weight_files(folder: Path, model: str) -> list[Path]:
         return [folder / WEIGHTS]
     if not (folder / INDEX).is_file():
         raise UserError(f"{model} {_NO_WEIGHTS}")
-    weight_map = _read_json_object(folder / INDEX, model).get("weight_map")
+    weight_map = read_json_object(folder / INDEX, model).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise UserError(f"{INDEX} of {model} has no weight_map: get the file again")
     shards = sorted({str(shard) for shard in weight_map.values()})
@@ -145,7 +145,8 @@ def _missing_files(names: Collection[str], selected: Collection[str]) -> Iterato
         yield f"has no tokenizer: one of {', '.join(sorted(_TOKENIZERS))} is required"
 
 
-def _read_json_object(file: Path, model: str) -> dict[str, Any]:
+def read_json_object(file: Path, model: str) -> dict[str, Any]:
+    """Return the content of a JSON file. Raises UserError if it is no JSON object."""
     try:
         content = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as error:

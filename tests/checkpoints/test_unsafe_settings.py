@@ -43,6 +43,16 @@ def test_attention_implementation_is_rejected_by_fetch(
         fetch_checkpoint(Model(source=Source.local, path=str(checkpoint)), target)
 
 
+def test_deeply_nested_config_is_searched(checkpoint: Path) -> None:
+    nested: dict[str, Any] = {"_attn_implementation": "owner/kernel"}
+    for _ in range(900):
+        nested = {"x": nested}
+    change(checkpoint / "config.json", nested=nested)
+
+    with pytest.raises(UserError, match="which can load code"):
+        unsafe_settings.check(checkpoint, "model")
+
+
 def test_boolean_of_older_transformers_passes(checkpoint: Path) -> None:
     change(checkpoint / "config.json", _attn_implementation_autoset=True)
     unsafe_settings.check(checkpoint, "model")
