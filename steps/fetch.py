@@ -1,7 +1,7 @@
 """Copy a checkpoint (weights, config, tokenizer) to the store, from the hub or a local folder.
 
 mlflow run . -e fetch --env-manager uv -P model=smollm2_135m
-python -m steps.fetch model=local model.path=/folder/of/the/model
+python -m steps.fetch model=local model.path=/folder/of/the/model model.template=/a/template.jinja
 """
 
 from pathlib import Path
@@ -11,6 +11,7 @@ import mlflow
 from slmflow.checkpoints import chat_template, files, hub_model, local_folder, unsafe_settings
 from slmflow.config.schema.model import Model, Source
 from slmflow.console import messages
+from slmflow.paths import PROJECT
 from slmflow.pipeline import store
 from slmflow.pipeline.results import Weights
 from slmflow.pipeline.step import Step, run_step
@@ -29,7 +30,13 @@ def fetch(step: Step) -> Weights:
 
 
 def fetch_checkpoint(model: Model, folder: Path) -> None:
-    """Copy the model's files to a folder and check them. Raises UserError if they are unusable."""
+    """Copy the model's files to a folder and check them. Raises UserError if they are unusable.
+
+    `model.template` becomes the chat template.
+    """
+    template = None if model.template is None else PROJECT / model.template
+    if template is not None:
+        chat_template.check_file(template, f"model.template={model.template!r}")
     match model:
         case Model(source=Source.hub, id=str(model_id), revision=str(revision)):
             repository = hub_model.repository(model_id, revision)
@@ -42,7 +49,17 @@ def fetch_checkpoint(model: Model, folder: Path) -> None:
             local_folder.copy(model.folder, folder, name)
     files.check(folder, name)
     unsafe_settings.check(folder, name)
+    if template is not None:
+        had_one = chat_template.replace(folder, template)
+        messages.info(
+            f"{name} gets the chat template {template}" + (", in place of its own" * had_one)
+        )
     chat_template.check(folder, name)
+    if chat_template.is_missing(folder):
+        messages.warning(
+            f"{name} has no chat template, so it takes prompts and no messages: "
+            "model.template=FILE gives it one"
+        )
 
 
 if __name__ == "__main__":

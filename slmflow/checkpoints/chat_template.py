@@ -1,12 +1,20 @@
-"""Try a model's chat template before anything else uses it."""
+"""Try a model's chat template before anything else uses it, or replace it by the user's."""
 
+import json
+import tempfile
 from pathlib import Path
 
 from jinja2.exceptions import SecurityError
 from mlflow.exceptions import MlflowException
 
+from slmflow.checkpoints.files import read_json_object
 from slmflow.errors import UserError
 from slmflow.runtime.prompts.template import ChatTemplate
+
+FILE = "chat_template.jinja"
+_SETTINGS, _OF_PROCESSOR = "tokenizer_config.json", "chat_template.json"
+
+_REQUIRED = "give a chat template in Jinja, such as the one of the model's instruct version"
 
 _QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 _CONVERSATION = [
@@ -33,3 +41,46 @@ def check(folder: Path, model: str) -> None:
         except MlflowException as error:
             if isinstance(error.__context__, SecurityError | RecursionError):
                 raise UserError(f"{model}: {error.message}: do not trust this model") from error
+
+
+def is_missing(folder: Path) -> bool:
+    """Return whether a checked checkpoint has no chat template, so that it takes prompts only."""
+    return ChatTemplate(folder).is_missing
+
+
+def check_file(file: Path, key: str) -> None:
+    """Raise UserError unless a file holds a template that renders a question.
+
+    key: the config key and its value, for messages.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        _copy(file, Path(folder))
+        check(Path(folder), key)
+        try:
+            rendered = ChatTemplate(Path(folder)).render(_QUESTION)
+        except MlflowException as error:
+            raise UserError(f"{key}: {error.message}: {_REQUIRED}") from error
+    if _QUESTION[0]["content"] not in rendered:
+        raise UserError(f"{key} leaves out the content of a user message: {_REQUIRED}")
+
+
+def replace(folder: Path, file: Path) -> bool:
+    """Give a checkpoint the template in a file in place of its own; return whether it had one."""
+    own = [folder / FILE, folder / _OF_PROCESSOR]
+    had_one = own[0].exists()
+    for each in own:
+        each.unlink(missing_ok=True)
+    if (settings := folder / _SETTINGS).is_file():
+        values = read_json_object(settings, _SETTINGS)
+        if values.pop("chat_template", None):
+            had_one = True
+            settings.write_text(json.dumps(values, indent=2), "utf-8")
+    _copy(file, folder)
+    return had_one
+
+
+def _copy(file: Path, folder: Path) -> None:
+    try:
+        (folder / FILE).write_bytes(file.read_bytes())
+    except OSError as error:
+        raise UserError(f"{file} cannot be copied: {error.strerror}: check the file") from error

@@ -96,7 +96,10 @@ class Weights(StoredResult):
     """Verified weights, config and tokenizer in the layout of a hub snapshot."""
 
     step: ClassVar = "fetch"
-    reads: ClassVar = ("model.source", "model.id", "model.revision", "model.path")
+    reads: ClassVar = (
+        *("model.source", "model.id", "model.revision", "model.path"),
+        "model.template",
+    )
 
 
 @dataclass(frozen=True)

@@ -258,6 +258,31 @@ def test_invalid_values_are_rejected(overrides: list[str], message: str) -> None
         load(overrides)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{{ 1 }" + b" " * 1_000_000, "has more than 1000 kB"),
+        (b"\xef\xbb\xbf{{ messages }}", "begins with a byte order mark"),
+        (b" \n", "is empty"),
+        (b"\xff\xfe{\x00", "is not UTF-8 text"),
+        (b"{% for message in messages %}", "the model's chat template is invalid"),
+        (b"{% if true %}" * 3000, "the model's chat template is invalid"),
+    ],
+    ids=["large", "mark", "empty", "utf-16", "open", "nested"],
+)
+def test_template_that_is_none_is_rejected(tmp_path: Path, content: bytes, message: str) -> None:
+    file = tmp_path / "template.jinja"
+    file.write_bytes(content)
+    with pytest.raises(BadArguments, match=f"model.template='{file}': .*{message}"):
+        load([f"model.template={file}"])
+
+
+def test_template_must_be_a_file(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "missing", Path("/dev/zero")):
+        with pytest.raises(BadArguments, match=f"there is no file {path}"):
+            load([f"model.template={path}"])
+
+
 def test_unknown_key_lists_the_keys_of_its_section() -> None:
     with pytest.raises(BadArguments) as error:
         load(["registry.gaet.x=1", "generation.temprature=1"])

@@ -138,3 +138,32 @@ def test_link_out_of_a_local_model_is_rejected(run_python: RunPython, tmp_path: 
     (source / "README.md").symlink_to("/etc/hostname")
     process = run_python(*FETCH, "model=local", f"model.path={source}")
     assert f"README.md of model.path='{source}' points to" in error_message(process, tmp_path)
+
+
+def test_template_becomes_part_of_the_checkpoint(
+    run_python: RunPython, hub: FakeHub, tmp_path: Path
+) -> None:
+    """Of a model from the hub too. A changed template is another result."""
+    template = tmp_path / "mine.jinja"
+    entries = set()
+    for text in ("{{ messages[0].content }}", "Q: {{ messages[0].content }}"):
+        template.write_text(text)
+        process = run_python(*FROM_HUB, f"model.template={template}", HF_ENDPOINT=hub.url)
+        assert process.returncode == 0, process.stderr
+        assert f"gets the chat template {template}" in " ".join(process.stderr.split())
+        entry = result_folder(last_run(tmp_path))
+        assert (entry / "chat_template.jinja").read_text() == text
+        entries.add(entry)
+    assert len(entries) == 2
+
+
+def test_template_is_tried_before_the_download(run_python: RunPython, tmp_path: Path) -> None:
+    template = tmp_path / "mine.jinja"
+    template.write_text("{{ 'a' * 10 ** 12 }}")
+    process = run_python(*FROM_HUB, f"model.template={template}", HF_ENDPOINT=NO_NETWORK)
+    assert "of size 1e" in error_message(process, tmp_path)
+
+
+def test_model_without_template_is_announced(run_python: RunPython, hub: FakeHub) -> None:
+    process = run_python(*FROM_HUB, HF_ENDPOINT=hub.url)
+    assert "it takes prompts and no messages" in " ".join(process.stderr.split())

@@ -1,16 +1,19 @@
 """The source model: `model.*`."""
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from slmflow.config.schema.fields import Kind, config_key
-from slmflow.paths import PROJECT, is_folder
+from slmflow.paths import PROJECT, is_file, is_folder
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _LICENCE = re.compile(r"[A-Za-z0-9][\w.+-]{0,63}", re.ASCII)
+# The largest chat templates on the hub have about 30 kB.
+_MAX_TEMPLATE_KB = 1000
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
@@ -31,6 +34,9 @@ class Model:
     id: str | None = config_key(Kind.text, "model on the hub, owner/name", None)
     revision: str | None = config_key(Kind.text, "its commit, 40 hexadecimal digits", None)
     path: str | None = config_key(Kind.path, "folder of a bundled or local model", None)
+    template: str | None = config_key(
+        Kind.path, "Jinja file with a chat template, which replaces the model's own", None
+    )
     licence: str | None = config_key(
         Kind.text, "SPDX id, or the hub's name for another licence; null is unknown", None
     )
@@ -44,6 +50,8 @@ class Model:
             yield f"model.path is missing: a {self.source.value} model is a folder"
         elif not is_folder(self.folder):
             yield f"model.path={self.path!r}: there is no folder {self.folder}"
+        if self.template is not None:
+            yield from _template_problems(self.template)
         if self.licence is not None and not _LICENCE.fullmatch(self.licence):
             yield (
                 f"model.licence={self.licence!r}: give an SPDX id such as Apache-2.0, "
@@ -54,6 +62,36 @@ class Model:
     def folder(self) -> Path:
         """Absolute folder of a bundled or local model."""
         return PROJECT / (self.path or "")
+
+
+def _template_problems(name: str) -> Iterator[str]:
+    """Yield a message if a file is no chat template of plausible size."""
+    # Imported here, because only a template needs Jinja and MLflow.
+    from mlflow.exceptions import MlflowException
+
+    from slmflow.runtime.prompts.template import check_source
+
+    key, file = f"model.template={name!r}", PROJECT / name
+    if not is_file(file):
+        yield f"{key}: there is no file {file}"
+        return
+    try:
+        with file.open("rb") as reader:
+            content = reader.read(_MAX_TEMPLATE_KB * 1000 + 1)
+        if len(content) > _MAX_TEMPLATE_KB * 1000:
+            yield f"{key}: {file} has more than {_MAX_TEMPLATE_KB} kB: give a chat template"
+        elif content.startswith(BOM_UTF8):
+            yield f"{key}: {file} begins with a byte order mark: save it without"
+        elif not content.strip():
+            yield f"{key}: {file} is empty: give a chat template, or null for the model's own"
+        else:
+            check_source(content.decode())
+    except OSError as error:
+        yield f"{key}: {file} cannot be read: {error.strerror}"
+    except UnicodeDecodeError as error:
+        yield f"{key}: {file} is not UTF-8 text: {error}"
+    except MlflowException as error:
+        yield f"{key}: {error.message}"
 
 
 def pin_problems(key: str, hub_id: str | None, revision: str | None) -> Iterator[str]:

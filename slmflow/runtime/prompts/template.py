@@ -4,18 +4,23 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from jinja2 import Template, TemplateError
+from jinja2 import Template, TemplateError, meta
 from jinja2.ext import Extension, loopcontrols
 from jinja2.nodes import Node, Scope
 from jinja2.parser import Parser
 
 from ..errors import reject
 from .sandbox import BoundedEnvironment
+from .template_variables import SPECIAL_TOKENS
 
-# The special tokens that a template may use as variables.
-_SPECIAL_TOKENS = tuple(f"{n}_token" for n in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
+NO_TEMPLATE = (
+    "this model has no chat template, so it accepts no messages: send a prompt, at "
+    "/v1/completions, or log the model again with model.template=FILE, which gives it one"
+)
+"""Why a base model rejects messages."""
 
 
 class ChatTemplate:
@@ -34,22 +39,35 @@ class ChatTemplate:
             if file.is_file()
             else _default_template(config.get("chat_template"))
         )
+        self.source = source or None
         self._template = _compile(source) if source else None
         self._special = {
             name: _token_text(config[name])
-            for name in _SPECIAL_TOKENS
+            for name in SPECIAL_TOKENS
             if config.get(name) is not None
         }
 
-    def render(self, messages: Sequence[Mapping[str, str]]) -> str:
+    @property
+    def is_missing(self) -> bool:
+        """Whether the model has no chat template, as a base model has none."""
+        return self._template is None
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """The names of all variables that the template uses."""
+        return template_variables(self.source or "")
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        variables: Mapping[str, Any] = MappingProxyType({}),
+    ) -> str:
         """Return the text of a conversation, up to where the answer begins.
 
-        Raises MlflowException if the model has no template, or its template rejects the messages.
+        variables: further ones of the template, such as `enable_thinking`. Raises MlflowException if the model has no template, or its template rejects the messages.
         """
         if self._template is None:
-            reject(
-                "this model has no chat template, so it accepts no messages: send a plain prompt"
-            )
+            reject(NO_TEMPLATE)
         try:
             with _ENVIRONMENT.limits():
                 return self._template.render(
@@ -58,9 +76,20 @@ class ChatTemplate:
                     documents=None,
                     add_generation_prompt=True,
                     **self._special,
+                    **variables,
                 )
         except Exception as error:
             reject(f"the model's chat template rejects these messages: {error}")
+
+
+def template_variables(source: str) -> frozenset[str]:
+    """Return the names that a valid template reads and that neither it nor Jinja defines."""
+    return frozenset(meta.find_undeclared_variables(_ENVIRONMENT.parse(source)))
+
+
+def check_source(source: str) -> None:
+    """Raise MlflowException for an invalid template."""
+    _compile(source)
 
 
 def _compile(source: str) -> Template:
