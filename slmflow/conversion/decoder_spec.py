@@ -9,28 +9,11 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedModel
 
-CacheTable = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class RotaryCache:
-    """Cosines and sines of one rotary embedding, its attention scaling included.
-
-    cos, sin: float32 [positions, rotary size / 2]; original_length: the context length up to which
-    LongRoPE uses its short factors, 0 for every other type. With LongRoPE the first
-    `original_length` rows come from the short factors; the rows after them come from the long
-    factors and start at position 0 again.
-    """
-
-    cos: CacheTable
-    sin: CacheTable
-    original_length: int = 0
+from slmflow.conversion import rotary
+from slmflow.conversion.rotary import RotaryCache
 
 
 @dataclass(frozen=True)
@@ -82,7 +65,7 @@ def describe(model: PreTrainedModel) -> DecoderSpec:
     supported = [
         (path, module) for path, module in attentions if type(module).__name__ in _WINDOW_ATTRIBUTES
     ]
-    rotary_names = {name for _, module in supported if (name := _rotary_attribute(module))}
+    rotary_names = {name for _, module in supported if (name := _rotary_name(module))}
     return DecoderSpec(
         layers=model.config.num_hidden_layers,
         attentions=tuple(_attention_spec(path, module) for path, module in supported),
@@ -96,12 +79,11 @@ def _unsupported(model: PreTrainedModel, attentions: Sequence[nn.Module]) -> Ite
     for module in attentions:
         if (name := type(module).__name__) not in _WINDOW_ATTRIBUTES:
             yield name
-    for path, module in model.named_modules():
-        if (rope_type := getattr(module, "rope_type", "default")) not in _ROPE_TYPES:
-            yield f"{path} of type {rope_type}"
+    for rope_type in rotary.rope_types(model.config) - _ROPE_TYPES:
+        yield f"a rotary embedding of type {rope_type}"
 
 
-# The attribute of each attention class of transformers 4.57 that holds its sliding window.
+# The attribute of each attention class of transformers that holds its sliding window.
 _WINDOW_ATTRIBUTES: Mapping[str, str | None] = {
     "Phi3Attention": "config.sliding_window",
     "LlamaAttention": None,
@@ -118,7 +100,7 @@ _WINDOW_ATTRIBUTES: Mapping[str, str | None] = {
 _HEADS_FIRST = frozenset({"Gemma3Attention"})
 
 # Rotary types whose angles depend on the position alone, and LongRoPE, which has two sets of them.
-_ROPE_TYPES = frozenset({"default", "linear", "llama3", "yarn", "longrope"})
+_ROPE_TYPES = frozenset({"default", "linear", "llama3", "yarn", rotary.LONGROPE})
 
 
 def _attention_spec(path: str, module: Any) -> AttentionSpec:
@@ -132,37 +114,23 @@ def _attention_spec(path: str, module: Any) -> AttentionSpec:
         scale=module.scaling,
         window=attrgetter(window)(module) if window else None,
         softcap=getattr(module, "attn_logit_softcapping", None) or 0.0,
-        rotary=_rotary_attribute(module),
+        rotary=_rotary_name(module),
         heads_first=type(module).__name__ in _HEADS_FIRST,
     )
 
 
-def _rotary_attribute(module: Any) -> str | None:
-    """Return the attribute of the model that holds an attention module's rotary embedding."""
+def _rotary_name(module: Any) -> str | None:
+    """Return the name of an attention module's rotary embedding, with its layer type if any."""
     if not getattr(module, "use_rope", True):
         return None
-    is_local = type(module).__name__ == "Gemma3Attention" and module.is_sliding
-    return "rotary_emb_local" if is_local else "rotary_emb"
+    has_layer_types = type(module).__name__ == "Gemma3Attention"
+    return f"rotary_emb.{module.layer_type}" if has_layer_types else "rotary_emb"
 
 
-def _rotary_cache(model: PreTrainedModel, attribute: str) -> RotaryCache:
-    """Compute the cache with the model's own rotary embedding."""
+def _rotary_cache(model: PreTrainedModel, name: str) -> RotaryCache:
+    attribute, _, layer_type = name.partition(".")
     embedding = getattr(model.model, attribute)
-    positions = model.config.max_position_embeddings
-    if embedding.rope_type != "longrope":
-        return RotaryCache(*_cos_and_sin(embedding, positions))
-    original = getattr(model.config, "original_max_position_embeddings", positions)
-    short, long = _cos_and_sin(embedding, original), _cos_and_sin(embedding, positions)
-    cos, sin = (np.concatenate(tables) for tables in zip(short, long, strict=True))
-    return RotaryCache(cos, sin, original)
-
-
-def _cos_and_sin(embedding: nn.Module, positions: int) -> tuple[CacheTable, CacheTable]:
-    with torch.no_grad():
-        doubled = embedding(torch.zeros(1), torch.arange(positions)[None])
-    # transformers repeats the angles for the second half of a head.
-    cos, sin = (table[0].chunk(2, dim=-1)[0].contiguous().numpy() for table in doubled)
-    return cos, sin
+    return rotary.compute_cache(embedding, model.config, layer_type or None)
 
 
 def _norm_specs(model: PreTrainedModel) -> Iterator[NormSpec]:

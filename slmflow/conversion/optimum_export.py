@@ -10,7 +10,7 @@ from transformers import PretrainedConfig
 from slmflow.checkpoints.tensors import CheckpointTensors
 from slmflow.config.schema.target import Precision, Target
 from slmflow.console import messages, progress_bars
-from slmflow.conversion import decoder_spec, genai_builder, torch_tracing
+from slmflow.conversion import decoder_spec, genai_builder, rotary, torch_tracing
 from slmflow.conversion.decoder_spec import DecoderSpec
 from slmflow.conversion.onnx_files import save
 from slmflow.conversion.passes.apply import apply_all
@@ -96,8 +96,7 @@ def _check_unfused_attention(config: PretrainedConfig) -> None:
 
     optimum's graph has the short LongRoPE factors alone, and counts padding in a window as text.
     """
-    scaling = getattr(config, "rope_scaling", None) or {}
-    if scaling.get("rope_type", scaling.get("type")) == "longrope":
+    if rotary.LONGROPE in rotary.rope_types(config):
         raise UserError(
             f"optimum's graph of {config.model_type} is wrong for long texts: it has only the "
             "short factors of LongRoPE, and its attention could not be fused. Try exporter=builder"

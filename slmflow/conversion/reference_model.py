@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-from transformers.modeling_utils import no_init_weights
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.initialization import no_init_weights
 
+from slmflow.checkpoints import tokenizer
 from slmflow.console.library_output import silence
 from slmflow.conversion.genai_builder import architecture_names
 from slmflow.errors import UserError
@@ -34,9 +35,7 @@ def load(weights: Path) -> ReferenceModel:
     """
     try:
         with silence():
-            tokenizer = AutoTokenizer.from_pretrained(
-                weights, local_files_only=True, trust_remote_code=False
-            )
+            reference_tokenizer = tokenizer.load(weights)
             config = AutoConfig.from_pretrained(
                 weights, local_files_only=True, trust_remote_code=False
             )
@@ -47,12 +46,12 @@ def load(weights: Path) -> ReferenceModel:
             f"{(str(error) or repr(error)).splitlines()[0][:200]}. Check that config.json, the "
             "tokenizer and the weights belong together and are a causal language model"
         ) from error
-    if tokenizer.chat_template is None:
+    if reference_tokenizer.chat_template is None:
         raise UserError(
             f"the model ({architecture_names(weights)}) has no chat template, so it cannot take "
             "chat messages. Choose its instruct version, or add chat_template.jinja to its folder"
         )
-    return ReferenceModel(tokenizer, model)
+    return ReferenceModel(reference_tokenizer, model)
 
 
 def build_without_weights(config: Any) -> Any:

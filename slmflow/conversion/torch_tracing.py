@@ -5,7 +5,6 @@ model of any size can be traced. In the graph the parameters are inputs under th
 """
 
 import copy
-import inspect
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,24 +13,20 @@ from unittest import mock
 import onnx_ir as ir
 import torch
 from onnx_ir.passes.common import ShapeInferencePass
-
-# Imported for its side effect: it registers optimum's export configurations.
-from optimum.exporters.onnx import model_configs  # noqa: F401
 from optimum.exporters.tasks import TasksManager
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from slmflow.console.library_output import silence
+from slmflow.conversion.export_config import BACKEND, TASK, cache_as_tensors
 from slmflow.conversion.genai_builder import architecture_names
 from slmflow.conversion.passes.graph import WEIGHT, WeightSource
 from slmflow.errors import UserError
 
-TASK = "text-generation-with-past"
-
 
 def check_exportable(weights: Path, config: PretrainedConfig) -> None:
     """Raise UserError, before any work, for an architecture that optimum cannot export."""
-    supported = TasksManager.get_supported_model_type_for_task(TASK, exporter="onnx")
+    supported = TasksManager.get_supported_model_type_for_task(TASK, exporter=BACKEND)
     if config.model_type not in supported:
         raise UserError(
             f"optimum cannot export {architecture_names(weights)} (model type "
@@ -62,34 +57,27 @@ def trace(model: PreTrainedModel) -> ir.Model:
     outputs: logits and present.N.key/value.
     """
     constructor = TasksManager.get_exporter_config_constructor(
-        "onnx", model, task=TASK, library_name="transformers"
+        BACKEND, model, task=TASK, library_name="transformers"
     )
-    config = constructor(model.config, use_past=True, use_past_in_inputs=True)
-    dummy = config.rename_ambiguous_inputs(config.generate_dummy_inputs(framework="pt"))
-    # As in optimum's own export: logits of all positions.
-    has_logits_to_keep = "logits_to_keep" in inspect.signature(model.forward).parameters
-    patched = config.patch_model_for_export(
-        model, model_kwargs={"logits_to_keep": 0} if has_logits_to_keep else {}
-    )
+    config = constructor(model.config)
     with (
         tempfile.TemporaryDirectory() as folder,
         silence(),
         torch.no_grad(),
-        patched,
+        cache_as_tensors(model),
         _infer_shapes_without_values(),
     ):
-        inputs = config.ordered_inputs(model)
         file = Path(folder) / "graph.onnx"
         torch.onnx.export(
             model,
-            (dummy,),
+            (config.generate_dummy_inputs(),),
             f=str(file),
-            input_names=list(inputs),
+            input_names=list(config.flat_inputs),
             output_names=list(config.outputs),
-            dynamic_axes=dict(inputs | config.outputs),
+            dynamic_axes=config.flat_inputs | config.outputs,
             export_params=False,
             do_constant_folding=False,
-            opset_version=config.DEFAULT_ONNX_OPSET,
+            opset_version=config.OPSET,
             dynamo=False,
         )
         graph = ir.load(file)

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from slmflow.conversion.decoder_spec import AttentionSpec, DecoderSpec, RotaryCache
+from slmflow.conversion.decoder_spec import AttentionSpec, DecoderSpec
 from slmflow.conversion.passes.graph import PassReport, node_prefix, nodes_by_module
 from slmflow.conversion.passes.graph_editor import CONTRIB, GraphEditor, clean_up
+from slmflow.conversion.rotary import RotaryCache
 
 _SUBMODULES = ("qkv_proj", "q_proj", "k_proj", "v_proj", "q_norm", "k_norm", "o_proj")
 

@@ -16,6 +16,7 @@ from accelerate.hooks import attach_align_device_hook
 from numpy.typing import NDArray
 
 from slmflow.console.progress_bars import item_bar
+from slmflow.conversion import rotary
 
 Logits = NDArray[np.float32]
 Forward = Callable[..., torch.Tensor]
@@ -87,11 +88,9 @@ def _longest_without_effect(config: Any) -> float:
     With `longrope` and `dynamic` the longest row of a pass determines the angles of all, once it is
     longer than this.
     """
-    scaling = getattr(config, "rope_scaling", None) or {}
-    if scaling.get("rope_type", scaling.get("type")) not in ("longrope", "dynamic"):
+    if not rotary.rope_types(config) & {rotary.LONGROPE, "dynamic"}:
         return math.inf
-    longest: int = config.max_position_embeddings
-    return min(longest, getattr(config, "original_max_position_embeddings", longest))
+    return rotary.original_length(config)
 
 
 def _run_packed(forward: Forward, rows: Sequence[Sequence[int]]) -> list[Logits] | None:
