@@ -6,35 +6,20 @@ The hub's client reads endpoint, token and proxies from the environment (HF_ENDP
 import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from huggingface_hub import HfApi, constants, hf_hub_download
+from huggingface_hub import HfApi, constants, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.hf_api import RepoSibling
-from huggingface_hub.utils._http import get_session
 from huggingface_hub.utils.sha import git_hash
-from requests.adapters import HTTPAdapter
-from urllib3.util import Retry
 
-from slmflow.console import messages
+from slmflow.console import messages, progress_bars
 from slmflow.errors import UserError
+from slmflow.hub import client
 from slmflow.hub.errors import raise_user_errors
 from slmflow.hub.repository import Repository, hub_url
+from slmflow.hub.transfer import transfer
 from slmflow.pipeline import store
-
-# Retries after 0, 2 and 4 seconds, or after the Retry-After of the hub, at most a minute. A refused
-# connection is not retried: the hub is most likely unreachable, which the user should know at once.
-_RETRIES = Retry(
-    total=3,
-    connect=0,
-    status_forcelist=(429, 500, 502, 503, 504),
-    backoff_factor=1,
-    retry_after_max=60,
-    raise_on_status=False,
-)
-
-# An interruption loses the current chunk; the client's default of 10 MB takes minutes on a slow
-# connection.
-_CHUNK_BYTES = 256 * 1024
 
 FileSelector = Callable[[Mapping[str, int]], list[str]]
 """Select the files to download: from sizes in bytes by path to a list of paths.
@@ -44,60 +29,54 @@ Raises UserError if the repository lacks a required file.
 
 
 def download(repository: Repository, select_files: FileSelector, target: Path) -> None:
-    """Download the selected files to `target`, with a progress bar for each.
+    """Download the selected files to `target`, with a progress bar.
 
     Partial downloads stay in `downloads/` of the store until all files are complete, so that a
     later call, in any process, resumes them. Raises UserError and leaves `target` empty.
     """
-    _configure_client()
+    client.configure()
     with raise_user_errors(repository):
+        headers = client.request_headers()
         files = _list_files(repository, select_files)
         partial = _partial_folder(repository, files)
-        downloaded = sum(file.stat().st_size for file in partial.rglob("*") if file.is_file())
-        missing = _total_bytes(files) - downloaded
-        store.require_free_space(missing, f"the download of {repository.name}", store.workspace())
-        # One file after another, so that an interrupt has only one transfer to stop.
-        for file in files:
-            _remove_oversized_partial(file, partial)
-            hf_hub_download(
-                repository.id,
-                file.rfilename,
-                repo_type=repository.kind,
-                revision=repository.revision,
-                local_dir=partial,
-            )
-            _verify_digest(file, partial, repository)
-        for file in files:
-            (target / file.rfilename).parent.mkdir(parents=True, exist_ok=True)
-            (partial / file.rfilename).rename(target / file.rfilename)
-        shutil.rmtree(partial)
-
-
-def _configure_client() -> None:
-    # Only plain HTTP resumes the download of an earlier process; xet and hf_transfer start over.
-    constants.HF_HUB_DISABLE_XET = True
-    constants.HF_HUB_ENABLE_HF_TRANSFER = False
-    constants.DOWNLOAD_CHUNK_SIZE = _CHUNK_BYTES
-    for adapter in get_session().adapters.values():
-        if isinstance(adapter, HTTPAdapter):
-            adapter.max_retries = _RETRIES
+        with store.lock(f"downloads-{partial.name}"):
+            _complete_files(files, partial, repository, headers)
+            for file in files:
+                (target / file.rfilename).parent.mkdir(parents=True, exist_ok=True)
+                (partial / file.rfilename).rename(target / file.rfilename)
+            shutil.rmtree(partial)
 
 
 def _list_files(repository: Repository, select_files: FileSelector) -> list[RepoSibling]:
     """Return the selected files with their sizes and digests at the commit."""
-    info = HfApi().repo_info(
-        repository.id,
-        repo_type=repository.kind,
-        revision=repository.revision,
-        files_metadata=True,
-        timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
-    )
+    api = HfApi()
+    get_info = api.dataset_info if repository.kind == "dataset" else api.model_info
+    try:
+        info = get_info(
+            repository.id,
+            revision=repository.revision,
+            files_metadata=True,
+            timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
+        )
+    except (HfHubHTTPError, HFValidationError):
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError) as error:  # the client checks nothing
+        raise UserError(
+            f"{repository.name}: the response of {hub_url()} is not that of a hub: check "
+            "HF_ENDPOINT, and whether a login page or proxy responds in its place"
+        ) from error
     if info.sha != repository.revision:  # a branch can have a name that looks like a commit
         raise UserError(repository.missing_commit)
     siblings = {sibling.rfilename: sibling for sibling in info.siblings or ()}
-    sizes = {path: sibling.size or 0 for path, sibling in siblings.items()}
+    sizes = {path: _listed_size(sibling) for path, sibling in siblings.items()}
     files = [siblings[path] for path in select_files(sizes)]
-    size_mb = _total_bytes(files) / 1e6
+    for file in files:
+        if file.rfilename.startswith("/") or ".." in PurePosixPath(file.rfilename).parts:
+            raise UserError(
+                f"{repository.name} lists the file {file.rfilename!r}, which is outside of its "
+                "folder: do not trust this repository"
+            )
+    size_mb = sum(map(_listed_size, files)) / 1e6
     messages.info(f"{repository.id}: {len(files)} files, {size_mb:,.1f} MB, from {hub_url()}")
     return files
 
@@ -111,20 +90,63 @@ def _partial_folder(repository: Repository, files: Sequence[RepoSibling]) -> Pat
     return store.workspace() / "downloads" / name
 
 
-def _remove_oversized_partial(file: RepoSibling, partial: Path) -> None:
-    """Remove a partial file larger than the listed size; the client would resume past its end."""
-    for path in partial.rglob(f"*.{_listed_digest(file)}.incomplete"):
-        if path.stat().st_size > (file.size or 0):
-            path.unlink()
+def _complete_files(
+    files: Sequence[RepoSibling],
+    partial: Path,
+    repository: Repository,
+    headers: Mapping[str, str],
+) -> None:
+    """Complete and verify the files in the folder for partial downloads."""
+    total = sum(map(_listed_size, files))
+
+    def downloaded() -> int:
+        return sum(_size(partial / file.rfilename) for file in files)
+
+    space_name = f"the download of {repository.name}"
+    store.require_free_space(total - downloaded(), space_name, store.workspace())
+    with progress_bars.byte_bar() as progress:
+        task = progress.add_task(repository.id, total=total, completed=downloaded())
+
+        def report() -> None:
+            progress.update(task, completed=downloaded())
+
+        # One file after another, so that an interrupt has only one transfer to stop.
+        for file in files:
+            path = partial / file.rfilename
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if _size(path) > _listed_size(file):
+                path.unlink()
+            if not path.exists():
+                _copy_from_cache(file, path, repository)
+            url = hf_hub_url(
+                repository.id,
+                file.rfilename,
+                repo_type=repository.kind,
+                revision=repository.revision,
+            )
+            transfer(url, headers, path, _listed_size(file), report)
+            report()
+            _verify(file, path, repository)
 
 
-def _verify_digest(file: RepoSibling, partial: Path, repository: Repository) -> None:
-    """Compare a downloaded file with the listed digest. On a mismatch, delete it; raise UserError.
+def _copy_from_cache(file: RepoSibling, path: Path, repository: Repository) -> None:
+    """Copy a file that the user's cache of the hub has, unless it is damaged."""
+    cached = try_to_load_from_cache(
+        repository.id, file.rfilename, revision=repository.revision, repo_type=repository.kind
+    )
+    if isinstance(cached, str) and _digest(file, Path(cached)) == _listed_digest(file):
+        shutil.copyfile(cached, path)
 
-    Large files have a sha256, all others a git object id.
-    """
-    path = partial / file.rfilename
-    digest = store.sha256(path) if file.lfs else git_hash(path.read_bytes())
+
+def _verify(file: RepoSibling, path: Path, repository: Repository) -> None:
+    """Compare a downloaded file with the listing. On a mismatch, delete it; raise UserError."""
+    if file.lfs and path.stat().st_size != file.size:  # without the time to read a large file
+        path.unlink()
+        raise UserError(
+            f"{repository.name}: the download from {hub_url()} does not match its listing. Run the "
+            "same command again; if that does not help, a proxy or mirror is at fault"
+        )
+    digest = _digest(file, path)
     if digest != _listed_digest(file):
         path.unlink()
         raise UserError(
@@ -134,9 +156,18 @@ def _verify_digest(file: RepoSibling, partial: Path, repository: Repository) -> 
         )
 
 
+def _digest(file: RepoSibling, path: Path) -> str:
+    """Return the sha256 of a large file, the git object id of any other."""
+    return store.sha256(path) if file.lfs else git_hash(path.read_bytes())
+
+
 def _listed_digest(file: RepoSibling) -> str | None:
     return file.lfs.sha256 if file.lfs else file.blob_id
 
 
-def _total_bytes(files: Sequence[RepoSibling]) -> int:
-    return sum(file.size or 0 for file in files)
+def _listed_size(file: RepoSibling) -> int:
+    return file.size or 0
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

@@ -42,4 +42,4 @@ class Repository:
 
 def hub_url() -> str:
     """Return the hub's URL without the user and password that HF_ENDPOINT may contain."""
-    return re.sub(r"//[^/]*@", "//", constants.ENDPOINT)
+    return re.sub(r"//.*@", "//", constants.ENDPOINT)
