@@ -1,4 +1,6 @@
-"""Download a model from HF_ENDPOINT to the store: `python -m tests.hub.download_model ID REVISION`.
+"""Download a model from HF_ENDPOINT to the store.
+
+python -m tests.hub.download_model ID REVISION KEY
 
 A separate process, as the hub's client reads its environment on import. Without MLflow, whose
 import would take most of the time.
@@ -12,9 +14,10 @@ from slmflow.errors import UserError
 from slmflow.pipeline import store
 
 if __name__ == "__main__":
-    repository = hub_model.repository(*sys.argv[1:])
+    *model, key = sys.argv[1:]
+    repository = hub_model.repository(*model)
     try:
-        store.get_or_build("weights", "key", lambda folder: hub_model.download(repository, folder))
+        store.get_or_build("weights", key, lambda folder: hub_model.download(repository, folder))
     except UserError as error:
         messages.error(str(error))
         sys.exit(error.exit_code)

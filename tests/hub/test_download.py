@@ -1,7 +1,9 @@
 """Downloads from a fake hub with the real client, each in a separate process."""
 
+import base64
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +13,12 @@ from slmflow.pipeline import store
 from tests.fixtures import tiny_checkpoints
 from tests.fixtures.hub import RunPython
 from tests.fixtures.hub_server import CDN, FILE, MODEL, REVISION, TOKEN, FakeHub
+from tests.hub.conftest import Download
 
 CHUNK = 256 * 1024
+NO_HUB = "127.0.0.1:9"
 WEIGHTS = "model.safetensors"
 WRONG_DIGEST = f"{{name}} of model.id='{MODEL}' has the digest"
-
-Download = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def download(run_python: RunPython, hub: FakeHub) -> Download:
-    """Download from the hub to the store."""
-
-    def download(
-        model_id: str = MODEL, revision: str = REVISION, **environment: str
-    ) -> subprocess.CompletedProcess[str]:
-        environment.setdefault("HF_ENDPOINT", hub.url)
-        return run_python("-m", "tests.hub.download_model", model_id, revision, **environment)
-
-    return download
 
 
 def error_message(process: subprocess.CompletedProcess[str], store_folder: Path) -> str:
@@ -76,6 +65,64 @@ def test_interrupted_download_resumes_in_another_process(
     assert not list((store_folder / "downloads").iterdir())
 
 
+@pytest.mark.parametrize("fault", ["ignores_ranges", "compresses"])
+def test_content_that_cannot_be_resumed_is_replaced(
+    download: Download, hub: FakeHub, store_folder: Path, fault: str
+) -> None:
+    hub.cut_after[WEIGHTS] = 2 * CHUNK
+    error_message(download(), store_folder)
+    setattr(hub, fault, True)
+    if fault == "compresses":
+        assert "does not match its listing" in error_message(download(), store_folder)
+    process = download()
+    assert process.returncode == 0, process.stderr
+    assert stored_weights(store_folder) == hub.files[WEIGHTS]
+
+
+def test_oversized_partial_file_is_replaced(
+    download: Download, hub: FakeHub, store_folder: Path
+) -> None:
+    hub.cut_after[WEIGHTS] = 2 * CHUNK
+    error_message(download(), store_folder)
+    [partial] = (store_folder / "downloads").rglob(WEIGHTS)
+    partial.write_bytes(hub.files[WEIGHTS] + b" ")
+    assert download().returncode == 0
+    assert stored_weights(store_folder) == hub.files[WEIGHTS]
+
+
+def test_simultaneous_downloads_share_no_partial_file(
+    download: Download, hub: FakeHub, store_folder: Path
+) -> None:
+    keys = ("first", "second")
+    with ThreadPoolExecutor() as threads:
+        processes = list(threads.map(lambda key: download(key=key), keys))
+    assert [process.returncode for process in processes] == [0, 0], processes
+    for key in keys:
+        assert (store_folder / "weights" / key / WEIGHTS).read_bytes() == hub.files[WEIGHTS]
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_files_in_the_cache_are_not_downloaded(
+    download: Download,
+    run_python: RunPython,
+    hub: FakeHub,
+    store_folder: Path,
+    tmp_path: Path,
+    damaged: bool,
+) -> None:
+    """The cache is filled by the real client; a damaged file is downloaded again."""
+    fill = f"huggingface_hub.hf_hub_download({MODEL!r}, {WEIGHTS!r}, revision={REVISION!r})"
+    filled = run_python("-c", f"import huggingface_hub; {fill}", HF_ENDPOINT=hub.url)
+    assert filled.returncode == 0, filled.stderr
+    [cached] = (tmp_path / ".cache" / "huggingface" / "hub").rglob(WEIGHTS)
+    if damaged:
+        cached.resolve().write_bytes(b"\0" * len(hub.files[WEIGHTS]))
+    hub.requests.clear()
+    assert download().returncode == 0
+    assert (WEIGHTS in hub.downloaded()) == damaged
+    assert stored_weights(store_folder) == hub.files[WEIGHTS]
+
+
 def test_gated_model_with_access(download: Download, hub: FakeHub) -> None:
     hub.gated, hub.granted_tokens = True, {TOKEN}
     process = download(HF_TOKEN=TOKEN)
@@ -101,10 +148,25 @@ def test_gated_model_with_access(download: Download, hub: FakeHub) -> None:
             f"gated, and no token is set: request access at {{url}}/{MODEL}, then",
         ),
         ({"gated": True}, {"HF_TOKEN": TOKEN}, "is gated, and the token (HF_TOKEN or the saved"),
-        ({}, {"HF_ENDPOINT": f"http://me:{TOKEN}@127.0.0.1:9"}, "and http://127.0.0.1:9 cannot be"),
+        ({}, {"HF_ENDPOINT": f"http://me:{TOKEN}@{NO_HUB}"}, f"and http://{NO_HUB} cannot be"),
+        ({}, {"HF_ENDPOINT": f"http://me:{TOKEN}/@127.0.0.1"}, "HF_ENDPOINT='http://127.0.0.1' is"),
+        ({}, {"HF_ENDPOINT": "hub.example"}, "HF_ENDPOINT='hub.example' is not a URL: give one"),
+        ({"page": b"<h1>Log in</h1>"}, {}, "the response of {url} is not that of a hub"),
+        ({"page": b"[]"}, {}, "the response of {url} is not that of a hub"),
+        ({"page": b"{}"}, {}, "the response of {url} is not that of a hub"),
+        ({}, {"HTTP_PROXY": f"http://me:{TOKEN}@{NO_HUB}"}, "cannot be reached (ConnectError)"),
+        ({}, {"HTTP_PROXY": f"ftp://me:{TOKEN}@{NO_HUB}"}, "is not the URL of a proxy"),
+        ({}, {"HTTP_PROXY": f"http://me:{TOKEN}/@{NO_HUB}"}, "is not the URL of a proxy"),
+        ({}, {"ALL_PROXY": f"socks5://me:{TOKEN}@{NO_HUB}"}, "names a SOCKS proxy, which needs"),
+        (
+            {},
+            {"HF_OIDC_RESOURCE": "someone"},
+            "HF_OIDC_RESOURCE is set, but there is no OIDC token",
+        ),
         ({"commit": "e" * 40}, {}, "no such commit"),  # of a branch with a commit's name
         ({"valid_tokens": set()}, {"HF_TOKEN": TOKEN}, "rejects the token (HF_TOKEN"),
         ({}, {"HF_TOKEN": f"“{TOKEN}”"}, "HF_TOKEN contains a character that is invalid"),
+        ({}, {"HF_TOKEN": f"{TOKEN}\x01"}, "HF_TOKEN contains a character that is invalid"),
         ({}, {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE disables downloads"),
         ({"redirect_loop": FILE}, {}, "redirects in an endless loop"),
         ({"redirect_loop": CDN}, {}, "redirects in an endless loop"),
@@ -120,6 +182,24 @@ def test_failure_is_explained(
 ) -> None:
     vars(hub).update(fault)
     assert message.format(url=hub.url) in error_message(download(**arguments), store_folder)
+
+
+@pytest.mark.parametrize(
+    ("excluded", "proxied"), [("", {"hub.example", "localhost"}), ("localhost", {"hub.example"})]
+)
+def test_proxy_of_the_environment_is_used(
+    download: Download, hub: FakeHub, excluded: str, proxied: set[str]
+) -> None:
+    login = f"me:{TOKEN}"
+    process = download(
+        HF_ENDPOINT="http://hub.example",
+        HTTP_PROXY=hub.url.replace("://", f"://{login}@"),
+        NO_PROXY=excluded,
+    )
+    assert process.returncode == 0, process.stderr
+    credentials = f"Basic {base64.b64encode(login.encode()).decode()}"
+    assert hub.proxied == {(host, credentials) for host in proxied}
+    assert TOKEN not in process.stderr + process.stdout
 
 
 @pytest.mark.parametrize(

@@ -87,12 +87,6 @@ def serving(folder: Path, *arguments: str, **environment: str) -> Iterator[Serve
                     process.kill()
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "the condition does not become true"
-
-
 @pytest.fixture(scope="session")
 def server(chat: GenaiModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The GenAI flavor, served."""

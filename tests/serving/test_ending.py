@@ -14,8 +14,9 @@ import pytest
 
 from slmflow.pipeline.results import GenaiModel
 from tests.fixtures.project import Sandbox
+from tests.fixtures.waiting import wait_until
 from tests.serving.calls import NUMBERS, QUESTION, metric, start_request
-from tests.serving.conftest import KEY, Server, serving, wait_until
+from tests.serving.conftest import KEY, Server, serving
 
 
 def is_listening(server: Server) -> bool:

@@ -12,8 +12,9 @@ import openai
 import pytest
 from mlflow.pyfunc import PyFuncModel
 
+from tests.fixtures.waiting import wait_until
 from tests.serving.calls import NUMBERS, QUESTION, call, metric, start_request, status_and_message
-from tests.serving.conftest import KEY, MOST_WAITING, Server, wait_until
+from tests.serving.conftest import KEY, MOST_WAITING, Server
 
 LONG: Any = {"max_tokens": 400, "response_format": NUMBERS}
 
