@@ -4,6 +4,7 @@ mlflow run . -e log_transformers --env-manager uv -P generation=sampling
 python -m steps.log_transformers generation=sampling
 """
 
+from slmflow.checkpoints import chat_template
 from slmflow.console import progress_bars
 from slmflow.flavors import transformers_pipeline
 from slmflow.flavors.provenance import Provenance, SourceEntry
@@ -14,6 +15,7 @@ from slmflow.pipeline.step import Step, run_step
 def log_transformers(step: Step) -> TransformersModel:
     """Ensure the checkpoint, and log it with its provenance and the chat signature."""
     weights = step.ensure(Weights)
+    chat_template.check_variables(weights.folder, step.config.generation.template)
     provenance = Provenance.collect(
         TransformersModel,
         step.config,

@@ -18,7 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from slmflow.config.config_keys import groups
+from slmflow.config.config_keys import groups, match_pattern
 from slmflow.config.overrides import for_hydra
 from slmflow.config.schema.config import Config
 from slmflow.errors import BadArguments
@@ -83,7 +83,10 @@ def to_dict(config: Config, swept: Mapping[str, str] = MappingProxyType({})) -> 
 
 
 def flatten(config: Config, swept: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
-    """Return `to_dict` with one entry per value: `{"generation.temperature": 0.2, ...}`."""
+    """Return `to_dict` with one entry per value: `{"generation.temperature": 0.2, ...}`.
+
+    A key that stands for any value, such as a template variable, may have a list or a dict.
+    """
     return dict(_flat_items("", to_dict(config, swept)))
 
 
@@ -113,7 +116,7 @@ def _compose_choices(choices: tuple[str, ...]) -> DictConfig:
 
 
 def _flat_items(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or match_pattern(prefix):
         yield prefix, value
         return
     for key, child in value.items():

@@ -11,8 +11,9 @@ from slmflow.config.schema.config import Config
 from slmflow.config.schema.fields import Kind
 from slmflow.paths import CONF
 
-ANY_NAME = "<column>"
-"""The part of a key that stands for any name, as in `registry.gate.<column>.min`."""
+_COLUMN, _VARIABLE = "<column>", "<variable>"
+ANY_NAMES = (_COLUMN, _VARIABLE)
+"""The parts of keys that stand for any name, as in `registry.gate.<column>.min`."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def all_keys() -> tuple[Key, ...]:
 
 @functools.cache
 def kinds() -> Mapping[str, Kind]:
-    """Return the kind of every key that can be overridden; `ANY_NAME` stands for any name."""
+    """Return the kind of every key that can be overridden; `ANY_NAMES` stand for any name."""
     return MappingProxyType(
         {key.name: key.kind for key in all_keys() if key.kind is not Kind.mapping}
     )
@@ -47,13 +48,13 @@ def groups() -> Mapping[str, list[str]]:
 
 
 def match_pattern(name: str) -> str | None:
-    """Return the key with an `ANY_NAME` that a name matches, if any."""
+    """Return the key with one of `ANY_NAMES` that a name matches, if any."""
     parts = name.split(".")
     for key in kinds():
         pattern = key.split(".")
-        if ANY_NAME in pattern and len(parts) == len(pattern):
+        if len(parts) == len(pattern) and not set(ANY_NAMES).isdisjoint(pattern):
             pairs = zip(parts, pattern, strict=True)
-            if all(expected in (part, ANY_NAME) for part, expected in pairs):
+            if all(expected in (part, *ANY_NAMES) for part, expected in pairs):
                 return key
     return None
 
@@ -64,8 +65,12 @@ def _keys_of(section: type, prefix: str = "") -> Iterator[Key]:
         name, annotation = f"{prefix}{field.name}", types[field.name]
         parts = (annotation, *get_args(annotation))
         nested = next((part for part in parts if dataclasses.is_dataclass(part)), None)
+        is_dict = get_origin(annotation) is dict
         if field.metadata:
-            yield Key(name, annotation, field.metadata["kind"], field.metadata["doc"])
+            kind, doc = field.metadata["kind"], field.metadata["doc"]
+            if is_dict and kind is not Kind.mapping:
+                name, annotation = f"{name}.{_VARIABLE}", get_args(annotation)[1]
+            yield Key(name, annotation, kind, doc)
         if nested is not None:
-            any_name = f".{ANY_NAME}" if get_origin(annotation) is dict else ""
+            any_name = f".{_COLUMN}" if is_dict else ""
             yield from _keys_of(cast(type, nested), f"{name}{any_name}.")

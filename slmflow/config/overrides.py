@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 
-from slmflow.config.config_keys import ANY_NAME, groups, kinds, match_pattern
+from slmflow.config.config_keys import ANY_NAMES, groups, kinds, match_pattern
 from slmflow.config.schema.fields import Kind
 from slmflow.errors import BadArguments
 
@@ -140,7 +140,8 @@ def _merge_entry(override: str) -> str:
     pattern = match_pattern(key)
     if pattern is None:
         return override
-    parts, position = key.split("."), pattern.split(".").index(ANY_NAME)
+    parts = key.split(".")
+    position = next(i for i, part in enumerate(pattern.split(".")) if part in ANY_NAMES)
     entry = value or "''"
     for part in reversed(parts[position:]):
         entry = f"{{{part}: {entry}}}"

@@ -79,6 +79,8 @@ def _is_enum(annotation: Any) -> bool:
 
 
 def _type_name(annotation: Any) -> str:
+    if annotation is Any:
+        return "any"
     if annotation is NoneType:
         return "null"
     if _is_enum(annotation):

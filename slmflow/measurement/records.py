@@ -14,6 +14,7 @@ class Answer:
 
     `first_token_s` is the latency of the same request limited to one token. The public interface
     does not stream, and a request for one token takes exactly the time to the first token.
+    `reasoning` is what a thinking model wrote before the text; its tokens and seconds are counted.
     """
 
     text: str
@@ -21,6 +22,7 @@ class Answer:
     first_token_s: float | None
     prompt_tokens: int | None
     completion_tokens: int | None
+    reasoning: str | None = None
 
 
 @dataclass(frozen=True)

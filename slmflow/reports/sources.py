@@ -57,6 +57,7 @@ def _settings(config: Config) -> dict[str, str]:
     """Return the data and those options of the requests that are set."""
     data, generation = config.evaluation, config.generation
     is_converted_here = data.model_uri is None
+    template = ", ".join(f"{name}={value}" for name, value in generation.template.items())
     settings = {
         "data": str(data.data) if data.dataset is None else f"{data.dataset.file} of {data.name}",
         "limit": data.limit,
@@ -65,6 +66,7 @@ def _settings(config: Config) -> dict[str, str]:
         "examples": data.examples,
         "temperature": generation.temperature if is_converted_here else None,
         "max new tokens": generation.max_new_tokens if is_converted_here else None,
+        "template variables": template or None if is_converted_here else None,
     }
     return {name: str(value) for name, value in settings.items() if value is not None}
 

@@ -21,20 +21,25 @@ class ResponseShape:
     created: int = field(default_factory=lambda: int(time.time()))
 
     def completion(
-        self, text: str, finish_reason: str, usage: Mapping[str, object]
+        self, text: str, finish_reason: str, usage: Mapping[str, object], reasoning: str = ""
     ) -> dict[str, Any]:
-        """Return a whole response."""
-        content = (
-            {"message": {"role": "assistant", "content": text}} if self.is_chat else {"text": text}
-        )
+        """Return a whole response. A chat's message has its reasoning, if there is any."""
+        message = {"role": "assistant", "content": text}
+        if reasoning:
+            message["reasoning_content"] = reasoning
+        content = {"message": message} if self.is_chat else {"text": text}
         choices = [_choice(content, finish_reason)]
         return {**self._head("chat.completion"), "choices": choices, "usage": usage}
 
     def chunk(
-        self, text: str | None = None, finish_reason: str | None = None, role: str | None = None
+        self,
+        text: str | None = None,
+        finish_reason: str | None = None,
+        role: str | None = None,
+        reasoning: str | None = None,
     ) -> dict[str, Any]:
         """Return a chunk of a stream. A chat's chunk leaves out what is None."""
-        delta = {"role": role, "content": text}
+        delta = {"role": role, "content": text, "reasoning_content": reasoning}
         content: dict[str, Any] = (
             {"delta": {name: value for name, value in delta.items() if value is not None}}
             if self.is_chat

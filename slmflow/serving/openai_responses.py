@@ -29,17 +29,22 @@ class ResponseFormat:
 
     def whole(self, finished: Event) -> JSONResponse:
         """Return a response without a stream."""
+        reasoning = finished.get("reasoning", "")  # a model logged earlier sends none
         return JSONResponse(
-            self.shape.completion(finished["text"], finished["finish_reason"], finished["usage"])
+            self.shape.completion(
+                finished["text"], finished["finish_reason"], finished["usage"], reasoning
+            )
         )
 
     def first(self) -> str:
         """Return the chunk that opens a chat's stream; the stream of a text has none."""
         return self._chunk("", role="assistant") if self.shape.is_chat else ""
 
-    def piece(self, text: str) -> str:
-        """Return the chunk with a piece of the text."""
-        return self._chunk(text)
+    def piece(self, event: Event) -> str:
+        """Return the chunk with a piece of the text, or of the reasoning before it."""
+        if reasoning := event.get("reasoning"):
+            return self._chunk(reasoning=reasoning)
+        return self._chunk(event["text"])
 
     def last(self, finished: Event) -> str:
         """Return the chunks that end a stream."""

@@ -110,7 +110,7 @@ class RequestHandler:
             yield opening
         while True:
             if event["type"] == "piece":
-                yield exchange.format.piece(event["text"])
+                yield exchange.format.piece(event)
             elif event["type"] == "finished":
                 self._trace(exchange, event)
                 yield exchange.format.last(event)

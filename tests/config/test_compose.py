@@ -1,6 +1,7 @@
 """The typed config, composed from `conf/`."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -295,7 +296,7 @@ def test_unknown_key_lists_the_keys_of_its_section() -> None:
     )
     assert of_generation.endswith(
         "In generation the keys are generation.max_new_tokens, generation.temperature, "
-        "generation.top_p."
+        "generation.template.<variable>, generation.top_p."
     )
 
 
@@ -304,3 +305,48 @@ def test_all_problems_are_in_one_message() -> None:
         load(["generation.temperature=3", "target.quantization.bits=5", "registry.alias=' '"])
 
     assert len(str(error.value).splitlines()) == 3
+
+
+def test_template_variables_keep_their_json_types() -> None:
+    config = load(
+        [
+            "generation.template.enable_thinking=false",
+            "generation.template.effort=high",
+            "generation.template.budget=512",
+            "generation.template.languages=[fi, null]",
+            "generation.template.options={a: {b: 1.5}}",
+        ]
+    )
+
+    assert config.generation.template == {
+        "enable_thinking": False,
+        "effort": "high",
+        "budget": 512,
+        "languages": ["fi", None],
+        "options": {"a": {"b": 1.5}},
+    }
+
+
+def test_template_variable_is_one_entry_of_the_flat_config() -> None:
+    """So an empty object and none at all have different keys."""
+    flat = configs.flatten(load(["generation.template.options={}"]))
+    assert flat["generation.template.options"] == {}
+    assert not [name for name in configs.flatten(load([])) if "generation.template" in name]
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("generation.template.messages=[]", "messages is set by slmflow itself"),
+        ("generation.template.bos_token=x", "bos_token is set by slmflow itself"),
+        ("generation.template.tokenize=false", "tokenize is set by slmflow itself"),
+        ("generation.template.x=nan", "x: nan is not JSON"),
+        ("generation.template.x={1: a}", "x: {1: 'a'} is not JSON"),
+        ("generation.template.x=" + "[" * 18 + "]" * 18, "nested more than 16 levels deep"),
+        (f"generation.template.x={'a' * 10_001}", "x has 10,003 characters"),
+        ("generation.template.x.y=1", "generation.template.x.y: unknown"),
+    ],
+)
+def test_unusable_template_variable_is_rejected(override: str, problem: str) -> None:
+    with pytest.raises(BadArguments, match=re.escape(problem)):
+        load([override])

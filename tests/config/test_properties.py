@@ -1,17 +1,20 @@
 """Any argument becomes a config value, or is rejected with a message for the user."""
 
 import json
+import re
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from slmflow.config import compose as configs
 from slmflow.config import overrides
-from slmflow.config.config_keys import ANY_NAME, kinds
+from slmflow.config.config_keys import ANY_NAMES, kinds
 from slmflow.errors import BadArguments
 from tests.fixtures.hostile_text import FEW, SCALAR, SYNTAX, TEXT
 
-KEYS = st.sampled_from(list(kinds())).map(lambda key: key.replace(ANY_NAME, "token_f1"))
+KEYS = st.sampled_from(
+    [re.sub("|".join(ANY_NAMES), "token_f1", key) for key in kinds()],
+)
 LITERAL_KEYS = [key for key, kind in kinds().items() if kind.is_literal]
 
 # What Hydra's grammar takes for a number, a boolean, a list, a dict, a sweep or a function.

@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from slmflow.config.schema.fields import Kind, config_key
+from slmflow.runtime.prompts import template_variables
 
 
 class Interface(Enum):
@@ -21,6 +23,9 @@ class Generation:
     max_new_tokens: int = config_key(Kind.value, "most tokens of an answer")
     temperature: float = config_key(Kind.value, "sampling temperature; 0 is greedy")
     top_p: float = config_key(Kind.value, "probability mass that nucleus sampling keeps")
+    template: dict[str, Any] = config_key(
+        Kind.value, "variable of the model's chat template, such as enable_thinking", dict
+    )
 
     def problems(self) -> Iterator[str]:
         """Yield one message for each invalid value."""
@@ -30,6 +35,8 @@ class Generation:
             yield f"generation.temperature={self.temperature}: must be between 0 and 2"
         if not 0 < self.top_p <= 1:
             yield f"generation.top_p={self.top_p}: must be above 0 and at most 1"
+        for problem in template_variables.find_problems(self.template):
+            yield f"generation.template: {problem}"
 
 
 @dataclass

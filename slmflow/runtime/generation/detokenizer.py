@@ -1,9 +1,12 @@
 """Turn tokens into text as they are generated, and cut the text at stop strings."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 
 from tokenizers import Tokenizer
+
+from .reasoning import ReasoningSplitter, overlap
 
 # The tokenizer writes this for bytes that are not, or not yet, a character.
 _INCOMPLETE = "\ufffd"
@@ -21,11 +24,12 @@ class IncrementalDecoder:
 
     A piece is held back until its bytes form whole characters, and single-byte tokens until their
     run ends: a tokenizer decodes the run together, and one invalid byte makes all of it unreadable.
-    Special tokens have no text.
+    Special tokens have no text, except for those in `visible`, a mapping to their texts.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         """Start a text."""
+        self.visible: Mapping[int, str] = {}
         self._tokenizer = tokenizer
         self._ids: list[int] = []
         # A token's text is what it adds to the piece before it: some tokenizers write the first
@@ -57,19 +61,30 @@ class IncrementalDecoder:
         return piece
 
     def _decode(self, ids: Sequence[int]) -> str:
-        text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
-        return text
+        return "".join(
+            self._tokenizer.decode(list(run), skip_special_tokens=True)
+            if text is None
+            else "".join(text for _ in run)
+            for text, run in groupby(ids, self.visible.get)
+        )
 
 
 class CompletionText:
     """The text of a completion: without leading white space, cut before the first stop string.
 
-    Text that may be the start of a stop string is held back until that is decided.
+    Text that may be the start of a stop string is held back until that is decided. Reasoning is
+    split off first: stop strings and white space in it have no effect.
     """
 
-    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str]) -> None:
-        """Start a completion."""
+    def __init__(
+        self, tokenizer: Tokenizer, stop: Sequence[str], splitter: ReasoningSplitter | None = None
+    ) -> None:
+        """Start a completion. splitter: None for one without reasoning."""
         self._decoder = IncrementalDecoder(tokenizer)
+        self._splitter = splitter
+        self._reasoning = ""
+        if splitter:
+            self._decoder.visible = splitter.tag_tokens
         self._stop = stop
         self._held = ""
         self._started = False
@@ -82,14 +97,30 @@ class CompletionText:
     def flush(self) -> str:
         """Return the text held back, at the end of the completion."""
         piece = self._add(self._decoder.flush())
+        if self._splitter and not self.stopped:
+            last = self._splitter.flush()
+            self._reasoning += last.reasoning
+            self._splitter = None
+            piece += self._add(last.answer)
         if self.stopped:
             return piece
         held, self._held = self._held, ""
         return piece + held
 
+    def take_reasoning(self) -> str:
+        """Return the reasoning that has become final since the last call."""
+        taken, self._reasoning = self._reasoning, ""
+        return taken
+
     def _add(self, piece: str) -> str:
         if self.stopped:
             return ""
+        if self._splitter:
+            split = self._splitter.push(piece)
+            self._reasoning += split.reasoning
+            piece = split.answer
+            if self._splitter.is_answer:
+                self._splitter, self._decoder.visible = None, {}
         if not self._started:
             piece = piece.lstrip()
             self._started = bool(piece)
@@ -98,19 +129,6 @@ class CompletionText:
         if starts:
             self.stopped, self._held = True, ""
             return text[: min(starts)]
-        final = len(text) - _stop_overlap(text, self._stop)
+        final = len(text) - overlap(text, self._stop)
         self._held = text[final:]
         return text[:final]
-
-
-def _stop_overlap(text: str, stop: Sequence[str]) -> int:
-    """Return how many characters at the end of the text may start a stop string."""
-    return max(
-        (
-            length
-            for string in stop
-            for length in range(1, min(len(string), len(text) + 1))
-            if text.endswith(string[:length])
-        ),
-        default=0,
-    )

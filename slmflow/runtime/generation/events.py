@@ -20,6 +20,7 @@ class Completion:
     finish_reason: "stop" at an end token or a stop string, "length" at `max_tokens` or at the end
     of the context, or "cancelled". queue_s, first_token_s, total_s: seconds from submission to the
     start of prefill, to the first token and to the end. ended_ns: Unix time in nanoseconds.
+    reasoning: what a thinking model wrote before its answer, which is `text`.
     """
 
     text: str
@@ -29,6 +30,7 @@ class Completion:
     first_token_s: float
     total_s: float
     ended_ns: int
+    reasoning: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,14 @@ class PrefillStarted:
     """The model begins to read the prompt."""
 
 
-Event = PrefillStarted | str | Completion | Exception
+@dataclass(frozen=True)
+class ReasoningPiece:
+    """The next piece of the reasoning, which precedes the text."""
+
+    text: str
+
+
+Event = PrefillStarted | ReasoningPiece | str | Completion | Exception
 """A string is the next piece of the text; a completion or an exception ends the request."""
 
 Deliver = Callable[[Event], None]

@@ -61,10 +61,13 @@ class ChatTemplate:
         self,
         messages: Sequence[Mapping[str, str]],
         variables: Mapping[str, Any] = MappingProxyType({}),
+        *,
+        add_generation_prompt: bool = True,
     ) -> str:
-        """Return the text of a conversation, up to where the answer begins.
+        """Return the text of a conversation, by default up to where the answer begins.
 
-        variables: further ones of the template, such as `enable_thinking`. Raises MlflowException if the model has no template, or its template rejects the messages.
+        variables: further ones of the template, such as `enable_thinking`. Raises MlflowException
+        if the model has no template, or its template rejects the messages.
         """
         if self._template is None:
             reject(NO_TEMPLATE)
@@ -74,7 +77,7 @@ class ChatTemplate:
                     messages=messages,
                     tools=None,
                     documents=None,
-                    add_generation_prompt=True,
+                    add_generation_prompt=add_generation_prompt,
                     **self._special,
                     **variables,
                 )
