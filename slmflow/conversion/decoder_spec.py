@@ -20,14 +20,17 @@ from slmflow.conversion.rotary import RotaryCache
 class AttentionSpec:
     """One attention module of a decoder.
 
-    path: module path in the checkpoint, such as model.layers.0.self_attn; window: sliding window in
-    positions, the token itself included, None for full attention; softcap: limit of the attention
-    scores, 0 for none; rotary: key in `DecoderSpec.rotary_caches`, None without rotary embedding;
-    heads_first: whether the query and key norms, if any, return [batch, heads, sequence, head size]
-    rather than [batch, sequence, heads, head size].
+    path: module path in the checkpoint, such as model.layers.0.self_attn; output: name of its
+    output projection; window: sliding window in positions, the token itself included, None for full
+    attention; softcap: limit of the attention scores, 0 for none; rotary: key in
+    `DecoderSpec.rotary_caches`, None without rotary embedding; heads_first: whether the query and
+    key norms, if any, return [batch, heads, sequence, head size] rather than [batch, sequence,
+    heads, head size]; interleaved: whether the rotary embedding pairs neighboring elements rather
+    than the halves of a head.
     """
 
     path: str
+    output: str
     heads: int
     kv_heads: int
     head_size: int
@@ -36,6 +39,7 @@ class AttentionSpec:
     softcap: float
     rotary: str | None
     heads_first: bool
+    interleaved: bool
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,7 @@ def describe(model: PreTrainedModel) -> DecoderSpec:
     attentions = [
         (path, module) for path, module in model.named_modules() if path.endswith(".self_attn")
     ]
-    supported = [
-        (path, module) for path, module in attentions if type(module).__name__ in _WINDOW_ATTRIBUTES
-    ]
+    supported = [(path, module) for path, module in attentions if type(module).__name__ in _CLASSES]
     rotary_names = {name for _, module in supported if (name := _rotary_name(module))}
     return DecoderSpec(
         layers=model.config.num_hidden_layers,
@@ -77,27 +79,52 @@ def describe(model: PreTrainedModel) -> DecoderSpec:
 
 def _unsupported(model: PreTrainedModel, attentions: Sequence[nn.Module]) -> Iterator[str]:
     for module in attentions:
-        if (name := type(module).__name__) not in _WINDOW_ATTRIBUTES:
+        if (name := type(module).__name__) not in _CLASSES:
             yield name
+        elif getattr(module.config, "clip_qkv", None) is not None:
+            yield f"{name} with clip_qkv"
     for rope_type in rotary.rope_types(model.config) - _ROPE_TYPES:
         yield f"a rotary embedding of type {rope_type}"
 
 
-# The attribute of each attention class of transformers that holds its sliding window.
-_WINDOW_ATTRIBUTES: Mapping[str, str | None] = {
-    "Phi3Attention": "config.sliding_window",
-    "LlamaAttention": None,
-    "Qwen2Attention": "sliding_window",
-    "Qwen3Attention": "sliding_window",
-    "MistralAttention": "config.sliding_window",
-    "SmolLM3Attention": "sliding_window",
-    "GemmaAttention": None,
-    "Gemma2Attention": "sliding_window",
-    "Gemma3Attention": "sliding_window",
-}
+@dataclass(frozen=True)
+class _AttentionClass:
+    """How an attention class of transformers differs from Llama's.
 
-# These classes normalize queries and keys after the transposition; Qwen3Attention does it before.
-_HEADS_FIRST = frozenset({"Gemma3Attention"})
+    window: the attribute that holds the sliding window; output: name of the output projection;
+    heads_first: it normalizes queries and keys after the transposition; interleaved: its rotary
+    embedding pairs neighbors rather than halves; has_layer_types: so does its rotary embedding.
+    """
+
+    window: str | None = None
+    output: str = "o_proj"
+    heads_first: bool = False
+    interleaved: bool = False
+    has_layer_types: bool = False
+
+
+_LIKE_LLAMA = _AttentionClass()
+_CONFIG_WINDOW = _AttentionClass(window="config.sliding_window")
+_LAYER_WINDOW = _AttentionClass(window="sliding_window")
+
+_CLASSES: Mapping[str, _AttentionClass] = {
+    "Ernie4_5Attention": _AttentionClass(interleaved=True),
+    "GemmaAttention": _LIKE_LLAMA,
+    "Gemma2Attention": _LAYER_WINDOW,
+    "Gemma3Attention": _AttentionClass("sliding_window", heads_first=True, has_layer_types=True),
+    "GraniteAttention": _LIKE_LLAMA,
+    "LlamaAttention": _LIKE_LLAMA,
+    "MistralAttention": _CONFIG_WINDOW,
+    "NemotronAttention": _LIKE_LLAMA,
+    "OlmoAttention": _LIKE_LLAMA,
+    "Olmo2Attention": _LIKE_LLAMA,
+    "Olmo3Attention": _LAYER_WINDOW,
+    "PhiAttention": _AttentionClass(output="dense", heads_first=True),
+    "Phi3Attention": _CONFIG_WINDOW,
+    "Qwen2Attention": _LAYER_WINDOW,
+    "Qwen3Attention": _LAYER_WINDOW,
+    "SmolLM3Attention": _LAYER_WINDOW,
+}
 
 # Rotary types whose angles depend on the position alone, and LongRoPE, which has two sets of them.
 _ROPE_TYPES = frozenset({"default", "linear", "llama3", "yarn", rotary.LONGROPE})
@@ -105,17 +132,19 @@ _ROPE_TYPES = frozenset({"default", "linear", "llama3", "yarn", rotary.LONGROPE}
 
 def _attention_spec(path: str, module: Any) -> AttentionSpec:
     heads = module.config.num_attention_heads
-    window = _WINDOW_ATTRIBUTES[type(module).__name__]
+    kind = _CLASSES[type(module).__name__]
     return AttentionSpec(
         path=path,
+        output=kind.output,
         heads=heads,
         kv_heads=heads // module.num_key_value_groups,
         head_size=module.head_dim,
         scale=module.scaling,
-        window=attrgetter(window)(module) if window else None,
+        window=attrgetter(kind.window)(module) if kind.window else None,
         softcap=getattr(module, "attn_logit_softcapping", None) or 0.0,
         rotary=_rotary_name(module),
-        heads_first=type(module).__name__ in _HEADS_FIRST,
+        heads_first=kind.heads_first,
+        interleaved=kind.interleaved,
     )
 
 
@@ -123,7 +152,7 @@ def _rotary_name(module: Any) -> str | None:
     """Return the name of an attention module's rotary embedding, with its layer type if any."""
     if not getattr(module, "use_rope", True):
         return None
-    has_layer_types = type(module).__name__ == "Gemma3Attention"
+    has_layer_types = _CLASSES[type(module).__name__].has_layer_types
     return f"rotary_emb.{module.layer_type}" if has_layer_types else "rotary_emb"
 
 

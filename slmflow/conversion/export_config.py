@@ -25,8 +25,9 @@ Axes = dict[str, dict[int, str]]
 # Model types whose every layer is attention over a cache of keys and values of one shape. Each is
 # tested against transformers.
 MODEL_TYPES = (
-    *("gemma", "gemma2", "gemma3_text", "granite", "llama", "mistral", "nemotron", "olmo"),
-    *("phi", "phi3", "qwen2", "qwen3", "smollm3"),
+    *("ernie4_5", "gemma", "gemma2", "gemma3_text", "granite", "hunyuan_v1_dense", "llama"),
+    *("ministral3", "mistral", "nemotron", "olmo", "olmo2", "olmo3", "phi", "phi3", "qwen2"),
+    *("qwen3", "smollm3"),
 )
 
 _BATCH = "batch_size"
@@ -36,7 +37,7 @@ _TOTAL = f"{_PAST} + {_SEQUENCE}"
 _TRACED_PAST_TOKENS = 16
 
 
-class DummyCacheGenerator(DummyInputGenerator):
+class DummyCacheGenerator(DummyInputGenerator):  # type: ignore[misc]
     """Generate the KV cache to trace with, for grouped heads of any size."""
 
     SUPPORTED_INPUT_NAMES = ("past_key_values",)
@@ -70,7 +71,7 @@ class DummyCacheGenerator(DummyInputGenerator):
         ]
 
 
-class DecoderExportConfig(ExporterConfig):
+class DecoderExportConfig(ExporterConfig):  # type: ignore[misc]
     """Inputs and outputs of a decoder with a KV cache, under the names of optimum's ONNX export."""
 
     NORMALIZED_CONFIG_CLASS = NormalizedTextConfig

@@ -66,6 +66,7 @@ def trace(model: PreTrainedModel) -> ir.Model:
         torch.no_grad(),
         cache_as_tensors(model),
         _infer_shapes_without_values(),
+        _repeat_by_expansion(),
     ):
         file = Path(folder) / "graph.onnx"
         torch.onnx.export(
@@ -108,3 +109,20 @@ def _infer_shapes_without_values() -> Any:
     name = "_jit_pass_onnx_graph_shape_type_inference"
     infer = getattr(torch._C, name)
     return mock.patch.object(torch._C, name, lambda graph, _, opset: infer(graph, {}, opset))
+
+
+def _repeat_by_expansion() -> Any:
+    """Patch torch to repeat elements in operations that its exporter can write.
+
+    The exporter loses the rank of a tensor repeated along an axis of unknown length, such as the
+    angles of an interleaved rotary embedding.
+    """
+    original = torch.Tensor.repeat_interleave
+
+    def repeat(tensor: torch.Tensor, repeats: Any, dim: int | None = None, **more: Any) -> Any:
+        if dim != -1 or not isinstance(repeats, int):
+            return original(tensor, repeats, dim, **more)
+        expanded = tensor.unsqueeze(-1).expand(*[-1] * tensor.ndim, repeats)
+        return expanded.flatten(-2)
+
+    return mock.patch.object(torch.Tensor, "repeat_interleave", repeat)

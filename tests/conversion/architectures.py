@@ -11,13 +11,18 @@ import torch
 from numpy.typing import NDArray
 from transformers import (
     AutoModelForCausalLM,
+    Ernie4_5Config,
     Gemma2Config,
     Gemma3TextConfig,
     GemmaConfig,
     GraniteConfig,
+    HunYuanDenseV1Config,
     LlamaConfig,
+    Ministral3Config,
     MistralConfig,
     NemotronConfig,
+    Olmo2Config,
+    Olmo3Config,
     OlmoConfig,
     Phi3Config,
     PhiConfig,
@@ -64,7 +69,7 @@ LLAMA3 = {
     "original_max_position_embeddings": 128,
 }
 
-# All attention and norms of these are fused.
+# All attention of these is fused, and all RMS norms.
 FUSED = {
     "phi3": Phi3Config(
         **SIZES | {"num_key_value_heads": 4},
@@ -109,10 +114,6 @@ FUSED = {
         layer_types=ALTERNATING,
         rope_scaling={"rope_type": "linear", "factor": 4.0},
     ),
-}
-
-# Their attention is not supported, or their norms are not RMS norms: parts stay as exported.
-UNFUSED = {
     "granite": GraniteConfig(
         **SIZES,
         attention_multiplier=0.2,
@@ -121,13 +122,36 @@ UNFUSED = {
         residual_multiplier=0.5,
     ),
     "olmo": OlmoConfig(**SIZES),
-    "phi": PhiConfig(**SIZES | {"num_key_value_heads": 4}),
+    "olmo2": Olmo2Config(**SIZES),
+    "olmo3": Olmo3Config(**SIZES, sliding_window=WINDOW, layer_types=ALTERNATING),
+    "phi": PhiConfig(**SIZES | {"num_key_value_heads": 4, "hidden_size": 128}),
+    "phi_norms": PhiConfig(**SIZES | {"hidden_size": 128}, qk_layernorm=True),
+    "nemotron": NemotronConfig(**SIZES | {"hidden_size": 128}),
+    "ernie4_5": Ernie4_5Config(**SIZES, head_dim=32),
+}
+
+# Their layers have no RMS norm.
+LAYER_NORMS = frozenset({"olmo", "phi", "phi_norms", "nemotron"})
+
+# Their attention stays as exported.
+UNFUSED = {
+    "olmo_clipped": OlmoConfig(**SIZES, clip_qkv=1.0),
+    "hunyuan": HunYuanDenseV1Config(**SIZES, head_dim=16),
+    "ministral3": Ministral3Config(
+        **SIZES,
+        head_dim=16,
+        sliding_window=None,
+        rope_parameters={
+            "rope_type": "yarn",
+            "rope_theta": 10000.0,
+            "factor": 16.0,
+            "original_max_position_embeddings": 32,
+            "llama_4_scaling_beta": 0.1,
+        },
+    ),
     "llama_dynamic": LlamaConfig(**SIZES, rope_scaling={"rope_type": "dynamic", "factor": 4.0}),
     "llama_odd_heads": LlamaConfig(**SIZES, head_dim=24),
 }
-
-# optimum exports a wrong graph of these.
-BROKEN_EXPORT = {"nemotron": NemotronConfig(**SIZES, head_dim=16)}
 
 
 def edited_bundle(folder: Path, file: str = "config.json", **fields: Any) -> Path:

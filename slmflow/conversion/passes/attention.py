@@ -23,7 +23,10 @@ from slmflow.conversion.passes.graph import PassReport, node_prefix, nodes_by_mo
 from slmflow.conversion.passes.graph_editor import CONTRIB, GraphEditor, clean_up
 from slmflow.conversion.rotary import RotaryCache
 
-_SUBMODULES = ("qkv_proj", "q_proj", "k_proj", "v_proj", "q_norm", "k_norm", "o_proj")
+_PROJECTIONS = ("qkv_proj", "q_proj", "k_proj", "v_proj")
+# Phi and the others name the norms differently.
+_QUERY_NORMS, _KEY_NORMS = ("q_norm", "q_layernorm"), ("k_norm", "k_layernorm")
+_INPUTS = (*_PROJECTIONS, *_QUERY_NORMS, *_KEY_NORMS)
 
 
 @dataclass(frozen=True)
@@ -86,27 +89,39 @@ def _unsupported_reason(decoder: DecoderSpec, boundaries: Sequence[_Boundary | N
 def _find_boundaries(
     graph: ir.Graph, attentions: Sequence[AttentionSpec]
 ) -> list[_Boundary | None]:
-    nodes = nodes_by_module(graph, (f"{a.path}.{name}" for a in attentions for name in _SUBMODULES))
+    paths = [f"{a.path}.{name}" for a in attentions for name in (*_INPUTS, a.output)]
+    nodes = nodes_by_module(graph, paths)
     return [
-        _boundary({name: nodes[f"{attention.path}.{name}"] for name in _SUBMODULES})
+        _boundary(
+            {name: nodes[f"{attention.path}.{name}"] for name in _INPUTS},
+            nodes[f"{attention.path}.{attention.output}"],
+        )
         for attention in attentions
     ]
 
 
-def _boundary(nodes: Mapping[str, list[ir.Node]]) -> _Boundary | None:
+def _boundary(
+    inputs: Mapping[str, list[ir.Node]], output_projection: Sequence[ir.Node]
+) -> _Boundary | None:
     """Return the boundary of one attention from the nodes of its submodules."""
     # The output of a submodule is that of its last node, which is not the MatMul if it has a bias.
-    outputs = {name: listed[-1].outputs[0] for name, listed in nodes.items() if listed}
-    matmul = next((node for node in nodes["o_proj"] if node.op_type == "MatMul"), None)
+    outputs = {name: listed[-1].outputs[0] for name, listed in inputs.items() if listed}
+    matmul = next((node for node in output_projection if node.op_type == "MatMul"), None)
     if matmul is None or (end := matmul.inputs[0]) is None:
         return None
-    if outputs.keys() == {"qkv_proj", "o_proj"}:
+    projected = outputs.keys() & set(_PROJECTIONS)
+    if outputs.keys() == {"qkv_proj"}:
         return _Boundary(outputs["qkv_proj"], None, None, end)
-    if outputs.keys() - {"q_norm", "k_norm"} == {"q_proj", "k_proj", "v_proj", "o_proj"}:
-        query = outputs.get("q_norm", outputs["q_proj"])
-        key = outputs.get("k_norm", outputs["k_proj"])
+    if projected == {"q_proj", "k_proj", "v_proj"}:
+        query = _last_output(outputs, ("q_proj", *_QUERY_NORMS))
+        key = _last_output(outputs, ("k_proj", *_KEY_NORMS))
         return _Boundary(query, key, outputs["v_proj"], end)
     return None
+
+
+def _last_output(outputs: Mapping[str, ir.Value], names: Sequence[str]) -> ir.Value:
+    """Return the output of the last of the named submodules that a model has."""
+    return [outputs[name] for name in names if name in outputs][-1]
 
 
 def _add_shared_inputs(editor: GraphEditor, decoder: DecoderSpec) -> _SharedInputs:
@@ -183,6 +198,7 @@ def _replace(
         softcap=float(attention.softcap),
         local_window_size=attention.window or -1,
         do_rotary=int(attention.rotary is not None),
+        **({"rotary_interleaved": 1} if attention.interleaved else {}),
     )
     editor.replace(boundary.output, output)
     editor.replace(editor.output(f"present.{layer}.key"), present_key)

@@ -60,7 +60,10 @@ def test_layers_use_their_own_rotary_cache() -> None:
     attention.fuse(model, spec)
 
     names = [kernel.inputs[7].name for kernel in _kernels(model)]
-    assert names == ["rotary_emb_local.cos_cache", "rotary_emb.cos_cache"]
+    assert names == [
+        "rotary_emb.sliding_attention.cos_cache",
+        "rotary_emb.full_attention.cos_cache",
+    ]
 
 
 @pytest.mark.parametrize("name", ["llama", "phi4_mini"])
@@ -86,7 +89,7 @@ def test_rotary_cache_equals_the_models_embedding(name: str) -> None:
     [
         ("granite", "no support for GraniteAttention"),
         ("phi", "no support for PhiAttention"),
-        ("llama_dynamic", "no support for model.rotary_emb of type dynamic"),
+        ("llama_dynamic", "no support for a rotary embedding of type dynamic"),
         ("llama_odd_heads", "head size 24 is not a multiple of 16"),
     ],
 )
