@@ -20,6 +20,8 @@ from slmflow.conversion import rotary
 
 Logits = NDArray[np.float32]
 Forward = Callable[..., torch.Tensor]
+Observer = Callable[[str, torch.Tensor], None]
+"""Receives each weight with its name, and input and output of each module with its path."""
 
 # Two copies of a row in one pass may differ by this share of the largest logit, which the order of
 # sums explains. A row that sees its neighbors differs by far more.
@@ -27,7 +29,10 @@ COPY_TOLERANCE = 1e-4
 
 
 def compute(
-    model: Any, weights: Mapping[str, torch.Tensor], rows: Sequence[Sequence[int]]
+    model: Any,
+    weights: Mapping[str, torch.Tensor],
+    rows: Sequence[Sequence[int]],
+    observer: Observer | None = None,
 ) -> list[Logits]:
     """Return the logits of rows of token ids: float32 [tokens, vocabulary] for each.
 
@@ -42,14 +47,22 @@ def compute(
             """Return the logits of one pass: float32 [rows, tokens, vocabulary]."""
             tokens = inputs["input_ids"].numel()
             task = progress.add_task(f"reference: {tokens} tokens", total=len(model.state_dict()))
+
+            def on_read(name: str, tensor: torch.Tensor) -> None:
+                progress.advance(task)
+                if observer is not None:
+                    observer(name, tensor)
+
             attached = copy.deepcopy(model)
             attach_align_device_hook(
                 attached,
                 execution_device=torch.device("cpu"),
                 offload=True,
                 offload_buffers=True,
-                weights_map=_CountedReads(weights, lambda: progress.advance(task)),
+                weights_map=_ObservedWeights(weights, on_read),
             )
+            if observer is not None:
+                _observe_modules(attached, observer)
             output: torch.Tensor = attached(**inputs, use_cache=False).logits
             return output
 
@@ -61,16 +74,30 @@ def compute(
     return [logits[index] for index in range(len(rows))]
 
 
-class _CountedReads:
-    """Tensors by name, for accelerate. Calls `on_read` before each access."""
+def _observe_modules(model: Any, observer: Observer) -> None:
+    """Call the observer with the first input and the first output of every module."""
 
-    def __init__(self, tensors: Mapping[str, torch.Tensor], on_read: Callable[[], None]) -> None:
+    def observe(path: str, values: Any) -> None:
+        value = values[0] if isinstance(values, tuple) and values else values
+        if isinstance(value, torch.Tensor):
+            observer(path, value)
+
+    for path, module in model.named_modules():
+        module.register_forward_pre_hook(lambda _, inputs, path=path: observe(path, inputs))
+        module.register_forward_hook(lambda _, __, output, path=path: observe(path, output))
+
+
+class _ObservedWeights:
+    """Tensors by name, for accelerate. Calls `on_read` with each that is read."""
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor], on_read: Observer) -> None:
         self._tensors = tensors
         self._on_read = on_read
 
     def __getitem__(self, name: str) -> torch.Tensor:
-        self._on_read()
-        return self._tensors[name]
+        tensor = self._tensors[name]
+        self._on_read(name, tensor)
+        return tensor
 
 
 def _group_into_passes(config: Any, lengths: Sequence[int]) -> list[list[int]]:
