@@ -4,8 +4,9 @@ mlflow run . --env-manager uv -P model=tiny_phi3 -P target=cpu_int4
 python -m steps.main target=cpu_int8 generation.temperature=0.2
 """
 
+from slmflow.checkpoints import chat_template
 from slmflow.console import messages
-from slmflow.measurement import execution_providers
+from slmflow.measurement import execution_providers, prompt_models
 from slmflow.metrics import evaluation_inputs
 from slmflow.metrics.comparison import Comparison
 from slmflow.pipeline.results import (
@@ -25,9 +26,10 @@ from slmflow.reports import artifacts, terminal
 def main(step: Step) -> None:
     """Validate all inputs, then run each step or reuse its result, and show the comparison."""
     execution_providers.check(step.config.target)
-    evaluation_inputs.read(step.config)
+    inputs = evaluation_inputs.read(step.config)
     preflight.validate_config(step.config)
-    step.ensure(Weights)
+    chat_template.check_variables(step.ensure(Weights).folder, step.config.generation.template)
+    prompt_models.check_rows(step, inputs.rows)
     step.ensure(OnnxModel)
     step.ensure(TransformersModel)
     step.ensure(GenaiModel)

@@ -5,7 +5,12 @@ python -m steps.measure target=cpu_int8 evaluation.limit=20
 """
 
 from slmflow.datasets import rows
-from slmflow.measurement import execution_providers, interleaved, unlogged_measurements
+from slmflow.measurement import (
+    execution_providers,
+    interleaved,
+    prompt_models,
+    unlogged_measurements,
+)
 from slmflow.measurement.artifact import log_measurements
 from slmflow.measurement.measured_model import MeasuredModel
 from slmflow.pipeline.results import GenaiModel, Measurements, TransformersModel
@@ -18,6 +23,7 @@ def measure(step: Step) -> Measurements:
     Measurements that an earlier run could not log are logged instead of made again.
     """
     evaluation_rows = rows.read(step.config)
+    prompt_models.check_rows(step, evaluation_rows)
     models, key = _ensure_models(step), step.key(Measurements)
     measured = unlogged_measurements.load(key, models)
     if measured is None:

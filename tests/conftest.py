@@ -9,7 +9,11 @@ import pytest
 
 from tests.fixtures.tracking import isolated_tracking
 
-pytest_plugins = ["tests.fixtures.bundled_model", "tests.fixtures.hub"]
+pytest_plugins = [
+    "tests.fixtures.bundled_model",
+    "tests.fixtures.base_model",
+    "tests.fixtures.hub",
+]
 
 # `mlflow run -e test` sets these for its own run, which the tests' runs must not join.
 for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_TRACKING_URI"):

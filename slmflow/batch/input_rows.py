@@ -25,7 +25,7 @@ class InputFile:
     """An input file.
 
     column_names: in the order of the file; schema: the columns' types, None where the output needs
-    none.
+    none; message_rows: how many rows have messages.
     """
 
     path: Path
@@ -33,6 +33,7 @@ class InputFile:
     column_names: tuple[str, ...]
     schema: pa.Schema | None
     row_count: int
+    message_rows: int
 
     def records(self) -> Iterator[Record]:
         """Yield the rows in order."""
@@ -57,8 +58,7 @@ def inspect(file: Path, columns: BatchColumns, *, typed: bool) -> InputFile:
     problems: list[str] = []
     schema = pa.schema([])
     chunk: list[dict[str, Any]] = []
-    row_count = 0
-    has_messages = False
+    row_count = question_rows = message_rows = 0
     try:
         for record in readers.read(file, lambda header: _header_problem(header, columns)):
             if record.problem:
@@ -66,9 +66,8 @@ def inspect(file: Path, columns: BatchColumns, *, typed: bool) -> InputFile:
                 continue
             row_count += 1
             names.update(dict.fromkeys(record.all_fields))
-            has_messages |= not record.fields.keys().isdisjoint(
-                (columns.question, columns.messages)
-            )
+            question_rows += columns.question in record.fields
+            message_rows += columns.messages in record.fields
             if typed and file.suffix.lower() == ".jsonl":
                 chunk.append(record.all_fields)
                 if len(chunk) == _CHUNK_ROWS:
@@ -81,7 +80,8 @@ def inspect(file: Path, columns: BatchColumns, *, typed: bool) -> InputFile:
             "choose a name for batch.output that ends in .jsonl"
         )
     if not problems:
-        problems = list(_column_problems(list(names), columns, row_count, has_messages))
+        has_prompts = question_rows + message_rows > 0
+        problems = list(_column_problems(list(names), columns, row_count, has_prompts))
     if problems:
         listed = row_checks.list_first(problems)
         raise UserError("\n".join([f"{file} is not a valid input file:", *listed]))
@@ -91,7 +91,7 @@ def inspect(file: Path, columns: BatchColumns, *, typed: bool) -> InputFile:
         schema = parquet.read_schema(file)
     elif not typed:
         schema = None
-    return InputFile(file, columns, tuple(names), schema, row_count)
+    return InputFile(file, columns, tuple(names), schema, row_count, message_rows)
 
 
 def parse_messages(record: Record, columns: BatchColumns) -> RowMessages:
@@ -112,11 +112,11 @@ def _header_problem(names: Sequence[str], columns: BatchColumns) -> str | None:
 
 
 def _column_problems(
-    names: Sequence[str], columns: BatchColumns, row_count: int, has_messages: bool
+    names: Sequence[str], columns: BatchColumns, row_count: int, has_prompts: bool
 ) -> Iterator[str]:
     if not row_count:
         yield "it has no rows: add at least one"
-    elif not has_messages:
+    elif not has_prompts:
         yield _no_messages(names, columns)
     for key in ("answer", "prompt_tokens", "completion_tokens", "error"):
         if (name := getattr(columns, key)) in names:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -74,6 +74,8 @@ def prepare_job(config: Config) -> BatchJob:
         input_file = attempt(lambda: input_rows.inspect(input_path, settings.columns, typed=typed))
     if input_file is not None and settings.output is not None:
         problems += output.find_problems(input_file, output_path)
+    if input_file is not None and model is not None and chat_interfaces.is_base_model(model):
+        problems += _message_problems(input_file)
     if problems or input_file is None or model is None or interface is None:
         raise BadArguments("\n".join(problems))
     digest = store.sha256(input_file.path)
@@ -94,6 +96,18 @@ def _interface(model_uri: str, model: Model) -> ChatInterface:
         return chat_interfaces.find_interface(model)
     except UserError as error:
         raise UserError(f"batch.model_uri={model_uri!r}: {error}") from error
+
+
+def _message_problems(input_file: InputFile) -> Iterator[str]:
+    """Yield the problem of a base model if the input has messages."""
+    columns = input_file.columns
+    if input_file.message_rows:
+        yield (
+            f"{input_file.path}: {input_file.message_rows} of {input_file.row_count} rows have the "
+            f"column {columns.messages}, but the model has no chat template, so it takes prompts: "
+            f"give each row a prompt in the column {columns.question} (batch.columns.question), or "
+            "log the model again with model.template=FILE"
+        )
 
 
 def _check_output(path: Path) -> None:

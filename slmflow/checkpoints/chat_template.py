@@ -2,13 +2,16 @@
 
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from jinja2.exceptions import SecurityError
 from mlflow.exceptions import MlflowException
 
 from slmflow.checkpoints.files import read_json_object
-from slmflow.errors import UserError
+from slmflow.errors import BadArguments, UserError
+from slmflow.runtime.prompts import template_variables
 from slmflow.runtime.prompts.template import ChatTemplate
 
 FILE = "chat_template.jinja"
@@ -43,9 +46,37 @@ def check(folder: Path, model: str) -> None:
                 raise UserError(f"{model}: {error.message}: do not trust this model") from error
 
 
+def check_variables(folder: Path, variables: Mapping[str, Any]) -> None:
+    """Raise BadArguments for a variable of `generation.template` that the template cannot take."""
+    if not variables:
+        return
+    template = ChatTemplate(folder)
+    if template.is_missing:
+        raise BadArguments("generation.template: the model has no chat template: leave it out")
+    problems = [
+        f"generation.template: {problem}"
+        for problem in template_variables.find_unused(variables, template.variables)
+    ]
+    if problems:
+        raise BadArguments("\n".join(problems))
+    try:
+        template.render(_QUESTION, variables)
+    except MlflowException as error:
+        given = ", ".join(f"{name}={value}" for name, value in variables.items())
+        raise BadArguments(f"generation.template: {given}: {error.message}") from error
+
+
 def is_missing(folder: Path) -> bool:
     """Return whether a checked checkpoint has no chat template, so that it takes prompts only."""
     return ChatTemplate(folder).is_missing
+
+
+def default_template(tokenizer: Any) -> str:
+    """Return the chat template of transformers' tokenizer as Jinja source; empty if it has none."""
+    template = tokenizer.chat_template
+    if isinstance(template, dict):  # several, by name
+        template = template.get("default")
+    return template or ""
 
 
 def check_file(file: Path, key: str) -> None:

@@ -31,7 +31,7 @@ class ReferenceModel:
 def load(weights: Path) -> ReferenceModel:
     """Load tokenizer and config of a checkpoint; its weights are not read.
 
-    Raises UserError for a model that transformers cannot load, or that has no chat template.
+    Raises UserError for a model that transformers cannot load.
     """
     try:
         with silence():
@@ -46,11 +46,6 @@ def load(weights: Path) -> ReferenceModel:
             f"{(str(error) or repr(error)).splitlines()[0][:200]}. Check that config.json, the "
             "tokenizer and the weights belong together and are a causal language model"
         ) from error
-    if reference_tokenizer.chat_template is None:
-        raise UserError(
-            f"the model ({architecture_names(weights)}) has no chat template, so it cannot take "
-            "chat messages. Choose its instruct version, or add chat_template.jinja to its folder"
-        )
     return ReferenceModel(reference_tokenizer, model)
 
 

@@ -71,8 +71,24 @@ def read(config: Config) -> list[Row]:
         for row in rows
     ]
     if config.log_genai.interface is Interface.prompt:
-        _check_single_message(rows)
+        check_single_messages(
+            rows,
+            "log_genai.interface=prompt takes one user message",
+            "set log_genai.interface=chat",
+        )
     return rows[: data.limit]
+
+
+def check_single_messages(rows: Sequence[Row], reason: str, advice: str) -> None:
+    """Raise UserError if a row is a conversation of several messages.
+
+    reason: what takes only one; advice: what to do, other than to change the rows.
+    """
+    if longer := sum(len(row.messages) > 1 for row in rows):
+        raise UserError(
+            f"{reason}, but {longer} of {len(rows)} rows are conversations of several: {advice}, "
+            "or leave out evaluation.system, evaluation.examples and rows with messages"
+        )
 
 
 def digest(rows: Sequence[Row]) -> str:
@@ -186,12 +202,3 @@ def _add_context(
         return [messages[0], *examples, *messages[1:]]
     first = [{"role": "system", "content": system}] if system is not None else []
     return [*first, *examples, *messages]
-
-
-def _check_single_message(rows: Sequence[Row]) -> None:
-    if longer := sum(len(row.messages) > 1 for row in rows):
-        raise UserError(
-            f"log_genai.interface=prompt takes one user message, but {longer} of {len(rows)} rows "
-            "are conversations of several: set log_genai.interface=chat, or leave out "
-            "evaluation.system, evaluation.examples and rows with messages"
-        )

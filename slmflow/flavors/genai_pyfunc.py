@@ -1,19 +1,24 @@
 """Log a GenAI folder as an MLflow model: code, signature, example, requirements."""
 
 from pathlib import Path
+from typing import Any
 
 import mlflow
 from mlflow.models import ModelSignature
 from mlflow.types.llm import CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA
-from mlflow.types.schema import AnyType, ColSpec, DataType, Schema
+from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Object, Property, Schema
 
+from slmflow.checkpoints import chat_template
 from slmflow.config.schema.generation import Generation, Interface
+from slmflow.console import messages
 from slmflow.console.library_output import silence
 from slmflow.flavors import log_model
+from slmflow.flavors.chat_interfaces import BASE_MODEL_METADATA
 from slmflow.flavors.pins import pin_installed
 from slmflow.flavors.provenance import Provenance
 from slmflow.pipeline import source_code
 from slmflow.pipeline.results import GenaiModel
+from slmflow.runtime.chat_model import TEMPLATE_VARIABLES
 
 # By name, so that the key of the logged model covers their source.
 _CODE = source_code.path("slmflow.flavors.genai_model")
@@ -22,31 +27,36 @@ ARTIFACTS_FOLDER = "artifacts"
 """Folder inside the model where MLflow puts its `artifacts`."""
 
 # MLflow drops fields that the signature lacks, with a mere warning. These extend `llm/v1/chat`:
-# the first three are supported; the others are listed so that the model can reject them by name.
+# the first four are supported; the others are listed so that the model can reject them by name.
 _EXTRA_FIELDS: dict[str, DataType | AnyType] = {
     "seed": DataType.long,
     "repetition_penalty": DataType.double,
     "response_format": AnyType(),
+    TEMPLATE_VARIABLES: AnyType(),
     **{
         name: AnyType()
         for name in (
             *("tool_choice", "parallel_tool_calls", "functions", "function_call"),
             *("logit_bias", "logprobs", "top_logprobs"),
             *("max_completion_tokens", "max_new_tokens", "min_p"),
+            *("enable_thinking", "reasoning_effort"),
         )
     },
 }
+_MESSAGES: Any
+_MESSAGES, *_OPTIONS = CHAT_MODEL_INPUT_SCHEMA.inputs
+# An assistant's turn may have its reasoning, which some templates write into the prompt.
+_REASONING = Property("reasoning_content", DataType.string, required=False)
 _CHAT_INPUT = Schema(
     [
-        *CHAT_MODEL_INPUT_SCHEMA.inputs,
+        ColSpec(Array(Object([*_MESSAGES.type.dtype.properties, _REASONING])), _MESSAGES.name),
+        *_OPTIONS,
         *(ColSpec(kind, name, required=False) for name, kind in _EXTRA_FIELDS.items()),
     ]
 )
 _SIGNATURES = {
     Interface.chat: ModelSignature(_CHAT_INPUT, CHAT_MODEL_OUTPUT_SCHEMA),
-    Interface.prompt: ModelSignature(
-        Schema([ColSpec("string", "prompt")]), Schema([ColSpec("string")])
-    ),
+    Interface.prompt: log_model.PROMPT_SIGNATURE,
 }
 _EXAMPLES = {
     Interface.chat: log_model.CHAT_EXAMPLE,
@@ -65,9 +75,14 @@ def log(
 ) -> GenaiModel:
     """Log the model in `folder` to the active run.
 
-    model_name: field `model` of each response; generation: defaults for requests that leave
-    options out; runtime: the pip package that runs the model where it is served.
+    A base model, which has no chat template, gets the prompt interface. model_name: field `model`
+    of each response; generation: defaults for requests that leave options out; runtime: the pip
+    package that runs the model where it is served.
     """
+    is_base_model = chat_template.is_missing(folder)
+    if is_base_model:
+        interface = Interface.prompt
+        messages.info("the model has no chat template: its signature is `prompt: string -> string`")
     with silence():  # MLflow's warnings (no licence on the hub, no pip to pin) need no action
         info = log_model.log_with_provenance(
             mlflow.pyfunc,
@@ -83,11 +98,12 @@ def log(
                 "max_new_tokens": generation.max_new_tokens,
                 "temperature": generation.temperature,
                 "top_p": generation.top_p,
+                "template": generation.template,
             },
             signature=_SIGNATURES[interface],
-            input_example=_EXAMPLES[interface],
+            input_example=log_model.PROMPT_EXAMPLE if is_base_model else _EXAMPLES[interface],
             pip_requirements=pip_requirements(runtime),
-            metadata=_METADATA[interface],
+            metadata=BASE_MODEL_METADATA if is_base_model else _METADATA[interface],
         )
     return GenaiModel.from_info(info)
 

@@ -1,23 +1,30 @@
 """Log an MLflow model that contains its own provenance."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.models import Model
+from mlflow.models import Model, ModelSignature
 from mlflow.models.model import ModelInfo
+from mlflow.types.schema import ColSpec, Schema
 
 from slmflow.console import messages
 from slmflow.flavors.provenance import CHECKSUMS_FILE, Provenance
 from slmflow.pipeline.store import sha256
 
-CHAT_EXAMPLE = {
-    "messages": [{"role": "user", "content": "What is the capital of France?"}],
-    "max_tokens": 32,
-}
+QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+CHAT_EXAMPLE = {"messages": QUESTION, "max_tokens": 32}
+
+PROMPT_EXAMPLE = {"prompt": "The capital of France is"}
+
+PROMPT_SIGNATURE = ModelSignature(
+    Schema([ColSpec("string", "prompt")]), Schema([ColSpec("string")])
+)
+"""The signature of a model that takes prompts: `prompt: string -> string`."""
 
 CHECKSUMS_TAG = "slmflow.sums"
 """Tag of a logged model: the sha256 of its `provenance/files.json`."""
@@ -26,8 +33,10 @@ CHECKSUMS_TAG = "slmflow.sums"
 class _FlavorWithProvenance:
     """An MLflow flavor for `Model.log` whose `save_model` also writes the provenance."""
 
-    def __init__(self, flavor: ModuleType, provenance: Provenance) -> None:
-        self._flavor, self._provenance = flavor, provenance
+    def __init__(
+        self, flavor: ModuleType, provenance: Provenance, adapt: Callable[[Path], None]
+    ) -> None:
+        self._flavor, self._provenance, self._adapt = flavor, provenance, adapt
         self.__name__ = flavor.__name__
         self.checksums_digest = ""
 
@@ -35,6 +44,7 @@ class _FlavorWithProvenance:
         self, path: str, mlflow_model: Model, validate_serving_input: bool, **options: Any
     ) -> None:
         self._flavor.save_model(path=path, mlflow_model=mlflow_model, **options)
+        self._adapt(Path(path))
         for bytecode in list(Path(path).rglob("__pycache__")):
             shutil.rmtree(bytecode)
         provenance = replace(
@@ -44,8 +54,15 @@ class _FlavorWithProvenance:
         self.checksums_digest = sha256(Path(path) / CHECKSUMS_FILE)
 
 
-def log_with_provenance(flavor: ModuleType, provenance: Provenance, **options: Any) -> ModelInfo:
+def log_with_provenance(
+    flavor: ModuleType,
+    provenance: Provenance,
+    adapt: Callable[[Path], None] = lambda folder: None,
+    **options: Any,
+) -> ModelInfo:
     """Log a model to the active run as `flavor.log_model(**options)` does, with its provenance.
+
+    adapt: called with the folder of the saved model, before its checksums are taken.
 
     The digest of the checksum file becomes a tag of the logged model: whoever changes files and
     checksums in the artifact store would also have to change the tracking server.
@@ -53,7 +70,7 @@ def log_with_provenance(flavor: ModuleType, provenance: Provenance, **options: A
     MLflow's validation of the input example is skipped: it loads the model again, only warns, and
     may write to files whose checksums are already taken.
     """
-    wrapper = _FlavorWithProvenance(flavor, provenance)
+    wrapper = _FlavorWithProvenance(flavor, provenance, adapt)
     info: ModelInfo = Model.log(
         artifact_path=None, flavor=wrapper, validate_serving_input=False, **options
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from slmflow.config.schema.config import Config
+from slmflow.config.schema.model import Model
 from slmflow.paths import PROJECT
 from slmflow.pipeline import checksums, store
 from slmflow.pipeline.keys import key_of
@@ -52,7 +53,8 @@ class SourceEntry:
 class Provenance:
     """How a model was made.
 
-    step: the step that logged it; model: source, hub id, revision and licence; keys: by step, of
+    step: the step that logged it; model: source, hub id, revision, licence and the sha256 of the
+    file of `model.template`; keys: by step, of
     this step and all before it; git_commit: 40 hexadecimal digits; git_dirty: whether the working
     tree differed from the commit; both are None if unknown; model_id, run_id: the MLflow model
     that contains the provenance and the run that logged it.
@@ -74,9 +76,8 @@ class Provenance:
         origin = {field: getattr(model, field) for field in ("id", "revision", "licence")}
         keys = {each.step: key_of(each, config) for each in (kind, *_upstream(kind))}
         commit, dirty = read_git_state() or (None, None)
-        return cls(
-            kind.step, {**origin, "source": model.source.value}, keys, commit, dirty, sources
-        )
+        origin |= {"source": model.source.value, "template_sha256": _template_sha256(model)}
+        return cls(kind.step, origin, keys, commit, dirty, sources)
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:
@@ -90,6 +91,10 @@ class Provenance:
         (model / PROVENANCE_FILE).write_text(json.dumps(asdict(self), indent=1))
         shutil.copyfile(PROJECT_CONSTRAINTS, model / CONSTRAINTS_FILE)
         (model / CHECKSUMS_FILE).write_text(json.dumps(checksums.compute(model), indent=1))
+
+
+def _template_sha256(model: Model) -> str | None:
+    return None if model.template is None else store.sha256(PROJECT / model.template)
 
 
 def _upstream(kind: type[Result]) -> Iterator[type[Result]]:

@@ -1,21 +1,32 @@
-"""Log a checkpoint as an MLflow model: the transformers pipeline under `llm/v1/chat`."""
+"""Log a checkpoint as an MLflow model: the transformers pipeline under `llm/v1/chat`.
+
+A base model, which has no chat template, is logged under the task `text-generation`, with the
+signature `prompt: string -> string`.
+"""
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlflow
+from mlflow.exceptions import MlflowException
 from yaml import YAMLError
 
+from slmflow.checkpoints import chat_template, generation_settings
 from slmflow.config.schema.generation import Generation
 from slmflow.console import messages
 from slmflow.console.library_output import silence
 from slmflow.errors import UserError
-from slmflow.flavors import log_model
+from slmflow.flavors import log_model, pipeline_tokenizer
+from slmflow.flavors.chat_interfaces import BASE_MODEL_METADATA, REASONING_METADATA
 from slmflow.flavors.pins import pin_installed
 from slmflow.flavors.provenance import Provenance
 from slmflow.pipeline.results import TransformersModel
+from slmflow.runtime.generation.checkpoint_settings import SAMPLING
+from slmflow.runtime.generation.reasoning import ReasoningFormat
+from slmflow.runtime.prompts.message_encoder import TemplatePromptEncoder
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCard
@@ -34,19 +45,52 @@ def log(folder: Path, provenance: Provenance, generation: Generation) -> Transfo
     """
     _disable_hub()
     _check_architecture(folder)
+    prompts = TemplatePromptEncoder(folder)
+    reasoning = prompts.reasoning.format(_example_prompt(prompts, generation))
     with silence():  # MLflow's warnings (no licence on the hub, no pip to pin) need no action
         info = log_model.log_with_provenance(
             mlflow.transformers,
             provenance,
+            adapt=lambda saved: pipeline_tokenizer.adapt(
+                saved, generation.template, reasoning.tag_tokens.values()
+            ),
             name=TransformersModel.flavor,
             transformers_model=str(folder.absolute()),
-            task="llm/v1/chat",
-            model_config=pipeline_options(generation),
-            input_example=log_model.CHAT_EXAMPLE,
+            **_task_options(folder, generation, reasoning),
             pip_requirements=pin_installed(*_REQUIRED_PACKAGES),
             model_card=_model_card(folder),
         )
     return TransformersModel.from_info(info)
+
+
+def _task_options(
+    folder: Path, generation: Generation, reasoning: ReasoningFormat
+) -> dict[str, Any]:
+    """Return the options of `mlflow.transformers.log_model` that depend on the chat template."""
+    options = pipeline_options(generation, generation_settings.read(folder, str(folder)))
+    if chat_template.is_missing(folder):
+        return {
+            "task": "text-generation",
+            "model_config": options | {"return_full_text": False},
+            "signature": log_model.PROMPT_SIGNATURE,
+            "input_example": log_model.PROMPT_EXAMPLE,
+            "metadata": BASE_MODEL_METADATA,
+        }
+    return {
+        "task": "llm/v1/chat",
+        # MLflow renders the chat template, which adds BOS, and tokenizes the text.
+        "model_config": options | {"add_special_tokens": False},
+        "input_example": log_model.CHAT_EXAMPLE,
+        "metadata": {REASONING_METADATA: reasoning.to_json()},
+    }
+
+
+def _example_prompt(prompts: TemplatePromptEncoder, generation: Generation) -> list[int]:
+    """Return the token ids of a question; none where the template rejects it."""
+    try:
+        return prompts.encode_chat(log_model.QUESTION, generation.template)
+    except MlflowException:
+        return []
 
 
 def _disable_hub() -> None:
@@ -94,17 +138,27 @@ def _check_architecture(folder: Path) -> None:
         )
 
 
-def pipeline_options(generation: Generation) -> dict[str, Any]:
+def pipeline_options(generation: Generation, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the generation options under transformers' names.
 
-    Greedy decoding unsets the sampling options; otherwise transformers warns in every process
-    about the values that the pipeline and the model's generation config have for them.
+    settings: those of the checkpoint, which the pipeline follows by itself. Repeated here are those
+    that it needs in another form. Greedy decoding unsets the sampling options; otherwise
+    transformers warns in every process about the values that the pipeline and the model's
+    generation config have for them.
     """
     options: dict[str, Any] = {"max_new_tokens": generation.max_new_tokens}
+    if isinstance(penalty := settings.get("repetition_penalty"), int):
+        options["repetition_penalty"] = float(penalty)
+    if stop := settings.get("stop_strings"):
+        options["stop_sequence"] = stop
     if generation.temperature == 0:
-        return options | {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    return options | {
+        unset = {"temperature", "top_p", "top_k", *settings.keys() & SAMPLING}
+        return options | {"do_sample": False} | dict.fromkeys(sorted(unset))
+    options |= {
         "do_sample": True,
         "temperature": generation.temperature,
         "top_p": generation.top_p,
     }
+    if settings.get("top_k", 0) < 0:  # many configs mean no limit by -1
+        options["top_k"] = 0
+    return options

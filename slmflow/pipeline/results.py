@@ -100,6 +100,7 @@ class Weights(StoredResult):
         *("model.source", "model.id", "model.revision", "model.path"),
         "model.template",
     )
+    packages: ClassVar = ("sentencepiece", "tokenizers", "transformers")
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class OnnxModel(StoredResult):
     consumes: ClassVar = (Weights,)
     packages: ClassVar = (
         *("onnx", "onnxruntime", "onnxruntime-genai"),
-        *("optimum", "optimum-onnx", "torch", "transformers"),
+        *("optimum", "torch", "transformers"),
     )
 
 

@@ -2,9 +2,10 @@
 
 `slmflow_key_*` and `slmflow_run_*` are the keys and runs of the steps behind the version.
 `slmflow_digest_*` are the sha256 of their manifests in the store, and MLflow's digest of the
-evaluation data. `slmflow_model_*` are the hub id and revision, or the folder. The others are
-columns of the comparison, e.g. `slmflow_exact_match`. Names have no dots, and the number and length
-of tags stay far below Unity Catalog's limits of 50 tags and 1,000 characters.
+evaluation data. `slmflow_model_*` are the hub id and revision, or the folder, and the file of its
+chat template; `slmflow_chat_template` is `none` for a base model. The others are columns of the
+comparison, e.g. `slmflow_exact_match`. Names have no dots, and the number and length of tags stay
+far below Unity Catalog's limits of 50 tags and 1,000 characters.
 """
 
 import math
@@ -12,8 +13,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mlflow import MlflowClient
+from mlflow.models import Model
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
+from slmflow.flavors.chat_interfaces import is_base_model
 from slmflow.metrics.comparison import Comparison
 from slmflow.metrics.model_metrics import METRIC_COLUMNS, ModelMetrics
 from slmflow.pipeline import runs, store
@@ -25,9 +28,13 @@ from slmflow.pipeline.step import Step
 def build_tags(step: Step, comparison: Comparison, candidate: ModelMetrics) -> dict[str, str]:
     """Return the tags of the version of a candidate."""
     model = step.config.model
-    values = {f"model_{part}": getattr(model, part) for part in ("id", "revision", "path")}
+    values = {
+        f"model_{part}": getattr(model, part) for part in ("id", "revision", "path", "template")
+    }
     for kind in _result_types_behind(candidate.flavor):
         values |= _step_tags(step, kind)
+    if is_base_model(Model.load(candidate.model_uri)):
+        values["chat_template"] = "none"
     values |= {"run_register": step.run.info.run_id, "run_evaluate": comparison.run_id}
     values["digest_data"] = dataset_digest(comparison)
     values |= {name: getattr(candidate, name) for name in ("flavor", "target", "exporter")}

@@ -15,6 +15,7 @@ from . import likelihood, protocol
 from .chat_model import ChatModel
 from .completions import ResponseShape
 from .errors import reject
+from .generation.events import ReasoningPiece
 from .generation.genai import GenaiEngine
 from .prompts.message_encoder import Message, TemplatePromptEncoder
 from .session import ModelSession
@@ -34,7 +35,7 @@ class GenaiPyfunc(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         """Load the model and the defaults that it was logged with."""
         config = context.model_config
-        self._interface = config["interface"]
+        self._interface, self._variables = config["interface"], config.get("template") or {}
         self._tracer = Tracer(os.environ.get(TRACING, OFF))
         folder = Path(context.artifacts["model"])
         self._engine, self._prompts = GenaiEngine(folder), TemplatePromptEncoder(folder)
@@ -47,6 +48,7 @@ class GenaiPyfunc(PythonModel):
                 "temperature": config["temperature"],
                 "top_p": config["top_p"],
             },
+            variables=self._variables,
         )
 
     def open_session(
@@ -76,7 +78,7 @@ class GenaiPyfunc(PythonModel):
             return [completion.text for completion in completions]
         return [
             ResponseShape(self._chat_model.name).completion(
-                completion.text, completion.finish_reason, completion.usage
+                completion.text, completion.finish_reason, completion.usage, completion.reasoning
             )
             for completion in completions
         ]
@@ -104,7 +106,7 @@ class GenaiPyfunc(PythonModel):
 
         See `scoring.score` for which tokens those are.
         """
-        return likelihood.score(self._engine, self._prompts, messages, answer)
+        return likelihood.score(self._engine, self._prompts, messages, answer, self._variables)
 
     def close(self) -> None:
         """Write the queued traces."""
@@ -114,6 +116,10 @@ class GenaiPyfunc(PythonModel):
         shape = ResponseShape(self._chat_model.name)
         with closing(self._chat_model.stream(request)) as events:
             for event in events:
+                if isinstance(event, ReasoningPiece):
+                    if self._interface == "chat":
+                        yield shape.chunk(role="assistant", reasoning=event.text)
+                    continue
                 if isinstance(event, str):
                     is_text = self._interface == "prompt"
                     yield event if is_text else shape.chunk(event, role="assistant")
@@ -123,11 +129,13 @@ class GenaiPyfunc(PythonModel):
                     yield {**shape.chunk(finish_reason=event.finish_reason), "usage": event.usage}
 
     def _request(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Return the chat request of a row."""
-        if self._interface == "prompt":
-            content = row.pop("prompt", None)
-            return {"messages": [{"role": "user", "content": content}], **row}
-        return row
+        """Return the request of a row: a prompt is a user message if the model takes messages."""
+        if self._interface == "chat":
+            return {"messages": None, **row}
+        prompt = row.pop("prompt", None)
+        if self._chat_model.takes_messages:
+            return {"messages": [{"role": "user", "content": prompt}], **row}
+        return {"prompt": prompt, **row}
 
 
 def _rows(model_input: Any) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from . import protocol
 from .chat_model import ChatModel
 from .generation.active_request import ActiveRequest
-from .generation.events import Completion, Deliver, Event, PrefillStarted
+from .generation.events import Completion, Deliver, Event, PrefillStarted, ReasoningPiece
 from .request_group import RequestGroup
 
 
@@ -20,7 +20,7 @@ class ModelSession:
 
     def __init__(self, model: ChatModel, deliver: protocol.Deliver) -> None:
         """Deliver the events of all requests to `deliver`."""
-        self.model_name = model.name
+        self.model_name, self.takes_messages = model.name, model.takes_messages
         self._model, self._deliver = model, deliver
         self._groups: dict[int, RequestGroup] = {}
 
@@ -73,6 +73,8 @@ class ModelSession:
 def _message(request_id: int, event: Event) -> protocol.Event:
     if isinstance(event, PrefillStarted):
         fields: protocol.Event = {"type": "started"}
+    elif isinstance(event, ReasoningPiece):
+        fields = {"type": "piece", "text": "", "reasoning": event.text}
     elif isinstance(event, str):
         fields = {"type": "piece", "text": event}
     elif isinstance(event, Completion):

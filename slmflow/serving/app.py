@@ -71,9 +71,12 @@ def _add_error_handlers(app: FastAPI) -> None:
 
 
 def _model_card(model: ModelProcess) -> dict[str, Any]:
+    """Return OpenAI's card of the model, and which of OpenAI's endpoints it answers at."""
+    chat = ["/v1/chat/completions"] if model.takes_messages else []
     return {
         "id": model.name,
         "object": "model",
         "created": model.started_at,
         "owned_by": "slmflow",
+        "endpoints": [*chat, "/v1/completions"],
     }

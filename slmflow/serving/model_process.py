@@ -67,6 +67,7 @@ class ModelProcess:
     """The process and its pending requests."""
 
     name: str
+    takes_messages: bool
 
     def __init__(self, process: Process, log: IO[str]) -> None:
         """Communicate with a process that has just started and logs to `log`."""
@@ -143,7 +144,7 @@ class ModelProcess:
             )
         if message["type"] == "rejected":
             raise UserError(f"serve.model_uri={model_uri}: {message['message']}")
-        self.name = message["model_name"]
+        self.name, self.takes_messages = message["model_name"], message["takes_messages"]
         self._reader = asyncio.create_task(self._read_events())
 
     def _cancel(self, request_id: int) -> None:

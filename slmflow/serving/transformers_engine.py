@@ -1,6 +1,7 @@
 """The transformers flavor as an engine: one request at a time, by forward passes of its model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,14 @@ import torch
 from mlflow.pyfunc import PyFuncModel
 from numpy.typing import NDArray
 
+from slmflow.checkpoints.chat_template import default_template
 from slmflow.runtime.chat_model import ChatModel
 from slmflow.runtime.errors import reject
 from slmflow.runtime.generation.active_request import ActiveRequest
-from slmflow.runtime.prompts.message_encoder import Message
+from slmflow.runtime.generation.checkpoint_settings import CheckpointSettings
+from slmflow.runtime.generation.reasoning import ReasoningReader
+from slmflow.runtime.prompts.message_encoder import Message, encode_document
+from slmflow.runtime.prompts.template import NO_TEMPLATE, template_variables
 from slmflow.runtime.protocol import Deliver, Session
 from slmflow.runtime.session import ModelSession
 
@@ -37,12 +42,20 @@ class PipelinePromptEncoder:
         """Use a fast tokenizer of transformers."""
         self._tokenizer = tokenizer
         self.tokenizer = tokenizer.backend_tokenizer
+        template = default_template(tokenizer)
+        self.takes_messages = bool(template)
+        self.template_variables = template_variables(template)
+        self.reasoning = ReasoningReader(template, self.tokenizer)
 
-    def encode_chat(self, messages: Sequence[Message]) -> list[int]:
+    def encode_chat(
+        self, messages: Sequence[Message], variables: Mapping[str, Any] = MappingProxyType({})
+    ) -> list[int]:
         """Return the token ids of a conversation, up to where the answer begins."""
+        if not self.takes_messages:
+            reject(NO_TEMPLATE)
         try:
             ids: list[int] = self._tokenizer.apply_chat_template(
-                list(messages), add_generation_prompt=True
+                list(messages), add_generation_prompt=True, return_dict=False, **variables
             )
         except Exception as error:
             reject(f"the model's chat template rejects these messages: {error}")
@@ -50,8 +63,7 @@ class PipelinePromptEncoder:
 
     def encode_document(self, text: str) -> list[int]:
         """Return the token ids of a plain text, with the tokenizer's BOS."""
-        ids: list[int] = self._tokenizer(text).input_ids
-        return ids
+        return encode_document(self.tokenizer, text)
 
 
 class PipelineEngine:
@@ -66,10 +78,9 @@ class PipelineEngine:
         end_tokens = generation.eos_token_id
         self.end_tokens = frozenset(end_tokens if isinstance(end_tokens, list) else [end_tokens])
         self.context_length: int = self._model.config.max_position_embeddings
-        self.defaults: dict[str, Any] = {
-            "top_k": generation.top_k or 0,
-            "repetition_penalty": generation.repetition_penalty or 1.0,
-        }
+        self.vocabulary_size: int = self._model.get_input_embeddings().num_embeddings
+        self.settings = CheckpointSettings.parse(generation.to_dict(), self.vocabulary_size)
+        self.defaults: dict[str, Any] = self.settings.request_defaults()
 
     def can_batch(self, requests: Sequence[ActiveRequest]) -> bool:
         """Return whether this is a single request: batching would not be faster."""

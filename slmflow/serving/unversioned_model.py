@@ -27,6 +27,8 @@ def adapt(chat: Any, name: str | None) -> ChatModel:
 
 
 class _UnversionedModel:
+    takes_messages = True
+
     def __init__(self, chat: Any) -> None:
         self.name = chat.name
         self._chat = chat

@@ -10,9 +10,9 @@ object per line. Two kinds of request are added to the protocol's own:
 events of all rows: {"id": 3, "type": "response", "body": "...", "status": 200, "media_type": "...",
 "finished": [...]}.
 
-The first line of standard output is {"type": "ready", "model_name": "..."}, or {"type": "rejected",
-"message": "..."} for a model that cannot be served. The process ends when its standard input
-closes. Everything that libraries print goes to standard error.
+The first line of standard output is {"type": "ready", "model_name": "...", "takes_messages": true},
+or {"type": "rejected", "message": "..."} for a model that cannot be served. The process ends when
+its standard input closes. Everything that libraries print goes to standard error.
 """
 
 import json
@@ -81,7 +81,10 @@ def _main() -> None:
     except (UserError, MlflowException) as error:
         write({"type": "rejected", "message": str(error)})
         return
-    write({"type": "ready", "model_name": model.session.model_name})
+    session = model.session
+    # A model of an older slmflow has a chat template, and no such attribute.
+    takes_messages = getattr(session, "takes_messages", True)
+    write({"type": "ready", "model_name": session.model_name, "takes_messages": takes_messages})
     worker = Worker(model, write)
     for line in sys.stdin:
         worker.handle(json.loads(line))

@@ -8,6 +8,8 @@ from typing import Any
 import mlflow
 import pytest
 import torch
+from mlflow.models import Model, ModelSignature
+from mlflow.types.llm import CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from slmflow.datasets.rows import Row
@@ -78,7 +80,9 @@ def _independent_logprobs(rows: list[Row]) -> list[float]:
     model: Any = AutoModelForCausalLM.from_pretrained(TINY_PHI3)
     logprobs = []
     for row in rows:
-        prompt = tokenizer.apply_chat_template(row.messages, add_generation_prompt=True)
+        prompt = tokenizer.apply_chat_template(
+            row.messages, add_generation_prompt=True, return_dict=False
+        )
         answer = tokenizer.encode(row.answer, add_special_tokens=False)
         labels = torch.tensor([[-100] * len(prompt) + answer])
         with torch.no_grad():
@@ -89,6 +93,6 @@ def _independent_logprobs(rows: list[Row]) -> list[float]:
 
 def _wrap(pipeline: Any) -> Any:
     """Return a stand-in for a loaded MLflow model of the transformers flavor."""
-    return SimpleNamespace(
-        metadata=SimpleNamespace(flavors={"transformers": {}}), get_raw_model=lambda: pipeline
-    )
+    signature = ModelSignature(CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA)
+    metadata = Model(flavors={"transformers": {}}, signature=signature)
+    return SimpleNamespace(metadata=metadata, get_raw_model=lambda: pipeline)

@@ -1,21 +1,36 @@
 """The interfaces a chat model is built from: an engine that generates, and a prompt encoder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from tokenizers import Tokenizer
 
 from ..prompts.message_encoder import Message
 from .active_request import ActiveRequest
+from .checkpoint_settings import CheckpointSettings
+from .reasoning import ReasoningReader
 
 
 class PromptEncoder(Protocol):
-    """Encode prompts to token ids. `tokenizer` decodes the completions."""
+    """Encode prompts to token ids.
+
+    tokenizer: decodes the completions; reasoning: finds the reasoning in them; template_variables:
+    the names of the variables that the chat template uses; takes_messages: whether the model has a
+    chat template, without which `encode_chat` rejects all messages.
+    """
 
     tokenizer: Tokenizer
+    reasoning: ReasoningReader
+    template_variables: frozenset[str]
+    takes_messages: bool
 
-    def encode_chat(self, messages: Sequence[Message]) -> list[int]:
-        """Return the token ids of a conversation. Only its template adds special tokens."""
+    def encode_chat(
+        self, messages: Sequence[Message], variables: Mapping[str, Any] = ...
+    ) -> list[int]:
+        """Return the token ids of a conversation, rendered with further template variables.
+
+        Only the template adds special tokens.
+        """
 
     def encode_document(self, text: str) -> list[int]:
         """Return the token ids of a plain text, with the tokenizer's BOS."""
@@ -36,13 +51,16 @@ class Batch(Protocol):
 class Engine(Protocol):
     """A loaded model.
 
-    context_length: the most tokens of a prompt and its completion together; end_tokens: ids of the
-    end tokens; defaults: options for requests that leave them out; supports_json_schema: whether
-    completions can be constrained to a JSON schema.
+    context_length: the most tokens of a prompt and its completion together; vocabulary_size: all
+    token ids are below it; end_tokens: ids of the end tokens; settings: the checkpoint's own;
+    defaults: options for requests that leave them out; supports_json_schema: whether completions
+    can be constrained to a JSON schema.
     """
 
     context_length: int
+    vocabulary_size: int
     end_tokens: frozenset[int]
+    settings: CheckpointSettings
     defaults: dict[str, Any]
     supports_json_schema: bool
 

@@ -7,18 +7,20 @@ GenAI's own template engine supports fewer templates, and its tokenizer splits s
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tokenizers import Tokenizer
 
 from ..errors import reject
+from ..generation.reasoning import ReasoningReader
 from .template import ChatTemplate
 
 Message = Mapping[str, str]
 
 # Anything else is rejected: a chat template silently ignores what it does not know.
 _ROLES = ("system", "user", "assistant", "tool")
-_MESSAGE_FIELDS = ("role", "content", "name")
+_MESSAGE_FIELDS = ("role", "content", "name", "reasoning_content")
 
 
 def validate_messages(messages: Any) -> list[Message]:
@@ -31,6 +33,34 @@ def validate_messages(messages: Any) -> list[Message]:
     return [_validate_message(message) for message in messages]
 
 
+def encode_document(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Return the token ids of a text, with the tokenizer's special tokens around it.
+
+    A text that begins with these, as a rendered chat template does, does not get them twice.
+    """
+    ids: list[int] = tokenizer.encode(text).ids
+    bare: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
+    shift = range(len(ids) - len(bare) + 1)
+    added = next((n for n in shift if ids[n : n + len(bare)] == bare), 0)
+    return ids[added:] if added and bare[:added] == ids[:added] else ids
+
+
+def encode_continuation(
+    tokenizer: Tokenizer, prompt: str, answer: str
+) -> tuple[list[int], list[int]]:
+    """Return the token ids of a prompt, and of an answer that continues it after a space.
+
+    Both are encoded as one text, as lm-evaluation-harness does, because a word and the space before
+    it are one token. A token that begins in the prompt and ends in the answer is the answer's.
+    """
+    space = " " if answer and not prompt[-1:].isspace() else ""
+    prompt_ids = encode_document(tokenizer, prompt)
+    ids = encode_document(tokenizer, prompt + space + answer)
+    pairs = enumerate(zip(prompt_ids, ids, strict=False))
+    shared = next((index for index, (one, other) in pairs if one != other), len(prompt_ids))
+    return ids[:shared], ids[shared:]
+
+
 class TemplatePromptEncoder:
     """The `PromptEncoder` of a model folder: its chat template and its tokenizer."""
 
@@ -40,15 +70,21 @@ class TemplatePromptEncoder:
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
         self._template = ChatTemplate(folder)
+        self.takes_messages = not self._template.is_missing
+        self.template_variables = self._template.variables
+        self.reasoning = ReasoningReader(self._template.source, self.tokenizer)
 
-    def encode_chat(self, messages: Sequence[Message]) -> list[int]:
+    def encode_chat(
+        self,
+        messages: Sequence[Message],
+        variables: Mapping[str, Any] = MappingProxyType({}),
+    ) -> list[int]:
         """Return the token ids of a conversation. Only its template adds special tokens."""
-        return self.encode_text(self._template.render(messages))
+        return self.encode_text(self._template.render(messages, variables))
 
     def encode_document(self, text: str) -> list[int]:
         """Return the token ids of a plain text, with the tokenizer's BOS."""
-        ids: list[int] = self.tokenizer.encode(text).ids
-        return ids
+        return encode_document(self.tokenizer, text)
 
     def encode_text(self, text: str) -> list[int]:
         """Return the token ids of a text, without special tokens added by the tokenizer."""
@@ -67,4 +103,13 @@ def _validate_message(message: Any) -> Message:
         reject(f"role={fields['role']!r} in a message: use one of {', '.join(_ROLES)}")
     if unknown := sorted(fields.keys() - set(_MESSAGE_FIELDS)):
         reject(f"{unknown[0]} in a message is not supported: use {', '.join(_MESSAGE_FIELDS)}")
+    if "reasoning_content" in fields:
+        _check_reasoning(fields)
     return fields
+
+
+def _check_reasoning(fields: Mapping[str, Any]) -> None:
+    if fields["role"] != "assistant":
+        reject(f"reasoning_content in a message of role {fields['role']}: only assistant has it")
+    if not isinstance(fields["reasoning_content"], str):
+        reject(f"reasoning_content={fields['reasoning_content']!r} in a message: give text")

@@ -13,7 +13,12 @@ import psutil
 
 from slmflow.datasets import rows
 from slmflow.errors import UserError
-from slmflow.measurement import execution_providers, interleaved, unlogged_measurements
+from slmflow.measurement import (
+    execution_providers,
+    interleaved,
+    prompt_models,
+    unlogged_measurements,
+)
 from slmflow.measurement.artifact import log_measurements
 from slmflow.measurement.measured_model import MeasuredModel
 from slmflow.measurement.records import Answer, Measurement
@@ -133,6 +138,7 @@ def _ensure_models(step: Step, point: Point) -> list[MeasuredModel]:
     """Ensure a point's models in the order of the data flow, so that no step launches another."""
     of_point = dataclasses.replace(step, config=point.config, overrides=point.overrides)
     of_point.ensure(Weights)
+    prompt_models.check_rows(of_point, rows.read(point.config))
     reference = of_point.ensure(TransformersModel)
     of_point.ensure(OnnxModel)
     return [MeasuredModel.from_logged(each) for each in (reference, of_point.ensure(GenaiModel))]
