@@ -4,12 +4,16 @@ import logging
 import os
 import ssl
 import time
+from contextlib import suppress
 from email.utils import mktime_tz, parsedate_tz
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import httpx
-from huggingface_hub import is_offline_mode, set_client_factory
+from huggingface_hub import constants, is_offline_mode, set_client_factory
 from huggingface_hub.errors import OfflineModeIsEnabled
 from huggingface_hub.utils._headers import build_hf_headers
 
@@ -92,6 +96,7 @@ def _new_client() -> httpx.Client:
             follow_redirects=True,
             timeout=None,  # each request has its own
             verify=certificates,
+            mounts=_mounts_without_proxy(),
         )
     # From None: the client's text may contain parts of a password.
     except (ValueError, httpx.InvalidURL):
@@ -104,6 +109,21 @@ def _new_client() -> httpx.Client:
             "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names a SOCKS proxy, which needs a package: "
             "run `pip install socksio`, or give an HTTP proxy"
         ) from None
+
+
+def _mounts_without_proxy() -> dict[str, None]:
+    """Return the hub's host if it is an address in a network of NO_PROXY, such as 10.0.0.0/8.
+
+    httpx compares only names and single addresses.
+    """
+    with suppress(ValueError):
+        address = ip_address(urlsplit(constants.ENDPOINT).hostname or "")
+        host = f"[{address}]" if address.version == 6 else str(address)
+        for each in getproxies().get("no", "").split(","):
+            with suppress(ValueError):
+                if address in ip_network(each.strip(), strict=False):
+                    return {f"all://{host}": None}
+    return {}
 
 
 def _refuse_offline(request: httpx.Request) -> None:

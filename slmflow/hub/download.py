@@ -6,7 +6,7 @@ The hub's client reads endpoint, token and proxies from the environment (HF_ENDP
 import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from huggingface_hub import HfApi, constants, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -70,12 +70,6 @@ def _list_files(repository: Repository, select_files: FileSelector) -> list[Repo
     siblings = {sibling.rfilename: sibling for sibling in info.siblings or ()}
     sizes = {path: _listed_size(sibling) for path, sibling in siblings.items()}
     files = [siblings[path] for path in select_files(sizes)]
-    for file in files:
-        if file.rfilename.startswith("/") or ".." in PurePosixPath(file.rfilename).parts:
-            raise UserError(
-                f"{repository.name} lists the file {file.rfilename!r}, which is outside of its "
-                "folder: do not trust this repository"
-            )
     size_mb = sum(map(_listed_size, files)) / 1e6
     messages.info(f"{repository.id}: {len(files)} files, {size_mb:,.1f} MB, from {hub_url()}")
     return files

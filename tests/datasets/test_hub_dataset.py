@@ -38,7 +38,9 @@ def read_rows(run_python: RunPython, hub: FakeHub) -> ReadRows:
         dataset = {"id": MODEL, "revision": REVISION, "file": file}
         overrides = [f"evaluation.dataset.{key}={value}" for key, value in dataset.items()]
         return run_python(
-            *("-m", "tests.datasets.read_rows", "evaluation=hub", *overrides), HF_ENDPOINT=endpoint
+            *("-m", "tests.datasets.read_rows", "evaluation=hub", *overrides),
+            HF_ENDPOINT=endpoint,
+            HF_HUB_DISABLE_TELEMETRY="1",  # as `steps` does
         )
 
     return read

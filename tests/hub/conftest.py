@@ -18,7 +18,8 @@ def download(run_python: RunPython, hub: FakeHub) -> Download:
     def download(
         model_id: str = MODEL, revision: str = REVISION, key: str = "key", **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        environment.setdefault("HF_ENDPOINT", hub.url)
-        return run_python("-m", "tests.hub.download_model", model_id, revision, key, **environment)
+        defaults = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_TELEMETRY": "1"}  # as `steps` does
+        arguments = ("-m", "tests.hub.download_model", model_id, revision, key)
+        return run_python(*arguments, **(defaults | environment))
 
     return download

@@ -131,6 +131,20 @@ def test_gated_model_with_access(download: Download, hub: FakeHub) -> None:
     assert not hub.cdn_saw_token
 
 
+def test_logged_details_have_no_credentials(run_python: RunPython, hub: FakeHub) -> None:
+    """With the loggers of all libraries at DEBUG, on standard error."""
+    run = "import logging, runpy; logging.basicConfig(level='DEBUG'); runpy.run_module('{}', {})"
+    module = run.format("tests.hub.download_model", "run_name='__main__'")
+    process = run_python(
+        *("-c", module, MODEL, REVISION, "key"),
+        HF_ENDPOINT=hub.url.replace("://", f"://me:{TOKEN}@"),
+        HF_TOKEN=f"{TOKEN}2",
+    )
+    assert process.returncode == 0, process.stderr
+    assert "DEBUG:httpcore" in process.stderr
+    assert TOKEN not in process.stderr + process.stdout
+
+
 @pytest.mark.parametrize(
     ("fault", "arguments", "message"),
     [
@@ -200,6 +214,11 @@ def test_proxy_of_the_environment_is_used(
     credentials = f"Basic {base64.b64encode(login.encode()).decode()}"
     assert hub.proxied == {(host, credentials) for host in proxied}
     assert TOKEN not in process.stderr + process.stdout
+
+
+def test_networks_of_no_proxy_are_reached_directly(download: Download, hub: FakeHub) -> None:
+    process = download(HTTP_PROXY=f"http://{NO_HUB}", NO_PROXY="127.0.0.0/8, localhost")
+    assert process.returncode == 0, process.stderr
 
 
 @pytest.mark.parametrize(

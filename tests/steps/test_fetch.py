@@ -56,6 +56,8 @@ def test_fetched_model_is_reused_without_network(
     entry = result_folder(last_run(tmp_path))
     assert f"weights in {entry}" in first.stderr
     assert set(store.manifest(entry)) == tiny_checkpoints.SELECTED
+    only_what_is_fetched = (f"/api/models/{MODEL}/", f"/{MODEL}/resolve/", "/cdn/")  # no telemetry
+    assert all(path.startswith(only_what_is_fetched) for _, path, _ in hub.requests)
     second = run_python(*FROM_HUB, HF_ENDPOINT=NO_NETWORK)
     assert second.returncode == 0, second.stderr
     assert last_run(tmp_path).data.metrics["weights_size_mb"] == pytest.approx(0.92, abs=0.01)
@@ -80,9 +82,22 @@ def test_gated_model_warns_before_download(run_python: RunPython) -> None:
     assert "is unknown" not in process.stderr
 
 
-def test_token_is_written_nowhere(run_python: RunPython, hub: FakeHub, tmp_path: Path) -> None:
+@pytest.mark.parametrize("variable", ["HF_TOKEN", "HF_TOKEN_PATH"])
+def test_token_is_written_nowhere(
+    run_python: RunPython,
+    hub: FakeHub,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    variable: str,
+) -> None:
+    """The token of the environment, and one that a login has saved."""
+    login = tmp_path_factory.mktemp("login") / "token"
+    login.write_text(TOKEN)
     hub.gated = True
-    process = run_python(*FROM_HUB, HF_ENDPOINT=hub.url, HF_TOKEN=TOKEN)
+    process = run_python(
+        *FROM_HUB,
+        **{"HF_ENDPOINT": hub.url, variable: TOKEN if variable == "HF_TOKEN" else str(login)},
+    )
     assert "has no access to it" in error_message(process, tmp_path)
     assert TOKEN not in process.stdout + process.stderr
     assert (tmp_path / "mlflow.db").is_file()
