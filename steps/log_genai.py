@@ -4,6 +4,7 @@ mlflow run . -e log_genai --env-manager uv -P target=cpu_int8 -P log_genai.inter
 python -m steps.log_genai target=cpu_int8 log_genai.interface=prompt
 """
 
+from slmflow.checkpoints import chat_template
 from slmflow.console import progress_bars
 from slmflow.flavors import genai_pyfunc
 from slmflow.flavors.provenance import Provenance, SourceEntry
@@ -13,8 +14,9 @@ from slmflow.pipeline.step import Step, run_step
 
 def log_genai(step: Step) -> GenaiModel:
     """Ensure the ONNX model, and log it with its provenance and a chat or prompt signature."""
-    onnx, weights = step.ensure(OnnxModel), step.ensure(Weights)
-    config = step.config
+    weights, config = step.ensure(Weights), step.config
+    chat_template.check_variables(weights.folder, config.generation.template)
+    onnx = step.ensure(OnnxModel)
     provenance = Provenance.collect(
         GenaiModel,
         config,

@@ -74,6 +74,7 @@ class TimedModel:
             first_token_s=first_token_s,
             prompt_tokens=completion.prompt_tokens,
             completion_tokens=completion.completion_tokens,
+            reasoning=completion.reasoning or None,
         )
 
     def _request(self, row: Row, **options: Any) -> tuple[Completion, float]:

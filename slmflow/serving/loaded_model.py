@@ -1,6 +1,8 @@
 """Load a logged model of either flavor, and open a session with it."""
 
+import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +11,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel, scoring_server
 
 from slmflow.errors import UserError
+from slmflow.flavors.chat_interfaces import input_names
+from slmflow.runtime.chat_model import TEMPLATE_VARIABLES
+from slmflow.runtime.errors import reject
 from slmflow.runtime.protocol import PROTOCOL_VERSION, Deliver, Session
 from slmflow.runtime.session import ModelSession
 from slmflow.serving.unversioned_model import adapt
@@ -28,12 +33,27 @@ class LoadedModel:
         """Return the response of MLflow's scoring server: its body, status and media type."""
         schema = self.pyfunc.metadata.get_input_schema()
         try:
+            self._reject_dropped_field(body)
             result = scoring_server.invocations(body, content_type, self.pyfunc, schema)
             response, status, media_type = result.response, result.status, result.mimetype
         except MlflowException as error:
             response, status = error.serialize_as_json(), error.get_http_status_code()
             media_type = "application/json"
         return {"body": response, "status": status, "media_type": media_type}
+
+    def _reject_dropped_field(self, body: str) -> None:
+        """Raise MlflowException for template variables that MLflow would silently drop."""
+        if TEMPLATE_VARIABLES not in body or TEMPLATE_VARIABLES in input_names(
+            self.pyfunc.metadata
+        ):
+            return
+        with suppress(ValueError, RecursionError):  # the scoring server reports these
+            fields = json.loads(body)
+            if isinstance(fields, dict) and TEMPLATE_VARIABLES in fields:
+                reject(
+                    f"this model takes no {TEMPLATE_VARIABLES} at /invocations: send them to "
+                    "/v1/chat/completions, or log the model again with generation.template"
+                )
 
 
 def load(model_uri: str, deliver: Deliver) -> LoadedModel:
