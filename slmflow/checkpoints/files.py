@@ -1,6 +1,7 @@
 """The files of a checkpoint: safetensors weights, config, tokenizer, model card and licence.
 
 Files are selected by an allow-list, so pickles, scripts and files in subfolders are never copied.
+The only subfolder is the one in which transformers 5 keeps further chat templates.
 """
 
 import json
@@ -18,6 +19,8 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
+TEMPLATES_FOLDER = "additional_chat_templates"
+
 _SHARD = re.compile(r"[\w.-]+-\d+-of-\d+\.safetensors", re.ASCII)
 _TOKENIZERS = frozenset(
     {"tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"}
@@ -33,6 +36,7 @@ _SETTINGS = frozenset(
         "chat_template.jinja",
     }
 )
+_TEMPLATE = re.compile(TEMPLATES_FOLDER + r"/\w[\w.-]*\.jinja", re.ASCII)
 _DOCUMENTS = re.compile(r"(README|LICEN[CS]E|NOTICE|USE_POLICY)(\.(md|txt))?", re.IGNORECASE)
 # On the hub the largest tokenizers have about 30 MB, the largest index 10 MB. Parsing a file takes
 # a multiple of its size in memory.
@@ -126,7 +130,7 @@ def _is_selected(name: str, *, sharded: bool) -> bool:
     if name == INDEX or _SHARD.fullmatch(name):
         return sharded
     is_known = name in (CONFIG, WEIGHTS) or name in _TOKENIZERS or name in _SETTINGS
-    return is_known or _DOCUMENTS.fullmatch(name) is not None
+    return is_known or any(each.fullmatch(name) for each in (_DOCUMENTS, _TEMPLATE))
 
 
 def _missing_files(names: Collection[str], selected: Collection[str]) -> Iterator[str]:

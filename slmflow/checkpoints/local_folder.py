@@ -16,7 +16,8 @@ def copy(source: Path, target: Path, model: str) -> None:
     folder.
     """
     try:
-        names = files.select([file.name for file in source.iterdir()], model)
+        found = [*source.iterdir(), *source.glob(f"{files.TEMPLATES_FOLDER}/*")]
+        names = files.select([file.relative_to(source).as_posix() for file in found], model)
         paths = [_resolve_inside(source, name, model) for name in names]
         sizes = {name: path.stat().st_size for name, path in zip(names, paths, strict=True)}
         files.check_sizes(sizes, model)
@@ -25,6 +26,7 @@ def copy(source: Path, target: Path, model: str) -> None:
         with progress_bars.byte_bar() as progress:
             task = progress.add_task(source.name, total=total)
             for name, path in zip(names, paths, strict=True):
+                (target / name).parent.mkdir(exist_ok=True)
                 with path.open("rb") as reader, (target / name).open("wb") as writer:
                     shutil.copyfileobj(progress.wrap_file(reader, task_id=task), writer)
     except OSError as error:

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from slmflow.conversion.passes.graph import PassReport
 from slmflow.conversion.proof.parity import Parity
@@ -19,7 +19,9 @@ class ConversionRecord:
     None without one (exporter=builder); passes: report of each graph pass, empty for
     exporter=builder; seconds: wall time; peak_rss_mb: peak resident memory of the process in 10^6
     bytes, None if the system does not report it; onnx_size_mb: graph and weights on disk in 10^6
-    bytes.
+    bytes; ignored_settings: generation settings of the checkpoint that hold in the transformers
+    flavor only, with their values; notes: what to know about the folder where it is loaded without
+    slmflow.
     """
 
     parity: Parity
@@ -28,6 +30,8 @@ class ConversionRecord:
     seconds: float
     peak_rss_mb: float | None
     onnx_size_mb: float
+    ignored_settings: dict[str, Any]
+    notes: tuple[str, ...]
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -36,6 +40,7 @@ class ConversionRecord:
         nested = {
             "parity": Parity(**fields["parity"]),
             "passes": tuple(PassReport(**report) for report in fields["passes"]),
+            "notes": tuple(fields["notes"]),
         }
         return cls(**(fields | nested))
 

@@ -20,7 +20,10 @@ _METRICS = {
         "proof: largest difference of any logit from the original, in exact arithmetic and with "
         "the same quantized weights on both sides",
     ),
-    "tokenizer_mismatches": ("{:.0f}", "proof: probe texts that the two tokenize differently"),
+    "tokenizer_mismatches": (
+        "{:.0f}",
+        "proof: texts and conversations that slmflow encodes otherwise than transformers",
+    ),
     "top1_agreement": ("{:.1%}", "rounding error: positions with the same most likely next token"),
     "mean_kl": (
         "{:.3g} nats",

@@ -23,11 +23,19 @@ def test_only_checkpoint_files_are_selected() -> None:
         *("pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "training_args.bin"),
         *("optimizer.pt", "model.pkl", "last.ckpt", "modeling_phi3.py", "LICENSE.py", ".git"),
         *("consolidated.safetensors", "onnx/model.safetensors", "../model.safetensors"),
+        *("additional_chat_templates/../../x.jinja", "additional_chat_templates/a/b.jinja"),
+        *("additional_chat_templates/.jinja", "additional_chat_templates/tool_use.py"),
         *("/etc/config.json", "..\\config.json", "config.json\n"),
     ],
 )
 def test_other_file_is_not_selected(name: str) -> None:
     assert name not in files.select([*tiny_checkpoints.sharded(), name], MODEL)
+
+
+def test_further_chat_templates_are_selected() -> None:
+    template = "additional_chat_templates/tool_use.jinja"
+    names = [*tiny_checkpoints.single_file(), template]
+    assert set(files.select(names, MODEL)) == tiny_checkpoints.SELECTED | {template}
 
 
 def test_shards_and_index_are_selected() -> None:

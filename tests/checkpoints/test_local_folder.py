@@ -30,6 +30,14 @@ def test_selected_files_are_copied(source: Path, target: Path) -> None:
     assert copied == {name: content[name] for name in tiny_checkpoints.SELECTED}
 
 
+def test_further_chat_templates_are_copied(source: Path, target: Path) -> None:
+    template = source / "additional_chat_templates" / "tool_use.jinja"
+    template.parent.mkdir()
+    template.write_text("{{ tools }}")
+    local_folder.copy(source, target, MODEL)
+    assert (target / template.relative_to(source)).read_text() == "{{ tools }}"
+
+
 def test_link_inside_the_folder_is_resolved(source: Path, target: Path) -> None:
     weights = source / "model.safetensors"
     weights.rename(source / "blob")

@@ -1,16 +1,21 @@
 """Conversion of the bundled model, against transformers and ONNX Runtime's own quantizer."""
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
 from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+from transformers import AutoTokenizer
 
 from slmflow.config.schema.target import ExporterName
 from slmflow.conversion.onnx_files import GRAPH_FILE, WEIGHTS_FILE
 from slmflow.conversion.proof import exact_proof
 from slmflow.errors import UserError
+from slmflow.runtime.prompts.message_encoder import TemplatePromptEncoder
 from tests.conversion.architectures import BUNDLED, edited_bundle
 from tests.conversion.conversions import convert, target
 
@@ -117,14 +122,63 @@ def test_difference_above_the_tolerance_is_rejected(
         convert(BUNDLED, tmp_path / "fp32", "cpu_fp32")
 
 
-def test_different_tokenization_is_rejected(tmp_path: Path) -> None:
-    """transformers lowercases with this normalizer, which the runtime does not support."""
-    normalizer = json.loads((BUNDLED / "tokenizer.json").read_text())["normalizer"]
-    both = {"type": "Sequence", "normalizers": [{"type": "Lowercase"}, normalizer]}
-    weights = edited_bundle(tmp_path / "weights", "tokenizer.json", normalizer=both)
+def _edit_json(file: Path, **fields: Any) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
 
-    with pytest.raises(UserError, match=r"tokenizes or renders \d+ of 16 probe texts differently"):
-        convert(weights, tmp_path / "onnx", "cpu_fp32")
+
+def _lowercase(tokenizer: dict[str, Any]) -> None:
+    both = {"type": "Sequence", "normalizers": [{"type": "Lowercase"}, tokenizer["normalizer"]]}
+    tokenizer["normalizer"] = both
+
+
+def _use_metaspace(tokenizer: dict[str, Any]) -> None:
+    tokenizer["normalizer"] = None
+    tokenizer["pre_tokenizer"] = {
+        **{"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "first"},
+        "split": False,
+    }
+
+
+@pytest.mark.parametrize("change", [_lowercase, _use_metaspace])
+def test_tokenizer_unknown_to_the_runtime_is_noted(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights, folder = edited_bundle(tmp_path / "weights"), tmp_path / "onnx"
+    file = weights / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    change(tokenizer)
+    file.write_text(json.dumps(tokenizer))
+    _edit_json(weights / "tokenizer_config.json", legacy=False)
+
+    record = convert(weights, folder, "cpu_fp32")
+
+    [note] = record.notes
+    assert re.search(r"own tokenizer gives other token ids for \d+ of \d+ texts", note)
+    assert note.split(",")[0] in " ".join(capsys.readouterr().err.split())
+    assert record.parity.tokenizer_mismatches == 0
+    assert (folder / "tokenizer.json").read_bytes() == file.read_bytes()
+    reference = AutoTokenizer.from_pretrained(weights)
+    _assert_encoded_alike(folder, reference)
+
+
+def test_template_unknown_to_the_runtime_is_noted(tmp_path: Path) -> None:
+    template = (
+        "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content.replace('/no_think', '').rstrip() }}"
+        "<|end|>\n{% endfor %}<|assistant|>\n"
+    )
+    weights, folder = edited_bundle(tmp_path / "weights"), tmp_path / "onnx"
+    _edit_json(weights / "tokenizer_config.json", chat_template=template)
+
+    record = convert(weights, folder, "cpu_fp32")
+
+    assert "another prompt for 5 of 5 conversations" in record.notes[0]
+    _assert_encoded_alike(folder, AutoTokenizer.from_pretrained(weights))
+
+
+def _assert_encoded_alike(folder: Path, reference: Any) -> None:
+    turns = [{"role": "user", "content": "  What is\u00a0it? /no_think  "}]
+    expected = reference.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
+    assert TemplatePromptEncoder(folder).encode_chat(turns) == expected
 
 
 @pytest.mark.parametrize("hidden_size", [96, 64])

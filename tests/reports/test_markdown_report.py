@@ -41,7 +41,7 @@ of exactly 0 % or 100 %, by the rule of three. `p`: p-value of a paired test ove
 ## Parity of the conversion
 
 - `parity.exact_max_abs_diff` 5.2e-06: proof: largest difference of any logit from the original, in exact arithmetic and with the same quantized weights on both sides
-- `parity.tokenizer_mismatches` 0: proof: probe texts that the two tokenize differently
+- `parity.tokenizer_mismatches` 0: proof: texts and conversations that slmflow encodes otherwise than transformers
 - `parity.top1_agreement` 86.8%: rounding error: positions with the same most likely next token
 - `parity.mean_kl` 0.0391 nats: rounding error: mean KL divergence of the next-token probabilities
 - `parity.max_abs_diff` 2.06: rounding error: largest difference of any logit from the original

@@ -14,7 +14,6 @@ from slmflow.config.schema.target import Precision, Target
 from slmflow.console.progress_bars import spinner
 from slmflow.conversion.optimum_export import ExportedModel
 from slmflow.conversion.proof import graph_variants, reference_logits
-from slmflow.conversion.proof.probes import Probe
 from slmflow.conversion.proof.runtime_process import Call, run_calls
 from slmflow.conversion.reference_model import ReferenceModel
 from slmflow.errors import UserError
@@ -34,15 +33,15 @@ def prove(
     checkpoint: CheckpointTensors,
     folder: Path,
     target: Target,
-    probes: Sequence[Probe],
+    prompts: Sequence[Sequence[int]],
 ) -> float:
     """Compare the exact graph with the reference, both on the weights stored in the folder.
 
-    Runs a padded batch of prompts of unequal lengths and decodes a few tokens, which uses the KV
-    cache. Returns the largest absolute difference of any logit. Raises UserError if it exceeds the
-    tolerance.
+    Runs a padded batch of the first prompts, of unequal lengths, and decodes a few tokens, which
+    uses the KV cache. Returns the largest absolute difference of any logit. Raises UserError if it
+    exceeds the tolerance.
     """
-    rows = [probe.prompt_ids for probe in probes[:PROOF_ROWS]]
+    rows = [list(prompt) for prompt in prompts[:PROOF_ROWS]]
     stored = graph_variants.StoredWeights(
         exported, checkpoint, folder, fp16=target.precision is Precision.fp16
     )

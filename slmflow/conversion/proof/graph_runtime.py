@@ -30,16 +30,6 @@ class Runtime:
         self._pad_id: int = tokens["pad_token_id"]
         self._end_ids: int | list[int] = tokens["eos_token_id"]
 
-    def has_tokenizer_mismatch(
-        self, text: str, prompt: str, text_ids: Ids, prompt_ids: Ids
-    ) -> bool:
-        """Return whether the runtime tokenizes or renders a `Probe` differently."""
-        tokenizer = og.Tokenizer(self._model)
-        turn = json.dumps([{"role": "user", "content": text}])
-        rendered = tokenizer.apply_chat_template(turn, add_generation_prompt=True)
-        tokens = (tokenizer.encode(text).tolist(), tokenizer.encode(prompt).tolist())
-        return bool(rendered != prompt or tokens != (text_ids, prompt_ids))
-
     def logits(self, ids: Ids) -> Logits:
         """Return the logits of a prompt: float32 [tokens, vocabulary].
 

@@ -1,6 +1,5 @@
 """Parity: the distance of the finished model from the reference, which is the cost of rounding."""
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from slmflow.console.progress_bars import item_bar
-from slmflow.conversion.proof.probes import Probe
 from slmflow.conversion.proof.reference_logits import Logits
 from slmflow.conversion.proof.runtime_process import Call, run_calls
 
@@ -21,7 +19,7 @@ class Parity:
     max_abs_diff: largest absolute difference of any logit; mean_kl: Kullback-Leibler divergence of
     the next-token distributions, reference to converted, in nats, mean over positions;
     top1_agreement: share of positions with the same most likely token; tokenizer_mismatches: number
-    of probe texts that the runtime tokenizes or renders differently.
+    of texts and conversations that slmflow encodes otherwise than transformers.
     """
 
     max_abs_diff: float
@@ -31,30 +29,33 @@ class Parity:
 
 
 def measure(
-    expected: Sequence[Logits], folder: Path, graph: str, probes: Sequence[Probe], label: str
+    expected: Sequence[Logits],
+    folder: Path,
+    graph: str,
+    prompts: Sequence[Sequence[int]],
+    label: str,
+    tokenizer_mismatches: int,
 ) -> Parity:
-    """Run a graph of the converted folder over the probes and compare the logits.
+    """Run a graph of the converted folder over the prompts and compare the logits.
 
-    expected: logits of the reference for each probe; graph: file name of a graph that returns the
+    expected: logits of the reference for each prompt; graph: file name of a graph that returns the
     logits of all positions; label: name of the model in the progress bar.
     """
-    calls = [Call("logits", [probe.prompt_ids]) for probe in probes]
-    calls += [Call("has_tokenizer_mismatch", list(dataclasses.astuple(probe))) for probe in probes]
+    calls = [Call("logits", [list(prompt)]) for prompt in prompts]
     differences, divergences, agreements = [], [], []
     with item_bar() as progress:
-        task = progress.add_task(f"parity: {label}", total=len(probes))
+        task = progress.add_task(f"parity: {label}", total=len(prompts))
         results = run_calls(folder, graph, calls)
-        for reference, logits in zip(expected, results, strict=False):
+        for reference, logits in zip(expected, results, strict=True):
             differences.append(np.abs(logits - reference).max())
             divergences.append(_kl_divergence(reference, logits))
             agreements.append(logits.argmax(-1) == reference.argmax(-1))
             progress.advance(task)
-        mismatches = sum(bool(is_mismatch) for is_mismatch in results)
     return Parity(
         max_abs_diff=float(max(differences)),
         mean_kl=float(np.concatenate(divergences).mean()),
         top1_agreement=float(np.concatenate(agreements).mean()),
-        tokenizer_mismatches=mismatches,
+        tokenizer_mismatches=tokenizer_mismatches,
     )
 
 

@@ -1,7 +1,6 @@
 """Probe texts that parity runs through the reference and the converted model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 TEXTS = (
@@ -24,22 +23,17 @@ TEXTS = (
 )
 
 
-@dataclass(frozen=True)
-class Probe:
-    """A text and its tokens by the reference's tokenizer.
+def build_prompts(tokenizer: Any, texts: Sequence[str] = TEXTS) -> list[list[int]]:
+    """Return the token ids of texts as user turns in the chat template, by transformers.
 
-    prompt: the text as a user turn in the chat template; text_ids, prompt_ids: token ids of both.
+    Without a template, or if it rejects them, the ids are those of the texts themselves, with the
+    special tokens of the tokenizer.
     """
-
-    text: str
-    prompt: str
-    text_ids: list[int]
-    prompt_ids: list[int]
-
-
-def build_probes(tokenizer: Any, texts: Sequence[str] = TEXTS) -> list[Probe]:
-    """Tokenize texts with transformers; only the chat template adds special tokens."""
     turns = [[{"role": "user", "content": text}] for text in texts]
-    prompts = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    ids = tokenizer([*texts, *prompts], add_special_tokens=False).input_ids
-    return list(map(Probe, texts, prompts, ids, ids[len(texts) :]))
+    try:
+        ids: list[list[int]] = tokenizer.apply_chat_template(
+            turns, add_generation_prompt=True, return_dict=False
+        )
+    except Exception:  # a template may raise anything
+        ids = tokenizer(list(texts)).input_ids
+    return ids

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 from slmflow.checkpoints.tensors import CheckpointTensors
 from slmflow.conversion import reference_model
 from slmflow.conversion.proof import graph_variants, parity, reference_logits
-from slmflow.conversion.proof.probes import build_probes
+from slmflow.conversion.proof.probes import build_prompts
 from tests.conversion.architectures import BUNDLED
 from tests.conversion.conversions import convert
 
@@ -28,13 +28,12 @@ def test_parity_equals_torchs_computation(tmp_path: Path) -> None:
     shutil.copytree(BUNDLED, perturbed)
     model.save_pretrained(perturbed)
     convert(perturbed, folder, "cpu_fp32")
-    probes = build_probes(reference.tokenizer, ["What is the capital of France?", "Hello"])
+    prompts = build_prompts(reference.tokenizer, ["What is the capital of France?", "Hello"])
     checkpoint = CheckpointTensors.for_model(BUNDLED, reference.model)
-    prompts = [probe.prompt_ids for probe in probes]
     logits = reference_logits.compute(reference.model, checkpoint, prompts)
 
     with graph_variants.all_positions(folder) as graph:
-        measured = parity.measure(logits, folder, graph, probes, "perturbed")
+        measured = parity.measure(logits, folder, graph, prompts, "perturbed", 0)
 
     original = AutoModelForCausalLM.from_pretrained(BUNDLED)
     divergences, differences = [], []
