@@ -23,6 +23,7 @@ from benchmarks.harness.command_line import (
     parse_with_store,
     run_main,
 )
+from benchmarks.harness.engine_process import EngineModel
 from benchmarks.harness.engine_rounds import Plan
 from benchmarks.models import logged_models
 from benchmarks.reports import page
@@ -63,7 +64,10 @@ def _measure_option(option: Option, limit: int | None, base: Path, plan: Plan) -
     onnx, run_id = logged_models.find_logged(OnnxModel, option.overrides)
     conversion = MlflowClient().get_run(run_id).data.metrics
     # The names of two engines that both run ONNX Runtime GenAI, here for the base and the option.
-    base_timings, timings = engine_rounds.measure({"builder": base, "slmflow": onnx.folder}, plan)
+    base_timings, timings = engine_rounds.measure(
+        {"builder": EngineModel("builder", base), "slmflow": EngineModel("slmflow", onnx.folder)},
+        plan,
+    )
     return MeasuredOption(
         option=option,
         onnx_size_mb=conversion["onnx_size_mb"],

@@ -20,6 +20,7 @@ from benchmarks.harness.command_line import (
     parse_with_store,
     run_main,
 )
+from benchmarks.harness.engine_process import EngineModel
 from benchmarks.harness.engine_rounds import Plan
 from benchmarks.harness.engines import LLAMA_CPP, LOADERS, missing_modules
 from benchmarks.harness.timings import EngineTimings
@@ -61,8 +62,8 @@ def measure(shape: str, engines: Sequence[str], plan: Plan) -> Report:
     if not installed:
         raise UserError("none of the engines is installed: install one, or choose others")
     weights = stored_models.random_weights(shape)
-    paths = {engine: _BUILDERS[engine](weights) for engine in installed}
-    timings = engine_rounds.measure(paths, plan)
+    models = {engine: EngineModel(engine, _BUILDERS[engine](weights)) for engine in installed}
+    timings = engine_rounds.measure(models, plan)
     _warn_of_busy_engines(timings)
     return Report(shape, TARGET, timings, left_out)
 

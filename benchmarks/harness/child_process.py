@@ -1,15 +1,15 @@
 """Run a module of the benchmarks in a child process, so that memory is that of the module alone."""
 
-import sys
 from collections.abc import Sequence
 
+from benchmarks.harness.installation import CURRENT
 from slmflow.errors import UserError
 from slmflow.system.child_processes import describe_exit
 
 
 def module_command(module: str, *arguments: object) -> list[str]:
     """Return the command of `python -m benchmarks.MODULE` with arguments."""
-    return [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
+    return CURRENT.command(module, *arguments)
 
 
 def check_exit(command: Sequence[str], status: int) -> None:
@@ -19,7 +19,7 @@ def check_exit(command: Sequence[str], status: int) -> None:
     """
     if status == 0:
         return
-    name = " ".join(command[1:3])
+    name = " ".join(command[2:4])
     if status > 0:
         raise UserError(f"{name} failed", shown=True)
     raise UserError(f"{name}: {describe_exit(status, log='')}")

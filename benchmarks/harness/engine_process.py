@@ -5,28 +5,40 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TextIO, cast
 
-from benchmarks.harness import child_process
 from benchmarks.harness.engine_worker import TimedReply
+from benchmarks.harness.installation import CURRENT, Installation
 from slmflow.errors import UserError
-from slmflow.system.child_processes import environment
+
+
+@dataclass(frozen=True)
+class EngineModel:
+    """A model for an engine.
+
+    loader: key of `LOADERS`; path: the model that it loads; installation: where the engine runs.
+    """
+
+    loader: str
+    path: Path
+    installation: Installation = CURRENT
 
 
 class EngineProcess:
     """An engine in a child process, which ends with the context."""
 
-    def __init__(self, engine: str, path: Path, context: int) -> None:
-        """Start the process; path: the model; context: longest prompt plus new tokens."""
+    def __init__(self, engine: str, model: EngineModel, context: int) -> None:
+        """Start the process; context: longest prompt plus new tokens."""
         self.engine = engine
         self._log = tempfile.NamedTemporaryFile("w")  # noqa: SIM115 (see __exit__)
         self._process = subprocess.Popen(
-            child_process.module_command("harness.engine_worker", engine, path, context),
+            model.installation.command("harness.engine_worker", model.loader, model.path, context),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env=environment(),
+            env=model.installation.environment(),
             text=True,
         )
 

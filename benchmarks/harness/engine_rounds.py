@@ -8,9 +8,8 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
-from benchmarks.harness.engine_process import EngineProcess
+from benchmarks.harness.engine_process import EngineModel, EngineProcess
 from benchmarks.harness.engine_worker import TimedReply
 from benchmarks.harness.timings import EngineTimings
 from slmflow.console import progress_bars
@@ -43,38 +42,38 @@ class Plan:
 Round = list[TimedReply]
 
 
-def measure(paths: Mapping[str, Path], plan: Plan) -> list[EngineTimings]:
-    """Return the timings of each engine at each prompt length; paths: the model of each engine.
+def measure(models: Mapping[str, EngineModel], plan: Plan) -> list[EngineTimings]:
+    """Return the timings of each engine at each prompt length; models: by the name of the engine.
 
     Raises UserError if an engine's process ends.
     """
-    texts = len(plan.prompt_lengths) * (2 * WARM_UPS + plan.rounds) * len(paths)
+    texts = len(plan.prompt_lengths) * (2 * WARM_UPS + plan.rounds) * len(models)
     with progress_bars.item_bar() as progress:
         task = progress.add_task("speed", total=texts)
         return [
             timings
             for length in plan.prompt_lengths
-            for timings in _measure_length(paths, plan, length, lambda: progress.advance(task))
+            for timings in _measure_length(models, plan, length, lambda: progress.advance(task))
         ]
 
 
 def _measure_length(
-    paths: Mapping[str, Path], plan: Plan, length: int, advance: Callable[[], None]
+    models: Mapping[str, EngineModel], plan: Plan, length: int, advance: Callable[[], None]
 ) -> list[EngineTimings]:
     """Measure in new processes, so that memory is that of prompts of this length.
 
     For half of the rounds the processes start in the opposite order: the first process to start
     gets other memory than the last, and decoded up to 5 % slower.
     """
-    rounds: dict[str, list[Round]] = {engine: [] for engine in paths}
+    rounds: dict[str, list[Round]] = {engine: [] for engine in models}
     descriptions: dict[str, str] = {}
     for order, numbers in zip((1, -1), _halves(plan.rounds), strict=True):
         with ExitStack() as stack:
             processes = [
                 stack.enter_context(
-                    EngineProcess(engine, paths[engine], length + plan.new_tokens + 1)
+                    EngineProcess(engine, models[engine], length + plan.new_tokens + 1)
                 )
-                for engine in list(paths)[::order]
+                for engine in list(models)[::order]
             ]
             descriptions |= {process.engine: process.description for process in processes}
             for number in numbers:
@@ -84,7 +83,7 @@ def _measure_length(
                     advance()
                     if number - numbers.start >= WARM_UPS:
                         rounds[engine].append(engine_round)
-    return [_timings(name, descriptions[name], plan, length, rounds[name]) for name in paths]
+    return [_timings(name, descriptions[name], plan, length, rounds[name]) for name in models]
 
 
 def _halves(rounds: int) -> tuple[range, range]:

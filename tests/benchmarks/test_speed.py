@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import speed
-from benchmarks.harness.engine_process import EngineProcess
+from benchmarks.harness.engine_process import EngineModel, EngineProcess
 from slmflow.errors import BadArguments, UserError
 
 
@@ -47,4 +47,4 @@ def test_prompt_longer_than_the_context_is_rejected(
 
 def test_failed_engine_reports_its_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"slmflow could not be measured: .*genai_config"):
-        EngineProcess("slmflow", tmp_path, 16).__enter__()
+        EngineProcess("slmflow", EngineModel("slmflow", tmp_path), 16).__enter__()
