@@ -93,14 +93,15 @@ class _AttentionClass:
 
     window: the attribute that holds the sliding window; output: name of the output projection;
     heads_first: it normalizes queries and keys after the transposition; interleaved: its rotary
-    embedding pairs neighbors rather than halves; has_layer_types: so does its rotary embedding.
+    embedding pairs neighbors rather than halves; layer_type: the attribute that holds the type of
+    the layer, if the rotary embedding depends on it.
     """
 
     window: str | None = None
     output: str = "o_proj"
     heads_first: bool = False
     interleaved: bool = False
-    has_layer_types: bool = False
+    layer_type: str | None = None
 
 
 _LIKE_LLAMA = _AttentionClass()
@@ -111,14 +112,14 @@ _CLASSES: Mapping[str, _AttentionClass] = {
     "Ernie4_5Attention": _AttentionClass(interleaved=True),
     "GemmaAttention": _LIKE_LLAMA,
     "Gemma2Attention": _LAYER_WINDOW,
-    "Gemma3Attention": _AttentionClass("sliding_window", heads_first=True, has_layer_types=True),
+    "Gemma3Attention": _AttentionClass("sliding_window", heads_first=True, layer_type="layer_type"),
     "GraniteAttention": _LIKE_LLAMA,
     "LlamaAttention": _LIKE_LLAMA,
     "MistralAttention": _CONFIG_WINDOW,
     "NemotronAttention": _LIKE_LLAMA,
     "OlmoAttention": _LIKE_LLAMA,
     "Olmo2Attention": _LIKE_LLAMA,
-    "Olmo3Attention": _LAYER_WINDOW,
+    "Olmo3Attention": _AttentionClass("sliding_window", layer_type="attention_type"),
     "PhiAttention": _AttentionClass(output="dense", heads_first=True),
     "Phi3Attention": _CONFIG_WINDOW,
     "Qwen2Attention": _LAYER_WINDOW,
@@ -152,8 +153,8 @@ def _rotary_name(module: Any) -> str | None:
     """Return the name of an attention module's rotary embedding, with its layer type if any."""
     if not getattr(module, "use_rope", True):
         return None
-    has_layer_types = _CLASSES[type(module).__name__].has_layer_types
-    return f"rotary_emb.{module.layer_type}" if has_layer_types else "rotary_emb"
+    layer_type = _CLASSES[type(module).__name__].layer_type
+    return f"rotary_emb.{getattr(module, layer_type)}" if layer_type else "rotary_emb"
 
 
 def _rotary_cache(model: PreTrainedModel, name: str) -> RotaryCache:

@@ -32,7 +32,7 @@ _POSITIONWISE = frozenset(
     {
         *("MatMul", "Add", "Sub", "Mul", "Div", "Neg", "Pow", "Sqrt", "ReduceMean", "Reciprocal"),
         *("Sigmoid", "Tanh", "Erf", "Relu", "Gelu", "Slice", "Cast"),
-        *("SimplifiedLayerNormalization", "SkipSimplifiedLayerNormalization"),
+        *("LayerNormalization", "SimplifiedLayerNormalization", "SkipSimplifiedLayerNormalization"),
     }
 )
 
@@ -87,7 +87,9 @@ def _entries(graph: ir.Graph, tail: set[ir.Node], static: frozenset[ir.Value]) -
 
 
 def _keeps_positions(node: ir.Node) -> bool:
-    """Return whether a Slice or ReduceMean works on the last axis; other operators have no axes."""
+    """Return whether a node with axes works on the last one; most operators have no axes."""
+    if node.op_type == "LayerNormalization":
+        return "axis" not in node.attributes or node.attributes["axis"].as_int() in (-1, 2)
     if node.op_type not in ("Slice", "ReduceMean"):
         return True
     axes = constant_value(node.inputs[3 if node.op_type == "Slice" else 1])
