@@ -8,7 +8,17 @@ from pathlib import Path
 
 import mlflow
 
-from slmflow.checkpoints import chat_template, files, hub_model, local_folder, unsafe_settings
+from slmflow.checkpoints import (
+    chat_template,
+    end_tokens,
+    files,
+    generation_settings,
+    hub_model,
+    local_folder,
+    tokenizer_files,
+    unsafe_settings,
+)
+from slmflow.checkpoints.vocabulary import Vocabulary
 from slmflow.config.schema.model import Model, Source
 from slmflow.console import messages
 from slmflow.paths import PROJECT
@@ -49,6 +59,7 @@ def fetch_checkpoint(model: Model, folder: Path) -> None:
             local_folder.copy(model.folder, folder, name)
     files.check(folder, name)
     unsafe_settings.check(folder, name)
+    tokenizer_files.prepare(folder, name)
     if template is not None:
         had_one = chat_template.replace(folder, template)
         messages.info(
@@ -60,6 +71,10 @@ def fetch_checkpoint(model: Model, folder: Path) -> None:
             f"{name} has no chat template, so it takes prompts and no messages: "
             "model.template=FILE gives it one"
         )
+    vocabulary = Vocabulary.read(folder, name)
+    generation_settings.check(folder, name, vocabulary.size)
+    for warning in [*vocabulary.warnings(name), *end_tokens.complete(folder, name, vocabulary)]:
+        messages.warning(warning)
 
 
 if __name__ == "__main__":

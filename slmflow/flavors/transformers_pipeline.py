@@ -14,7 +14,7 @@ import mlflow
 from mlflow.exceptions import MlflowException
 from yaml import YAMLError
 
-from slmflow.checkpoints import chat_template, generation_settings
+from slmflow.checkpoints import chat_template, generation_settings, tokenizer_files
 from slmflow.config.schema.generation import Generation
 from slmflow.console import messages
 from slmflow.console.library_output import silence
@@ -47,7 +47,8 @@ def log(folder: Path, provenance: Provenance, generation: Generation) -> Transfo
     _check_architecture(folder)
     prompts = TemplatePromptEncoder(folder)
     reasoning = prompts.reasoning.format(_example_prompt(prompts, generation))
-    with silence():  # MLflow's warnings (no licence on the hub, no pip to pin) need no action
+    # MLflow's warnings (no licence on the hub, no pip to pin) need no action.
+    with silence(), tokenizer_files.honor_declared_class():
         info = log_model.log_with_provenance(
             mlflow.transformers,
             provenance,
@@ -56,6 +57,7 @@ def log(folder: Path, provenance: Provenance, generation: Generation) -> Transfo
             ),
             name=TransformersModel.flavor,
             transformers_model=str(folder.absolute()),
+            torch_dtype="torch.float32",  # transformers 5 would compute as the weights are stored
             **_task_options(folder, generation, reasoning),
             pip_requirements=pin_installed(*_REQUIRED_PACKAGES),
             model_card=_model_card(folder),

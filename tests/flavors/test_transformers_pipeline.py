@@ -96,9 +96,9 @@ def test_logging_and_answering_need_no_network(
 
 def test_generation_options_use_transformers_names() -> None:
     greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    assert pipeline_options(Generation(64, 0.0, 1.0)) == {"max_new_tokens": 64} | greedy
+    assert pipeline_options(Generation(64, 0.0, 1.0), {}) == {"max_new_tokens": 64} | greedy
     sampling = {"do_sample": True, "temperature": 0.7, "top_p": 0.9}
-    assert pipeline_options(Generation(8, 0.7, 0.9)) == {"max_new_tokens": 8} | sampling
+    assert pipeline_options(Generation(8, 0.7, 0.9), {}) == {"max_new_tokens": 8} | sampling
 
 
 @pytest.mark.parametrize(

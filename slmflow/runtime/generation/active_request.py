@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from tokenizers import Tokenizer
 
+from .checkpoint_settings import CheckpointSettings
 from .detokenizer import CompletionText
-from .events import Completion, Deliver, Event, PrefillStarted, Usage
+from .events import Completion, Deliver, Event, PrefillStarted, ReasoningPiece, Usage
 from .options import RequestOptions
-from .sampling import Sampler
+from .reasoning import ReasoningFormat, ReasoningSplitter
+from .sampling import NO_SETTINGS, Sampler
 
 _log = logging.getLogger(__name__)
 
@@ -25,25 +27,32 @@ class ActiveRequest:
         tokenizer: Tokenizer,
         end_tokens: frozenset[int],
         deliver: Deliver,
+        reasoning: ReasoningFormat | None = None,
+        settings: CheckpointSettings = NO_SETTINGS,
     ) -> None:
-        """Generate at most `max_new_tokens` after the token ids of `prompt`."""
+        """Generate at most `max_new_tokens` after the token ids of `prompt`.
+
+        reasoning: how to recognize it; None leaves it in the text.
+        """
         self.prompt, self.options, self.max_new_tokens = prompt, options, max_new_tokens
         self.generated: list[int] = []
-        self.sampler = Sampler(options, prompt)
+        self.sampler = Sampler(options, prompt, settings, end_tokens)
         self.cancelled = False
         self.finished = False
         self.completion: Completion | None = None
         self.submitted_at = time.perf_counter()
         self._end_tokens, self._deliver = end_tokens, deliver
-        self._text = CompletionText(tokenizer, options.stop)
+        splitter = ReasoningSplitter(reasoning) if reasoning else None
+        self._text = CompletionText(tokenizer, options.stop, splitter)
         self._pieces: list[str] = []
+        self._reasoning: list[str] = []
         self._prefill_at: float | None = None
         self._first_token_at: float | None = None
 
     @property
     def is_plain_greedy(self) -> bool:
         """Whether ONNX Runtime GenAI can choose the tokens itself: the most likely one each."""
-        return self.options.is_greedy and not (self.options.has_penalties or self.options.schema)
+        return self.options.is_greedy and self.sampler.keeps_logits and self.options.schema is None
 
     @property
     def remaining_tokens(self) -> int:
@@ -98,6 +107,7 @@ class ActiveRequest:
             first_token_s=(self._first_token_at or now) - self.submitted_at,
             total_s=now - self.submitted_at,
             ended_ns=time.time_ns(),
+            reasoning="".join(self._reasoning),
         )
         self._emit(self.completion)
 
@@ -107,6 +117,9 @@ class ActiveRequest:
         self._emit(error)
 
     def _emit_text(self, piece: str) -> None:
+        if reasoning := self._text.take_reasoning():
+            self._reasoning.append(reasoning)
+            self._emit(ReasoningPiece(reasoning))
         if piece:
             self._pieces.append(piece)
             self._emit(piece)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import reject
 from .active_request import ActiveRequest
+from .checkpoint_settings import CheckpointSettings
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when the runtime is imported
 import onnxruntime_genai as og
@@ -26,6 +27,15 @@ MAX_PREFILL_TOKENS = 1536
 
 # A generator reserves the KV cache of all its rows up to their greatest length.
 MAX_CACHE_BYTES = 2 * 2**30
+
+# Settings of genai_config.json that the sampler applies, or that this engine does not support.
+_NO_SETTINGS = {
+    "num_beams": 1,
+    "num_return_sequences": 1,
+    "min_length": 0,
+    "no_repeat_ngram_size": 0,
+    "repetition_penalty": 1.0,
+}
 
 # Otherwise llguidance allows white space around any value, and a model may generate it to the end.
 _COMPACT_JSON = {"x-guidance": {"whitespace_flexible": False}}
@@ -43,18 +53,17 @@ class GenaiEngine:
     def __init__(self, folder: Path) -> None:
         """Load the folder with `genai_config.json`. The weights are memory-mapped."""
         config = json.loads((folder / "genai_config.json").read_text("utf-8"))
-        model, search = config["model"], config.get("search", {})
+        model = config["model"]
         end_tokens = model["eos_token_id"]
         self.end_tokens = frozenset(end_tokens if isinstance(end_tokens, list) else [end_tokens])
         self.context_length: int = model["context_length"]
-        # The model makers' choice, unless the request or the logged model overrides it.
-        self.defaults: dict[str, Any] = {
-            "top_k": search.get("top_k", 0),
-            "repetition_penalty": search.get("repetition_penalty", 1.0),
-        }
+        self.vocabulary_size: int = model["vocab_size"]
+        self.settings = CheckpointSettings.read(folder, self.vocabulary_size)
+        self.defaults: dict[str, Any] = self.settings.request_defaults()
         self._pad: int = model["pad_token_id"]
-        self._vocabulary: int = model["vocab_size"]
         self._cache_bytes = _cache_bytes_per_token(model["decoder"])
+        # Padding would enter the states of convolutions and of linear attention.
+        self._can_pad = "past_conv_names" not in model["decoder"]["inputs"]
         has_longrope = model["type"] in _LONGROPE_TYPES and self.context_length > _LONGROPE_LENGTH
         self._max_batch_length = _LONGROPE_LENGTH if has_longrope else self.context_length
         self._model = _load(folder)
@@ -65,6 +74,8 @@ class GenaiEngine:
             return True
         # A schema applies to the whole generator, and a final pad token would count as padding.
         if any(each.options.schema or each.prompt[-1] == self._pad for each in requests):
+            return False
+        if not self._can_pad and len({len(each.prompt) for each in requests}) > 1:
             return False
         longest = max(len(each.prompt) for each in requests)
         reserved = longest + max(each.max_new_tokens for each in requests)
@@ -85,7 +96,6 @@ class GenaiEngine:
         params.set_search_options(
             batch_size=len(requests),
             max_length=longest + max(each.max_new_tokens for each in requests),
-            num_beams=1,
             **self._search_options(requests[0]),
         )
         generator = _generator(self._model, params, requests[0].options.schema)
@@ -95,7 +105,7 @@ class GenaiEngine:
     def log_probabilities(self, tokens: Sequence[int], count: int) -> NDArray[np.float64]:
         """Return the natural log-probability of each of the last `count` tokens of a text."""
         params = og.GeneratorParams(self._model)
-        params.set_search_options(max_length=len(tokens), num_beams=1, do_sample=False)
+        params.set_search_options(max_length=len(tokens), do_sample=False, **_NO_SETTINGS)
         generator = og.Generator(self._model, params)
         prompt, scored = np.array([tokens[:-count]], dtype=np.int32), tokens[-count:]
         _append(generator, prompt, self._pad)
@@ -110,13 +120,13 @@ class GenaiEngine:
         """Return GenAI's sampling options. It samples itself only where a schema masks tokens."""
         options = request.options
         if options.schema is None or options.is_greedy:
-            return {"do_sample": False, "repetition_penalty": 1.0}
+            return {"do_sample": False, **_NO_SETTINGS}
         return {
             "do_sample": True,
-            "repetition_penalty": 1.0,
+            **_NO_SETTINGS,
             "temperature": options.temperature,
             "top_p": options.top_p,
-            "top_k": min(options.top_k, self._vocabulary),
+            "top_k": min(options.top_k, self.vocabulary_size),
             "random_seed": -1 if options.seed is None else options.seed % 2**31,
         }
 
@@ -159,7 +169,7 @@ class GenaiBatch:
             if self._is_replaying(request):
                 forced[row, -1, request.generated[self._steps]] = 0
             elif request.options.schema is not None:  # GenAI has yet to mask and choose
-                forced[row, -1] = request.sampler.apply_penalties(logits[row, -1])
+                forced[row, -1] = request.sampler.process(logits[row, -1])
             elif not request.finished:
                 forced[row, -1, request.sampler.choose(logits[row, -1])] = 0
         return forced

@@ -47,9 +47,7 @@ def test_probabilities_equal_those_of_transformers(
     for seed in range(5):
         raw = logits(seed)
         warped = LogitsProcessorList(warpers)(torch.tensor([PROMPT]), torch.tensor(raw)[None])
-        tokens, probabilities = candidate_tokens(
-            Sampler(requested, PROMPT).apply_penalties(raw), requested
-        )
+        tokens, probabilities = candidate_tokens(Sampler(requested, PROMPT).process(raw), requested)
         ours = np.zeros(len(raw))
         ours[tokens] = probabilities
         np.testing.assert_allclose(ours, warped[0].double().softmax(-1).numpy(), atol=1e-6)
@@ -62,7 +60,7 @@ def test_penalties_apply_to_generated_tokens() -> None:
     raw = logits(0)
     penalties = np.zeros(len(raw), dtype=np.float32)
     penalties[7], penalties[9] = 0.5 + 2 * 0.25, 0.5 + 0.25
-    np.testing.assert_allclose(sampler.apply_penalties(raw), raw - penalties)
+    np.testing.assert_allclose(sampler.process(raw), raw - penalties)
 
 
 def test_seed_determines_tokens() -> None:
