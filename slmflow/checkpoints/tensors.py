@@ -45,12 +45,14 @@ class CheckpointTensors(Mapping[str, torch.Tensor]):
 
         expected: shape of each tensor of the model; tied: groups of names that share one tensor,
         where the first name that the files have provides it for all; base_prefix: a prefix that the
-        names in the files may lack (transformers' `base_model_prefix`).
+        names in the files may lack (transformers' `base_model_prefix`), or that the language model
+        of a multimodal checkpoint extends.
 
         Raises UserError for files that are missing, damaged or outside the folder, and, with all
         names in one message, for tensors that are missing, misshapen or not floats.
         """
-        headers = _add_base_prefix(read_headers(folder), base_prefix)
+        headers = _read_language_model(read_headers(folder), base_prefix)
+        headers = _add_base_prefix(headers, base_prefix)
         for group in tied:
             if source := next((headers[name] for name in group if name in headers), None):
                 headers.update(dict.fromkeys(group, source))
@@ -129,6 +131,19 @@ def _tied_names(model: Any) -> list[list[str]]:
     for name, parameter in model.named_parameters(remove_duplicate=False):
         groups.setdefault(id(parameter), []).append(name)
     return [group for group in groups.values() if len(group) > 1]
+
+
+def _read_language_model(
+    headers: Mapping[str, TensorHeader], prefix: str
+) -> dict[str, TensorHeader]:
+    """Give the tensors of a multimodal checkpoint's language model the names of a text model."""
+    inner = f"{prefix}.language_model."
+    return {
+        f"{prefix}.{name.removeprefix(inner)}"
+        if prefix and name.startswith(inner)
+        else name: header
+        for name, header in headers.items()
+    }
 
 
 def _add_base_prefix(headers: Mapping[str, TensorHeader], prefix: str) -> dict[str, TensorHeader]:

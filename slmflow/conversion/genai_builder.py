@@ -2,34 +2,38 @@
 
 import json
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from slmflow.config.schema.target import Provider, Quantization, Target
 from slmflow.console.library_output import preserve_logging, silence
+from slmflow.conversion import genai_builder_shims
 from slmflow.errors import UserError
 
 CONFIG_FILE = "genai_config.json"
 
-# Text models that onnxruntime-genai 0.15.2 has a type for. For any other the builder guesses a
-# config that the runtime then rejects.
-_SUPPORTED = frozenset(
-    f"{name}ForCausalLM"
+# The runtime's types of the architectures that have one of their own. Any other decoder runs as
+# the type `decoder`, which is the same code: only phi3 differs, in what it does for LongRoPE.
+_RUNTIME_TYPES = {
+    f"{name}ForCausalLM": name.lower()
     for name in (
-        *("Ernie4_5", "Gemma", "Gemma2", "Gemma3", "GptOss", "Granite", "HunYuanDenseV1"),
-        *("InternLM2", "Lfm2", "Llama", "Mistral", "Nemotron", "Olmo", "Phi", "Phi3", "Phi3Small"),
-        *("PhiMoE", "Qwen2", "Qwen3", "SmolLM3"),
+        *("Ernie4_5", "Gemma", "Gemma2", "Granite", "HunYuanDenseV1", "Llama", "Mistral"),
+        *("Nemotron", "Olmo", "Phi", "Phi3", "Qwen2", "Qwen3", "SmolLM3"),
     )
+} | {"Gemma3ForCausalLM": "gemma3_text"}
+
+# By the first default, the KV cache of a layer with a sliding window has the window's size, which
+# optimum's graph does not expect. By the second, the norms of queries and keys are fused into an
+# operator that CPUs lack, where graphs for a GPU are compared with transformers.
+_FIXED_OPTIONS = ("windowed_kv_cache=false", "fuse_qk_norm_gqa=false")
+
+# What the builder raises for a model or an option that it cannot handle.
+_BUILDER_ERRORS = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError),
+    *(RuntimeError, TypeError, ValueError),
 )
-
-
-def check_supported(weights: Path) -> None:
-    """Raise UserError, before any work, for an architecture the GenAI runtime cannot run."""
-    if not _SUPPORTED.intersection(_architectures(weights)):
-        raise UserError(
-            f"ONNX Runtime GenAI does not support {architecture_names(weights)}. Choose a model of "
-            f"one of these architectures: {', '.join(sorted(_SUPPORTED))}"
-        )
 
 
 def write_graph(weights: Path, folder: Path, target: Target) -> None:
@@ -39,27 +43,27 @@ def write_graph(weights: Path, folder: Path, target: Target) -> None:
     """
     quantization = target.quantization
     precision = f"int{quantization.bits}" if quantization else target.precision.value
-    _run_builder(weights, folder, precision, target.provider, _options(quantization))
+    options = _options(quantization)
+    _run_builder(weights, folder, precision, target, options, genai_builder_shims.adapt)
 
 
 def write_config(weights: Path, folder: Path, target: Target) -> None:
-    """Write genai_config.json and the tokenizer files for the graph that optimum exports.
-
-    Raises UserError if the GenAI runtime does not support the architecture.
-    """
+    """Write genai_config.json and the tokenizer files for the graph that optimum exports."""
     options = ["config_only=true"]
     if target.provider is Provider.dml:
         # Graph capture needs a graph of fixed shapes.
         options.append("enable_dml_graph=false")
-    _run_builder(weights, folder, target.precision.value, target.provider, options)
+    adapt = genai_builder_shims.adapt_for_config
+    _run_builder(weights, folder, target.precision.value, target, options, adapt)
+    with _edited(folder) as config:
+        known = (_RUNTIME_TYPES.get(name) for name in _architectures(weights))
+        config["model"]["type"] = next(filter(None, known), "decoder")
 
 
 def enable_cache_sharing(folder: Path) -> None:
     """Set in genai_config.json that the graph updates its KV cache in place."""
-    file = folder / CONFIG_FILE
-    config: dict[str, Any] = json.loads(file.read_text())
-    config["search"]["past_present_share_buffer"] = True
-    file.write_text(json.dumps(config, indent=4))
+    with _edited(folder) as config:
+        config["search"]["past_present_share_buffer"] = True
 
 
 def architecture_names(weights: Path) -> str:
@@ -83,19 +87,39 @@ def _options(quantization: Quantization | None) -> list[str]:
 
 
 def _run_builder(
-    weights: Path, folder: Path, precision: str, provider: Provider, options: list[str]
+    weights: Path,
+    folder: Path,
+    precision: str,
+    target: Target,
+    options: list[str],
+    adapt: Callable[[Any], None],
 ) -> None:
-    """Call the function behind the builder's command line; a child would import torch again."""
+    """Call the functions behind the builder's command line; a child would import torch again."""
     # Imported here because the builder takes seconds to import.
     with preserve_logging():
         from onnxruntime_genai.models.builder import create_model, parse_extra_options
 
+    provider = target.provider.value
     with tempfile.TemporaryDirectory() as cache, silence():
-        arguments = ("", str(weights), str(folder), precision, provider.value, cache)
+        arguments = ("", str(weights), str(folder), precision, provider, cache)
         try:
-            create_model(*arguments, **parse_extra_options(*arguments, options))
-        except (ValueError, NotImplementedError, KeyError, AttributeError) as error:
+            parsed = parse_extra_options(*arguments, [*options, *_FIXED_OPTIONS])
+            config = parsed["hf_details"]["hf_config"]
+            adapt(config)
+            with genai_builder_shims.corrected_classes(config):
+                create_model(*arguments, **parsed)
+        except _BUILDER_ERRORS as error:
             raise UserError(
                 f"the GenAI model builder cannot write {architecture_names(weights)} at "
-                f"{precision} for {provider.value}: {error}. Try another model or target"
+                f"{precision} for {provider}: {str(error) or repr(error)}. Try another model or "
+                "target"
             ) from error
+
+
+@contextmanager
+def _edited(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield genai_config.json to change it."""
+    file = folder / CONFIG_FILE
+    config = json.loads(file.read_text())
+    yield config
+    file.write_text(json.dumps(config, indent=4))

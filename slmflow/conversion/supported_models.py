@@ -1,0 +1,55 @@
+"""Which checkpoints the exporters support, by what config.json says: known before the download."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from slmflow.config.schema.target import ExporterName
+from slmflow.conversion import builder_support
+from slmflow.conversion.export_config import MODEL_TYPES
+from slmflow.errors import UserError
+
+# The causal language model class of each model type of transformers.
+CAUSAL_LM_CLASSES: Mapping[str, str] = dict(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+
+
+def check(weights: Path, exporter: ExporterName) -> None:
+    """Raise UserError for a checkpoint folder whose architecture the exporter does not support."""
+    check_config(json.loads((weights / "config.json").read_text()), exporter)
+
+
+def check_config(config: Mapping[str, Any], exporter: ExporterName) -> None:
+    """Raise UserError for a config.json whose architecture the exporter does not support."""
+    model_type, architectures = config.get("model_type"), config.get("architectures") or []
+    if reason := unsupported_reason(model_type, architectures, exporter):
+        others = [
+            f"exporter={other.value}"
+            for other in ExporterName
+            if unsupported_reason(model_type, architectures, other) is None
+        ]
+        names = ", ".join(architectures) or "a model whose config.json names no architecture"
+        raise UserError(
+            f"exporter={exporter.value} does not support {names} (model type {model_type}): "
+            f"{reason}. Use {others[0] if others else 'another model'}: docs/model_types.md lists "
+            "all"
+        )
+
+
+def unsupported_reason(
+    model_type: str | None, architectures: Sequence[str], exporter: ExporterName
+) -> str | None:
+    """Return why an exporter does not support an architecture, None if it does."""
+    architecture = CAUSAL_LM_CLASSES.get(model_type or "")
+    if architecture is None or not {architecture, _multimodal(architecture)} & {*architectures}:
+        return "it is not a causal language model of transformers"
+    if exporter is ExporterName.builder:
+        return builder_support.unsupported_reason(architecture)
+    return None if model_type in MODEL_TYPES else "its graph is not tested"
+
+
+def _multimodal(architecture: str) -> str:
+    """Return the multimodal class whose language model transformers loads as this class."""
+    return architecture.replace("ForCausalLM", "ForConditionalGeneration")
