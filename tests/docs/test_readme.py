@@ -14,6 +14,7 @@ from tests.fixtures.readme import SHOWN, TEXT
 _PLACEHOLDERS = {
     "model.revision=COMMIT": f"model.revision={'0' * 40}",
     "model.path=/folder/of/the/model": "model.path=bundled/tiny_phi3",
+    "model.template=/my/template.jinja": "model.template=null",
     "evaluation.dataset.revision=COMMIT": f"evaluation.dataset.revision={'0' * 40}",
     "verify.sign_with=/my/key.pem": "verify.sign_with=README.md",
     "verify.public_key=/my/key.pub.pem": "verify.public_key=README.md",
