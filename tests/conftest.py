@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.fixtures.bundled_model",
     "tests.fixtures.base_model",
     "tests.fixtures.hub",
+    "tests.fixtures.thinking_model",
 ]
 
 # `mlflow run -e test` sets these for its own run, which the tests' runs must not join.

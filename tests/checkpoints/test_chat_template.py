@@ -1,6 +1,7 @@
 """Chat templates of untrusted models."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from slmflow.checkpoints import chat_template
-from slmflow.errors import UserError
+from slmflow.errors import BadArguments, UserError
 from slmflow.paths import PROJECT
 from slmflow.runtime.prompts.template import ChatTemplate
 
@@ -84,3 +85,30 @@ def set_template(folder: Path, own: str) -> None:
     elif own == "file":
         (folder / "chat_template.jinja").write_text(template)
     settings.write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    ("source", "variables", "problem"),
+    [
+        (
+            "{{ messages }}{{ enable_thinking }}",
+            {"enable_thinkin": False},
+            "enable_thinkin is not a variable of the model's chat template: it uses enable_think",
+        ),
+        (
+            "{% if effort != 'low' %}{{ raise_exception('effort: use low') }}{% endif %}",
+            {"effort": "high"},
+            "effort=high: the model's chat template rejects these messages: effort: use low",
+        ),
+        (None, {"enable_thinking": False}, "the model has no chat template"),
+    ],
+    ids=["unknown", "rejected", "no template"],
+)
+def test_unusable_variable_is_reported_before_any_work(
+    tmp_path: Path, source: str | None, variables: dict[str, Any], problem: str
+) -> None:
+    if source:
+        (tmp_path / "chat_template.jinja").write_text(source)
+    with pytest.raises(BadArguments, match=re.escape(f"generation.template: {problem}")):
+        chat_template.check_variables(tmp_path, variables)
+    chat_template.check_variables(tmp_path, {})

@@ -1,7 +1,10 @@
 """Loading a model to serve: its name, and models that are rejected."""
 
 import json
+import queue
 import shutil
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,15 @@ import pytest
 from slmflow.errors import UserError
 from slmflow.paths import PROJECT
 from slmflow.pipeline.results import GenaiModel
-from slmflow.runtime.protocol import PROTOCOL_VERSION
+from slmflow.runtime.completions import ResponseShape
+from slmflow.runtime.protocol import PROTOCOL_VERSION, Event, is_final
 from slmflow.serving.loaded_model import LoadedModel, load
+from slmflow.serving.openai_responses import ResponseFormat
+from tests.fixtures.thinking_model import Thinking, ThinkingModel
 from tests.serving.calls import QUESTION
 from tests.serving.conftest import log_with_runtime
+
+DATA = Path(__file__).parent / "data"
 
 
 def loaded(model_uri: str) -> LoadedModel:
@@ -61,6 +69,53 @@ def test_newer_protocol_is_rejected(
         UserError, match=rf"version {newer} of .* supports versions up to {PROTOCOL_VERSION}"
     ):
         loaded(uri)
+
+
+def responses(model_uri: str, *bodies: dict[str, Any]) -> list[list[Event]]:
+    """Return all events of each chat request, sent one after another."""
+    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    session, received = load(model_uri, events.put).session, []
+    for number, body in enumerate(bodies):
+        session.submit({"id": number, "type": "chat", "body": {"messages": QUESTION, **body}})
+        received.append([events.get()])
+        while not is_final(received[-1][-1]):
+            received[-1].append(events.get())
+    return received
+
+
+def test_model_logged_before_reasoning_was_split_answers(
+    onnx: Path, chat: GenaiModel, experiment: str, tmp_path: Path
+) -> None:
+    zipfile.ZipFile(DATA / "protocol_1_runtime.zip").extractall(tmp_path)
+    code = tmp_path / "flavors" / "genai_model.py"
+    uri = log_with_runtime(code, tmp_path / "runtime", onnx, chat, experiment)
+
+    answered, rejected = responses(uri, {}, {"chat_template_kwargs": {}})
+
+    format_ = ResponseFormat(ResponseShape("older"))
+    *_, finished = answered
+    message = json.loads(bytes(format_.whole(finished).body))["choices"][0]["message"]
+    pieces = [format_.piece(event) for event in answered if event["type"] == "piece"]
+    deltas = [json.loads(piece.removeprefix("data: "))["choices"][0]["delta"] for piece in pieces]
+    assert message == {"role": "assistant", "content": finished["text"]}
+    assert "".join(delta["content"] for delta in deltas) == finished["text"] != ""
+    assert rejected[-1]["type"] == "rejected"
+    assert "chat_template_kwargs is not an option" in rejected[-1]["message"]
+
+
+def test_older_server_understands_events_with_reasoning(
+    thinking_model: Callable[[Thinking], ThinkingModel], experiment: str
+) -> None:
+    """It knows three types of events and the text of a piece; it ignores the reasoning."""
+    logged = thinking_model(Thinking()).log(GenaiModel, experiment)
+
+    [events] = responses(logged.model_uri, {})
+
+    pieces, finished = [each for each in events if each["type"] == "piece"], events[-1]
+    assert {each["type"] for each in events} == {"started", "piece", "finished"}
+    assert "".join(each["text"] for each in pieces) == finished["text"] != ""
+    reasoning = "".join(each.get("reasoning", "") for each in pieces)
+    assert reasoning == finished["reasoning"] != ""
 
 
 def test_model_of_another_project_is_rejected(tmp_path: Path, experiment: str) -> None:

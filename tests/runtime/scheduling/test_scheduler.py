@@ -14,6 +14,7 @@ from mlflow.pyfunc import PyFuncModel
 from slmflow.runtime.chat_model import ChatModel
 from slmflow.runtime.generation.active_request import ActiveRequest
 from slmflow.runtime.generation.events import Completion, Event, PrefillStarted
+from slmflow.runtime.generation.reasoning import ReasoningReader
 from slmflow.runtime.pyfunc import GenaiPyfunc
 from slmflow.runtime.scheduling.cost_model import CostModel
 from slmflow.runtime.scheduling.scheduler import Scheduler
@@ -265,7 +266,12 @@ def test_stream_yields_each_piece_before_the_next_token() -> None:
     engine = FakeEngine(max_rows=1)
     steps: list[int] = []
     engine.before_step = lambda: [steps.append(1), ctypes.PyDLL(None).usleep(20_000)]
-    prompts = SimpleNamespace(tokenizer=TOKENIZER, encode_chat=lambda messages: [0])
+    prompts = SimpleNamespace(
+        tokenizer=TOKENIZER,
+        reasoning=ReasoningReader(None, TOKENIZER),
+        template_variables=frozenset(),
+        encode_chat=lambda messages, variables: [0],
+    )
     model = ChatModel(engine, prompts, "fake", {"temperature": 0, "top_p": 1})
     request = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 20}
     delays = [len(steps) - 1 - n for n, _ in enumerate(model.stream(request))][:-1]
