@@ -4,6 +4,7 @@ mlflow run . -e measure --env-manager uv -P target=cpu_int8
 python -m steps.measure target=cpu_int8 evaluation.limit=20
 """
 
+from slmflow.console import messages
 from slmflow.datasets import rows
 from slmflow.measurement import (
     execution_providers,
@@ -35,6 +36,11 @@ def measure(step: Step) -> Measurements:
 def _ensure_models(step: Step) -> list[MeasuredModel]:
     """Return the model of `evaluation.model_uri`, or both flavors, the reference first."""
     if model_uri := step.config.evaluation.model_uri:
+        if step.config.generation.template:
+            messages.warning(
+                f"generation.template has no effect: {model_uri} answers with the variables of its "
+                "chat template that it was logged with"
+            )
         return [MeasuredModel.from_uri(model_uri)]
     execution_providers.check(step.config.target)
     return [

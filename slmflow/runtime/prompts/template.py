@@ -1,7 +1,7 @@
 """Render a model's chat template: untrusted Jinja, in a sandbox with limits."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -9,12 +9,13 @@ from typing import Any
 
 from jinja2 import Template, TemplateError, meta
 from jinja2.ext import Extension, loopcontrols
-from jinja2.nodes import Node, Scope
+from jinja2.nodes import Assign, AssignBlock, For, Name, Node, Scope
 from jinja2.parser import Parser
 
 from ..errors import reject
 from .sandbox import BoundedEnvironment
-from .template_variables import SPECIAL_TOKENS
+
+_FILES = ("additional_chat_templates/default.jinja", "chat_template.jinja")
 
 NO_TEMPLATE = (
     "this model has no chat template, so it accepts no messages: send a prompt, at "
@@ -27,25 +28,17 @@ class ChatTemplate:
     """The chat template of a model folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Read it from `chat_template.jinja`, or from `tokenizer_config.json` as older models do.
+        """Read it from a file, or from `tokenizer_config.json` as older models do.
 
         Raises MlflowException for an invalid template.
         """
         settings = folder / "tokenizer_config.json"
         config = json.loads(settings.read_text("utf-8")) if settings.is_file() else {}
-        file = folder / "chat_template.jinja"
-        source = (
-            file.read_text("utf-8")
-            if file.is_file()
-            else _default_template(config.get("chat_template"))
-        )
+        file = next((folder / name for name in _FILES if (folder / name).is_file()), None)
+        source = file.read_text("utf-8") if file else _default_template(config.get("chat_template"))
         self.source = source or None
         self._template = _compile(source) if source else None
-        self._special = {
-            name: _token_text(config[name])
-            for name in SPECIAL_TOKENS
-            if config.get(name) is not None
-        }
+        self._special = _special_tokens(config)
 
     @property
     def is_missing(self) -> bool:
@@ -74,20 +67,44 @@ class ChatTemplate:
         try:
             with _ENVIRONMENT.limits():
                 return self._template.render(
-                    messages=messages,
-                    tools=None,
-                    documents=None,
-                    add_generation_prompt=add_generation_prompt,
-                    **self._special,
-                    **variables,
+                    {
+                        **self._special,
+                        **variables,
+                        "messages": messages,
+                        "tools": None,
+                        "documents": None,
+                        "add_generation_prompt": add_generation_prompt,
+                    }
                 )
         except Exception as error:
             reject(f"the model's chat template rejects these messages: {error}")
 
 
 def template_variables(source: str) -> frozenset[str]:
-    """Return the names that a valid template reads and that neither it nor Jinja defines."""
-    return frozenset(meta.find_undeclared_variables(_ENVIRONMENT.parse(source)))
+    """Return the names that a valid template reads and that neither it nor Jinja defines.
+
+    Jinja also counts names that are set in branches. Those first appear where they are set; a
+    default, as in `{% if x is not defined %}{% set x = 1 %}{% endif %}`, comes after a read.
+    """
+    parsed = _ENVIRONMENT.parse(source)
+    first_use: dict[str, str] = {}
+    for name in _names(parsed):
+        first_use.setdefault(name.name, name.ctx)
+    undeclared = meta.find_undeclared_variables(parsed)
+    return frozenset(name for name in undeclared if first_use.get(name) == "load")
+
+
+def _names(node: Node) -> Iterator[Name]:
+    """Yield the names below a node in the order in which they are read and set."""
+    if isinstance(node, Name):
+        yield node
+    children = list(node.iter_child_nodes())
+    if isinstance(node, Assign | AssignBlock):  # whose value comes before the target
+        children.sort(key=lambda child: child is node.target)
+    elif isinstance(node, For):
+        children.sort(key=lambda child: child is not node.iter)
+    for child in children:
+        yield from _names(child)
 
 
 def check_source(source: str) -> None:
@@ -110,8 +127,23 @@ def _default_template(templates: Any) -> str | None:
     return templates if isinstance(templates, str) else None
 
 
-def _token_text(token: Any) -> str:
-    return str(token["content"] if isinstance(token, Mapping) else token)
+def _special_tokens(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the special tokens that a template may use as variables.
+
+    Models may add to the usual ones, as transformers 4 did in `extra_special_tokens`.
+    """
+    extra = config.get("extra_special_tokens")
+    tokens = {
+        **{name: token for name, token in config.items() if name.endswith("_token")},
+        **(extra if isinstance(extra, Mapping) else {}),
+    }
+    texts = {name: _token_text(token) for name, token in tokens.items()}
+    return {name: text for name, text in texts.items() if text is not None}
+
+
+def _token_text(token: Any) -> str | None:
+    text = token.get("content") if isinstance(token, Mapping) else token
+    return text if isinstance(text, str) else None
 
 
 class _Generation(Extension):

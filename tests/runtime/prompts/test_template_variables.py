@@ -37,6 +37,15 @@ TEMPLATES = {
         "languages"
     },
     "{% if add_generation_prompt %}{{ options.budget }}{% endif %}": {"options"},
+    # As in the templates of Qwen 3 and Gemma 3: set in each branch, or in a loop.
+    "{% for m in messages %}{% if m.role == 'x' %}{% set role = 'y' %}{% else %}"
+    "{% set role = m.role %}{% endif %}{{ role }}{% set content = m.content %}"
+    "{% if thinking %}{% set content = content + 'a' %}{% endif %}{{ content }}{% endfor %}": {
+        "thinking"
+    },
+    "{% set text %}{{ tone }}{% endset %}{{ text }}{% set x = x | default(1) %}{{ x }}": {
+        *("tone", "x")
+    },
 }
 
 
@@ -146,7 +155,9 @@ def test_hostile_variables_are_rejected(variables: dict[Any, Any], problem: str)
 
 
 def test_limits_of_the_sandbox_hold_for_variables(tmp_path: Path) -> None:
-    unbounded = template(tmp_path, "{% for i in range(n) %}{% for j in range(n) %}{% endfor %}{% endfor %}")
+    unbounded = template(
+        tmp_path, "{% for i in range(n) %}{% for j in range(n) %}{% endfor %}{% endfor %}"
+    )
     with pytest.raises(MlflowException, match="more than 200,000 iterations"):
         unbounded.render(TURN, {"n": 90_000})
     wide = template(tmp_path, "{{ text * 1000 }}")
