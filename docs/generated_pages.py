@@ -9,6 +9,7 @@ from mkdocs.structure.files import File, Files
 _ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(_ROOT))
 
+from docs import model_types_page  # noqa: E402
 from slmflow.config.reference import group_entries, key_entries  # noqa: E402
 from slmflow.metrics.model_metrics import METRIC_COLUMNS, describe_columns  # noqa: E402
 
@@ -18,6 +19,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages = {
         "configuration.md": _configuration(),
         "metrics.md": _metrics(),
+        "model_types.md": model_types_page.build_page(),
         "changelog.md": (_ROOT / "CHANGELOG.md").read_text(),
     }
     for name, content in pages.items():

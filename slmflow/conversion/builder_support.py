@@ -19,7 +19,7 @@ ROPE_TYPES: Mapping[str, frozenset[str]] = {
     "Gemma2ForCausalLM": _LINEAR,
     "Gemma3ForCausalLM": frozenset({"default"}),
     "GemmaForCausalLM": _LINEAR,
-    "GptOssForCausalLM": frozenset({"default", "yarn"}),
+    "GptOssForCausalLM": frozenset({"yarn"}),
     "GraniteForCausalLM": _LINEAR,
     "GraniteMoeHybridForCausalLM": _LINEAR,
     "HunYuanDenseV1ForCausalLM": frozenset({"default", "dynamic"}),
@@ -48,6 +48,9 @@ REASONS: Mapping[str, str] = {
     "Qwen3_5MoeForCausalLM": "the builder reads it only as a part of the multimodal model",
 }
 
+# Of all others it says this.
+NO_CODE = "the builder has no code for it"
+
 # Settings that the builder ignores, and that change the logits where they are set.
 _IGNORED_SETTINGS: Mapping[str, Sequence[str]] = {
     "Gemma3ForCausalLM": ("attn_logit_softcapping", "use_bidirectional_attention"),
@@ -67,7 +70,7 @@ def unsupported_reason(architecture: str) -> str | None:
     """Return why the builder's graph of an architecture is not used, None if it is."""
     if architecture in ROPE_TYPES:
         return None
-    return REASONS.get(architecture, "the builder has no code for it")
+    return REASONS.get(architecture, NO_CODE)
 
 
 def check_settings(model: Any) -> None:

@@ -77,6 +77,11 @@ def describe(model: PreTrainedModel) -> DecoderSpec:
     )
 
 
+def is_described(attention_class: str) -> bool:
+    """Return whether an attention class of transformers can be described, and so fused."""
+    return attention_class in _CLASSES
+
+
 def _unsupported(model: PreTrainedModel, attentions: Sequence[nn.Module]) -> Iterator[str]:
     for module in attentions:
         if (name := type(module).__name__) not in _CLASSES:

@@ -47,7 +47,7 @@ def unsupported_reason(
         return "it is not a causal language model of transformers"
     if exporter is ExporterName.builder:
         return builder_support.unsupported_reason(architecture)
-    return None if model_type in MODEL_TYPES else "its graph is not tested"
+    return None if model_type in MODEL_TYPES else "its graph is not tested against transformers"
 
 
 def _multimodal(architecture: str) -> str:
