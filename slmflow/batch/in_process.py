@@ -9,6 +9,7 @@ import pandas as pd
 from slmflow.batch import model_worker
 from slmflow.batch.requests import NumberedTexts, Predict
 from slmflow.console import library_output, progress_bars
+from slmflow.flavors.unknown_tokens import install_check
 
 
 @contextmanager
@@ -16,6 +17,7 @@ def open_predictor(model: Path) -> Iterator[Predict]:
     """Load the MLflow model in a folder and yield a function that runs it."""
     with progress_bars.spinner("loading the model"), library_output.silence():
         predictor = model_worker.load_predictor(str(model))
+        install_check(predictor.model)
 
     def predict(partitions: Iterable[NumberedTexts]) -> Iterator[NumberedTexts]:
         for number, requests in partitions:

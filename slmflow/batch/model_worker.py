@@ -25,7 +25,7 @@ class RequestPredictor:
 
     def __init__(self, model: PyFuncModel) -> None:
         """Wrap a loaded model."""
-        self._model = model
+        self.model = model
         self._one_by_one = False
 
     def predict(self, requests: pd.DataFrame, params: dict[str, Any] | None = None) -> list[str]:
@@ -52,7 +52,7 @@ class RequestPredictor:
         return [result for part in _split(requests, parts) for result in self._predict_all(part)]
 
     def _predict_once(self, requests: Sequence[dict[str, Any]]) -> list[Any]:
-        output: Any = self._model.predict(pd.DataFrame(requests))
+        output: Any = self.model.predict(pd.DataFrame(requests))
         replies = output.tolist() if isinstance(output, np.ndarray | pd.Series) else output
         if isinstance(replies, list) and len(replies) == len(requests):
             return replies

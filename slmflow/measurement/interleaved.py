@@ -18,7 +18,7 @@ from typing import Any
 import mlflow
 from rich.progress import Progress, TaskID
 
-from slmflow.console import progress_bars
+from slmflow.console import messages, progress_bars
 from slmflow.datasets.rows import Row
 from slmflow.errors import UserError
 from slmflow.measurement.measured_model import MeasuredModel
@@ -41,8 +41,9 @@ def measure(
     """Measure each model on all rows, with progress bars.
 
     The worker processes start together. They load their models one after another and keep them
-    loaded; only one computes at a time. seed: the sampling seed of each answer. Raises UserError
-    with the model and the last line of its error if a process fails.
+    loaded; only one computes at a time. seed: the sampling seed of each answer. Rows that a model
+    rejects are named in a warning and kept with their errors. Raises UserError with the model and
+    the last line of its error if a process fails, and if a model rejects all rows.
     """
     with progress_bars.item_bar() as progress, ExitStack() as stack:
         workers = [stack.enter_context(_start(model, rows, seed, progress)) for model in models]
@@ -54,7 +55,27 @@ def measure(
             for worker in _turn_order(workers, turn):
                 worker.answer(first, min(first + _ROWS_PER_TURN, len(rows)))
                 on_turn(worker.model, worker.answers)
-        return tuple(worker.finish() for worker in workers)
+        measurements = tuple(worker.finish() for worker in workers)
+    for measurement in measurements:
+        _report_rejected(measurement)
+    return measurements
+
+
+def _report_rejected(measurement: Measurement) -> None:
+    """Warn of rows that the model rejected. Raises UserError if it rejected all."""
+    errors = {row: each.error for row, each in enumerate(measurement.answers, 1) if each.error}
+    if not errors:
+        return
+    row, error = next(iter(errors.items()))
+    model, rows = measurement.model, len(measurement.answers)
+    if len(errors) == rows:
+        raise UserError(
+            f"the {model.flavor} model {model.model_uri} rejected all rows: row {row}: {error}"
+        )
+    messages.warning(
+        f"the {model.flavor} model rejected {len(errors)} of {rows} rows, which count as wrong "
+        f"answers: row {row}: {error}"
+    )
 
 
 def _turn_order(workers: Sequence["_Worker"], turn: int) -> list["_Worker"]:

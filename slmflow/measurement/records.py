@@ -15,14 +15,16 @@ class Answer:
     `first_token_s` is the latency of the same request limited to one token. The public interface
     does not stream, and a request for one token takes exactly the time to the first token.
     `reasoning` is what a thinking model wrote before the text; its tokens and seconds are counted.
+    `error` is why the model rejected the row, whose text is then empty.
     """
 
     text: str
-    latency_s: float
+    latency_s: float | None
     first_token_s: float | None
     prompt_tokens: int | None
     completion_tokens: int | None
     reasoning: str | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,10 @@ class Likelihood:
 class Measurement:
     """One model, measured in its own process: one answer per row.
 
-    `likelihoods` are those of the expected answers, one per row. `choice_logprobs` are the natural
-    log-probabilities of the letters of each row's choices, None for a row without choices. Both are
-    None if the model cannot score texts.
+    `likelihoods` are those of the expected answers, one per row, of no tokens for a row that the
+    model rejects. `choice_logprobs` are the natural log-probabilities of the letters of each row's
+    choices, None for a row without choices or a rejected one. Both are None if the model cannot
+    score texts.
     """
 
     model: MeasuredModel

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
 
 from slmflow.datasets.rows import Row
@@ -27,8 +28,9 @@ from slmflow.flavors.chat_interfaces import (
     input_names,
     request_completion,
 )
-from slmflow.measurement.likelihood import find_scorer, score_row
-from slmflow.measurement.records import Answer
+from slmflow.flavors.unknown_tokens import install_check
+from slmflow.measurement.likelihood import ScoreFunction, find_scorer, score_row
+from slmflow.measurement.records import Answer, Likelihood
 from slmflow.system.child_processes import claim_stdout, terminate_with_parent
 from slmflow.system.memory import peak_rss_bytes
 
@@ -49,6 +51,7 @@ class TimedModel:
         started = time.perf_counter()
         self.model = mlflow.pyfunc.load_model(folder)
         self.load_s = time.perf_counter() - started
+        install_check(self.model)
         self.rows = rows
         self._max_tokens_field = find_interface(self.model.metadata).max_tokens_field
         self._seed = _seeder(self.model, seed)
@@ -62,6 +65,15 @@ class TimedModel:
         return self._answer(self.rows[position], time_first_token=time_first_token)
 
     def _answer(self, row: Row, *, time_first_token: bool) -> Answer:
+        """Answer a row; a row that the model rejects gets an error and does not end measuring."""
+        try:
+            return self._accepted_answer(row, time_first_token=time_first_token)
+        except MlflowException as error:
+            if not _is_rejection(error):
+                raise
+            return Answer("", None, None, None, None, error=error.message)
+
+    def _accepted_answer(self, row: Row, *, time_first_token: bool) -> Answer:
         first_token_s = None
         if time_first_token and self._max_tokens_field:
             short, seconds = self._request(row, **{self._max_tokens_field: 1})
@@ -102,8 +114,21 @@ def _finish(timed: TimedModel, send: Send) -> None:
     send({"peak_rss_bytes": peak_rss_bytes()})
     if score := find_scorer(timed.model):
         for row in timed.rows:
-            likelihood, logprobs = score_row(score, row)
+            likelihood, logprobs = _score(score, row)
             send({"likelihood": dataclasses.asdict(likelihood), "choice_logprobs": logprobs})
+
+
+def _score(score: ScoreFunction, row: Row) -> tuple[Likelihood, tuple[float, ...] | None]:
+    try:
+        return score_row(score, row)
+    except MlflowException as error:
+        if not _is_rejection(error):
+            raise
+        return Likelihood(0.0, 0), None
+
+
+def _is_rejection(error: MlflowException) -> bool:
+    return bool(error.get_http_status_code() == 400)
 
 
 def _serve(job: dict[str, Any], send: Send) -> None:

@@ -1,12 +1,12 @@
 """A model's answers as a table with one line per row of the evaluation data.
 
 Columns: `question`, `answer` (the expected one) and `prediction`; the fields of `Answer`, of which
-`reasoning` only if there is any; `logprob` and `tokens` of the expected answer if the model can
-score texts. Rows with choices add `choice`,
-the letter of the most likely choice (None if the model cannot score texts), and `subject`, if they
-have one. A table with a reference also has its answer, `reference`, and its `reference_choice`; the
-`first_diverging_token`, the position from 1 of the first different token of the two texts; and
-`same_until`, the number of tokens before that one divided by those of the longer text.
+`reasoning` and `error` only if there is any; `logprob` and `tokens` of the expected answer if the
+model can score texts. Rows with choices add `choice`, the letter of the most likely choice (None if
+the model cannot score texts), and `subject`, if they have one. A table with a reference also has
+its answer, `reference`, and its `reference_choice`; the `first_diverging_token`, the position from
+1 of the first different token of the two texts; and `same_until`, the number of tokens before that
+one divided by those of the longer text.
 """
 
 import dataclasses
@@ -27,8 +27,9 @@ def build(measurement: Measurement, rows: Sequence[Row]) -> pd.DataFrame:
     """Return the table of a model, without a reference."""
     questions = pd.DataFrame([{"question": row.question, "answer": row.answer} for row in rows])
     answers = pd.DataFrame([dataclasses.asdict(answer) for answer in measurement.answers])
-    if answers["reasoning"].isna().all():
-        del answers["reasoning"]
+    for column in ("reasoning", "error"):
+        if answers[column].isna().all():
+            del answers[column]
     table = questions.join(answers.rename(columns={"text": "prediction"}))
     if likelihoods := measurement.likelihoods:
         table["logprob"] = [each.logprob for each in likelihoods]

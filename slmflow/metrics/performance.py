@@ -68,7 +68,7 @@ def _decode(answers: Sequence[Answer]) -> Array:
     return _complete(
         (answer.completion_tokens - 1, answer.latency_s - answer.first_token_s)
         for answer in answers
-        if answer.completion_tokens and answer.first_token_s is not None
+        if answer.completion_tokens and answer.latency_s and answer.first_token_s is not None
     )
 
 

@@ -12,6 +12,7 @@ from mlflow.pyfunc import PyFuncModel, scoring_server
 
 from slmflow.errors import UserError
 from slmflow.flavors.chat_interfaces import input_names
+from slmflow.flavors.unknown_tokens import install_check
 from slmflow.runtime.chat_model import TEMPLATE_VARIABLES
 from slmflow.runtime.errors import reject
 from slmflow.runtime.protocol import PROTOCOL_VERSION, Deliver, Session
@@ -62,6 +63,7 @@ def load(model_uri: str, deliver: Deliver) -> LoadedModel:
     A registered model gets its registered name. Raises UserError for a model that cannot be served.
     """
     pyfunc = mlflow.pyfunc.load_model(model_uri)
+    install_check(pyfunc)
     registered = _REGISTERED.fullmatch(model_uri)
     name = registered[1] if registered else None
     if "transformers" in pyfunc.metadata.flavors:

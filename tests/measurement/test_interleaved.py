@@ -71,6 +71,28 @@ def test_failed_worker_is_reported_with_its_error(
         measure([model], [conversation("one", answer="uno"), conversation(question, answer="")])
 
 
+def test_rejected_row_keeps_the_other_answers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [ROWS[0], conversation("reject", answer="no"), ROWS[1]]
+    (measured,) = measure([save_model(tmp_path / "model", "chat_model.py")], rows)
+    assert [answer.text for answer in measured.answers] == ["one", "", "one two three"]
+    error = "the parrot knows no such word"
+    assert [answer.error for answer in measured.answers] == [None, error, None]
+    rejected = measured.answers[1]
+    assert rejected.latency_s is rejected.first_token_s is rejected.completion_tokens is None
+    half = math.log(0.5)
+    assert measured.likelihoods == (Likelihood(half, 1), Likelihood(0, 0), Likelihood(3 * half, 3))
+    warning = " ".join(capsys.readouterr().err.split())
+    assert f"rejected 1 of 3 rows, which count as wrong answers: row 2: {error}" in warning
+
+
+def test_model_that_rejects_all_rows_is_not_measured(tmp_path: Path) -> None:
+    model = save_model(tmp_path / "model", "chat_model.py")
+    with pytest.raises(UserError, match="rejected all rows: row 1: the parrot knows no such word"):
+        measure([model], [conversation("reject", answer="no")])
+
+
 def test_two_models_alternate_with_changing_order(tmp_path: Path) -> None:
     models = [save_model(tmp_path / name, "clock_model.py") for name in ("first", "second")]
     rows = [conversation(str(number), answer="") for number in range(20)]
