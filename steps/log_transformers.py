@@ -13,7 +13,7 @@ from slmflow.pipeline.step import Step, run_step
 
 
 def log_transformers(step: Step) -> TransformersModel:
-    """Ensure the checkpoint, and log it with its provenance and the chat signature."""
+    """Ensure the checkpoint, and log it with its provenance and a chat or prompt signature."""
     weights = step.ensure(Weights)
     chat_template.check_variables(weights.folder, step.config.generation.template)
     provenance = Provenance.collect(

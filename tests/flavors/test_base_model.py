@@ -13,9 +13,19 @@ from mlflow.pyfunc import PyFuncModel
 
 from slmflow.flavors import chat_interfaces
 from slmflow.measurement.likelihood import find_scorer
+from slmflow.pipeline import store
 from slmflow.pipeline.results import LoggedModel
 from slmflow.runtime.prompts.message_encoder import TemplatePromptEncoder, encode_continuation
-from tests.fixtures.base_model import BOS, BaseModel, BaseReference
+from steps.log_genai import log_genai
+from steps.log_transformers import log_transformers
+from tests.fixtures.base_model import (
+    BOS,
+    TINY_PHI3,
+    BaseModel,
+    BaseReference,
+    convert_base_model,
+)
+from tests.fixtures.bundled_model import StepInputs
 
 FLAVORS = ("base_genai", "base_pipeline")
 PROMPTS = [
@@ -115,3 +125,24 @@ def test_messages_are_rejected_with_what_to_do(base_genai: LoggedModel) -> None:
     for prompt in (None, 3, ["Hi"]):
         with pytest.raises(MlflowException, match=r"prompt=.*: give text"):
             python_model.predict(None, {"prompt": prompt})
+
+
+def test_template_makes_it_a_chat_model_in_both_flavors(
+    home: Path, base_model: BaseModel, experiment: str, tmp_path: Path
+) -> None:
+    """The bundled model's own template gives the bundled model's answer."""
+    template = tmp_path / "mine.jinja"
+    settings = json.loads((TINY_PHI3 / "tokenizer_config.json").read_text())
+    template.write_text(settings["chat_template"])
+    made = convert_base_model(home, base_model.path, f"model.template={template}")
+    step = StepInputs(made.config, made.weights, made.onnx)
+    with mlflow.start_run(experiment_id=experiment):
+        logged = [log_transformers(step), log_genai(step)]
+    for each in logged:
+        model = mlflow.pyfunc.load_model(each.model_uri)
+        question = {"role": "user", "content": "What is the capital of France?"}
+        [completion] = model.predict({"messages": [question]})
+        assert completion["choices"][0]["message"]["content"] == "The capital of France is Paris."
+        folder = Path(mlflow.artifacts.download_artifacts(each.model_uri))
+        provenance = json.loads((folder / "provenance" / "provenance.json").read_text())
+        assert provenance["model"]["template_sha256"] == store.sha256(template)

@@ -44,5 +44,7 @@ class LogGenai:
     """How the GenAI model is logged."""
 
     interface: Interface = config_key(
-        Kind.value, "signature: chat, or prompt for `prompt: string -> string`", Interface.chat
+        Kind.value,
+        "signature: chat, or prompt for `prompt: string -> string`, which a base model always has",
+        Interface.chat,
     )

@@ -43,11 +43,13 @@ CONVERSATIONS: tuple[Conversation, ...] = (
 class TokenizationProbe:
     """A text or a conversation, and its token ids by transformers.
 
-    ids: None for a conversation that the chat template rejects.
+    ids: None for a conversation that the chat template rejects; document_ids: those of a text that
+    is a prompt, with the special tokens of the tokenizer, such as one BOS.
     """
 
     content: str | Conversation
     ids: list[int] | None
+    document_ids: list[int] | None = None
 
 
 def build_probes(tokenizer: Any) -> list[TokenizationProbe]:
@@ -57,7 +59,9 @@ def build_probes(tokenizer: Any) -> list[TokenizationProbe]:
     """
     plain = dict.fromkeys([*probes.TEXTS, *sample_texts.TEXTS, *_special_token_texts(tokenizer)])
     texts = [
-        TokenizationProbe(text, tokenizer(text, add_special_tokens=False).input_ids)
+        TokenizationProbe(
+            text, tokenizer(text, add_special_tokens=False).input_ids, tokenizer(text).input_ids
+        )
         for text in plain
     ]
     return texts + [
@@ -71,7 +75,11 @@ def find_mismatches(
 ) -> list[TokenizationProbe]:
     """Return the probes that the tokenizer and template in a folder encode otherwise."""
     served = TemplatePromptEncoder(folder)
-    return [each for each in tokenization_probes if _encode_served(served, each) != each.ids]
+    return [
+        each
+        for each in tokenization_probes
+        if _encode_served(served, each) != (each.ids, each.document_ids)
+    ]
 
 
 def check(tokenization_probes: list[TokenizationProbe], folder: Path) -> int:
@@ -99,11 +107,14 @@ def _apply_template(tokenizer: Any, turns: Conversation) -> list[int]:
     return ids
 
 
-def _encode_served(served: TemplatePromptEncoder, probe: TokenizationProbe) -> list[int] | None:
+def _encode_served(
+    served: TemplatePromptEncoder, probe: TokenizationProbe
+) -> tuple[list[int] | None, list[int] | None]:
+    """Return the `ids` and `document_ids` of a probe as they are served."""
     content = probe.content
     if isinstance(content, str):
-        return served.encode_text(content)
-    return _encode(served.encode_chat, content)
+        return served.encode_text(content), served.encode_document(content)
+    return _encode(served.encode_chat, content), None
 
 
 def _encode(

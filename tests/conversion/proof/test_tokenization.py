@@ -5,11 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from slmflow.conversion.proof import tokenization
 from slmflow.errors import UserError
 from tests.conversion.architectures import BUNDLED
+from tests.fixtures.base_model import BOS, make_base_model
 
 # Templates of models that know only some roles or no system turn, as Gemma's and Mistral's.
 TEMPLATES = {
@@ -41,6 +42,17 @@ def test_served_prompts_equal_transformers(tmp_path: Path, name: str) -> None:
     probes = tokenization.build_probes(AutoTokenizer.from_pretrained(folder))
 
     assert tokenization.check(probes, folder) == 0
+
+
+def test_special_tokens_of_prompts_are_compared(tmp_path: Path) -> None:
+    """A base model's prompts have them, and /v1/completions of any model."""
+    base = make_base_model(tmp_path / "base")
+    probes = tokenization.build_probes(PreTrainedTokenizerFast.from_pretrained(base))
+
+    assert tokenization.check(probes, base) == 0
+    assert all(probe.document_ids[0] == BOS for probe in probes if probe.document_ids)
+    with pytest.raises(UserError, match=r"encodes .* otherwise than transformers"):
+        tokenization.check(probes, _folder(tmp_path / "without"))
 
 
 def test_rejected_conversations_have_no_ids(tmp_path: Path) -> None:
