@@ -53,7 +53,9 @@ def generate_with_transformers(max_tokens: int) -> tuple[list[int], list[int], s
 
     tokenizer = AutoTokenizer.from_pretrained(WEIGHTS)
     model = AutoModelForCausalLM.from_pretrained(WEIGHTS).eval()
-    prompt = tokenizer.apply_chat_template(QUESTION["messages"], add_generation_prompt=True)
+    prompt = tokenizer.apply_chat_template(
+        QUESTION["messages"], add_generation_prompt=True, return_dict=False
+    )
     inputs = torch.tensor([prompt])
     ids = model.generate(
         inputs,

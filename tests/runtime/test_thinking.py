@@ -40,9 +40,14 @@ def test_prompt_interface_returns_the_answer_only(model: ThinkingModel, experime
 def test_answer_to_a_schema_is_no_reasoning(model: ThinkingModel, experiment: str) -> None:
     """The schema constrains the completion from its first token, inside the opened block."""
     pyfunc = mlflow.pyfunc.load_model(model.log(GenaiModel, experiment).model_uri)
-    schema = {"type": "object", "properties": {"a": {"enum": [1]}}, "required": ["a"]}
+    schema = {
+        "type": "object",
+        "properties": {"a": {"enum": [1]}},
+        "required": ["a"],
+        "additionalProperties": False,
+    }
     format_ = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
     [completion] = pyfunc.predict({**CHAT, "response_format": format_})
     message = completion["choices"][0]["message"]
-    assert json.loads(message["content"])["a"] == 1
+    assert json.loads(message["content"]) == {"a": 1}
     assert "reasoning_content" not in message

@@ -14,7 +14,6 @@ import pandas as pd
 import pytest
 from mlflow.pyfunc import PyFuncModel
 from mlflow.types.llm import CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA
-from mlflow.types.schema import Schema
 
 from slmflow.flavors.genai_pyfunc import pip_requirements
 from slmflow.pipeline import checksums
@@ -68,9 +67,13 @@ def test_loading_adds_no_file(chat: GenaiModel, tmp_path: Path) -> None:
 def test_chat_signature_extends_that_of_transformers(chat: GenaiModel) -> None:
     """tests/flavors/test_transformers_pipeline.py checks the other flavor's schemas."""
     info = mlflow.models.get_model_info(chat.model_uri)
-    known = len(CHAT_MODEL_INPUT_SCHEMA.inputs)
-    assert Schema(info.signature.inputs.inputs[:known]) == CHAT_MODEL_INPUT_SCHEMA
-    assert not any(field.required for field in info.signature.inputs.inputs[known:])
+    messages, *options = CHAT_MODEL_INPUT_SCHEMA.to_dict()
+    [our_messages, *ours] = info.signature.inputs.to_dict()
+    reasoning = our_messages["items"]["properties"].pop("reasoning_content")
+    assert reasoning == {"type": "string", "required": False}
+    assert our_messages == messages
+    assert ours[: len(options)] == options
+    assert not any(field["required"] for field in ours[len(options) :])
     assert info.signature.outputs == CHAT_MODEL_OUTPUT_SCHEMA
     assert info.metadata == {"task": "llm/v1/chat"}
 

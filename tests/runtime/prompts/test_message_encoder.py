@@ -63,7 +63,9 @@ def test_token_ids_equal_those_of_transformers(
 ) -> None:
     folder = with_template(weights, tmp_path / "model", TEMPLATES[name])
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    expected = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
+    expected = tokenizer.apply_chat_template(
+        messages, add_generation_prompt=True, return_dict=False
+    )
     prompts = TemplatePromptEncoder(folder)
     assert prompts.encode_chat(messages) == expected
     text = messages[-1]["content"]
@@ -95,7 +97,9 @@ def test_bos_written_by_template_is_not_repeated(weights: Path, tmp_path: Path) 
     fast.save(file)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     ids = TemplatePromptEncoder(folder).encode_chat(TURNS)
-    assert ids == tokenizer.apply_chat_template(TURNS, add_generation_prompt=True)
+    assert ids == tokenizer.apply_chat_template(
+        TURNS, add_generation_prompt=True, return_dict=False
+    )
     assert ids.count(tokenizer.bos_token_id) == 1
     assert tokenizer.encode("a")[0] == tokenizer.bos_token_id
 

@@ -15,6 +15,7 @@ from slmflow.runtime.chat_model import ChatModel
 from slmflow.runtime.generation.active_request import ActiveRequest
 from slmflow.runtime.generation.events import Completion, Event, PrefillStarted
 from slmflow.runtime.generation.reasoning import ReasoningReader
+from slmflow.runtime.generation.sampling import NO_SETTINGS
 from slmflow.runtime.pyfunc import GenaiPyfunc
 from slmflow.runtime.scheduling.cost_model import CostModel
 from slmflow.runtime.scheduling.scheduler import Scheduler
@@ -29,6 +30,7 @@ class FakeEngine:
 
     context_length, end_tokens = 10_000, frozenset({1})
     defaults, supports_json_schema = dict[str, Any](), False
+    vocabulary_size, settings = 2, NO_SETTINGS
 
     def __init__(self, max_rows: int) -> None:
         self.max_rows = max_rows
