@@ -47,13 +47,15 @@ def log(folder: Path, provenance: Provenance, generation: Generation) -> Transfo
     _check_architecture(folder)
     prompts = TemplatePromptEncoder(folder)
     reasoning = prompts.reasoning.format(_example_prompt(prompts, generation))
+    # The continuation of a prompt is not split, so it has the same text as in the other flavor.
+    visible_tokens = reasoning.tag_tokens.values() if prompts.takes_messages else ()
     # MLflow's warnings (no licence on the hub, no pip to pin) need no action.
     with silence(), tokenizer_files.honor_declared_class():
         info = log_model.log_with_provenance(
             mlflow.transformers,
             provenance,
             adapt=lambda saved: pipeline_tokenizer.adapt(
-                saved, generation.template, reasoning.tag_tokens.values()
+                saved, generation.template, visible_tokens
             ),
             name=TransformersModel.flavor,
             transformers_model=str(folder.absolute()),

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from slmflow.paths import PROJECT
-from slmflow.pipeline.results import Measurements, OnnxModel, TransformersModel
+from slmflow.pipeline.results import Measurements, OnnxModel, TransformersModel, Weights
 from slmflow.pipeline.step import Step
 from steps.measure import measure
 from tests.measurement.models.logged import log_model
@@ -19,8 +19,8 @@ def ensure_with(transformers: tuple[Any, ...], genai: tuple[Any, ...]) -> Any:
     def ensure(step: Step, kind: Any) -> Any:
         if kind is Measurements:
             return measure(step)
-        if kind is OnnxModel:
-            return OnnxModel(str(TINY_PHI3))
+        if kind in (Weights, OnnxModel):
+            return kind(str(TINY_PHI3))
         return log_model(kind, *(transformers if kind is TransformersModel else genai))
 
     return ensure
