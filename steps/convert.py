@@ -7,6 +7,7 @@ python -m steps.convert target=cpu_int8 exporter=builder
 import mlflow
 
 from slmflow.console import messages
+from slmflow.conversion import hub_architecture
 from slmflow.pipeline import store
 from slmflow.pipeline.results import OnnxModel, Weights
 from slmflow.pipeline.step import Step, run_step
@@ -14,6 +15,7 @@ from slmflow.pipeline.step import Step, run_step
 
 def convert(step: Step) -> OnnxModel:
     """Ensure the checkpoint, get the ONNX model from the store or convert, and log the record."""
+    hub_architecture.check(step.config, step.key(Weights))
     # torch takes ten seconds to import: invalid arguments are reported before that.
     from slmflow.conversion.convert import convert_model
     from slmflow.conversion.record import RECORD_FILE, ConversionRecord

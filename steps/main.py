@@ -6,6 +6,7 @@ python -m steps.main target=cpu_int8 generation.temperature=0.2
 
 from slmflow.checkpoints import chat_template
 from slmflow.console import messages
+from slmflow.conversion import hub_architecture
 from slmflow.measurement import execution_providers, prompt_models
 from slmflow.metrics import evaluation_inputs
 from slmflow.metrics.comparison import Comparison
@@ -28,6 +29,7 @@ def main(step: Step) -> None:
     execution_providers.check(step.config.target)
     inputs = evaluation_inputs.read(step.config)
     preflight.validate_config(step.config)
+    hub_architecture.check(step.config, step.key(Weights))
     chat_template.check_variables(step.ensure(Weights).folder, step.config.generation.template)
     prompt_models.check_rows(step, inputs.rows)
     step.ensure(OnnxModel)

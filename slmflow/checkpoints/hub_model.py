@@ -29,6 +29,17 @@ def licence_warnings(model: Model, repository: Repository) -> Iterator[str]:
         )
 
 
+def download_config(model: Repository, target: Path) -> None:
+    """Download config.json alone. Raises UserError and leaves `target` empty."""
+
+    def select_config(sizes: Mapping[str, int]) -> list[str]:
+        files.select(sizes, model.name)  # all that is missing is reported at once
+        files.check_sizes({files.CONFIG: sizes[files.CONFIG]}, model.name)
+        return [files.CONFIG]
+
+    hub.download(model, select_config, target)
+
+
 def download(model: Repository, target: Path) -> None:
     """Download the checkpoint files of a model. Raises UserError and leaves `target` empty."""
 

@@ -24,7 +24,6 @@ ROPE_TYPES: Mapping[str, frozenset[str]] = {
     "GraniteMoeHybridForCausalLM": _LINEAR,
     "HunYuanDenseV1ForCausalLM": frozenset({"default", "dynamic"}),
     "Lfm2ForCausalLM": _LINEAR,
-    "Lfm2MoeForCausalLM": _LINEAR,
     "LlamaForCausalLM": _LLAMA3,
     "MistralForCausalLM": _LINEAR,
     "NemotronForCausalLM": _LLAMA3,
@@ -37,12 +36,13 @@ ROPE_TYPES: Mapping[str, frozenset[str]] = {
     "SmolLM3ForCausalLM": _LLAMA3,
 }
 
-# Why the builder's graph of an architecture that it has code for is not used.
+# Why an architecture that the builder has code for is not supported.
 REASONS: Mapping[str, str] = {
     "Gemma3ForConditionalGeneration": "it is multimodal; Gemma3ForCausalLM is its text model",
     "Gemma4ForConditionalGeneration": "it is multimodal",
     "Gemma4ForCausalLM": "the builder has no per-layer embeddings and no shared KV cache",
     "Gemma4UnifiedForCausalLM": "the builder reads it only as a part of the multimodal model",
+    "Lfm2MoeForCausalLM": "convert does not read experts that are stored one by one",
     "Ministral3ForCausalLM": "the builder does not scale queries by their position",
     "PhimoeForCausalLM": "the builder writes its experts for CUDA only",
     "Qwen3_5MoeForCausalLM": "the builder reads it only as a part of the multimodal model",
@@ -56,7 +56,6 @@ _IGNORED_SETTINGS: Mapping[str, Sequence[str]] = {
     "Gemma3ForCausalLM": ("attn_logit_softcapping", "use_bidirectional_attention"),
     "GraniteMoeHybridForCausalLM": ("num_local_experts",),
     "Lfm2ForCausalLM": ("conv_bias",),
-    "Lfm2MoeForCausalLM": ("conv_bias",),
     "NemotronForCausalLM": ("mlp_bias",),
     "OlmoForCausalLM": ("clip_qkv",),
     "PhiForCausalLM": ("qk_layernorm",),
@@ -67,7 +66,7 @@ _HEAD_SIZE_MULTIPLE = 16
 
 
 def unsupported_reason(architecture: str) -> str | None:
-    """Return why the builder's graph of an architecture is not used, None if it is."""
+    """Return why the builder is not used for an architecture, None if it is."""
     if architecture in ROPE_TYPES:
         return None
     return REASONS.get(architecture, NO_CODE)

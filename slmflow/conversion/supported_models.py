@@ -22,27 +22,38 @@ def check(weights: Path, exporter: ExporterName) -> None:
 
 
 def check_config(config: Mapping[str, Any], exporter: ExporterName) -> None:
-    """Raise UserError for a config.json whose architecture the exporter does not support."""
-    model_type, architectures = config.get("model_type"), config.get("architectures") or []
+    """Raise UserError for a config.json whose architecture the exporter does not support.
+
+    Raises it for weights that are quantized already, too.
+    """
+    model_type, listed = str(config.get("model_type")), config.get("architectures")
+    architectures = [str(name) for name in listed] if isinstance(listed, list) else []
+    names = ", ".join(architectures) or "a model whose config.json names no architecture"
+    if quantization := config.get("quantization_config"):
+        is_object = isinstance(quantization, dict)
+        method = quantization.get("quant_method") if is_object else quantization
+        raise UserError(
+            f"the weights of the model ({names}) are quantized already (quant_method={method}). "
+            "Choose its unquantized version; the target quantizes it"
+        )
     if reason := unsupported_reason(model_type, architectures, exporter):
         others = [
             f"exporter={other.value}"
             for other in ExporterName
             if unsupported_reason(model_type, architectures, other) is None
         ]
-        names = ", ".join(architectures) or "a model whose config.json names no architecture"
         raise UserError(
             f"exporter={exporter.value} does not support {names} (model type {model_type}): "
-            f"{reason}. Use {others[0] if others else 'another model'}: docs/model_types.md lists "
-            "all"
+            f"{reason}. Use {others[0] if others else 'another model'}; the page on model types in "
+            "the documentation lists what is supported"
         )
 
 
 def unsupported_reason(
-    model_type: str | None, architectures: Sequence[str], exporter: ExporterName
+    model_type: str, architectures: Sequence[str], exporter: ExporterName
 ) -> str | None:
     """Return why an exporter does not support an architecture, None if it does."""
-    architecture = CAUSAL_LM_CLASSES.get(model_type or "")
+    architecture = CAUSAL_LM_CLASSES.get(model_type)
     if architecture is None or not {architecture, _multimodal(architecture)} & {*architectures}:
         return "it is not a causal language model of transformers"
     if exporter is ExporterName.builder:

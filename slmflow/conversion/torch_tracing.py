@@ -15,23 +15,11 @@ import torch
 from onnx_ir.passes.common import ShapeInferencePass
 from optimum.exporters.tasks import TasksManager
 from torch import nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from slmflow.console.library_output import silence
 from slmflow.conversion.export_config import BACKEND, TASK, cache_as_tensors
-from slmflow.conversion.genai_builder import architecture_names
 from slmflow.conversion.passes.graph import WEIGHT, WeightSource
-from slmflow.errors import UserError
-
-
-def check_exportable(weights: Path, config: PretrainedConfig) -> None:
-    """Raise UserError, before any work, for an architecture that optimum cannot export."""
-    supported = TasksManager.get_supported_model_type_for_task(TASK, exporter=BACKEND)
-    if config.model_type not in supported:
-        raise UserError(
-            f"optimum cannot export {architecture_names(weights)} (model type "
-            f"{config.model_type}). Try exporter=builder, or another model"
-        )
 
 
 def make_traceable(model: PreTrainedModel) -> PreTrainedModel:

@@ -70,6 +70,11 @@ def get_or_build(kind: str, key: str, build: Callable[[Path], None]) -> Path:
     return entry
 
 
+def has(kind: str, key: str) -> bool:
+    """Return whether an entry exists; its files may be damaged."""
+    return (home() / kind / key).exists()
+
+
 def remove(kind: str, key: str) -> None:
     """Remove an entry, and the folder of its kind if it is then empty.
 

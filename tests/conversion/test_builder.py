@@ -20,7 +20,6 @@ from transformers import (
     GraniteMoeHybridConfig,
     HunYuanDenseV1Config,
     Lfm2Config,
-    Lfm2MoeConfig,
     LlamaConfig,
     MistralConfig,
     NemotronConfig,
@@ -55,7 +54,6 @@ TOKENS = 48
 TIED = {"tie_word_embeddings": True}
 HYBRID = {"layer_types": ["conv", "full_attention"]}
 ATTENTION_ONLY = {"layer_types": ["full_attention"] * 2, "num_local_experts": 0}
-EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
 LINEAR_ATTENTION = {
     "head_dim": 64,
     "layer_types": ["linear_attention", "full_attention"],
@@ -113,9 +111,6 @@ CONFIGS: Mapping[str, Callable[..., PretrainedConfig]] = {
     "Lfm2ForCausalLM": functools.partial(
         Lfm2Config, **TIED | HYBRID, block_auto_adjust_ff_dim=False
     ),
-    "Lfm2MoeForCausalLM": functools.partial(
-        Lfm2MoeConfig, **TIED | HYBRID | EXPERTS, num_dense_layers=1
-    ),
     "LlamaForCausalLM": functools.partial(LlamaConfig, **TIED, attention_bias=True, mlp_bias=True),
     "MistralForCausalLM": functools.partial(MistralConfig, sliding_window=WINDOW),
     "NemotronForCausalLM": functools.partial(NemotronConfig, head_dim=64),
@@ -153,7 +148,7 @@ ROPE_PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 # The KV cache of these is joined by states, which padding would change.
-WITH_STATES = ("Lfm2ForCausalLM", "Lfm2MoeForCausalLM", "Qwen3_5ForCausalLM")
+WITH_STATES = ("Lfm2ForCausalLM", "Qwen3_5ForCausalLM")
 
 # The other combinations run in `make test-long`.
 _NOT_LONG = (
@@ -303,6 +298,7 @@ def _model(config: PretrainedConfig) -> Any:
         ("ministral3", "Ministral3ForCausalLM", "does not scale queries.* Use exporter=optimum"),
         ("gemma4_text", "Gemma4ForCausalLM", "no per-layer embeddings.* Use another model"),
         ("olmo2", "Olmo2ForCausalLM", "no code for it. Use exporter=optimum"),
+        ("lfm2_moe", "Lfm2MoeForCausalLM", "experts that are stored one by one"),
         ("llama", "LlamaForSequenceClassification", "not a causal language model"),
     ],
 )

@@ -1,6 +1,7 @@
 """The page on model types, compared with transformers and with the checks of `convert`."""
 
 import re
+from typing import Any
 
 import pytest
 from transformers import AutoConfig
@@ -36,6 +37,23 @@ def test_page_says_what_convert_accepts() -> None:
                 assert outcome.startswith("no")
                 with pytest.raises(UserError, match=f"does not support {architecture}"):
                     check_config(config, exporter)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"quantization_config": {"quant_method": "mxfp4"}}, "quantized already .*mxfp4"),
+        ({"quantization_config": ["fp8"]}, "quantized already"),
+        ({"architectures": "LlamaForCausalLM"}, "names no architecture"),
+        ({"architectures": [5]}, "does not support 5"),
+        ({"architectures": None, "model_type": ["llama"]}, "names no architecture"),
+    ],
+)
+def test_config_that_no_exporter_reads_is_rejected(fields: dict[str, Any], message: str) -> None:
+    config = {"model_type": "llama", "architectures": ["LlamaForCausalLM"]} | fields
+
+    with pytest.raises(UserError, match=message):
+        check_config(config, ExporterName.optimum)
 
 
 @pytest.mark.parametrize("model_type", MODEL_TYPES)
