@@ -8,14 +8,16 @@ from typing import Any
 import pytest
 from mlflow.exceptions import MlflowException
 
+from slmflow.measurement.likelihood import find_scorer
 from slmflow.paths import PROJECT
 from slmflow.runtime.session import ModelSession
-from slmflow.serving.transformers_engine import open_session
+from slmflow.serving.transformers_engine import PipelinePromptEncoder, open_session
 from tests.fixtures.variants import Variant, edit_json, log_variant
 
 _LINES = (PROJECT / "bundled" / "capitals" / "evaluation.jsonl").read_text().splitlines()
 QUESTIONS = [json.loads(line)["question"] for line in _LINES[:40:10]]
 MAX_TOKENS = 32
+PENALTY = "repetition_penalty"
 
 LogVariant = Callable[..., Variant]
 
@@ -63,7 +65,7 @@ def expected_answers(variant: Variant, **options: Any) -> list[tuple[str, dict[s
 @pytest.mark.parametrize(
     "settings",
     [
-        {"repetition_penalty": 2.0},
+        {"repetition_penalty": 20.0},
         {"no_repeat_ngram_size": 3, "min_p": 0.1},
         {
             "repetition_penalty": 1.2,
@@ -88,6 +90,12 @@ def test_both_flavors_follow_generation_config(
     assert served_answers(logged) == expected
 
 
+def test_whole_number_is_a_repetition_penalty(variant: LogVariant) -> None:
+    logged = variant(lambda folder: edit_json(folder / "generation_config.json", **{PENALTY: 2}))
+    for model in logged.flavors:  # transformers' generate itself rejects a whole number
+        assert answers(model) == expected_answers(logged, **{PENALTY: 2.0})
+
+
 def test_settings_in_config_are_ignored_beside_generation_config(variant: LogVariant) -> None:
     logged = variant(lambda folder: edit_json(folder / "config.json", no_repeat_ngram_size=3))
     expected = expected_answers(logged)
@@ -108,7 +116,7 @@ def test_settings_in_config_hold_without_generation_config(variant: LogVariant) 
         assert answers(model) == expected
 
 
-@pytest.mark.parametrize("settings", [{"top_k": 1}, {"min_p": 1.0}, {"epsilon_cutoff": 0.9999}])
+@pytest.mark.parametrize("settings", [{"top_k": 1}, {"min_p": 1.0}])
 def test_sampling_filters_of_the_checkpoint_hold_when_sampling(
     variant: LogVariant, settings: dict[str, Any]
 ) -> None:
@@ -120,6 +128,22 @@ def test_sampling_filters_of_the_checkpoint_hold_when_sampling(
         assert answers(model) == expected_answers(logged)
 
 
+def test_schema_overrides_forbidden_tokens(variant: LogVariant) -> None:
+    settings = {"min_new_tokens": 40, "suppress_tokens": list(range(1013))}
+    logged = variant(lambda folder: edit_json(folder / "generation_config.json", **settings))
+    schema = {"type": "object", "properties": {}, "additionalProperties": False}
+    response_format = {"type": "json_schema", "json_schema": {"name": "empty", "schema": schema}}
+    for temperature in (0.0, 1.0):
+        [completion] = logged.genai.predict(
+            {
+                "messages": messages(QUESTIONS[0]),
+                "response_format": response_format,
+                "temperature": temperature,
+            }
+        )
+        assert completion["choices"][0]["message"]["content"] == "{}"
+
+
 def write_end_tokens(folder: Path, config: Any, generation: Any, tokenizer: str | None) -> None:
     edit_json(folder / "config.json", eos_token_id=config)
     edit_json(folder / "generation_config.json", eos_token_id=generation)
@@ -129,13 +153,7 @@ def write_end_tokens(folder: Path, config: Any, generation: Any, tokenizer: str 
 
 @pytest.mark.parametrize(
     ("config", "generation", "tokenizer"),
-    [
-        (1020, 2, "</s>"),
-        (2, [2], "<|end|>"),
-        (2, 2, "</s>"),
-        (None, None, None),
-        (9999, [-1], None),
-    ],
+    [(1020, 2, "</s>"), (2, [2], "<|end|>"), (None, None, None)],
 )
 def test_answers_end_where_any_file_says(
     variant: LogVariant, config: Any, generation: Any, tokenizer: str | None
@@ -183,6 +201,23 @@ def test_prompts_begin_with_one_bos(variant: LogVariant) -> None:
         [first] = model.predict({"messages": messages(QUESTIONS[0]), "max_tokens": 1})
         assert first["usage"]["completion_tokens"] == 1
     assert served_answers(logged) == expected
+
+
+def test_texts_and_scores_have_one_bos(variant: LogVariant) -> None:
+    logged = variant(add_bos)
+    genai = logged.genai.unwrap_python_model()
+    pipeline = logged.transformers.get_raw_model()
+    expected = logged.reference.tokenizer("Once upon").input_ids
+    assert expected.count(1) == 1
+    for prompts in (genai._prompts, PipelinePromptEncoder(pipeline.tokenizer)):
+        for text in ("Once upon", "<s>Once upon"):
+            assert prompts.encode_document(text) == expected
+        assert prompts.encode_document("") == [1]
+    logprob, tokens = logged.reference.score(messages(QUESTIONS[0]), "Paris")
+    for model in logged.flavors:
+        score = find_scorer(model)
+        assert score is not None
+        assert score(messages(QUESTIONS[0]), "Paris") == (pytest.approx(logprob, abs=1e-3), tokens)
 
 
 def add_token(folder: Path) -> None:

@@ -37,6 +37,9 @@ _NO_SETTINGS = {
     "repetition_penalty": 1.0,
 }
 
+# Far more than logits differ.
+_FORBIDDEN = np.float32(1000)
+
 # Otherwise llguidance allows white space around any value, and a model may generate it to the end.
 _COMPACT_JSON = {"x-guidance": {"whitespace_flexible": False}}
 
@@ -169,7 +172,9 @@ class GenaiBatch:
             if self._is_replaying(request):
                 forced[row, -1, request.generated[self._steps]] = 0
             elif request.options.schema is not None:  # GenAI has yet to mask and choose
-                forced[row, -1] = request.sampler.process(logits[row, -1])
+                forced[row, -1] = _possible(
+                    request.sampler.process(logits[row, -1]), logits[row, -1]
+                )
             elif not request.finished:
                 forced[row, -1, request.sampler.choose(logits[row, -1])] = 0
         return forced
@@ -203,6 +208,14 @@ def _generator(model: og.Model, params: og.GeneratorParams, schema: str | None) 
         return og.Generator(model, params)
     except RuntimeError as error:
         reject(f"response_format: the runtime does not support this schema: {error}")
+
+
+def _possible(processed: NDArray[np.float32], logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return processed logits where forbidden tokens remain possible, if barely.
+
+    A schema may allow no other: only the end token after the last brace, for example.
+    """
+    return np.where(np.isneginf(processed), logits - _FORBIDDEN, processed)
 
 
 def _cache_bytes_per_token(decoder: dict[str, Any]) -> int:

@@ -71,7 +71,8 @@ class RequestOptions:
         parsed: dict[str, Any] = {}
         for name, value in {**defaults, **values}.items():
             if name in _NUMBERS:
-                parsed[name] = _parse_number(name, value)
+                # A default is the configuration's or the checkpoint's, which is checked before.
+                parsed[name] = _parse_number(name, value) if name in values else value
             elif name == "stop":
                 parsed["stop"] = _parse_stop(value)
             elif name == "response_format":
