@@ -1,6 +1,7 @@
 """Try a model's chat template before anything else uses it, or replace it by the user's."""
 
 import json
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 from jinja2.exceptions import SecurityError
 from mlflow.exceptions import MlflowException
 
-from slmflow.checkpoints.files import read_json_object
+from slmflow.checkpoints.files import TEMPLATES_FOLDER, read_json_object
 from slmflow.errors import BadArguments, UserError
 from slmflow.runtime.prompts import template_variables
 from slmflow.runtime.prompts.template import ChatTemplate
@@ -97,10 +98,11 @@ def check_file(file: Path, key: str) -> None:
 
 def replace(folder: Path, file: Path) -> bool:
     """Give a checkpoint the template in a file in place of its own; return whether it had one."""
-    own = [folder / FILE, folder / _OF_PROCESSOR]
-    had_one = own[0].exists()
-    for each in own:
+    own = [folder / FILE, folder / TEMPLATES_FOLDER / "default.jinja"]
+    had_one = any(each.exists() for each in own)
+    for each in [*own, folder / _OF_PROCESSOR]:
         each.unlink(missing_ok=True)
+    shutil.rmtree(folder / TEMPLATES_FOLDER, ignore_errors=True)
     if (settings := folder / _SETTINGS).is_file():
         values = read_json_object(settings, _SETTINGS)
         if values.pop("chat_template", None):

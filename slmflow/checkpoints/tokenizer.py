@@ -13,7 +13,8 @@ def load(folder: Path) -> Any:
 
     AutoTokenizer of transformers 5 selects a class by the type of the model. Some classes, such as
     Llama's and Qwen2's, keep only the vocabulary of tokenizer.json and rebuild the rest, which can
-    give other ids. AutoTokenizer serves checkpoints without tokenizer.json, from which it makes one.
+    give other ids. A checkpoint that fetch has not completed may lack tokenizer.json: AutoTokenizer
+    then makes one.
     """
     has_file = (folder / TOKENIZER).is_file()
     loader = PreTrainedTokenizerFast if has_file else AutoTokenizer

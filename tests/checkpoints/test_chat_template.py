@@ -54,7 +54,7 @@ def test_file_that_renders_no_question_is_rejected(
         chat_template.check_file(tmp_path / "mine.jinja", "model.template='mine.jinja'")
 
 
-@pytest.mark.parametrize("own", ["settings", "named", "file", "none"])
+@pytest.mark.parametrize("own", ["settings", "named", "file", "further files", "none"])
 def test_template_replaces_the_models_own(tmp_path: Path, own: str) -> None:
     """What transformers renders, and what the runtime renders, is the user's template."""
     from transformers import AutoTokenizer
@@ -84,6 +84,10 @@ def set_template(folder: Path, own: str) -> None:
         values["chat_template"] = [{"name": "default", "template": template}]
     elif own == "file":
         (folder / "chat_template.jinja").write_text(template)
+    elif own == "further files":
+        (folder / "additional_chat_templates").mkdir()
+        for name in ("default", "tool_use"):
+            (folder / "additional_chat_templates" / f"{name}.jinja").write_text(template)
     settings.write_text(json.dumps(values))
 
 
