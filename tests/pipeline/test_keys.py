@@ -28,6 +28,7 @@ KINDS = (Weights, OnnxModel, *MODELS, *MEASURED)
         ("generation.temperature=0.5", {*MODELS, *MEASURED}),
         ("target=cpu_int8", {OnnxModel, GenaiModel, *MEASURED}),
         ("exporter=builder", {OnnxModel, GenaiModel, *MEASURED}),
+        ("generation.template.enable_thinking=false", {*MODELS, *MEASURED}),
         ("log_genai.interface=prompt", {GenaiModel, *MEASURED}),
         ("evaluation.limit=5", {*MEASURED}),
         ("evaluation.system=brief", {*MEASURED}),

@@ -15,6 +15,7 @@ GRIDS = [
     ["target.quantization.block_size=range(16,65,16)"],
     ["generation.temperature=range(0,1,0.25)", "target.quantization.eight_bit=[],[lm_head]"],
     ["target.quantization.symmetric=true,false"],
+    ["generation.template.enable_thinking=true,false", "target=cpu_int4"],
 ]
 
 
