@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from slmflow.runtime.generation.detokenizer import CompletionText
 from slmflow.runtime.generation.reasoning import (
@@ -131,6 +131,22 @@ def test_tags_are_found_whether_special_tokens_or_not(tags: Tags, is_special: bo
 
     assert text.take_reasoning().split() == ["a", "b"]
     assert answer.split() == (["b", "."] if is_special else ["b", ".", tags.end])
+
+
+def test_tag_of_a_special_token_and_text_is_found() -> None:
+    """As Gemma 4 writes it, and as its template opens and closes the block."""
+    tags = Tags("<|channel>thought", "<channel|>")
+    tokenizer = word_tokenizer(["<|channel>", "<channel|>"], ["thought"])
+    tokenizer.decoder = decoders.Fuse()  # without spaces between the tokens
+    reader = ReasoningReader("{{ '<|channel>thought\\n<channel|>' }}", tokenizer)
+    ids = tokenizer.encode("<|channel> thought a b <channel|> b .").ids
+    text = CompletionText(tokenizer, (), ReasoningSplitter(reader.format([])))
+
+    answer = "".join(text.push(token) for token in ids) + text.flush()
+
+    assert (text.take_reasoning(), answer) == ("ab", "b.")
+    assert reader.format(ids[:2]).opened == tags
+    assert reader.format(tokenizer.encode("<|channel> thought <channel|>").ids).opened is None
 
 
 def test_other_models_tags_need_a_sign_of_them() -> None:
