@@ -11,6 +11,7 @@ has no tokenizer: it takes token ids and returns logits. Needs gguf, one of
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -53,7 +54,8 @@ def _add_config(writer: GGUFWriter, config: Phi3Config) -> None:
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    rotary: dict[str, Any] = dict(config.rope_parameters or {})
+    writer.add_rope_freq_base(rotary["rope_theta"])
     writer.add_sliding_window(config.sliding_window or 0)
     writer.add_tokenizer_model("none")
     writer.add_vocab_size(config.vocab_size)
