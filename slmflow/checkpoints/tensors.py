@@ -98,9 +98,20 @@ class CheckpointTensors(Mapping[str, torch.Tensor]):
         header = self._headers[name]
         tensor = torch.empty(header.shape, dtype=torch.float32)
         for index in _chunk_indices(header):
-            with safe_open(header.file, framework="pt") as file:
-                tensor[index] = file.get_slice(header.name)[index]
+            tensor[index] = _read_chunk(header, index)
         return tensor
+
+
+def has_untied_values(folder: Path, model: Any) -> bool:
+    """Return whether the files have different values for tensors that the model ties.
+
+    transformers 5 does not tie those, whatever config.json says. Raises UserError as `read_headers`
+    does.
+    """
+    prefix = model.base_model_prefix if hasattr(model, model.base_model_prefix) else ""
+    headers = _add_base_prefix(_read_language_model(read_headers(folder), prefix), prefix)
+    groups = [[headers[name] for name in group if name in headers] for group in _tied_names(model)]
+    return not all(_have_equal_values(group[0], other) for group in groups for other in group[1:])
 
 
 def read_headers(folder: Path) -> dict[str, TensorHeader]:
@@ -113,6 +124,19 @@ def read_headers(folder: Path) -> dict[str, TensorHeader]:
         for file in files.weight_files(folder, str(folder))
         for header in _read_header(file, str(folder))
     }
+
+
+def _have_equal_values(first: TensorHeader, second: TensorHeader) -> bool:
+    return first.shape == second.shape and all(
+        torch.equal(_read_chunk(first, index), _read_chunk(second, index))
+        for index in _chunk_indices(first)
+    )
+
+
+def _read_chunk(header: TensorHeader, index: Any) -> torch.Tensor:
+    with safe_open(header.file, framework="pt") as file:
+        chunk: torch.Tensor = file.get_slice(header.name)[index]
+        return chunk
 
 
 def _chunk_indices(header: TensorHeader) -> list[Any]:

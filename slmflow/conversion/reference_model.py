@@ -9,7 +9,8 @@ from accelerate import init_empty_weights
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.initialization import no_init_weights
 
-from slmflow.checkpoints import tokenizer
+from slmflow.checkpoints import tensors, tokenizer
+from slmflow.console import messages
 from slmflow.console.library_output import silence
 from slmflow.conversion.genai_builder import architecture_names
 from slmflow.errors import UserError
@@ -46,6 +47,14 @@ def load(weights: Path) -> ReferenceModel:
             f"{(str(error) or repr(error)).splitlines()[0][:200]}. Check that config.json, the "
             "tokenizer and the weights belong together and are a causal language model"
         ) from error
+    if tensors.has_untied_values(weights, model):
+        messages.warning(
+            "config.json ties the word embeddings, but the files have other values for the LM "
+            "head: both are used, as by transformers. Set tie_word_embeddings=false in config.json "
+            "to confirm that"
+        )
+        config.tie_word_embeddings = False
+        model = build_without_weights(config)
     return ReferenceModel(reference_tokenizer, model)
 
 

@@ -59,10 +59,19 @@ def test_tensors_equal_those_of_transformers(tmp_path: Path, tied: bool, size: s
     _assert_equal_to_transformers(CheckpointTensors.for_model(tmp_path, model), tmp_path)
 
 
-def test_tied_tensors_use_the_embedding(tmp_path: Path) -> None:
-    model = _save_model(tmp_path, LlamaConfig(**LLAMA, tie_word_embeddings=True))
-    _edit(tmp_path, lambda content: content.update({TIED[1]: torch.zeros(64, 32)}))
+@pytest.mark.parametrize("is_equal", [True, False])
+def test_stored_head_is_tied_only_if_equal(tmp_path: Path, is_equal: bool) -> None:
+    """As in transformers, which does not tie tensors with different values."""
+    config = LlamaConfig(**LLAMA, tie_word_embeddings=True)
+    model = _save_model(tmp_path, config)
+    embedding, head = TIED
+    factor = 1 if is_equal else 2
+    _edit(tmp_path, lambda content: content.update({head: factor * content[embedding]}))
 
+    assert tensors.has_untied_values(tmp_path, model) != is_equal
+
+    config.tie_word_embeddings = is_equal
+    model = reference_model.build_without_weights(config)
     _assert_equal_to_transformers(CheckpointTensors.for_model(tmp_path, model), tmp_path)
 
 

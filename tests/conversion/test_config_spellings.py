@@ -1,4 +1,4 @@
-"""Configs as transformers 4 and as transformers 5 write them give the same model in both flavors."""
+"""Configs as transformers 4 and 5 write them give the same model in both flavors."""
 
 import copy
 import json
@@ -111,9 +111,7 @@ def test_rotary_settings_change_the_logits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=() if name in _NOT_LONG else pytest.mark.long) for name in CONFIGS
-    ],
+    [pytest.param(name, marks=() if name in _NOT_LONG else pytest.mark.long) for name in CONFIGS],
 )
 def test_converted_model_follows_both_spellings(tmp_path: Path, name: str) -> None:
     folders = _save(CONFIGS[name], tmp_path)
