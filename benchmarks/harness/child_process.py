@@ -19,7 +19,8 @@ def check_exit(command: Sequence[str], status: int) -> None:
     """
     if status == 0:
         return
-    name = " ".join(command[2:4])
+    module = command.index("-m")
+    name = " ".join(command[module : module + 2])
     if status > 0:
         raise UserError(f"{name} failed", shown=True)
     raise UserError(f"{name}: {describe_exit(status, log='')}")

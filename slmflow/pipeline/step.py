@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import hydra
@@ -59,7 +59,7 @@ _RUN_STATUS = {0: "FINISHED", INTERRUPTED: "KILLED"}
 class Step:
     """A running step: its config, the overrides behind it, and its MLflow run.
 
-    launch: runs the other steps that this one needs.
+    launch: runs the other steps that this one needs; ensured: their results so far.
     """
 
     name: str
@@ -67,12 +67,19 @@ class Step:
     overrides: tuple[str, ...]
     run: Run
     launch: runs.Launcher = runs.launch_step
+    ensured: dict[type[Result], Any] = field(default_factory=dict, compare=False, repr=False)
 
     def ensure(self, kind: type[R]) -> R:
         """Return the result of another step: from a finished run with its key, or a new run.
 
         Raises UserError if that step fails.
         """
+        if kind not in self.ensured:
+            self.ensured[kind] = self._find_or_launch(kind)
+        result: R = self.ensured[kind]
+        return result
+
+    def _find_or_launch(self, kind: type[R]) -> R:
         key = self.key(kind)
         with runs.lock_result(kind, key):
             if finished := runs.find_finished(kind, key, self.run.info.experiment_id):

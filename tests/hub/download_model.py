@@ -6,6 +6,7 @@ A separate process, as the hub's client reads its environment on import. Without
 import would take most of the time.
 """
 
+import signal
 import sys
 
 from slmflow.checkpoints import hub_model
@@ -14,6 +15,8 @@ from slmflow.errors import UserError
 from slmflow.pipeline import store
 
 if __name__ == "__main__":
+    # A shell starts background jobs with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     *model, key = sys.argv[1:]
     repository = hub_model.repository(*model)
     try:

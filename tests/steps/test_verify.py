@@ -194,14 +194,14 @@ def test_swapped_model_is_detected(
 def test_changed_store_entry_is_named_and_absent_one_reported(
     chat: GenaiModel,
     home: Path,
+    weights: Path,
     verifier: Verifier,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shutil.copytree(home, tmp_path / "home")
     monkeypatch.setenv("SLMFLOW_HOME", str(tmp_path / "home"))
-    [weights] = (tmp_path / "home" / "weights").iterdir()
-    flip_bit(weights / "model.safetensors")
+    flip_bit(tmp_path / "home" / "weights" / weights.name / "model.safetensors")
     assert "changed: 'model.safetensors'" in verifier.fail(chat.model_uri)
 
     monkeypatch.setenv("SLMFLOW_HOME", str(tmp_path / "nothing"))

@@ -87,8 +87,8 @@ def test_rotary_cache_equals_the_models_embedding(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("granite", "no support for GraniteAttention"),
-        ("phi", "no support for PhiAttention"),
+        ("hunyuan", "no support for HunYuanDenseV1Attention"),
+        ("olmo_clipped", "no support for OlmoAttention with clip_qkv"),
         ("llama_dynamic", "no support for a rotary embedding of type dynamic"),
         ("llama_odd_heads", "head size 24 is not a multiple of 16"),
     ],
