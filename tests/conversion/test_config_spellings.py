@@ -52,7 +52,7 @@ CONFIGS: dict[str, PretrainedConfig] = {
         },
     ),
 }
-_NOT_LONG = ("llama3", "by layer type")
+_NOT_LONG = ("llama3",)
 
 
 def _spell_as_transformers_4(config: dict[str, Any]) -> dict[str, Any]:
