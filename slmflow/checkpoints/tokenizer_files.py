@@ -54,8 +54,8 @@ def prepare(folder: Path, model: str) -> None:
     if problem := _describe_other_reading(declared, plain, pipeline):
         _change_settings(folder, model, tokenizer_class=_PLAIN_CLASS)
         messages.info(
-            f"{model}: {problem}, so {SETTINGS} now names {_PLAIN_CLASS}, which reads the file as "
-            "it is"
+            f"{model}: {problem}, so {SETTINGS} in slmflow's copy names {_PLAIN_CLASS}, which "
+            "reads the file as it is"
         )
 
 

@@ -42,10 +42,11 @@ def check_config(config: Mapping[str, Any], exporter: ExporterName) -> None:
             for other in ExporterName
             if unsupported_reason(model_type, architectures, other) is None
         ]
+        advice = others[0] if others else "another model, as no exporter supports it"
         raise UserError(
             f"exporter={exporter.value} does not support {names} (model type {model_type}): "
-            f"{reason}. Use {others[0] if others else 'another model'}; the page on model types in "
-            "the documentation lists what is supported"
+            f"{reason}. Use {advice}; docs/architectures.md, and the page of model types that "
+            "`make docs` generates, list what is supported"
         )
 
 
@@ -55,7 +56,7 @@ def unsupported_reason(
     """Return why an exporter does not support an architecture, None if it does."""
     architecture = CAUSAL_LM_CLASSES.get(model_type)
     if architecture is None or not {architecture, _multimodal(architecture)} & {*architectures}:
-        return "it is not a causal language model of transformers"
+        return "transformers has no causal language model class of that name for that type"
     if exporter is ExporterName.builder:
         return builder_support.unsupported_reason(architecture)
     return None if model_type in MODEL_TYPES else "its graph is not tested against transformers"
