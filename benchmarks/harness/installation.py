@@ -16,15 +16,15 @@ class Installation:
     python: Path
 
     def command(self, module: str, *arguments: object) -> list[str]:
-        """Return the command of `python -m benchmarks.MODULE` with arguments.
-
-        With -P the modules of the working folder do not take precedence.
-        """
-        return [str(self.python), "-P", "-m", f"benchmarks.{module}", *map(str, arguments)]
+        """Return the command of `python -m benchmarks.MODULE` with arguments."""
+        return [str(self.python), "-m", f"benchmarks.{module}", *map(str, arguments)]
 
     def environment(self) -> dict[str, str]:
-        """Return an environment in which a child process imports this checkout."""
-        return environment() | {"PYTHONPATH": str(self.project)}
+        """Return an environment in which a process and its children import this checkout.
+
+        PYTHONSAFEPATH: the modules of the working folder do not take precedence.
+        """
+        return environment() | {"PYTHONPATH": str(self.project), "PYTHONSAFEPATH": "1"}
 
 
 CURRENT = Installation(PROJECT, Path(sys.executable))
