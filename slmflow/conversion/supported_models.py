@@ -56,7 +56,7 @@ def unsupported_reason(
     """Return why an exporter does not support an architecture, None if it does."""
     architecture = CAUSAL_LM_CLASSES.get(model_type)
     if architecture is None or not {architecture, _multimodal(architecture)} & {*architectures}:
-        return "transformers has no causal language model class of that name for that type"
+        return "it is not a causal language model that transformers has for this type"
     if exporter is ExporterName.builder:
         return builder_support.unsupported_reason(architecture)
     return None if model_type in MODEL_TYPES else "its graph is not tested against transformers"
