@@ -55,14 +55,14 @@ def write_config(weights: Path, folder: Path, target: Target) -> None:
         options.append("enable_dml_graph=false")
     adapt = genai_builder_shims.adapt_for_config
     _run_builder(weights, folder, target.precision.value, target, options, adapt)
-    with _edited(folder) as config:
+    with edited_config(folder) as config:
         known = (_RUNTIME_TYPES.get(name) for name in _architectures(weights))
         config["model"]["type"] = next(filter(None, known), "decoder")
 
 
 def enable_cache_sharing(folder: Path) -> None:
     """Set in genai_config.json that the graph updates its KV cache in place."""
-    with _edited(folder) as config:
+    with edited_config(folder) as config:
         config["search"]["past_present_share_buffer"] = True
 
 
@@ -117,9 +117,9 @@ def _run_builder(
 
 
 @contextmanager
-def _edited(folder: Path) -> Iterator[dict[str, Any]]:
+def edited_config(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield genai_config.json to change it."""
     file = folder / CONFIG_FILE
-    config = json.loads(file.read_text())
+    config = json.loads(file.read_text("utf-8"))
     yield config
-    file.write_text(json.dumps(config, indent=4))
+    file.write_text(json.dumps(config, indent=4), "utf-8")
