@@ -51,8 +51,7 @@ class CheckpointTensors(Mapping[str, torch.Tensor]):
         Raises UserError for files that are missing, damaged or outside the folder, and, with all
         names in one message, for tensors that are missing, misshapen or not floats.
         """
-        headers = _read_language_model(read_headers(folder), base_prefix)
-        headers = _add_base_prefix(headers, base_prefix)
+        headers = _read_model_headers(folder, base_prefix)
         for group in tied:
             if source := next((headers[name] for name in group if name in headers), None):
                 headers.update(dict.fromkeys(group, source))
@@ -68,8 +67,7 @@ class CheckpointTensors(Mapping[str, torch.Tensor]):
         Raises UserError as the constructor does.
         """
         expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-        prefix = model.base_model_prefix
-        return cls(folder, expected, _tied_names(model), prefix if hasattr(model, prefix) else "")
+        return cls(folder, expected, _tied_names(model), _base_prefix(model))
 
     def tied_names(self, name: str) -> tuple[str, ...]:
         """Return all names that share the tensor, including `name` itself."""
@@ -108,8 +106,7 @@ def has_untied_values(folder: Path, model: Any) -> bool:
     transformers 5 does not tie those, whatever config.json says. Raises UserError as `read_headers`
     does.
     """
-    prefix = model.base_model_prefix if hasattr(model, model.base_model_prefix) else ""
-    headers = _add_base_prefix(_read_language_model(read_headers(folder), prefix), prefix)
+    headers = _read_model_headers(folder, _base_prefix(model))
     groups = [[headers[name] for name in group if name in headers] for group in _tied_names(model)]
     return not all(_have_equal_values(group[0], other) for group in groups for other in group[1:])
 
@@ -155,6 +152,17 @@ def _tied_names(model: Any) -> list[list[str]]:
     for name, parameter in model.named_parameters(remove_duplicate=False):
         groups.setdefault(id(parameter), []).append(name)
     return [group for group in groups.values() if len(group) > 1]
+
+
+def _base_prefix(model: Any) -> str:
+    """Return the prefix of the base model's tensors, empty for a model without a base model."""
+    prefix: str = model.base_model_prefix
+    return prefix if hasattr(model, prefix) else ""
+
+
+def _read_model_headers(folder: Path, base_prefix: str) -> dict[str, TensorHeader]:
+    """Return the headers of a checkpoint by their names in the model."""
+    return _add_base_prefix(_read_language_model(read_headers(folder), base_prefix), base_prefix)
 
 
 def _read_language_model(
