@@ -17,6 +17,7 @@ from pathlib import Path
 
 from benchmarks.harness import child_process, process_tree
 from benchmarks.harness.command_line import create_parser, parse_with_store, run_main
+from benchmarks.harness.installation import CURRENT
 from benchmarks.harness.process_tree import Usage
 from benchmarks.models import stored_models
 from benchmarks.models.shapes import SHAPES
@@ -67,9 +68,7 @@ def measure(shape: str, target: str, exporter: ExporterName) -> ConversionCost:
     """
     weights = stored_models.random_weights(shape)
     with tempfile.TemporaryDirectory(dir=store.home()) as folder:
-        command = child_process.module_command(
-            "harness.convert_once", weights, folder, target, exporter.value
-        )
+        command = CURRENT.command("harness.convert_once", weights, folder, target, exporter.value)
         usage = process_tree.run(command, environment())
         size = sum(file.stat().st_size for file in Path(folder).glob("*.onnx*"))
     cost = ConversionCost(shape, target, exporter.value, usage, size)

@@ -1,15 +1,9 @@
-"""Run a module of the benchmarks in a child process, so that memory is that of the module alone."""
+"""Check how a child process of the benchmarks ended."""
 
 from collections.abc import Sequence
 
-from benchmarks.harness.installation import CURRENT
 from slmflow.errors import UserError
 from slmflow.system.child_processes import describe_exit
-
-
-def module_command(module: str, *arguments: object) -> list[str]:
-    """Return the command of `python -m benchmarks.MODULE` with arguments."""
-    return CURRENT.command(module, *arguments)
 
 
 def check_exit(command: Sequence[str], status: int) -> None:

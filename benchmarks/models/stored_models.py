@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from benchmarks.harness import child_process
+from benchmarks.harness.installation import CURRENT
 from benchmarks.models.shapes import SHAPES
 from slmflow.config import compose
 from slmflow.config.schema.target import ExporterName
@@ -52,7 +53,7 @@ def gguf_model(weights: Path) -> Path:
 
 
 def _run(module: str, *arguments: object) -> None:
-    command = child_process.module_command(module, *arguments)
+    command = CURRENT.command(module, *arguments)
     child_process.check_exit(command, subprocess.call(command, env=environment()))
 
 

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from benchmarks.harness import child_process
+from benchmarks.harness.installation import CURRENT
 from slmflow.system.child_processes import environment
 
 
@@ -18,7 +18,7 @@ def run_benchmark(tmp_path: Path) -> Callable[..., Path]:
 
     def run(name: str, *arguments: object) -> Path:
         output = tmp_path / "out"
-        command = child_process.module_command(name, *arguments, "--output", output)
+        command = CURRENT.command(name, *arguments, "--output", output)
         done = subprocess.run(command, env=environment(), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert all(str(tmp_path) not in page.read_text() for page in output.glob("*.md"))
