@@ -50,9 +50,15 @@ class WeightsStep:
         return Weights(str(self.weights))
 
 
+@pytest.fixture
+def measured_models(
+    base_genai: GenaiModel, base_pipeline: TransformersModel
+) -> list[MeasuredModel]:
+    return [MeasuredModel.from_logged(each) for each in (base_pipeline, base_genai)]
+
+
 def test_both_flavors_are_sent_the_filled_template(
-    base_genai: GenaiModel,
-    base_pipeline: TransformersModel,
+    measured_models: list[MeasuredModel],
     base_model: BaseModel,
     base_reference: BaseReference,
     tmp_path: Path,
@@ -63,8 +69,7 @@ def test_both_flavors_are_sent_the_filled_template(
         f"evaluation.template={TEMPLATE}",
     ]
     questions = rows.read(load([*base_model.overrides, *overrides]))
-    models = [MeasuredModel.from_logged(each) for each in (base_pipeline, base_genai)]
-    for measured in interleaved.measure(models, questions):
+    for measured in interleaved.measure(measured_models, questions):
         for (question, answer), given, likelihood in zip(
             ROWS, measured.answers, measured.likelihoods or (), strict=True
         ):
@@ -79,8 +84,7 @@ def test_both_flavors_are_sent_the_filled_template(
 
 
 def test_choices_are_scored_after_a_space(
-    base_genai: GenaiModel,
-    base_pipeline: TransformersModel,
+    measured_models: list[MeasuredModel],
     base_model: BaseModel,
     base_reference: BaseReference,
     tmp_path: Path,
@@ -89,8 +93,7 @@ def test_choices_are_scored_after_a_space(
     [row] = rows.read(load([*base_model.overrides, f"evaluation.data={file}"]))
     prompt = "Capital of France?\nA. Rome\nB. Paris\nC. Lima\nAnswer:"
     expected = [base_reference.score(prompt, letter)[0] for letter in "ABC"]
-    models = [MeasuredModel.from_logged(each) for each in (base_pipeline, base_genai)]
-    for measured in interleaved.measure(models, [row]):
+    for measured in interleaved.measure(measured_models, [row]):
         assert measured.choice_logprobs
         assert measured.choice_logprobs[0] == pytest.approx(expected, abs=1e-3)
 
