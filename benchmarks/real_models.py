@@ -20,7 +20,7 @@ import mlflow
 from benchmarks.harness.command_line import at_least, create_parser, parse_with_store, run_main
 from benchmarks.models import logged_models
 from benchmarks.reports import page
-from slmflow.checkpoints import tokenizer
+from slmflow.checkpoints import tokenizer_files
 from slmflow.config import config_keys
 from slmflow.console import messages, progress_bars
 from slmflow.conversion.record import ConversionRecord
@@ -158,7 +158,7 @@ def _reference_answers(folder: Path, new_tokens: int) -> list[str]:
     import torch
     from transformers import AutoModelForCausalLM
 
-    loaded = tokenizer.load(folder)
+    loaded = tokenizer_files.load(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     answers = []
     with progress_bars.item_bar() as progress:

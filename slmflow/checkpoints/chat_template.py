@@ -1,6 +1,5 @@
 """Try a model's chat template before anything else uses it, or replace it by the user's."""
 
-import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -10,13 +9,17 @@ from typing import Any
 from jinja2.exceptions import SecurityError
 from mlflow.exceptions import MlflowException
 
-from slmflow.checkpoints.files import TEMPLATES_FOLDER, read_json_object
+from slmflow.checkpoints.files import (
+    CHAT_TEMPLATE,
+    PROCESSOR_TEMPLATE,
+    TEMPLATES_FOLDER,
+    TOKENIZER_CONFIG,
+    read_json_object,
+    write_json,
+)
 from slmflow.errors import BadArguments, UserError
 from slmflow.runtime.prompts import template_variables
 from slmflow.runtime.prompts.template import ChatTemplate
-
-FILE = "chat_template.jinja"
-_SETTINGS, _OF_PROCESSOR = "tokenizer_config.json", "chat_template.json"
 
 _REQUIRED = "give a chat template in Jinja, such as the one of the model's instruct version"
 
@@ -98,22 +101,22 @@ def check_file(file: Path, key: str) -> None:
 
 def replace(folder: Path, file: Path) -> bool:
     """Give a checkpoint the template in a file in place of its own; return whether it had one."""
-    own = [folder / FILE, folder / TEMPLATES_FOLDER / "default.jinja"]
+    own = [folder / CHAT_TEMPLATE, folder / TEMPLATES_FOLDER / "default.jinja"]
     had_one = any(each.exists() for each in own)
-    for each in [*own, folder / _OF_PROCESSOR]:
+    for each in [*own, folder / PROCESSOR_TEMPLATE]:
         each.unlink(missing_ok=True)
     shutil.rmtree(folder / TEMPLATES_FOLDER, ignore_errors=True)
-    if (settings := folder / _SETTINGS).is_file():
-        values = read_json_object(settings, _SETTINGS)
+    if (settings := folder / TOKENIZER_CONFIG).is_file():
+        values = read_json_object(settings, TOKENIZER_CONFIG)
         if values.pop("chat_template", None):
             had_one = True
-            settings.write_text(json.dumps(values, indent=2), "utf-8")
+            write_json(settings, values)
     _copy(file, folder)
     return had_one
 
 
 def _copy(file: Path, folder: Path) -> None:
     try:
-        (folder / FILE).write_bytes(file.read_bytes())
+        (folder / CHAT_TEMPLATE).write_bytes(file.read_bytes())
     except OSError as error:
         raise UserError(f"{file} cannot be copied: {error.strerror}: check the file") from error

@@ -7,8 +7,8 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 
 from slmflow.checkpoints import generation_settings
-from slmflow.checkpoints.files import CONFIG, read_json_object
-from slmflow.checkpoints.vocabulary import Vocabulary, write_json
+from slmflow.checkpoints.files import CONFIG, read_json_object, write_json
+from slmflow.checkpoints.vocabulary import Vocabulary
 from slmflow.errors import UserError
 from slmflow.runtime.generation.checkpoint_settings import FILE
 from slmflow.runtime.prompts.template import ChatTemplate

@@ -19,21 +19,24 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 
+TOKENIZER = "tokenizer.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+SPECIAL_TOKENS = "special_tokens_map.json"
+CHAT_TEMPLATE = "chat_template.jinja"
+PROCESSOR_TEMPLATE = "chat_template.json"
 TEMPLATES_FOLDER = "additional_chat_templates"
 
 _SHARD = re.compile(r"[\w.-]+-\d+-of-\d+\.safetensors", re.ASCII)
-_TOKENIZERS = frozenset(
-    {"tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"}
-)
+_TOKENIZERS = frozenset({TOKENIZER, "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"})
 _SETTINGS = frozenset(
     {
         "generation_config.json",
-        "tokenizer_config.json",
-        "special_tokens_map.json",
+        TOKENIZER_CONFIG,
+        SPECIAL_TOKENS,
         "added_tokens.json",
         "merges.txt",
-        "chat_template.json",
-        "chat_template.jinja",
+        PROCESSOR_TEMPLATE,
+        CHAT_TEMPLATE,
     }
 )
 _TEMPLATE = re.compile(TEMPLATES_FOLDER + r"/\w[\w.-]*\.jinja", re.ASCII)
@@ -158,3 +161,8 @@ def read_json_object(file: Path, model: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{file.name} of {model} is not a JSON object: get the file again")
     return content
+
+
+def write_json(file: Path, values: Mapping[str, Any]) -> None:
+    """Write a JSON file as transformers does."""
+    file.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")

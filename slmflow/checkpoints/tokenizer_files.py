@@ -15,14 +15,17 @@ from unittest import mock
 
 from tokenizers import Tokenizer
 
-from slmflow.checkpoints.files import TEMPLATES_FOLDER, read_json_object
-from slmflow.checkpoints.vocabulary import write_json
+from slmflow.checkpoints.files import (
+    CHAT_TEMPLATE,
+    TEMPLATES_FOLDER,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    read_json_object,
+    write_json,
+)
 from slmflow.console import messages
 from slmflow.console.library_output import silence
 from slmflow.errors import UserError
-
-TOKENIZER = "tokenizer.json"
-SETTINGS = "tokenizer_config.json"
 
 _SENTENCEPIECE = "tokenizer.model"
 _PLAIN_CLASS = "TokenizersBackend"
@@ -54,18 +57,23 @@ def prepare(folder: Path, model: str) -> None:
     if problem := _describe_other_reading(declared, plain, pipeline):
         _change_settings(folder, model, tokenizer_class=_PLAIN_CLASS)
         messages.info(
-            f"{model}: {problem}, so {SETTINGS} in slmflow's copy names {_PLAIN_CLASS}, which "
-            "reads the file as it is"
+            f"{model}: {problem}, so {TOKENIZER_CONFIG} in slmflow's copy names {_PLAIN_CLASS}, "
+            "which reads the file as it is"
         )
 
 
 def copy(source: Path, target: Path) -> None:
     """Copy the tokenizer's files and the chat templates of a checkpoint to a folder."""
-    for name in (TOKENIZER, SETTINGS, "chat_template.jinja"):
+    for name in (TOKENIZER, TOKENIZER_CONFIG, CHAT_TEMPLATE):
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
     if (source / TEMPLATES_FOLDER).is_dir():
         shutil.copytree(source / TEMPLATES_FOLDER, target / TEMPLATES_FOLDER, dirs_exist_ok=True)
+
+
+def load(folder: Path) -> Any:
+    """Load transformers' tokenizer of a prepared checkpoint, as its tokenizer.json describes it."""
+    return _from_pretrained(folder, plain=True)
 
 
 @contextmanager
@@ -99,19 +107,23 @@ def _write_tokenizer(folder: Path, model: str) -> None:
 
 def _load(folder: Path, model: str, *, plain: bool) -> Any:
     """Load by the class that reads the files as they are, or by the one that the settings name."""
-    from transformers import AutoTokenizer, TokenizersBackend
-
-    loader = TokenizersBackend if plain else AutoTokenizer
     try:
-        tokenizer = loader.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = _from_pretrained(folder, plain=plain)
         _ = tokenizer.backend_tokenizer  # of the library `tokenizers`
     except Exception as error:  # tokenizers raises nothing more specific
         reason = (str(error) or repr(error)).splitlines()[0][:200]
         raise UserError(
             f"transformers cannot read the tokenizer of {model}: {reason}. Check {TOKENIZER} and "
-            f"{SETTINGS}, or save the tokenizer again with transformers"
+            f"{TOKENIZER_CONFIG}, or save the tokenizer again with transformers"
         ) from error
     return tokenizer
+
+
+def _from_pretrained(folder: Path, *, plain: bool) -> Any:
+    from transformers import AutoTokenizer, TokenizersBackend
+
+    loader = TokenizersBackend if plain else AutoTokenizer
+    return loader.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def _name_special_tokens(folder: Path, model: str, declared: Any) -> None:
@@ -163,9 +175,9 @@ def _without_offsets(part: Any) -> Any:
 
 
 def _read_settings(folder: Path, model: str) -> dict[str, Any]:
-    file = folder / SETTINGS
+    file = folder / TOKENIZER_CONFIG
     return read_json_object(file, model) if file.is_file() else {}
 
 
 def _change_settings(folder: Path, model: str, **changes: Any) -> None:
-    write_json(folder / SETTINGS, _read_settings(folder, model) | changes)
+    write_json(folder / TOKENIZER_CONFIG, _read_settings(folder, model) | changes)

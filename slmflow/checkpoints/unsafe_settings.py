@@ -5,12 +5,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from slmflow.checkpoints.files import CONFIG, read_json_object
+from slmflow.checkpoints.files import (
+    CONFIG,
+    PROCESSOR_TEMPLATE,
+    TOKENIZER_CONFIG,
+    read_json_object,
+)
 from slmflow.errors import UserError
 
 # CVE-2026-4372: transformers loads such an implementation as code from the hub.
 _IMPLEMENTATION = re.compile(r"_?(attn|experts)_implementation\w*")
-_TEMPLATE_FILES = ("tokenizer_config.json", "chat_template.json")
+_TEMPLATE_FILES = (TOKENIZER_CONFIG, PROCESSOR_TEMPLATE)
 _PLAIN_NAME = re.compile(r"\w[\w.-]*", re.ASCII)
 
 

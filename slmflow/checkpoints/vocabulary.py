@@ -1,16 +1,19 @@
 """The tokens of a checkpoint: those of its model, and those of its tokenizer."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from slmflow.checkpoints.files import CONFIG, read_json_object
+from slmflow.checkpoints.files import (
+    CONFIG,
+    SPECIAL_TOKENS,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    read_json_object,
+)
 
-_TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 _ADDED, _TOKENS = "added_tokens.json", "vocab.json"
-_SPECIAL = "special_tokens_map.json"
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,14 @@ class Vocabulary:
     def read(cls, folder: Path, model: str) -> Self:
         """Read config and tokenizer files; `model` is the name in messages."""
         settings = _read(folder / TOKENIZER_CONFIG, model)
-        tokenizer = _read(folder / _TOKENIZER, model)
+        tokenizer = _read(folder / TOKENIZER, model)
         added = {
             **_read(folder / _ADDED, model),
             **dict(_added_tokens(tokenizer.get("added_tokens"))),
             **dict(_decoder_tokens(settings.get("added_tokens_decoder"))),
         }
         plain = {**_read(folder / _TOKENS, model), **dict(_model_tokens(tokenizer.get("model")))}
-        eos = settings.get("eos_token") or _read(folder / _SPECIAL, model).get("eos_token")
+        eos = settings.get("eos_token") or _read(folder / SPECIAL_TOKENS, model).get("eos_token")
         size = _size(read_json_object(folder / CONFIG, model))
         return cls(size, _with_ids(added), _with_ids({**plain, **added}), _text(eos))
 
@@ -98,8 +101,3 @@ def _model_tokens(model: Any) -> Iterator[tuple[str, int]]:
             yield from tokens.items()
         case {"vocab": list() as tokens}:
             yield from ((str(token), number) for number, (token, *_) in enumerate(tokens))
-
-
-def write_json(file: Path, values: Mapping[str, Any]) -> None:
-    """Write a JSON file as transformers does."""
-    file.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")

@@ -1,14 +1,13 @@
 """Write the generation settings of a checkpoint into the folder that the GenAI runtime loads."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from slmflow.checkpoints import generation_settings
-from slmflow.checkpoints.vocabulary import write_json
+from slmflow.checkpoints.files import write_json
 from slmflow.console import messages
-from slmflow.conversion.genai_builder import CONFIG_FILE
+from slmflow.conversion.genai_builder import edited_config
 from slmflow.runtime.generation.checkpoint_settings import FILE, NAMES, CheckpointSettings
 
 # What ONNX Runtime GenAI itself can apply, for those who load the folder without slmflow.
@@ -27,17 +26,15 @@ def write(weights: Path, folder: Path) -> dict[str, Any]:
     values, after a warning that names them.
     """
     values = generation_settings.read(weights, str(weights))
-    file = folder / CONFIG_FILE
-    config: dict[str, Any] = json.loads(file.read_text("utf-8"))
-    model = config["model"]
-    settings = CheckpointSettings.parse(values, model["vocab_size"])
-    model["eos_token_id"] = values.get("eos_token_id", model["eos_token_id"])
-    config["search"] |= {
-        **{name: getattr(settings, name) for name in _SEARCH},
-        **{name: values.get(name, default) for name, default in _SAMPLING.items()},
-        **_FIXED,
-    }
-    file.write_text(json.dumps(config, indent=4), "utf-8")
+    with edited_config(folder) as config:
+        model = config["model"]
+        settings = CheckpointSettings.parse(values, model["vocab_size"])
+        model["eos_token_id"] = values.get("eos_token_id", model["eos_token_id"])
+        config["search"] |= {
+            **{name: getattr(settings, name) for name in _SEARCH},
+            **{name: values.get(name, default) for name, default in _SAMPLING.items()},
+            **_FIXED,
+        }
     kept = ("eos_token_id", *NAMES)
     write_json(folder / FILE, {name: values[name] for name in kept if name in values})
     ignored = generation_settings.unsupported(values)

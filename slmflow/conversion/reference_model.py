@@ -9,7 +9,7 @@ from accelerate import init_empty_weights
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.initialization import no_init_weights
 
-from slmflow.checkpoints import tensors, tokenizer
+from slmflow.checkpoints import tensors, tokenizer_files
 from slmflow.console import messages
 from slmflow.console.library_output import silence
 from slmflow.conversion.genai_builder import architecture_names
@@ -36,7 +36,7 @@ def load(weights: Path) -> ReferenceModel:
     """
     try:
         with silence():
-            reference_tokenizer = tokenizer.load(weights)
+            reference_tokenizer = tokenizer_files.load(weights)
             config = AutoConfig.from_pretrained(
                 weights, local_files_only=True, trust_remote_code=False
             )
