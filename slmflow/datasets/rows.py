@@ -33,17 +33,28 @@ DIGEST_LENGTH = 36
 
 @dataclass(frozen=True)
 class Row:
-    """A conversation to send to a model, and the expected answer: a letter if there are choices."""
+    """A conversation to send to a model, and the expected answer: a letter if there are choices.
+
+    other_answers: further accepted answers, if there are any; location: where the row is in its
+    file, e.g. "line 3".
+    """
 
     messages: list[Message]
     answer: str
     choices: list[str] | None = None
     subject: str | None = None
+    other_answers: list[str] | None = None
+    location: str = dataclasses.field(default="", compare=False)
 
     @property
     def question(self) -> str:
         """The content of the last message, which is the user's."""
         return self.messages[-1]["content"]
+
+    @property
+    def accepted_answers(self) -> list[str]:
+        """All accepted answers, the expected one first."""
+        return [self.answer, *(self.other_answers or ())]
 
 
 def read(config: Config) -> list[Row]:
@@ -94,10 +105,15 @@ def check_single_messages(rows: Sequence[Row], reason: str, advice: str) -> None
 def digest(rows: Sequence[Row]) -> str:
     """Return the first `DIGEST_LENGTH` hexadecimal digits of the sha256 of all rows as JSON.
 
-    MLflow's own digest covers only the first 10,000 rows and has only 8 digits.
+    Leaves out their locations. MLflow's own digest covers only the first 10,000 rows and has only 8
+    digits.
     """
     fields = [
-        {name: value for name, value in dataclasses.asdict(row).items() if value is not None}
+        {
+            name: value
+            for name, value in dataclasses.asdict(row).items()
+            if name != "location" and value is not None
+        }
         for row in rows
     ]
     content = json.dumps(fields, sort_keys=True)
@@ -111,24 +127,25 @@ def parse_file(
 
     name: of the file in messages; as_examples: the rows are few-shot examples.
     """
-    columns, located, problems = data.columns, [], []
+    columns, parsed, problems = data.columns, [], []
     check_header = partial(row_checks.header_problem, columns=columns)
     for record in readers.read(file, check_header, columns.names):
         fields = row_checks.decode_json_fields(record.fields, columns.messages, columns.choices)
         of_row = [record.problem] if record.problem else list(_record_problems(fields, data))
         if not of_row:
-            row = _build_row(fields, data)
+            row = dataclasses.replace(_build_row(fields, data), location=record.location)
             if as_examples and row.messages[0]["role"] == "system":
                 of_row = ["an example cannot have a system message: set evaluation.system"]
-            located.append((record.location, row))
+            parsed.append(row)
         problems += [f"{record.location}: {problem}" for problem in of_row]
     if not (problems or as_examples):
-        problems += _consistency_problems(located, columns)
+        problems += _consistency_problems(parsed, columns)
     if problems:
         required = f"{columns.answer}, and either {columns.question} or {columns.messages}"
         return [], [f"{name}: a row has {required}", *row_checks.list_first(problems)]
-    rows = [row for _, row in located]
-    return rows, [] if rows else [f"{name} has no rows: give at least one question and its answer"]
+    return parsed, [] if parsed else [
+        f"{name} has no rows: give at least one question and its answer"
+    ]
 
 
 def _locate_file(data: EvaluationData) -> tuple[Path, str]:
@@ -170,16 +187,16 @@ def _build_row(fields: dict[str, Any], data: EvaluationData) -> Row:
     return Row(messages, letter, choices, fields.get(columns.subject))
 
 
-def _consistency_problems(located: Sequence[tuple[str, Row]], columns: Columns) -> Iterator[str]:
+def _consistency_problems(rows: Sequence[Row], columns: Columns) -> Iterator[str]:
     """Yield a problem if only some rows have choices or a subject.
 
     Metrics in the same table would otherwise cover different rows.
     """
     for name, column in (("choices", columns.choices), ("subject", columns.subject)):
-        missing = [location for location, row in located if getattr(row, name) is None]
-        if 0 < len(missing) < len(located):
+        missing = [row.location for row in rows if getattr(row, name) is None]
+        if 0 < len(missing) < len(rows):
             yield (
-                f"{missing[0]}: no {column}, but {len(located) - len(missing)} of {len(located)} "
+                f"{missing[0]}: no {column}, but {len(rows) - len(missing)} of {len(rows)} "
                 f"rows have {column}: add it to all rows or to none, and evaluate the others "
                 "separately"
             )

@@ -1,5 +1,6 @@
 """Evaluation rows from JSONL, CSV and Parquet files."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -308,3 +309,20 @@ def test_digest_covers_all_messages() -> None:
     assert digest == rows.digest([question_row(f"{number}?", "A") for number in range(10_001)])
     assert digest != rows.digest([*many[:-1], question_row("10000?", "B")])
     assert digest != rows.digest([Row([system_message("s"), *many[0].messages], "A"), *many[1:]])
+
+
+def test_rows_know_their_location(tmp_path: Path) -> None:
+    lines = '{"question": "a?", "answer": "A"}\n\n{"question": "b?", "answer": "B"}\n'
+    file = write(tmp_path, lines)
+    assert [row.location for row in read(file)] == ["line 1", "line 3"]
+    assert [row.location for row in read(file, "system=brief")] == ["line 1", "line 3"]
+    table = {"question": ["a?", "b?"], "answer": ["A", "B"]}
+    parquet_file = write_table(tmp_path / "rows.parquet", table)
+    assert [row.location for row in read(parquet_file)] == ["row 1", "row 2"]
+    assert rows.digest(read(file)) == rows.digest(read(parquet_file))
+
+
+def test_digest_covers_accepted_answers() -> None:
+    row = question_row("a?", "A")
+    assert rows.digest([row]) == rows.digest([dataclasses.replace(row, other_answers=None)])
+    assert rows.digest([row]) != rows.digest([dataclasses.replace(row, other_answers=["B"])])
