@@ -1,7 +1,8 @@
 """A model's answers as a table with one line per row of the evaluation data.
 
-Columns: `question`, `answer` (the expected one) and `prediction`; the fields of `Answer`, of which
-`reasoning` and `error` only if there is any; `logprob` and `tokens` of the expected answer if the
+Columns: `question`, `answer` (the expected one) and `prediction`; `other_answers`, lists of the
+further accepted ones, if any row has some; the fields of `Answer`, of which `reasoning` and `error`
+only if there is any; `logprob` and `tokens` of the expected answer if the
 model can score texts. Rows with choices add `choice`, the letter of the most likely choice (None if
 the model cannot score texts), and `subject`, if they have one. A table with a reference also has
 its answer, `reference`, and its `reference_choice`; the `first_diverging_token`, the position from
@@ -22,10 +23,14 @@ from slmflow.datasets.rows import Row
 from slmflow.measurement.records import Measurement
 from slmflow.metrics import text_scores
 
+OTHER_ANSWERS = "other_answers"
+
 
 def build(measurement: Measurement, rows: Sequence[Row]) -> pd.DataFrame:
     """Return the table of a model, without a reference."""
     questions = pd.DataFrame([{"question": row.question, "answer": row.answer} for row in rows])
+    if any(row.other_answers for row in rows):
+        questions[OTHER_ANSWERS] = [row.other_answers or [] for row in rows]
     answers = pd.DataFrame([dataclasses.asdict(answer) for answer in measurement.answers])
     for column in ("reasoning", "error"):
         if answers[column].isna().all():
@@ -72,8 +77,8 @@ def add_reference(table: pd.DataFrame, reference: pd.DataFrame, tokenizer: Path)
 def score_drops(table: pd.DataFrame) -> pd.DataFrame:
     """Return how much better the reference scores on each row, the most important score first.
 
-    table: one with a reference. The scores: the correct choice, if there are choices, exact match,
-    token F1.
+    table: one with a reference. The scores: the correct choice, if there are choices, exact match
+    (not the strict one), token F1.
     """
     drops = pd.DataFrame(index=table.index)
     if "choice" in table:  # None, of a model that cannot score texts, is never correct
@@ -99,6 +104,12 @@ def sort_by_regression(table: pd.DataFrame, reference: pd.DataFrame) -> pd.DataF
     return table.loc[drops.sort_values(list(drops), ascending=False, kind="stable").index]
 
 
+def accepted_answers(table: pd.DataFrame) -> list[list[str]]:
+    """Return all accepted answers of each row, the expected one first."""
+    others = table[OTHER_ANSWERS] if OTHER_ANSWERS in table else [[]] * len(table)
+    return [[answer, *more] for answer, more in zip(table["answer"], others, strict=True)]
+
+
 def _scores(table: pd.DataFrame, column: str, score: text_scores.TextScore) -> pd.Series:
-    pairs = zip(table[column], table["answer"], strict=True)
-    return pd.Series([score(*pair) for pair in pairs], index=table.index)
+    pairs = zip(table[column], accepted_answers(table), strict=True)
+    return pd.Series([text_scores.best(score, *pair) for pair in pairs], index=table.index)

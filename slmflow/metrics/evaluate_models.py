@@ -24,7 +24,7 @@ from slmflow.metrics import answer_table
 from slmflow.metrics.evaluation_inputs import EvaluationInputs
 from slmflow.metrics.model_metrics import ModelMetrics
 from slmflow.metrics.performance import compute_performance
-from slmflow.metrics.scoring import METRICS, Metric, estimate_uncertainty, mean_metric
+from slmflow.metrics.scoring import METRICS, Metric, estimate_uncertainty, text_metric
 from slmflow.metrics.user_metrics import UserMetric
 
 
@@ -51,7 +51,7 @@ def evaluate_models(
     UserError if a metric of the user fails on an answer.
     """
     user_metrics = {
-        metric: mean_metric(metric.name, metric.score, is_share=metric.is_share)
+        metric: text_metric(metric.name, metric.score, is_share=metric.is_share)
         for metric in inputs.user_metrics
     }
     reference = answer_table.build(measurements[0], inputs.rows)
@@ -138,6 +138,6 @@ def _evaluate_with_mlflow(
     result = mlflow.models.evaluate(
         data=predictions,
         model_id=model_id,
-        extra_metrics=[metric.to_mlflow() for metric in metrics],
+        extra_metrics=[metric.to_mlflow(table) for metric in metrics],
     )
     return dict(result.metrics)

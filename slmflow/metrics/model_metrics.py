@@ -65,7 +65,12 @@ class ModelMetrics:
     exporter: str | None
     model_uri: str
     n: int = dataclasses.field(metadata={"column": MetricColumn("number of rows evaluated", "{}")})
-    exact_match: float | None = _share("share of answers equal to the expected text")
+    exact_match: float | None = _share(
+        "share of answers equal to the expected text, ignoring case, spaces and a final period"
+    )
+    exact_match_strict: float | None = _share(
+        "share of answers equal to the expected text, character by character"
+    )
     contains: float | None = _share("share of answers that contain the expected text")
     token_f1: float | None = _share("word overlap with the expected text, F1 as in SQuAD")
     rouge_l: float | None = _share("word sequence shared with the expected text, ROUGE-L F-measure")

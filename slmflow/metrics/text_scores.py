@@ -1,8 +1,10 @@
-"""Scores of an answer from 0 to 1, and the statistics that BLEU and perplexity aggregate."""
+"""Scores of an answer from 0 to 1, and the statistics that BLEU and perplexity aggregate.
+
+All but `exact_match_strict` compare normalized texts of any script (`text_normalization`). With
+several accepted answers, the best score counts (`best`), as in SQuAD.
+"""
 
 import functools
-import re
-import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import takewhile
@@ -12,27 +14,46 @@ from numpy.typing import NDArray
 from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics.bleu import BLEU
 
+from slmflow.metrics import text_normalization
+
 TextScore = Callable[[str, str], float]
 """Maps an answer and the text to compare it with to a score."""
 
 
+def best(score: TextScore, answer: str, expected: Sequence[str]) -> float:
+    """Return the highest score of an answer against any of the expected texts."""
+    return max(score(answer, each) for each in expected)
+
+
 def exact_match(answer: str, expected: str) -> float:
+    """Return 1 if the texts are equal apart from case, white space and a full stop at the end.
+
+    Other punctuation counts, so that "3.14" is not "314", nor "-5" equal to "5". Unicode spellings
+    of one text are equal (NFC, kinds of spaces).
+    """
+    ours, theirs = map(text_normalization.comparable, (answer, expected))
+    return float(ours == theirs)
+
+
+def exact_match_strict(answer: str, expected: str) -> float:
     """Return 1 if the texts are equal apart from surrounding white space, else 0."""
     return float(answer.strip() == expected.strip())
 
 
 def contains(answer: str, expected: str) -> float:
-    """Return 1 if the answer contains the expected text without surrounding white space, else 0."""
-    return float(expected.strip() in answer)
+    """Return 1 if the answer contains the expected text, both as `exact_match` compares them."""
+    ours, theirs = map(text_normalization.comparable, (answer, expected))
+    return float(theirs in ours)
 
 
 def token_f1(answer: str, expected: str) -> float:
     """Return the F1 score of the words, after SQuAD's normalization.
 
     This is `compute_f1` of the official evaluation script, evaluate-v2.0.py (Rajpurkar, Jia and
-    Liang, "Know What You Don't Know", 2018, https://rajpurkar.github.io/SQuAD-explorer/).
+    Liang, "Know What You Don't Know", 2018, https://rajpurkar.github.io/SQuAD-explorer/), with
+    punctuation of all scripts and characters as the words of scripts without spaces.
     """
-    ours, theirs = _words(answer), _words(expected)
+    ours, theirs = map(text_normalization.squad_words, (answer, expected))
     if not ours or not theirs:
         return float(ours == theirs)
     shared = (Counter(ours) & Counter(theirs)).total()
@@ -43,18 +64,21 @@ def rouge_l(answer: str, expected: str) -> float:
     """Return the F-measure of ROUGE-L, by rouge-score, without stemming.
 
     It is based on the longest common subsequence of words (Lin, "ROUGE: A Package for Automatic
-    Evaluation of Summaries", 2004).
+    Evaluation of Summaries", 2004); of characters, in a script without spaces.
     """
     return float(_rouge().score(expected, answer)["rougeL"].fmeasure)
 
 
-def bleu_counts(answer: str, expected: str) -> tuple[int, ...]:
+def bleu_counts(answer: str, expected: Sequence[str]) -> tuple[int, ...]:
     """Return the statistics of BLEU: 4 matching and 4 total n-gram counts, and 2 lengths.
 
-    The lengths of answer and expected text are in tokens of sacrebleu's default tokenizer, `13a`.
-    The sums over a corpus give its BLEU (`bleu`).
+    expected: all accepted answers, which are references of one segment. The lengths of the answer
+    and of the closest reference are in tokens of sacrebleu's tokenizer `13a` where spaces separate
+    words, and of `zh` where not (`text_normalization.separate_words`). The sums over a corpus give
+    its BLEU (`bleu`).
     """
-    score = _bleu().sentence_score(answer, [expected])
+    references = list(map(text_normalization.separate_words, expected))
+    score = _bleu().sentence_score(text_normalization.separate_words(answer), references)
     return (*score.counts, *score.totals, score.sys_len, score.ref_len)
 
 
@@ -103,24 +127,16 @@ def common_length(one: Sequence[object], other: Sequence[object]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
-def _words(text: str) -> list[str]:
-    """Return the lower-case words, without punctuation and the articles a, an and the."""
-    stripped = "".join(
-        character for character in text.lower() if character not in string.punctuation
-    )
-    return re.sub(r"\b(a|an|the)\b", " ", stripped).split()
-
-
-class _AnyAlphabet:
+class _AnyScript:
     """Tokenize like rouge-score, which drops all letters outside ASCII."""
 
     def tokenize(self, text: str) -> list[str]:
-        return re.findall(r"[^\W_]+", text.lower())
+        return text_normalization.alphanumeric_words(text)
 
 
 @functools.cache
 def _rouge() -> RougeScorer:
-    return RougeScorer(["rougeL"], tokenizer=_AnyAlphabet())
+    return RougeScorer(["rougeL"], tokenizer=_AnyScript())
 
 
 @functools.cache

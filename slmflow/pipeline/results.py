@@ -179,7 +179,7 @@ class Evaluation(Result):
     step: ClassVar = "evaluate"
     reads: ClassVar = ("evaluation",)
     consumes: ClassVar = (OnnxModel, Measurements)
-    packages: ClassVar = ("mlflow", "rouge-score", "sacrebleu", "scipy")
+    packages: ClassVar = ("mlflow", "regex", "rouge-score", "sacrebleu", "scipy")
 
     run_id: str
     model: str

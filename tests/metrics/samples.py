@@ -18,6 +18,7 @@ TRANSFORMERS = ModelMetrics(
     model_uri="models:/m-1",
     n=195,
     exact_match=0.974,
+    exact_match_strict=0.923,
     contains=0.974,
     token_f1=0.9951,
     rouge_l=0.9951,
@@ -43,6 +44,7 @@ GENAI = ModelMetrics(
     model_uri="models:/m-2",
     n=195,
     exact_match=0.964,
+    exact_match_strict=0.918,
     contains=0.964,
     token_f1=0.991,
     rouge_l=0.991,
@@ -70,7 +72,7 @@ HOSTILE = (
 ANSWER_TABLE = pd.DataFrame(
     [
         ("Capital of Japan?", "It is Tokyo.", "It is Tokyo.", HOSTILE, 1),
-        (HOSTILE, "It is Paris.", "It is Paris.", "It is Paris", 4),
+        (HOSTILE, "It is Paris.", "It is Paris.", "It is Par", 4),
         ("Capital of Peru?", "It is Lima.", "It is Lima.", "It is Lima.", None),
         ("Capital of Chad?", "It is N'Djamena.", "Chad?", "Who knows.", 1),
         ("Capital of Oman?", "It is Muscat.", "It is Mascat.", "It is Muscat.", 3),

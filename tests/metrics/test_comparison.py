@@ -7,10 +7,13 @@ from slmflow.pipeline.results import Evaluation
 from tests.metrics.samples import COMPARISON, GENAI
 
 COLUMNS = (
-    "flavor target exporter model_uri n exact_match contains token_f1 rouge_l bleu agreement "
+    "flavor target exporter model_uri n exact_match exact_match_strict contains token_f1 "
+    "rouge_l bleu agreement "
     "shared_prefix perplexity accuracy ttft_ms_p50 latency_ms_p50 latency_ms_p95 latency_ms_p99 "
     "prefill_tokens_per_s decode_tokens_per_s load_s peak_rss_mb model_size_mb "
-    "exact_match_low exact_match_high exact_match_p contains_low contains_high contains_p "
+    "exact_match_low exact_match_high exact_match_p "
+    "exact_match_strict_low exact_match_strict_high exact_match_strict_p "
+    "contains_low contains_high contains_p "
     "token_f1_low token_f1_high token_f1_p rouge_l_low rouge_l_high rouge_l_p "
     "bleu_low bleu_high bleu_p agreement_low agreement_high shared_prefix_low shared_prefix_high "
     "perplexity_low perplexity_high perplexity_p accuracy_low accuracy_high accuracy_p "
@@ -22,7 +25,7 @@ COLUMNS = (
 
 def test_column_names_are_stable() -> None:
     assert " ".join(BUILT_IN) == COLUMNS
-    assert [column.name for column in describe_columns()] == COLUMNS.split()[:23]
+    assert [column.name for column in describe_columns()] == COLUMNS.split()[:24]
     user_columns = "politeness politeness_low politeness_high politeness_p"
     assert " ".join(GENAI.columns()) == f"{COLUMNS} {user_columns}"
 

@@ -13,7 +13,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.significance import PairedTest
 
 from slmflow.metrics.scoring import METRICS as ALL
-from slmflow.metrics.scoring import Metric, estimate_uncertainty, mean_metric
+from slmflow.metrics.scoring import Metric, estimate_uncertainty, text_metric
 from slmflow.metrics.uncertainty import Array, confidence_interval, paired_p_value
 
 METRICS = {metric.name: metric for metric in ALL}
@@ -106,10 +106,47 @@ def test_user_metric_is_a_mean_with_cached_scores() -> None:
         scored.append(answer)
         return len(answer) / len(expected)
 
-    metric = mean_metric("length", length)
+    metric = text_metric("length", length)
     assert value(metric, ["a", "abc"], ["ab", "ab"]) == 1
     assert value(metric, ["a", "abc"], ["ab", "ab"]) == 1
     assert scored == ["a", "abc"]
+
+
+def test_best_of_several_accepted_answers_counts() -> None:
+    table = pd.DataFrame(
+        {
+            "prediction": ["Paname.", "It is Rome", "the city Oslo"],
+            "answer": ["Paris.", "Rome", "Oslo"],
+            "other_answers": [["Lutetia", "paname"], [], ["a city"]],
+        }
+    )
+    alone = table.drop(columns="other_answers")
+    by_row = {
+        name: metric.aggregate(metric.row_statistics(table)).tolist()
+        for name, metric in METRICS.items()
+        if metric.accepts_others
+    }
+    assert set(by_row) == {
+        *("exact_match", "exact_match_strict", "contains", "token_f1", "rouge_l", "bleu")
+    }
+    assert by_row["exact_match"] == [1, 0, 0]
+    assert by_row["exact_match_strict"] == [0, 0, 0]
+    assert by_row["contains"] == [1, 1, 1]
+    assert by_row["token_f1"] == pytest.approx([1, 0.5, 2 / 3])
+    for name, scores in by_row.items():
+        metric = METRICS[name]
+        fewer = metric.aggregate(metric.row_statistics(alone)).tolist()
+        assert all(more >= less for more, less in zip(scores, fewer, strict=True)), name
+
+
+def test_bleu_takes_accepted_answers_as_references() -> None:
+    answers, expected = texts(1, 0.2)
+    others = texts(7, 0.2)[0]
+    table = pd.DataFrame({"prediction": answers, "answer": expected})
+    table["other_answers"] = [[text] for text in others]
+    metric = METRICS["bleu"]
+    ours = float(metric.aggregate(metric.row_statistics(table).sum(axis=0)))
+    assert ours == pytest.approx(sacrebleu.corpus_bleu(answers, [expected, others]).score)
 
 
 @pytest.fixture
@@ -148,15 +185,20 @@ def test_uncertainty_of_model_and_reference(
     assert np.isfinite(list(alone.intervals.values())).all()
 
 
+@pytest.mark.parametrize("has_others", [False, True])
 def test_mlflow_computes_equal_metrics(
-    tracking: str, tables: tuple[pd.DataFrame, pd.DataFrame]
+    tracking: str, tables: tuple[pd.DataFrame, pd.DataFrame], has_others: bool
 ) -> None:
     """Every metric works in `mlflow.models.evaluate`, whatever columns it reads."""
-    ours, _ = tables
+    ours, theirs = tables
+    if has_others:
+        others = [[] if number % 3 else [text] for number, text in enumerate(theirs["prediction"])]
+        ours = ours.assign(other_answers=others)
     with mlflow.start_run():
+        data = from_pandas(ours, targets="answer", predictions="prediction")
+        assert data.schema is not None
         evaluated = mlflow.models.evaluate(
-            data=from_pandas(ours, targets="answer", predictions="prediction"),
-            extra_metrics=[metric.to_mlflow() for metric in ALL],
+            data=data, extra_metrics=[metric.to_mlflow(ours) for metric in ALL]
         )
     for metric in ALL:
         whole = float(metric.aggregate(metric.row_statistics(ours).sum(axis=0)))

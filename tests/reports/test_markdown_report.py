@@ -13,7 +13,8 @@ than transformers in token\\_f1 (p 0.031), politeness (p &lt;0.001).
 | metric | transformers | genai | p | meaning |
 | --- | ---: | ---: | ---: | --- |
 | `n` | 195 | 195 | - | number of rows evaluated |
-| `exact_match` | 97.4% (94.9% to 99.5%) | 96.4% (93.8% to 98.5%) | 0.688 | share of answers equal to the expected text |
+| `exact_match` | 97.4% (94.9% to 99.5%) | 96.4% (93.8% to 98.5%) | 0.688 | share of answers equal to the expected text, ignoring case, spaces and a final period |
+| `exact_match_strict` | 92.3% | 91.8% | - | share of answers equal to the expected text, character by character |
 | `contains` | 97.4% | 96.4% | - | share of answers that contain the expected text |
 | `token_f1` | 99.5% | 99.1% | 0.031 | word overlap with the expected text, F1 as in SQuAD |
 | `rouge_l` | 99.5% | 99.1% | - | word sequence shared with the expected text, ROUGE-L F-measure |
@@ -57,7 +58,7 @@ Of 5 rows, 2 are answered worse, 1 better, 1 differently with the same scores, a
 - question: {hostile}
   - expected: It is Paris.
   - transformers: It is Paris.
-  - genai: It is Paris
+  - genai: It is Par
 
 Settings: data capitals.jsonl, system Be &lt;brief&gt;..
 
