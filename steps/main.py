@@ -7,16 +7,19 @@ python -m steps.main target=cpu_int8 generation.temperature=0.2
 from slmflow.checkpoints import chat_template
 from slmflow.console import messages
 from slmflow.conversion import hub_architecture
-from slmflow.measurement import execution_providers, prompt_models
+from slmflow.measurement import (
+    compared_models,
+    execution_providers,
+    prompt_models,
+    unanswerable_rows,
+)
 from slmflow.metrics import evaluation_inputs
 from slmflow.metrics.comparison import Comparison
 from slmflow.pipeline.results import (
     Evaluation,
-    GenaiModel,
     Measurements,
     ModelVersion,
     OnnxModel,
-    TransformersModel,
     Weights,
 )
 from slmflow.pipeline.step import Step, run_step
@@ -32,9 +35,10 @@ def main(step: Step) -> None:
     hub_architecture.check(step.config, step.key(Weights))
     chat_template.check_variables(step.ensure(Weights).folder, step.config.generation.template)
     prompt_models.check_rows(step, inputs.rows)
+    unanswerable_rows.find(step, inputs.rows)
     step.ensure(OnnxModel)
-    step.ensure(TransformersModel)
-    step.ensure(GenaiModel)
+    for flavor in compared_models.kinds(step.config):
+        step.ensure(flavor)
     step.ensure(Measurements)
     comparison = Comparison.from_result(step.ensure(Evaluation))
     artifacts.copy_report(comparison)

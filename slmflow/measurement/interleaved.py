@@ -1,192 +1,279 @@
-"""Measure models side by side: each in its own process, in alternating turns of a few rows.
+"""Measure models side by side, each in its own process: first the timings, then the answers.
 
-With its own process, memory and load time are the model's alone. The speed of a shared machine
-changes within seconds; alternating turns spread such changes over all models. The order changes
-with every turn, so that each model takes every position and follows every other.
+A sample of rows is timed, one request at a time, in alternating turns of a few rows. With its own
+process, memory and load time are the model's alone. The speed of a shared machine changes within
+seconds; alternating turns spread such changes over all models. The order changes with every turn,
+so that each model takes every position and follows every other.
+
+Then each model answers the other rows, and scores all, in batches. A timed answer is the row's
+answer. Some timed rows are answered again in a batch, to check that a batch changes no answer.
 """
 
-import dataclasses
-import json
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 
-import mlflow
 from rich.progress import Progress, TaskID
 
 from slmflow.console import messages, progress_bars
 from slmflow.datasets.rows import Row
 from slmflow.errors import UserError
+from slmflow.measurement import timed_rows, worker_process
 from slmflow.measurement.measured_model import MeasuredModel
-from slmflow.measurement.records import Answer, Likelihood, Measurement
-from slmflow.system import child_processes
+from slmflow.measurement.records import Answer, BatchCheck, Likelihood, Measurement, Timing
+from slmflow.measurement.stored_rows import Score, StoredRows
+from slmflow.measurement.timing_journal import TimingJournal
+from slmflow.measurement.worker_process import WorkerProcess
 
-_ROWS_PER_TURN = 8
+_ROWS_PER_TURN = 4
+_WARM_UP_ROWS = 3
+_CHECKED_ROWS = 8
+_MAX_DIFFERENT = 2  # of the checked rows: rounding may change the choice between two equal tokens
+
+ProgressCallback = Callable[[MeasuredModel, Mapping[int, Answer], Collection[Timing]], None]
+"""Receives a model, its answers by row and its timings so far; an exception ends measuring."""
 
 
-TurnCallback = Callable[[MeasuredModel, Sequence[Answer]], None]
-"""Receives a model and all its answers after each of its turns; an exception ends measuring."""
+@dataclass(frozen=True)
+class Plan:
+    """What to measure besides the models and rows.
+
+    seed: the sampling seed of each answer; timed_rows: how many rows are timed; unanswerable: why
+    rows cannot be answered, by number: they are not sent; key: of the measurement, under which its
+    timings are kept in the store.
+    """
+
+    seed: int | None = None
+    timed_rows: int = 32
+    unanswerable: Mapping[int, str] = field(default_factory=dict)
+    key: str = ""
 
 
 def measure(
     models: Sequence[MeasuredModel],
     rows: Sequence[Row],
-    seed: int | None = None,
-    on_turn: TurnCallback = lambda model, answers: None,
+    plan: Plan = Plan(),
+    on_progress: ProgressCallback = lambda model, answers, timings: None,
 ) -> tuple[Measurement, ...]:
-    """Measure each model on all rows, with progress bars.
+    """Measure each model on all rows, with progress bars; reuse what the store has.
 
-    The worker processes start together. They load their models one after another and keep them
-    loaded; only one computes at a time. seed: the sampling seed of each answer. Rows that a model
-    rejects are named in a warning and kept with their errors. Raises UserError with the model and
-    the last line of its error if a process fails, and if a model rejects all rows.
+    The worker processes start together and load their models one after another; only one computes
+    at a time. Rows that a model rejects are named in a warning and kept with their errors. Raises
+    UserError with the model and the last line of its error if a process fails, and if a model
+    rejects all rows.
     """
+    timed = timed_rows.select(rows, plan.timed_rows, frozenset(plan.unanswerable))
+    journal = TimingJournal(plan.key)
+    states = [_ModelState(model, rows, plan, timed, journal, on_progress) for model in models]
+    must_time = any(state.usage is None for state in states) if timed else False
     with progress_bars.item_bar() as progress, ExitStack() as stack:
-        workers = [stack.enter_context(_start(model, rows, seed, progress)) for model in models]
-        for worker in workers:
-            worker.wait_until_ready()
-        for worker in workers:
-            worker.load(len(rows))
-        for turn, first in enumerate(range(0, len(rows), _ROWS_PER_TURN)):
-            for worker in _turn_order(workers, turn):
-                worker.answer(first, min(first + _ROWS_PER_TURN, len(rows)))
-                on_turn(worker.model, worker.answers)
-        measurements = tuple(worker.finish() for worker in workers)
+        for state in states:
+            state.progress = progress
+            if must_time or state.is_incomplete:
+                warm_up = state.answerable[:_WARM_UP_ROWS]
+                worker = worker_process.start(state.model, rows, plan.seed, warm_up)
+                state.worker = stack.enter_context(worker)
+        running = [state for state in states if state.worker]
+        for state in running:
+            state.wait_until_ready()
+        for state in running:
+            state.load()
+        if must_time:
+            _time_in_turns(running, timed)
+        for state in running:
+            state.answer_and_score()
+    measurements = tuple(state.measurement() for state in states)
     for measurement in measurements:
-        _report_rejected(measurement)
+        _report_rejected(measurement, rows, plan.unanswerable)
     return measurements
 
 
-def _report_rejected(measurement: Measurement) -> None:
-    """Warn of rows that the model rejected. Raises UserError if it rejected all."""
-    errors = {row: each.error for row, each in enumerate(measurement.answers, 1) if each.error}
-    if not errors:
-        return
-    row, error = next(iter(errors.items()))
-    model, rows = measurement.model, len(measurement.answers)
-    if len(errors) == rows:
-        raise UserError(
-            f"the {model.flavor} model {model.model_uri} rejected all rows: row {row}: {error}"
-        )
-    messages.warning(
-        f"the {model.flavor} model rejected {len(errors)} of {rows} rows, which count as wrong "
-        f"answers: row {row}: {error}"
-    )
+def _time_in_turns(states: Sequence["_ModelState"], timed: Sequence[int]) -> None:
+    for turn, first in enumerate(range(0, len(timed), _ROWS_PER_TURN)):
+        for state in _turn_order(states, turn):
+            state.time(timed[first : first + _ROWS_PER_TURN])
+    for state in states:
+        state.record_usage()
 
 
-def _turn_order(workers: Sequence["_Worker"], turn: int) -> list["_Worker"]:
+def _turn_order(states: Sequence["_ModelState"], turn: int) -> list["_ModelState"]:
     """Return the order of a turn: rotated by one each turn, reversed in every other round."""
-    round_, first = divmod(turn, len(workers))
-    rotated = [*workers[first:], *workers[:first]]
+    round_, first = divmod(turn, len(states))
+    rotated = [*states[first:], *states[:first]]
     return rotated[::-1] if round_ % 2 else rotated
 
 
-class _Worker:
-    """The parent's side of `slmflow.measurement.worker` for one model."""
+def _report_rejected(
+    measurement: Measurement, rows: Sequence[Row], unanswerable: Mapping[int, str]
+) -> None:
+    """Warn of rows that the model rejected. Raises UserError if none is answered."""
+    errors = {number: a.error for number, a in enumerate(measurement.answers) if a.error}
+    model = measurement.model
+    if len(errors) == len(rows):
+        raise UserError(
+            f"the {model.flavor} model {model.model_uri} rejected all rows: "
+            f"{rows[0].location or 'row 1'}: {errors[0]}"
+        )
+    rejected = {number: error for number, error in errors.items() if number not in unanswerable}
+    if rejected:
+        number, error = next(iter(rejected.items()))
+        messages.warning(
+            f"the {model.flavor} model rejected {len(rejected)} of {len(rows)} rows, which count "
+            f"as not answered: {rows[number].location or f'row {number + 1}'}: {error}"
+        )
+
+
+class _ModelState:
+    """One model: its process, if one is needed, and what is measured so far."""
+
+    worker: WorkerProcess | None = None
+    progress: Progress
 
     def __init__(
-        self, model: MeasuredModel, process: subprocess.Popen[str], log: Path, progress: Progress
+        self,
+        model: MeasuredModel,
+        rows: Sequence[Row],
+        plan: Plan,
+        timed: Sequence[int],
+        journal: TimingJournal,
+        on_progress: ProgressCallback,
     ) -> None:
         self.model = model
-        self._process, self._log, self._progress = process, log, progress
-        self.answers: list[Answer] = []
+        self._rows, self._plan, self._timed, self._journal = rows, plan, timed, journal
+        self._on_progress = on_progress
+        self._stored = StoredRows(model, rows, plan.seed)
+        self._timings = journal.timings(model)
+        self._timed_answers: dict[int, Answer] = {}
+        self._batch_check: BatchCheck | None = None
         self._tasks: dict[str, TaskID] = {}
+        self._load_s = 0.0
+
+    @property
+    def usage(self) -> tuple[float, int | None] | None:
+        """Load time and peak memory, if all timings are known."""
+        return self._journal.usage(self.model)
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether answers or scores are missing."""
+        return bool(self._missing_answers or self._missing_scores)
+
+    @property
+    def _missing_answers(self) -> list[int]:
+        return [number for number in self.answerable if number not in self._stored.answers]
+
+    @property
+    def _missing_scores(self) -> list[int]:
+        if not self._stored.can_score:
+            return []
+        answers = self._stored.answers
+        return [
+            number
+            for number in self.answerable
+            if number not in self._stored.scores
+            and not (number in answers and answers[number].error)
+        ]
+
+    @property
+    def answerable(self) -> list[int]:
+        """The numbers of the rows that are sent."""
+        return [n for n in range(len(self._rows)) if n not in self._plan.unanswerable]
 
     def wait_until_ready(self) -> None:
         """Wait until the process has imported the libraries."""
-        self._receive()
+        self._running().wait_until_ready()
 
-    def load(self, rows: int) -> None:
+    def load(self) -> None:
         """Load the model, and wait until it is warm."""
-        self._send(load=True)
-        task = self._progress.add_task(f"{self.model.flavor} loads", total=None)
-        self._rows, self._load_s = rows, float(self._receive()["load_s"])
-        self._progress.update(task, visible=False)
+        task = self.progress.add_task(f"{self.model.flavor} loads", total=None)
+        self._load_s = self._running().load()
+        self.progress.update(task, visible=False)
 
-    def answer(self, first: int, end: int) -> None:
-        """Answer the rows from `first` to before `end`."""
-        self._send(answer=[first, end])
-        for _ in range(first, end):
-            self.answers.append(Answer(**self._receive()["answer"]))
-            self._advance("answers")
+    def time(self, numbers: Sequence[int]) -> None:
+        """Time those rows of a turn that have no timing yet."""
+        missing = [number for number in numbers if number not in self._timings]
+        for number, answer, timing in self._running().time(missing):
+            self._timed_answers[number] = answer
+            if number not in self._stored.answers:
+                self._stored.put_answer(number, answer)
+            if timing:
+                self._journal.put_timing(self.model, timing)
+            self._advance("timed", len(self._timed))
+        self._report_progress()
 
-    def finish(self) -> Measurement:
-        """Request peak memory and likelihoods, and return the measurement."""
-        self._send(end=True)
-        peak_rss_bytes = self._receive()["peak_rss_bytes"]
-        likelihoods, choice_logprobs = [], []
-        while message := self._receive(may_end=True):
-            likelihoods.append(Likelihood(**message["likelihood"]))
-            logprobs = message["choice_logprobs"]
-            choice_logprobs.append(None if logprobs is None else tuple(logprobs))
-            self._advance("likelihoods")
+    def record_usage(self) -> None:
+        """Store load time and peak memory, which are those of requests one at a time."""
+        self._journal.put_usage(self.model, self._load_s, self._running().peak_rss_bytes())
+
+    def answer_and_score(self) -> None:
+        """Answer and score the missing rows, and end the process."""
+        if missing := self._missing_answers:
+            alone = not self._check_batches()
+            for done, (number, answer) in enumerate(self._running().answer(missing, alone=alone)):
+                self._stored.put_answer(number, answer)
+                self._advance("answers", len(missing))
+                if done % _ROWS_PER_TURN == 0:
+                    self._report_progress()
+            self._report_progress()
+        scored = False
+        missing = self._missing_scores
+        for number, score in self._running().score(missing):
+            self._stored.put_score(number, score)
+            self._advance("likelihoods", len(missing))
+            scored = True
+        if missing and not scored:
+            self._stored.put_cannot_score()
+        self._running().end()
+
+    def measurement(self) -> Measurement:
+        """Return the complete measurement."""
+        load_s, peak_rss_bytes = self.usage or (None, None)
+        no_score: Score = Likelihood(0.0, 0), None
+        numbers = range(len(self._rows))
+        scores = [self._stored.scores.get(number, no_score) for number in numbers]
+        can_score = self._stored.can_score and bool(self._stored.scores)
         return Measurement(
             model=self.model,
-            load_s=self._load_s,
+            load_s=load_s,
             peak_rss_bytes=peak_rss_bytes,
-            answers=tuple(self.answers),
-            likelihoods=tuple(likelihoods) or None,
-            choice_logprobs=tuple(choice_logprobs) or None,
+            answers=tuple(self._answer(number) for number in range(len(self._rows))),
+            likelihoods=tuple(each for each, _ in scores) if can_score else None,
+            choice_logprobs=tuple(each for _, each in scores) if can_score else None,
+            timings=tuple(self._timings[n] for n in self._timed if n in self._timings),
+            batch_check=self._batch_check,
         )
 
-    def _send(self, **command: Any) -> None:
-        try:
-            print(json.dumps(command), file=self._process.stdin, flush=True)
-        except BrokenPipeError:  # the process ended; the next _receive reports why
-            return
+    def _answer(self, number: int) -> Answer:
+        if reason := self._plan.unanswerable.get(number):
+            return Answer("", None, None, error=reason)
+        return self._stored.answers[number]
 
-    def _receive(self, *, may_end: bool = False) -> dict[str, Any]:
-        """Return the next message; {} if the process ended with status 0 and may end here."""
-        if self._process.stdout and (line := self._process.stdout.readline()):
-            return dict(json.loads(line))
-        if (status := self._process.wait()) == 0 and may_end:
-            return {}
-        log = self._log.read_text(errors="replace")
-        raise UserError(
-            f"the {self.model.flavor} model {self.model.model_uri} could not be measured: "
-            f"{child_processes.describe_exit(status, log)}"
-        ) from RuntimeError(log)
+    def _check_batches(self) -> bool:
+        """Answer some timed rows again in a batch; return whether batches can be trusted."""
+        step = -(-len(self._timed_answers) // _CHECKED_ROWS) or 1
+        alone = dict(list(self._timed_answers.items())[::step])
+        if not alone or self._plan.seed is None:  # without a seed, samples always differ
+            return True
+        different = sorted(n for n, a in self._running().answer(list(alone)) if a != alone[n])
+        self._batch_check = BatchCheck(len(alone), tuple(different))
+        if len(different) <= _MAX_DIFFERENT:
+            return True
+        messages.warning(
+            f"the {self.model.flavor} model answers {len(different)} of {len(alone)} rows "
+            "otherwise in a batch than alone, so it answers all rows one at a time, which is slower"
+        )
+        return False
 
-    def _advance(self, stage: str) -> None:
+    def _report_progress(self) -> None:
+        self._on_progress(self.model, self._stored.answers, list(self._timings.values()))
+
+    def _running(self) -> WorkerProcess:
+        if self.worker is None:
+            raise ValueError(f"no process measures {self.model.model_uri}")
+        return self.worker
+
+    def _advance(self, stage: str, total: int) -> None:
         if stage not in self._tasks:
             name = f"{self.model.flavor} {stage}"
-            self._tasks[stage] = self._progress.add_task(name, total=self._rows)
-        self._progress.advance(self._tasks[stage])
-
-
-@contextmanager
-def _start(
-    model: MeasuredModel, rows: Sequence[Row], seed: int | None, progress: Progress
-) -> Iterator[_Worker]:
-    """Start the worker process of a model, with standard error in a log; kill it on exit."""
-    job = {
-        "model_uri": model.model_uri,
-        "seed": seed,
-        "rows": [dataclasses.asdict(row) for row in rows],
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        job_file, log = Path(folder, "job.json"), Path(folder, "log")
-        job_file.write_text(json.dumps(job))
-        environment = child_processes.environment(
-            MLFLOW_TRACKING_URI=mlflow.get_tracking_uri(),
-            TMPDIR=folder,  # a model downloaded from a remote server is deleted with this folder
-        )
-        with (
-            log.open("w") as stderr,
-            subprocess.Popen(
-                [sys.executable, "-m", "slmflow.measurement.worker", str(job_file)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                env=environment,
-                text=True,
-            ) as process,
-        ):
-            try:
-                yield _Worker(model, process, log, progress)
-            finally:
-                process.kill()
+            self._tasks[stage] = self.progress.add_task(name, total=total)
+        self.progress.advance(self._tasks[stage])

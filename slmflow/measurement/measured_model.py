@@ -13,18 +13,20 @@ from slmflow.pipeline.results import LoggedModel
 class MeasuredModel:
     """An MLflow model to measure.
 
-    flavor: its name in the comparison; model_id: empty if the model is not a logged model.
+    flavor: its name in the comparison; model_id: empty if the model is not a logged model; key: of
+    all that shapes its answers besides the request, empty if unknown.
     """
 
     flavor: str
     model_uri: str
     model_id: str
     size_bytes: int
+    key: str = ""
 
     @classmethod
-    def from_logged(cls, logged: LoggedModel) -> Self:
-        """Return a flavor that a step logged."""
-        return cls(logged.flavor, logged.model_uri, logged.model_id, logged.size_bytes)
+    def from_logged(cls, logged: LoggedModel, key: str = "") -> Self:
+        """Return a flavor that a step logged; key: of the step's result."""
+        return cls(logged.flavor, logged.model_uri, logged.model_id, logged.size_bytes, key)
 
     @classmethod
     def from_uri(cls, model_uri: str) -> Self:
@@ -36,4 +38,10 @@ class MeasuredModel:
         name = mlflow.get_logged_model(model.model_id).name if model.model_id else None
         flavors = [flavor for flavor in model.flavors if flavor != "python_function"]
         size = model.model_size_bytes or 0
-        return cls(name or (flavors or ["pyfunc"])[0], model_uri, model.model_id or "", size)
+        return cls(
+            flavor=name or (flavors or ["pyfunc"])[0],
+            model_uri=model_uri,
+            model_id=model.model_id or "",
+            size_bytes=size,
+            key=model.model_uuid or "",
+        )

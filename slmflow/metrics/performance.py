@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from slmflow.measurement.records import Answer, Measurement
+from slmflow.measurement.records import Measurement, Timing
 from slmflow.metrics import uncertainty
 from slmflow.metrics.uncertainty import Array
 
@@ -21,15 +21,15 @@ class Performance:
 def compute_performance(measurement: Measurement) -> Performance:
     """Return the performance of a model; a value is None if it was not measured.
 
-    Tokens per second are the tokens of all rows divided by the seconds of all rows. The seconds
+    Tokens per second are the tokens of all timed rows divided by their seconds. The seconds
     after the first token of a single row are the difference of two requests, which can be zero or
     negative by chance.
     """
-    answers = measurement.answers
-    first_token = _milliseconds(answer.first_token_s for answer in answers)
-    latency = _milliseconds(answer.latency_s for answer in answers)
+    timings = measurement.timings
+    first_token = _milliseconds(timing.first_token_s for timing in timings)
+    latency = _milliseconds(timing.latency_s for timing in timings)
     medians = {"ttft_ms_p50": first_token, "latency_ms_p50": latency}
-    rates = {"prefill_tokens_per_s": _prefill(answers), "decode_tokens_per_s": _decode(answers)}
+    rates = {"prefill_tokens_per_s": _prefill(timings), "decode_tokens_per_s": _decode(timings)}
     intervals = {
         **{name: uncertainty.median_interval(values) for name, values in medians.items()},
         **{name: _rate_interval(rows) for name, rows in rates.items()},
@@ -37,8 +37,9 @@ def compute_performance(measurement: Measurement) -> Performance:
     return Performance(
         values={
             "ttft_ms_p50": _percentile(first_token, 50),
-            **latency_percentiles(answers),
+            **latency_percentiles(timings),
             **{name: _rate(rows) for name, rows in rates.items()},
+            "timed_rows": len(timings),
             "load_s": measurement.load_s,
             "peak_rss_mb": to_megabytes(measurement.peak_rss_bytes),
             "model_size_mb": to_megabytes(measurement.model.size_bytes),
@@ -47,9 +48,9 @@ def compute_performance(measurement: Measurement) -> Performance:
     )
 
 
-def latency_percentiles(answers: Sequence[Answer]) -> dict[str, float | None]:
-    """Return the latency percentiles by column, in milliseconds; None without answers."""
-    latency = _milliseconds(answer.latency_s for answer in answers)
+def latency_percentiles(timings: Sequence[Timing]) -> dict[str, float | None]:
+    """Return the latency percentiles by column, in milliseconds; None without timings."""
+    latency = _milliseconds(timing.latency_s for timing in timings)
     return {f"latency_ms_p{q}": _percentile(latency, q) for q in (50, 95, 99)}
 
 
@@ -58,17 +59,17 @@ def to_megabytes(size: int | None) -> float | None:
     return None if size is None else size * 1e-6
 
 
-def _prefill(answers: Sequence[Answer]) -> Array:
+def _prefill(timings: Sequence[Timing]) -> Array:
     """Return prompt tokens and seconds to the first token of each row that reports both."""
-    return _complete((answer.prompt_tokens, answer.first_token_s) for answer in answers)
+    return _complete((timing.prompt_tokens, timing.first_token_s) for timing in timings)
 
 
-def _decode(answers: Sequence[Answer]) -> Array:
+def _decode(timings: Sequence[Timing]) -> Array:
     """Return tokens and seconds after the first token of each row that reports both."""
     return _complete(
-        (answer.completion_tokens - 1, answer.latency_s - answer.first_token_s)
-        for answer in answers
-        if answer.completion_tokens and answer.latency_s and answer.first_token_s is not None
+        (timing.completion_tokens - 1, timing.latency_s - timing.first_token_s)
+        for timing in timings
+        if timing.completion_tokens and timing.first_token_s is not None
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from slmflow.config.schema.batch import Batch, Spark
 from slmflow.config.schema.evaluation import EvaluationData
 from slmflow.config.schema.generation import Generation, LogGenai
+from slmflow.config.schema.measurement import Measurement
 from slmflow.config.schema.model import Model
 from slmflow.config.schema.registry import Registry
 from slmflow.config.schema.serving import Serve
@@ -23,6 +24,7 @@ class Config:
     exporter: Exporter = field(default_factory=Exporter)
     generation: Generation = field(default_factory=Generation)
     evaluation: EvaluationData = field(default_factory=EvaluationData)
+    measurement: Measurement = field(default_factory=Measurement)
     registry: Registry = field(default_factory=Registry)
     log_genai: LogGenai = field(default_factory=LogGenai)
     serve: Serve = field(default_factory=Serve)
@@ -33,8 +35,9 @@ class Config:
 
     def problems(self) -> Iterator[str]:
         """Yield one message for each invalid value or combination."""
-        checked = (self.model, self.target, self.generation, self.evaluation, self.registry)
-        for section in (*checked, self.serve, self.verify, self.sweep, self.batch, self.spark):
+        checked = (self.model, self.target, self.generation, self.evaluation, self.measurement)
+        others = (self.registry, self.serve, self.verify, self.sweep, self.batch, self.spark)
+        for section in (*checked, *others):
             yield from section.problems()
         if self.exporter.name is ExporterName.builder and self.target.quantization is not None:
             yield from self.target.quantization.builder_problems()

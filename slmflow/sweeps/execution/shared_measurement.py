@@ -6,7 +6,8 @@ each point's measurement. A point that it leaves out is measured by the point's 
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
 import psutil
@@ -14,28 +15,28 @@ import psutil
 from slmflow.datasets import rows
 from slmflow.errors import UserError
 from slmflow.measurement import (
+    compared_models,
     execution_providers,
     interleaved,
     prompt_models,
-    unlogged_measurements,
+    unanswerable_rows,
 )
 from slmflow.measurement.artifact import log_measurements
 from slmflow.measurement.measured_model import MeasuredModel
-from slmflow.measurement.records import Answer, Measurement
+from slmflow.measurement.records import Answer, Measurement, Timing
+from slmflow.measurement.timing_journal import TimingJournal
 from slmflow.pipeline import keys, runs
 from slmflow.pipeline.results import (
     Evaluation,
-    GenaiModel,
     Measurements,
     OnnxModel,
-    TransformersModel,
     Weights,
 )
 from slmflow.pipeline.step import Step
 from slmflow.sweeps.context import SHARED_MEASUREMENT, SweepContext
 from slmflow.sweeps.execution.in_process_steps import CompletedStep, run_in_process
 from slmflow.sweeps.points import Point
-from slmflow.sweeps.pruning import PointPruned, Pruner
+from slmflow.sweeps.pruning import PointPruned, Progress, Pruner
 
 # Share of the available memory; decoding and the file cache of the weights need some too.
 _MEMORY_SHARE = 0.5
@@ -93,62 +94,80 @@ def _measure(
 ) -> None:
     """Measure points, which are given by the key of their measurement."""
     below = context.below(step.run)
-    reference: MeasuredModel | None = None
+    references: list[MeasuredModel] = []
     converted: dict[MeasuredModel, str] = {}
     for key, point in points.items():
         try:
-            reference, model = _ensure_models(step, point)
+            *references, model = _ensure_models(_step_of(step, point))
         except UserError as failure:
             failures[point.name] = failure
             continue
-        if unlogged := unlogged_measurements.load(key, [reference, model]):
-            _log(below, key, point, unlogged)
-        else:
-            converted[model] = key
-    if reference is None or not converted:
-        return
-    for models in _split_by_memory(reference, list(converted)):
+        converted[model] = key
+    for models in _split_by_memory(references, list(converted)) if converted else ():
+        of_models = {converted[model]: points[converted[model]] for model in models}
+        group_key = hashlib.sha256(" ".join(sorted(of_models)).encode()).hexdigest()
         try:
-            of_reference, *others = _measure_models(step, [reference, *models], pruner)
+            measured = _measure_models(
+                _step_of(step, next(iter(of_models.values()))),
+                [*references, *models],
+                pruner,
+                group_key,
+            )
         except PointPruned as pruned:
-            failures |= dict.fromkeys((points[converted[m]].name for m in models), pruned)
+            failures |= dict.fromkeys((point.name for point in of_models.values()), pruned)
             continue
-        # All are saved before the first is logged: the tracking server may go away.
-        measured = {converted[m]: (of_reference, o) for m, o in zip(models, others, strict=True)}
-        for key, pair in measured.items():
-            unlogged_measurements.save(key, pair)
-        for key, pair in measured.items():
-            _log(below, key, points[key], pair)
+        of_references, others = measured[: len(references)], measured[len(references) :]
+        for (key, point), of_model in zip(of_models.items(), others, strict=True):
+            _log(below, key, point, [*of_references, of_model])
+        TimingJournal(group_key).remove()
 
 
 def _measure_models(
-    step: Step, models: Sequence[MeasuredModel], pruner: Pruner | None
+    step: Step, models: Sequence[MeasuredModel], pruner: Pruner | None, key: str
 ) -> tuple[Measurement, ...]:
-    """Measure the models, the reference first. Raises PointPruned."""
+    """Measure the models of a group, any reference first. Raises PointPruned.
+
+    step: one with the config of any point of the group; key: of the group's timings.
+    """
     questions = rows.read(step.config)
+    plan = interleaved.Plan(
+        seed=step.config.evaluation.seed,
+        timed_rows=step.config.measurement.timed_rows,
+        unanswerable=unanswerable_rows.find(step, questions),
+        key=key,
+    )
 
-    def check(model: MeasuredModel, answers: Sequence[Answer]) -> None:
-        if pruner is not None and model != models[0]:
-            pruner.check(model, answers, questions)
+    def check(
+        model: MeasuredModel, answers: Mapping[int, Answer], timings: Collection[Timing]
+    ) -> None:
+        if pruner is not None and (len(models) == 1 or model != models[0]):
+            timed = min(plan.timed_rows, len(questions) - len(plan.unanswerable))
+            pruner.check(Progress(model, questions, answers, timings, timed))
 
-    return interleaved.measure(models, questions, step.config.evaluation.seed, check)
+    return interleaved.measure(models, questions, plan, check)
 
 
-def _ensure_models(step: Step, point: Point) -> list[MeasuredModel]:
+def _step_of(step: Step, point: Point) -> Step:
+    """Return the step with the config of a point, which ensures the point's results."""
+    return dataclasses.replace(step, config=point.config, overrides=point.overrides, ensured={})
+
+
+def _ensure_models(step: Step) -> list[MeasuredModel]:
     """Ensure a point's models in the order of the data flow, so that no step launches another."""
-    of_point = dataclasses.replace(step, config=point.config, overrides=point.overrides)
-    of_point.ensure(Weights)
-    prompt_models.check_rows(of_point, rows.read(point.config))
-    reference = of_point.ensure(TransformersModel)
-    of_point.ensure(OnnxModel)
-    return [MeasuredModel.from_logged(each) for each in (reference, of_point.ensure(GenaiModel))]
+    step.ensure(Weights)
+    prompt_models.check_rows(step, rows.read(step.config))
+    *_, converted = kinds = compared_models.kinds(step.config)
+    references = [compared_models.ensure_model(step, kind) for kind in kinds[:-1]]
+    step.ensure(OnnxModel)
+    return [*references, compared_models.ensure_model(step, converted)]
 
 
 def _split_by_memory(
-    reference: MeasuredModel, models: list[MeasuredModel]
+    references: Sequence[MeasuredModel], models: list[MeasuredModel]
 ) -> Iterator[list[MeasuredModel]]:
     """Yield groups of at least one model whose weights fit in memory beside the reference's."""
-    room = psutil.virtual_memory().available * _MEMORY_SHARE - reference.size_bytes
+    used = sum(each.size_bytes for each in references)
+    room = psutil.virtual_memory().available * _MEMORY_SHARE - used
     group: list[MeasuredModel] = []
     for model in models:
         if group and sum(each.size_bytes for each in [*group, model]) > room:

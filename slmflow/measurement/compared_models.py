@@ -1,0 +1,34 @@
+"""The models that an evaluation compares."""
+
+from slmflow.config.schema.config import Config
+from slmflow.config.schema.evaluation import Reference
+from slmflow.console import messages
+from slmflow.measurement import execution_providers
+from slmflow.measurement.measured_model import MeasuredModel
+from slmflow.pipeline.results import GenaiModel, LoggedModel, TransformersModel
+from slmflow.pipeline.step import Step
+
+
+def kinds(config: Config) -> tuple[type[LoggedModel], ...]:
+    """Return the flavors that are compared, the reference first."""
+    if config.evaluation.reference is Reference.none:
+        return (GenaiModel,)
+    return (TransformersModel, GenaiModel)
+
+
+def ensure(step: Step) -> list[MeasuredModel]:
+    """Return the model of `evaluation.model_uri`, or the flavors to compare, ensured in order."""
+    if model_uri := step.config.evaluation.model_uri:
+        if step.config.generation.template:
+            messages.warning(
+                f"generation.template has no effect: {model_uri} answers with the variables of its "
+                "chat template that it was logged with"
+            )
+        return [MeasuredModel.from_uri(model_uri)]
+    execution_providers.check(step.config.target)
+    return [ensure_model(step, kind) for kind in kinds(step.config)]
+
+
+def ensure_model(step: Step, kind: type[LoggedModel]) -> MeasuredModel:
+    """Return a flavor to measure, logged by its step."""
+    return MeasuredModel.from_logged(step.ensure(kind), step.key(kind))

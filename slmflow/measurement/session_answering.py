@@ -1,0 +1,66 @@
+"""Answer rows with slmflow's runtime, whose scheduler forms the batches."""
+
+import queue
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mlflow.exceptions import MlflowException
+from mlflow.pyfunc import PyFuncModel
+
+from slmflow.datasets.rows import Row
+from slmflow.errors import UserError
+from slmflow.flavors.chat_interfaces import Completion, find_interface
+from slmflow.measurement.answering import SingleAnswerer, to_answer
+from slmflow.measurement.records import Answer
+from slmflow.runtime import protocol
+
+
+class SessionAnswerer(SingleAnswerer):
+    """Answers rows by requests to the session of a model that slmflow logged."""
+
+    def __init__(self, model: PyFuncModel, seed: int | None) -> None:
+        """Answer with a loaded model that slmflow logged."""
+        super().__init__(model, seed)
+        self._events: queue.SimpleQueue[protocol.Event] = queue.SimpleQueue()
+        python_model: Any = model.unwrap_python_model()
+        self._session: protocol.Session = python_model.open_session(self._events.put)
+        self._takes_prompt = find_interface(model.metadata).takes_prompt
+        self._options = {} if seed is None else {"seed": seed}
+
+    def answer(self, rows: Mapping[int, Row]) -> Iterator[tuple[int, Answer]]:
+        """Yield the number of each row with its answer, in any order."""
+        for number, row in rows.items():
+            self._session.submit({"id": number, **self._build_request(row)})
+        for _ in rows:
+            while not protocol.is_final(event := self._events.get()):
+                pass
+            yield event["id"], self._to_answer(event)
+
+    def _build_request(self, row: Row) -> protocol.Request:
+        if getattr(self._session, "takes_messages", True):
+            return {"type": "chat", "body": {"messages": row.messages, **self._options}}
+        body = {"prompt": row.messages[0]["content"], **self._options}
+        return {"type": "completion", "body": body}
+
+    def _to_answer(self, event: protocol.Event) -> Answer:
+        match event["type"]:
+            case "rejected":
+                return Answer("", None, None, error=event["message"])
+            case "failed":
+                raise UserError(event["message"])
+        text = event["text"].strip() if self._takes_prompt else event["text"]
+        usage = event["usage"]
+        completion = Completion(
+            text, usage["prompt_tokens"], usage["completion_tokens"], event.get("reasoning", "")
+        )
+        return to_answer(completion)
+
+
+def speaks_protocol(model: PyFuncModel) -> bool:
+    """Return whether a loaded model has sessions of a version that is known here."""
+    try:
+        python_model = model.unwrap_python_model()
+    except MlflowException:  # not a Python model
+        return False
+    version = getattr(python_model, "protocol_version", None)
+    return isinstance(version, int) and version <= protocol.PROTOCOL_VERSION

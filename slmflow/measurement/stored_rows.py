@@ -1,0 +1,87 @@
+"""What a model answered to each row, kept in the store.
+
+It is kept by the model with its generation settings, the seed and the row alone. So another target
+never asks the reference again, a longer data file asks only its new rows, and a killed measurement
+continues where it was.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from slmflow.datasets.rows import Row
+from slmflow.measurement.journal import Journal
+from slmflow.measurement.measured_model import MeasuredModel
+from slmflow.measurement.records import Answer, Likelihood
+from slmflow.paths import PROJECT
+from slmflow.pipeline import source_code
+
+_KIND = "answers"
+
+ChoiceLogprobs = tuple[float, ...] | None
+Score = tuple[Likelihood, ChoiceLogprobs]
+
+
+class StoredRows:
+    """The answers and scores of one model, by the number of the row."""
+
+    def __init__(self, model: MeasuredModel, rows: Sequence[Row], seed: int | None) -> None:
+        """Read what is stored; nothing is for a model without a key."""
+        self.answers: dict[int, Answer] = {}
+        self.scores: dict[int, Score] = {}
+        self.can_score = True
+        self._rows = rows
+        self._journal = Journal(_KIND, _key(model, seed)) if model.key else None
+        if self._journal:
+            self._load(self._journal.read())
+
+    def put_answer(self, number: int, answer: Answer) -> None:
+        """Store the answer to a row."""
+        self.answers[number] = answer
+        row = _digest(self._rows[number].messages)
+        self._append({"row": row, "answer": dataclasses.asdict(answer)})
+
+    def put_score(self, number: int, score: Score) -> None:
+        """Store the likelihoods of a row."""
+        self.scores[number] = score
+        likelihood, choices = score
+        row = _score_digest(self._rows[number])
+        self._append({"row": row, "likelihood": dataclasses.asdict(likelihood), "choices": choices})
+
+    def put_cannot_score(self) -> None:
+        """Store that the model cannot score texts."""
+        self.can_score = False
+        self._append({"can_score": False})
+
+    def _append(self, record: dict[str, Any]) -> None:
+        if self._journal:
+            self._journal.append(record)
+
+    def _load(self, records: Sequence[dict[str, Any]]) -> None:
+        self.can_score = not any("can_score" in each for each in records)
+        answers = {each["row"]: each["answer"] for each in records if "answer" in each}
+        scores = {each["row"]: each for each in records if "likelihood" in each}
+        for number, row in enumerate(self._rows):
+            if answer := answers.get(_digest(row.messages)):
+                self.answers[number] = Answer(**answer)
+            if score := scores.get(_score_digest(row)):
+                choices = score["choices"]
+                self.scores[number] = (
+                    Likelihood(**score["likelihood"]),
+                    choices and tuple(choices),
+                )
+
+
+def _key(model: MeasuredModel, seed: int | None) -> str:
+    source = source_code.digest("slmflow.measurement.worker", PROJECT)
+    return _digest([model.key, seed, source])
+
+
+def _score_digest(row: Row) -> str:
+    return _digest([row.messages, row.answer, row.choices])
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

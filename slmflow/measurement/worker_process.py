@@ -1,0 +1,130 @@
+"""The parent's side of `slmflow.measurement.worker`: start it, send commands, read replies."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import mlflow
+
+from slmflow.datasets.rows import Row
+from slmflow.errors import UserError
+from slmflow.measurement.measured_model import MeasuredModel
+from slmflow.measurement.records import Answer, Likelihood, Timing
+from slmflow.measurement.stored_rows import Score
+from slmflow.system import child_processes
+
+
+class WorkerProcess:
+    """A process that loads one model and measures it. UserError is raised if it fails."""
+
+    def __init__(self, model: MeasuredModel, process: subprocess.Popen[str], log: Path) -> None:
+        """Talk to a started process, whose standard error is `log`."""
+        self.model = model
+        self._process, self._log = process, log
+
+    def wait_until_ready(self) -> None:
+        """Wait until the process has imported the libraries."""
+        self._receive()
+
+    def load(self) -> float:
+        """Load and warm up the model; return the load time in seconds."""
+        self._send(load=True)
+        return float(self._receive()["load_s"])
+
+    def time(self, rows: Sequence[int]) -> Iterator[tuple[int, Answer, Timing | None]]:
+        """Yield the rows, timed one by one; a rejected row has no timing."""
+        for reply in self._replies(len(rows), time=rows):
+            timing = reply["timing"] and Timing(**reply["timing"])
+            yield reply["row"], Answer(**reply["answer"]), timing
+
+    def answer(self, rows: Sequence[int], *, alone: bool = False) -> Iterator[tuple[int, Answer]]:
+        """Yield the rows with their answers, in any order.
+
+        alone: whether each row is a request of its own.
+        """
+        for reply in self._replies(len(rows), **{"answer_alone" if alone else "answer": rows}):
+            yield reply["row"], Answer(**reply["answer"])
+
+    def score(self, rows: Sequence[int]) -> Iterator[tuple[int, Score]]:
+        """Yield the rows with their likelihoods, in any order; none if the model cannot score."""
+        for reply in self._replies(len(rows), score=rows):
+            if reply["row"] is None:
+                return
+            choices = reply["choices"]
+            yield reply["row"], (Likelihood(**reply["likelihood"]), choices and tuple(choices))
+
+    def peak_rss_bytes(self) -> int | None:
+        """Return the peak memory of the process so far; None where it is not known."""
+        self._send(peak_rss=True)
+        peak: int | None = self._receive()["peak_rss_bytes"]
+        return peak
+
+    def end(self) -> None:
+        """End the process, which frees its memory."""
+        self._process.kill()
+        self._process.wait()
+
+    def _replies(self, count: int, **command: Any) -> Iterator[dict[str, Any]]:
+        if count:
+            self._send(**command)
+        for _ in range(count):
+            yield self._receive()
+
+    def _send(self, **command: Any) -> None:
+        try:
+            print(json.dumps(command), file=self._process.stdin, flush=True)
+        except BrokenPipeError:  # the process ended; the next _receive reports why
+            return
+
+    def _receive(self) -> dict[str, Any]:
+        if self._process.stdout and (line := self._process.stdout.readline()):
+            return dict(json.loads(line))
+        status, log = self._process.wait(), self._log.read_text(errors="replace")
+        raise UserError(
+            f"the {self.model.flavor} model {self.model.model_uri} could not be measured: "
+            f"{child_processes.describe_exit(status, log)}"
+        ) from RuntimeError(log)
+
+
+@contextmanager
+def start(
+    model: MeasuredModel, rows: Sequence[Row], seed: int | None, warm_up: Sequence[int]
+) -> Iterator[WorkerProcess]:
+    """Start the process of a model, with standard error in a log; kill it on exit.
+
+    warm_up: the numbers of the rows of the first, short requests.
+    """
+    job = {
+        "model_uri": model.model_uri,
+        "seed": seed,
+        "warm_up": list(warm_up),
+        "rows": [dataclasses.asdict(row) for row in rows],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        job_file, log = Path(folder, "job.json"), Path(folder, "log")
+        job_file.write_text(json.dumps(job))
+        environment = child_processes.environment(
+            MLFLOW_TRACKING_URI=mlflow.get_tracking_uri(),
+            TMPDIR=folder,  # a model downloaded from a remote server is deleted with this folder
+        )
+        with (
+            log.open("w") as stderr,
+            subprocess.Popen(
+                [sys.executable, "-m", "slmflow.measurement.worker", str(job_file)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=environment,
+                text=True,
+            ) as process,
+        ):
+            try:
+                yield WorkerProcess(model, process, log)
+            finally:
+                process.kill()
