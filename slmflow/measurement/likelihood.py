@@ -1,96 +1,108 @@
 """Compute the likelihood of the expected answers.
 
 The log-probability of an answer is the sum over its tokens, each conditioned on the rendered
-conversation and the preceding tokens. Prompt and answer are tokenized separately, without special
-tokens, and concatenated. So both flavors score the same token ids, and a BOS token comes from the
-chat template only. A reasoning block that the prompt opens is closed first, empty.
-
-A model that takes prompts scores the answer as their continuation, after a space: so both are
-tokenized as one text, with the tokenizer's special tokens.
+conversation and the preceding tokens. Both flavors score the same token ids; which those are is in
+`slmflow.runtime.likelihood`.
 """
 
-import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
 
-from slmflow.checkpoints.chat_template import default_template
 from slmflow.datasets import multiple_choice
 from slmflow.datasets.rows import Message, Row
-from slmflow.flavors.chat_interfaces import find_interface
 from slmflow.measurement.records import Likelihood
-from slmflow.runtime.generation.reasoning import ReasoningReader
-from slmflow.runtime.prompts.message_encoder import encode_continuation
+from slmflow.measurement.token_scoring import TokenScore, TokenScorer, find_token_scorer
+from slmflow.runtime.readings import TokenPair
 
-EncodeFunction = Callable[[list[Message], str], tuple[list[int], list[int]]]
-"""Maps messages and an answer to the token ids of the prompt and of the answer."""
+RowScore = tuple[Likelihood, tuple[float, ...] | None]
+"""The likelihood of a row's expected answer; the log-probabilities of the letters of its choices.
 
-ScoreFunction = Callable[[list[Message], str], tuple[float, int]]
+A row that the model rejects has a likelihood of no tokens, and no log-probabilities.
+"""
+
+_REJECTED: RowScore = Likelihood(0.0, 0), None
+
+_ScoreFunction = Callable[[list[Message], str], tuple[float, int]]
 """Maps messages and an answer to the answer's natural log-probability and number of tokens."""
 
 
-def find_scorer(model: PyFuncModel) -> ScoreFunction | None:
-    """Return the function that scores answers with this model, or None if the model has none.
+def score_rows(
+    model: PyFuncModel, rows: Mapping[int, Row]
+) -> Iterator[tuple[int, Likelihood, tuple[float, ...] | None]] | None:
+    """Yield the number of each row, the likelihood of its answer and the scores of its choices.
 
-    A transformers model is scored through its pipeline, a Python model by its method `score`.
+    Rows come in the order in which their batches finish. The scores are the natural
+    log-probabilities of the letters, None for a row without choices. A row that the model rejects
+    has a likelihood of no tokens, and no scores. Returns None if the model cannot score texts.
     """
-    if "transformers" in model.metadata.flavors:
-        pipeline = model.get_raw_model()
-        tokenizer = pipeline.tokenizer
-        if find_interface(model.metadata).takes_prompt:
-            encode: EncodeFunction = functools.partial(_encode_prompt, tokenizer)
+    if scorer := find_token_scorer(model):
+        return _score_together(scorer, rows)
+    if score := _find_score(model):
+        return _score_alone(score, rows)
+    return None
+
+
+def _texts(row: Row) -> list[str]:
+    """Return what to score of a row: the letters of its choices, or the expected answer."""
+    return list(multiple_choice.choice_letters(row.choices)) if row.choices else [row.answer]
+
+
+def _row_score(row: Row, likelihoods: list[Likelihood]) -> RowScore:
+    """Return the score of a row from the likelihoods of its texts."""
+    logprobs = tuple(each.logprob for each in likelihoods) if row.choices else None
+    return likelihoods[_texts(row).index(row.answer)], logprobs
+
+
+def _score_together(
+    scorer: TokenScorer, rows: Mapping[int, Row]
+) -> Iterator[tuple[int, Likelihood, tuple[float, ...] | None]]:
+    encoded: dict[int, list[TokenPair]] = {}
+    for number, row in rows.items():
+        try:
+            encoded[number] = [scorer.encode(row.messages, text) for text in _texts(row)]
+        except MlflowException as error:
+            _raise_unless_rejection(error)
+            yield number, *_REJECTED
+    places = [(number, index) for number, pairs in encoded.items() for index in range(len(pairs))]
+    scores: dict[int, dict[int, TokenScore]] = {number: {} for number in encoded}
+    for position, score in scorer.score([pair for pairs in encoded.values() for pair in pairs]):
+        number, index = places[position]
+        pairs, scored = encoded[number], scores[number]
+        scored[index] = score
+        if len(scored) == len(pairs):
+            likelihoods = [
+                Likelihood(scored[index].logprob, len(continuation))
+                for index, (_, continuation) in enumerate(pairs)
+            ]
+            yield number, *_row_score(rows[number], likelihoods)
+
+
+def _score_alone(
+    score: _ScoreFunction, rows: Mapping[int, Row]
+) -> Iterator[tuple[int, Likelihood, tuple[float, ...] | None]]:
+    for number, row in rows.items():
+        try:
+            likelihoods = [Likelihood(*score(row.messages, text)) for text in _texts(row)]
+        except MlflowException as error:
+            _raise_unless_rejection(error)
+            yield number, *_REJECTED
         else:
-            template, backend = default_template(tokenizer), tokenizer.backend_tokenizer
-            encode = functools.partial(_encode_chat, tokenizer, ReasoningReader(template, backend))
-        return functools.partial(_score_with_pipeline, pipeline, encode)
+            yield number, *_row_score(row, likelihoods)
+
+
+def _find_score(model: PyFuncModel) -> _ScoreFunction | None:
+    """Return the method `score` of a Python model: of an older GenAI model, or the user's own."""
     try:
-        python_model = model.unwrap_python_model()
+        python_model: Any = model.unwrap_python_model()
     except MlflowException:  # not a Python model
         return None
-    score: ScoreFunction | None = getattr(python_model, "score", None)
+    score: _ScoreFunction | None = getattr(python_model, "score", None)
     return score
 
 
-def score_row(score: ScoreFunction, row: Row) -> tuple[Likelihood, tuple[float, ...] | None]:
-    """Return the likelihood of the expected answer and the log-probabilities of all choices.
-
-    Choices are scored by their letters. Without choices, the second value is None.
-    """
-    if row.choices is None:
-        return Likelihood(*score(row.messages, row.answer)), None
-    letters = multiple_choice.choice_letters(row.choices)
-    likelihoods = [Likelihood(*score(row.messages, letter)) for letter in letters]
-    return likelihoods[letters.index(row.answer)], tuple(each.logprob for each in likelihoods)
-
-
-def _encode_prompt(
-    tokenizer: Any, conversation: list[Message], answer: str
-) -> tuple[list[int], list[int]]:
-    [message] = conversation  # longer ones are rejected before a model is loaded
-    return encode_continuation(tokenizer.backend_tokenizer, message["content"], answer)
-
-
-def _encode_chat(
-    tokenizer: Any, reasoning: ReasoningReader, conversation: list[Message], answer: str
-) -> tuple[list[int], list[int]]:
-    prompt = tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True)
-    prompt_ids = tokenizer.encode(prompt, add_special_tokens=False)
-    prompt_ids += tokenizer.encode(reasoning.format(prompt_ids).closing, add_special_tokens=False)
-    return prompt_ids, tokenizer.encode(answer, add_special_tokens=False)
-
-
-def _score_with_pipeline(
-    pipeline: Any, encode: EncodeFunction, conversation: list[Message], answer: str
-) -> tuple[float, int]:
-    import torch  # imported late to keep it out of the other flavor's memory
-
-    model = pipeline.model
-    prompt_ids, answer_ids = encode(conversation, answer)
-    with torch.inference_mode():
-        logits = model(torch.tensor([prompt_ids + answer_ids], device=model.device)).logits
-    # The logits at a position predict the next token.
-    logprobs = logits[0, len(prompt_ids) - 1 : -1].float().log_softmax(dim=-1)
-    index = torch.tensor(answer_ids, device=model.device).unsqueeze(-1)
-    return float(logprobs.gather(-1, index).sum()), len(answer_ids)
+def _raise_unless_rejection(error: MlflowException) -> None:
+    if error.get_http_status_code() != 400:
+        raise error

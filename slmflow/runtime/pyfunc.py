@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
+from tokenizers import Tokenizer
 
 from . import likelihood, protocol
 from .chat_model import ChatModel
@@ -17,7 +18,9 @@ from .completions import ResponseShape
 from .errors import reject
 from .generation.events import ReasoningPiece
 from .generation.genai import GenaiEngine
+from .generation.genai_scorer import GenaiScorer
 from .prompts.message_encoder import Message, TemplatePromptEncoder
+from .readings import TokenPair
 from .session import ModelSession
 from .tracing import OFF, Tracer
 
@@ -104,13 +107,52 @@ class GenaiPyfunc(PythonModel):
     def score(self, messages: Sequence[Message], answer: str) -> tuple[float, int]:
         """Return the sum of the natural log-probabilities of an answer's tokens, and their count.
 
-        See `scoring.score` for which tokens those are.
+        See `likelihood.encode_answer` for which tokens those are. Raises MlflowException (HTTP 400)
+        for messages that are invalid or too long.
         """
-        return likelihood.score(self._engine, self._prompts, messages, answer, self._variables)
+        context, continuation = self.encode_answer(messages, answer)
+        [(_, logprob, _)] = self.score_tokens([(context, continuation)])
+        return logprob, len(continuation)
+
+    def encode_answer(
+        self, messages: Sequence[Message], answer: str
+    ) -> tuple[list[int], list[int]]:
+        """Return the token ids of messages and of an answer to them. Raises as `score`."""
+        pair = likelihood.encode_answer(self._prompts, messages, answer, self._variables)
+        self._check(pair)
+        return pair
+
+    def score_tokens(self, pairs: Sequence[TokenPair]) -> Iterator[tuple[int, float, bool]]:
+        """Yield the index of each pair of token ids, its log-probability, and if it is greedy.
+
+        The log-probability is that of the continuation, and it is greedy if each of its tokens is
+        the most probable. Pairs are read in batches, and come in the order in which these finish.
+        Raises MlflowException (HTTP 400) for pairs that are invalid or too long, before any is
+        read.
+        """
+        for pair in pairs:
+            self._check(pair)
+        return GenaiScorer(self._engine).score(pairs)
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens of a context and its continuation together."""
+        return self._engine.context_length
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the model."""
+        return self._prompts.tokenizer
 
     def close(self) -> None:
         """Write the queued traces."""
         self._tracer.close()
+
+    def _check(self, pair: TokenPair) -> None:
+        engine = self._engine
+        likelihood.reject_unscorable(
+            *pair, engine.context_length, engine.vocabulary_size, self._prompts.tokenizer
+        )
 
     def _stream(self, request: dict[str, Any]) -> Iterator[Any]:
         shape = ResponseShape(self._chat_model.name)

@@ -1,7 +1,6 @@
 """The transformers flavor as an engine: one request at a time, by forward passes of its model."""
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,14 +8,10 @@ import torch
 from mlflow.pyfunc import PyFuncModel
 from numpy.typing import NDArray
 
-from slmflow.checkpoints.chat_template import default_template
+from slmflow.flavors.pipeline_prompts import PipelinePromptEncoder
 from slmflow.runtime.chat_model import ChatModel
-from slmflow.runtime.errors import reject
 from slmflow.runtime.generation.active_request import ActiveRequest
 from slmflow.runtime.generation.checkpoint_settings import CheckpointSettings
-from slmflow.runtime.generation.reasoning import ReasoningReader
-from slmflow.runtime.prompts.message_encoder import Message, encode_document
-from slmflow.runtime.prompts.template import NO_TEMPLATE, template_variables
 from slmflow.runtime.protocol import Deliver, Session
 from slmflow.runtime.session import ModelSession
 
@@ -33,37 +28,6 @@ def open_session(model: PyFuncModel, deliver: Deliver, model_name: str | None = 
     prompts = PipelinePromptEncoder(pipeline.tokenizer)
     name = model_name or "transformers"
     return ModelSession(ChatModel(PipelineEngine(pipeline), prompts, name, defaults), deliver)
-
-
-class PipelinePromptEncoder:
-    """The `PromptEncoder` of a pipeline's own tokenizer and chat template."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        """Use a fast tokenizer of transformers."""
-        self._tokenizer = tokenizer
-        self.tokenizer = tokenizer.backend_tokenizer
-        template = default_template(tokenizer)
-        self.takes_messages = bool(template)
-        self.template_variables = template_variables(template)
-        self.reasoning = ReasoningReader(template, self.tokenizer)
-
-    def encode_chat(
-        self, messages: Sequence[Message], variables: Mapping[str, Any] = MappingProxyType({})
-    ) -> list[int]:
-        """Return the token ids of a conversation, up to where the answer begins."""
-        if not self.takes_messages:
-            reject(NO_TEMPLATE)
-        try:
-            ids: list[int] = self._tokenizer.apply_chat_template(
-                list(messages), add_generation_prompt=True, return_dict=False, **variables
-            )
-        except Exception as error:
-            reject(f"the model's chat template rejects these messages: {error}")
-        return ids
-
-    def encode_document(self, text: str) -> list[int]:
-        """Return the token ids of a plain text, with the tokenizer's BOS."""
-        return encode_document(self.tokenizer, text)
 
 
 class PipelineEngine:

@@ -11,8 +11,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.pyfunc import PyFuncModel
 
+from slmflow.datasets.rows import Row
 from slmflow.flavors import chat_interfaces
-from slmflow.measurement.likelihood import find_scorer
+from slmflow.measurement.likelihood import score_rows
+from slmflow.measurement.records import Likelihood
 from slmflow.pipeline import store
 from slmflow.pipeline.results import LoggedModel
 from slmflow.runtime.prompts.message_encoder import TemplatePromptEncoder, encode_continuation
@@ -90,12 +92,14 @@ def test_prompt_tokens_equal_transformers(
 def test_likelihood_is_that_of_the_continuation(
     model: PyFuncModel, base_reference: BaseReference, prompt: str
 ) -> None:
-    score = find_scorer(model)
-    assert score is not None
-    for answer in ("Paris", "A", "The capital of France is Paris."):
-        logprob, tokens = score([{"role": "user", "content": prompt}], answer)
+    answers = ("Paris", "A", "The capital of France is Paris.")
+    rows = [Row([{"role": "user", "content": prompt}], answer) for answer in answers]
+    scores = score_rows(model, dict(enumerate(rows)))
+    assert scores is not None
+    likelihoods = {number: likelihood for number, likelihood, _ in scores}
+    for number, answer in enumerate(answers):
         expected, count = base_reference.score(prompt, answer)
-        assert (logprob, tokens) == (pytest.approx(expected, abs=1e-3), count)
+        assert likelihoods[number] == Likelihood(pytest.approx(expected, abs=1e-4), count)
 
 
 def test_prompt_that_ends_in_a_space_shares_its_last_token(base_reference: BaseReference) -> None:

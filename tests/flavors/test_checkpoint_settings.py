@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 from mlflow.exceptions import MlflowException
 
-from slmflow.measurement.likelihood import find_scorer
+from slmflow.datasets.rows import Row
+from slmflow.flavors.pipeline_prompts import PipelinePromptEncoder
+from slmflow.measurement.likelihood import score_rows
+from slmflow.measurement.records import Likelihood
 from slmflow.paths import PROJECT
 from slmflow.runtime.session import ModelSession
-from slmflow.serving.transformers_engine import PipelinePromptEncoder, open_session
+from slmflow.serving.transformers_engine import open_session
 from tests.fixtures.variants import Variant, edit_json, log_variant
 
 _LINES = (PROJECT / "bundled" / "capitals" / "evaluation.jsonl").read_text().splitlines()
@@ -215,9 +218,10 @@ def test_texts_and_scores_have_one_bos(variant: LogVariant) -> None:
         assert prompts.encode_document("") == [1]
     logprob, tokens = logged.reference.score(messages(QUESTIONS[0]), "Paris")
     for model in logged.flavors:
-        score = find_scorer(model)
-        assert score is not None
-        assert score(messages(QUESTIONS[0]), "Paris") == (pytest.approx(logprob, abs=1e-3), tokens)
+        scores = score_rows(model, {7: Row(messages(QUESTIONS[0]), "Paris")})
+        assert scores is not None
+        likelihood = Likelihood(pytest.approx(logprob, abs=1e-4), tokens)
+        assert list(scores) == [(7, likelihood, None)]
 
 
 def add_token(folder: Path) -> None:

@@ -11,7 +11,7 @@ from slmflow.batch.input_rows import RowMessages
 from slmflow.batch.requests import NumberedTexts, Partition, answer_partitions
 from slmflow.datasets.rows import Row
 from slmflow.flavors.chat_interfaces import find_interface
-from slmflow.measurement.likelihood import find_scorer
+from slmflow.measurement.likelihood import score_rows
 from slmflow.measurement.measured_model import MeasuredModel
 from slmflow.measurement.records import Likelihood, Measurement
 from slmflow.measurement.worker import TimedModel
@@ -69,11 +69,10 @@ def _check_score(timed: TimedModel, model: ThinkingModel, variables: dict[str, b
             return prompt + ids
 
     expected = Prompted(model.tokenizer, model.model).score(QUESTION, ROW.answer)
-    score = find_scorer(timed.model)
-    assert score
-    logprob, tokens = score(QUESTION, ROW.answer)
-    assert tokens == expected[1]
-    assert logprob == pytest.approx(expected[0], abs=1e-3)
+    scores = score_rows(timed.model, {0: ROW})
+    assert scores is not None
+    likelihood = Likelihood(pytest.approx(expected[0], abs=1e-4), expected[1])
+    assert list(scores) == [(0, likelihood, None)]
 
 
 def _check_batch(timed: TimedModel, text: str) -> None:

@@ -35,6 +35,9 @@ class PromptEncoder(Protocol):
     def encode_document(self, text: str) -> list[int]:
         """Return the token ids of a plain text, with the tokenizer's BOS."""
 
+    def encode_text(self, text: str) -> list[int]:
+        """Return the token ids of a text, without special tokens added by the tokenizer."""
+
 
 class Batch(Protocol):
     """Requests that are decoded together."""

@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,7 @@ _LONGROPE_TYPES, _LONGROPE_LENGTH = ("phi3", "phimoe"), 4096
 
 
 class GenaiEngine:
-    """An `Engine` that also scores texts. It has no mutable state, so threads may share it."""
+    """The `Engine` of a model folder. It has no mutable state, so threads may share it."""
 
     supports_json_schema = True
 
@@ -65,59 +64,67 @@ class GenaiEngine:
         self.defaults: dict[str, Any] = self.settings.request_defaults()
         self._pad: int = model["pad_token_id"]
         self._cache_bytes = _cache_bytes_per_token(model["decoder"])
-        # Padding would enter the states of convolutions and of linear attention.
-        self._can_pad = "past_conv_names" not in model["decoder"]["inputs"]
+        # Padding would enter the states of convolutions and of linear attention, and these cannot
+        # be rewound.
+        self.has_only_attention = "past_conv_names" not in model["decoder"]["inputs"]
         has_longrope = model["type"] in _LONGROPE_TYPES and self.context_length > _LONGROPE_LENGTH
-        self._max_batch_length = _LONGROPE_LENGTH if has_longrope else self.context_length
+        self.max_shared_length = _LONGROPE_LENGTH if has_longrope else self.context_length
         self._model = _load(folder)
 
     def can_batch(self, requests: Sequence[ActiveRequest]) -> bool:
         """Return whether these requests fit into one batch."""
         if len(requests) == 1:
             return True
-        # A schema applies to the whole generator, and a final pad token would count as padding.
-        if any(each.options.schema or each.prompt[-1] == self._pad for each in requests):
+        if any(each.options.schema for each in requests):  # it applies to the whole generator
             return False
-        if not self._can_pad and len({len(each.prompt) for each in requests}) > 1:
+        new_tokens = max(each.max_new_tokens for each in requests)
+        return self.can_pad([each.prompt for each in requests], new_tokens)
+
+    def can_pad(self, texts: Sequence[Sequence[int]], new_tokens: int) -> bool:
+        """Return whether texts fit into one batch, with up to so many new tokens each."""
+        if any(text[-1] == self._pad for text in texts):  # it would count as padding
             return False
-        longest = max(len(each.prompt) for each in requests)
-        reserved = longest + max(each.max_new_tokens for each in requests)
+        if not self.has_only_attention and len(set(map(len, texts))) > 1:
+            return False
+        longest = max(map(len, texts))
+        reserved = longest + new_tokens
         return bool(
-            len(requests) <= MAX_ROWS
-            and len(requests) * longest <= MAX_PREFILL_TOKENS
-            and reserved <= self._max_batch_length
-            and len(requests) * reserved * self._cache_bytes <= MAX_CACHE_BYTES
+            len(texts) <= MAX_ROWS
+            and len(texts) * longest <= MAX_PREFILL_TOKENS
+            and reserved <= self.max_shared_length
+            and len(texts) * reserved * self._cache_bytes <= MAX_CACHE_BYTES
         )
 
     def prefill(self, requests: Sequence[ActiveRequest]) -> "GenaiBatch":
         """Read the prompts and return their batch."""
-        longest = max(len(each.prompt) for each in requests)
-        padded = np.full((len(requests), longest), self._pad, dtype=np.int32)
-        for row, request in zip(padded, requests, strict=True):
-            row[: len(request.prompt)] = request.prompt
+        padded = self._pad_rows([each.prompt for each in requests])
         params = og.GeneratorParams(self._model)
         params.set_search_options(
             batch_size=len(requests),
-            max_length=longest + max(each.max_new_tokens for each in requests),
+            max_length=padded.shape[1] + max(each.max_new_tokens for each in requests),
             **self._search_options(requests[0]),
         )
         generator = _generator(self._model, params, requests[0].options.schema)
         _append(generator, padded, self._pad)
         return GenaiBatch(generator, requests)
 
-    def log_probabilities(self, tokens: Sequence[int], count: int) -> NDArray[np.float64]:
-        """Return the natural log-probability of each of the last `count` tokens of a text."""
+    def open_generator(self, rows: int, length: int) -> og.Generator:
+        """Return a greedy generator for texts of up to `length` tokens."""
         params = og.GeneratorParams(self._model)
-        params.set_search_options(max_length=len(tokens), do_sample=False, **_NO_SETTINGS)
-        generator = og.Generator(self._model, params)
-        prompt, scored = np.array([tokens[:-count]], dtype=np.int32), tokens[-count:]
-        _append(generator, prompt, self._pad)
-        scores = [_log_probability(generator.get_logits()[0, -1], scored[0])]
-        # Token by token, as when decoding: a graph may return the logits of the last position only.
-        for previous, token in pairwise(scored):
-            generator.append_tokens([previous])
-            scores.append(_log_probability(generator.get_logits()[0, -1], token))
-        return np.array(scores)
+        params.set_search_options(
+            batch_size=rows, max_length=length, do_sample=False, **_NO_SETTINGS
+        )
+        return og.Generator(self._model, params)
+
+    def append(self, generator: og.Generator, texts: Sequence[Sequence[int]]) -> None:
+        """Read the next tokens of each row, padded on the right."""
+        _append(generator, self._pad_rows(texts), self._pad)
+
+    def _pad_rows(self, texts: Sequence[Sequence[int]]) -> NDArray[np.int32]:
+        padded = np.full((len(texts), max(map(len, texts))), self._pad, dtype=np.int32)
+        for row, text in zip(padded, texts, strict=True):
+            row[: len(text)] = text
+        return padded
 
     def _search_options(self, request: ActiveRequest) -> dict[str, Any]:
         """Return GenAI's sampling options. It samples itself only where a schema masks tokens."""
@@ -222,9 +229,3 @@ def _cache_bytes_per_token(decoder: dict[str, Any]) -> int:
     """Return the largest size of one token's keys and values: in fp32."""
     heads, size = decoder["num_key_value_heads"], decoder["head_size"]
     return int(2 * 4 * decoder["num_hidden_layers"] * heads * size)
-
-
-def _log_probability(logits: NDArray[Any], token: int) -> float:
-    """Return the natural logarithm of the softmax of `logits`, float[vocabulary], at `token`."""
-    shifted = logits.astype(np.float64) - logits.max()
-    return float(shifted[token] - np.log(np.exp(shifted).sum()))
