@@ -129,11 +129,7 @@ class ChatModel:
         context = self._engine.context_length
         if parsed.schema is not None and not self._engine.supports_json_schema:
             reject("response_format is not supported by this flavor: leave it out")
-        if len(prompt) >= context:
-            reject(
-                f"the prompt has {len(prompt)} tokens, and the model's context holds "
-                f"{context} with the completion: send a shorter prompt"
-            )
+        reject_long(prompt, context)
         reject_empty(prompt)
         tokenizer, end_tokens = self._prompts.tokenizer, self._engine.end_tokens
         reject_unknown_tokens(prompt, self._engine.vocabulary_size, tokenizer)
@@ -183,6 +179,15 @@ class ChatModel:
                     return
         finally:
             active.cancel()
+
+
+def reject_long(prompt: Sequence[int], context: int) -> None:
+    """Raise MlflowException for a prompt that leaves no room for a completion."""
+    if len(prompt) >= context:
+        reject(
+            f"the prompt has {len(prompt)} tokens, and the model's context holds "
+            f"{context} with the completion: send a shorter prompt"
+        )
 
 
 def reject_empty(prompt: Sequence[int]) -> None:
