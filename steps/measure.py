@@ -8,6 +8,7 @@ from slmflow.datasets import rows
 from slmflow.measurement import (
     compared_models,
     interleaved,
+    lm_eval_tasks,
     prompt_models,
     unanswerable_rows,
 )
@@ -21,6 +22,8 @@ def measure(step: Step) -> Measurements:
 
     What an earlier run measured and could not log is not measured again.
     """
+    if step.config.evaluation.tasks:
+        return _run_tasks(step)
     evaluation_rows = rows.read(step.config)
     prompt_models.check_rows(step, evaluation_rows)
     unanswerable = unanswerable_rows.find(step, evaluation_rows)
@@ -33,6 +36,15 @@ def measure(step: Step) -> Measurements:
     )
     measured = interleaved.measure(models, evaluation_rows, plan)
     return log_measurements(step.run, key, measured)
+
+
+def _run_tasks(step: Step) -> Measurements:
+    """Ensure the models, and run the tasks of lm-evaluation-harness on them in place of rows."""
+    lm_eval_tasks.check(step.config)
+    models = compared_models.ensure(step)
+    return log_measurements(
+        step.run, step.key(Measurements), lm_eval_tasks.measure(step.config, models)
+    )
 
 
 if __name__ == "__main__":

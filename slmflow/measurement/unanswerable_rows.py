@@ -27,7 +27,7 @@ def find(step: Step, rows: Sequence[Row]) -> dict[int, str]:
     counts as not answered. Raises UserError if no row can be answered. Nothing is known about
     `evaluation.model_uri`, which rejects such rows itself.
     """
-    if step.config.evaluation.model_uri:
+    if step.config.evaluation.model_uri or not rows:
         return {}
     problems = _find(step.ensure(Weights).folder, rows, step.config.generation.template)
     if problems and not step.is_nested:

@@ -52,6 +52,9 @@ def _identity(name: str, value: Any) -> Any:
         case Kind.functions:  # a name without a module is a built-in metric: the step imports it
             digests = {each: source_code.function_digest(each) for each in value if ":" in each}
             return {"names": value, "sources": digests}
+        case Kind.tasks if value:  # their step reports a missing package
+            versions = {d.version for d in metadata.distributions(name="lm_eval")}
+            return {"names": value, "versions": sorted(versions)}
     return value
 
 

@@ -151,7 +151,9 @@ class Measurements(Result):
     reads: ClassVar = (
         *("evaluation.data", "evaluation.dataset", "evaluation.columns", "evaluation.limit"),
         *("evaluation.system", "evaluation.template", "evaluation.examples"),
-        *("evaluation.seed", "evaluation.model_uri"),
+        *("evaluation.seed", "evaluation.model_uri", "evaluation.reference"),
+        *("evaluation.tasks", "evaluation.task_folder"),
+        "measurement",
     )
     consumes: ClassVar = (TransformersModel, GenaiModel)
     packages: ClassVar = ("mlflow", "onnxruntime", "onnxruntime-genai", "torch", "transformers")

@@ -3,12 +3,13 @@
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path, PurePosixPath
 
 from slmflow.config.schema.columns import column_problems
 from slmflow.config.schema.fields import Kind, config_key
 from slmflow.config.schema.model import pin_problems
-from slmflow.paths import PROJECT, is_file
+from slmflow.paths import PROJECT, is_file, is_folder
 
 FORMATS = (".jsonl", ".csv", ".parquet")
 """File suffixes of evaluation data."""
@@ -16,6 +17,16 @@ FORMATS = (".jsonl", ".csv", ".parquet")
 QUESTION = "{question}"
 CHOICES = "{choices}"
 """Placeholders of a template."""
+
+
+class Reference(Enum):
+    """What the converted model is compared with.
+
+    transformers: the original in the transformers flavor; none: nothing.
+    """
+
+    transformers = "transformers"
+    none = "none"
 
 
 @dataclass
@@ -83,8 +94,23 @@ class EvaluationData:
     seed: int | None = config_key(
         Kind.value, "seed of every answer where the model samples; null is a new one each time", 0
     )
+    tasks: list[str] = config_key(
+        Kind.tasks, "tasks of lm-evaluation-harness, in place of rows", list
+    )
+    task_folder: str | None = config_key(
+        Kind.path, "folder with task files of your own (.yaml), which may run code", None
+    )
     model_uri: str | None = config_key(
         Kind.model_uri, "logged chat model to evaluate alone in place of the two flavors", None
+    )
+    reference: Reference = config_key(
+        Kind.value, "what the converted model is compared with", Reference.transformers
+    )
+    margin: float = config_key(
+        Kind.value,
+        "how much worse than the reference is still good enough: 0.05 is 5 points of a share, and "
+        "5 % of the perplexity",
+        0.05,
     )
     metrics: list[str] = config_key(
         Kind.functions, "further metrics: json_valid, or your own as module:function", list
@@ -92,8 +118,14 @@ class EvaluationData:
 
     def problems(self) -> Iterator[str]:
         """Yield one message for each invalid value."""
-        if self.data is None and self.dataset is None:
-            yield "evaluation.data is missing: give a file"
+        if self.tasks:
+            yield from self._task_problems()
+        elif self.task_folder is not None:
+            yield (
+                f"evaluation.task_folder={self.task_folder!r}: name its tasks in evaluation.tasks"
+            )
+        elif self.data is None and self.dataset is None:
+            yield "evaluation.data is missing: give a file, or evaluation.tasks=[NAME]"
         if self.data is not None and self.dataset is not None:
             yield (
                 f"evaluation.data={self.data!r} and evaluation.dataset.id={self.dataset.id!r}: "
@@ -116,10 +148,34 @@ class EvaluationData:
             yield f"evaluation.seed={self.seed}: must be from 0 to 4294967295, or null for none"
         if self.limit is not None and self.limit < 1:
             yield f"evaluation.limit={self.limit}: must be at least 1, or null for all rows"
+        if not 0 < self.margin < 1:
+            yield f"evaluation.margin={self.margin}: must be between 0 and 1, such as 0.05"
+
+    def _task_problems(self) -> Iterator[str]:
+        given = {
+            "data": self.data,
+            "dataset": self.dataset,
+            "template": self.template,
+            "examples": self.examples,
+            "metrics": self.metrics,
+        }
+        for key, value in given.items():
+            if value:
+                yield (
+                    f"evaluation.{key} has no effect on evaluation.tasks: choose "
+                    "evaluation=lm_eval, which has tasks in place of rows, and leave it out"
+                )
+        if self.task_folder is not None and not is_folder(PROJECT / self.task_folder):
+            yield (
+                f"evaluation.task_folder={self.task_folder!r}: there is no folder "
+                f"{PROJECT / self.task_folder}"
+            )
 
     @property
     def name(self) -> str:
         """Name of the data: the file's name without its suffix, or the dataset's id."""
+        if self.tasks:
+            return "lm_eval"
         if self.dataset is not None:
             return str(self.dataset.id)
         return Path(self.data or "").stem

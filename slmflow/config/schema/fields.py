@@ -14,7 +14,7 @@ class Kind(Enum):
 
     text, path and model_uri are taken literally from the command line. A path counts in a result's
     key by the content of the file or folder, a model URI by the model it points to, a function by
-    the source of its module.
+    the source of its module, a task by its name and the version of the harness.
     """
 
     value = "value"  # a number, a boolean or one of an enum's names
@@ -22,6 +22,7 @@ class Kind(Enum):
     path = "path"  # relative to the project, or absolute
     model_uri = "model_uri"
     functions = "functions"  # a list of `module:function`
+    tasks = "tasks"  # a list of names of tasks of lm-evaluation-harness
     list = "list"
     mapping = "mapping"  # text by name, set in files only
     section = "section"  # an optional group of keys
@@ -34,7 +35,7 @@ class Kind(Enum):
     @property
     def is_list(self) -> bool:
         """Whether the value is a list, in brackets even with one item."""
-        return self in (Kind.list, Kind.functions)
+        return self in (Kind.list, Kind.functions, Kind.tasks)
 
 
 @overload

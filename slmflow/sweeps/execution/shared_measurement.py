@@ -77,8 +77,11 @@ def _is_missing(key: str, point: Point, context: SweepContext) -> bool:
         execution_providers.check(point.config.target)
     except UserError:
         return False  # the point's evaluation reports it
-    if point.config.evaluation.model_uri or runs.find_finished(
-        Measurements, key, context.experiment_id
+    evaluation = point.config.evaluation
+    if (
+        evaluation.model_uri
+        or evaluation.tasks
+        or runs.find_finished(Measurements, key, context.experiment_id)
     ):
         return False
     evaluation_key = keys.key_of(Evaluation, point.config)
