@@ -23,9 +23,12 @@ class QuestionColumns(Protocol):
 
 
 def header_problem(names: Sequence[str], columns: Columns) -> str | None:
-    """Return the problem with the column names of an evaluation table, or None."""
+    """Return the problem with the column names of an evaluation table, or None.
+
+    Messages may end with the answer, which then needs no column.
+    """
     missing = []
-    if columns.answer not in names:
+    if columns.answer not in names and columns.messages not in names:
         missing.append((columns.answer, "evaluation.columns.answer"))
     if columns.question not in names and columns.messages not in names:
         either = f"{columns.question} or {columns.messages}"
@@ -47,18 +50,24 @@ def list_first(problems: Sequence[str]) -> list[str]:
 
 def decode_json_fields(fields: dict[str, Any], *names: str) -> dict[str, Any]:
     """Return the fields, with the named ones parsed if they are JSON in a string."""
-    return fields | {name: _parse_json(fields[name]) for name in names if name in fields}
+    return fields | {name: parse_json(fields[name]) for name in names if name in fields}
 
 
-def question_problems(fields: dict[str, Any], columns: QuestionColumns) -> Iterator[str]:
-    """Yield the problems of a row's question or messages."""
+def question_problems(
+    fields: dict[str, Any], columns: QuestionColumns, *, may_end_with_answer: bool = False
+) -> Iterator[str]:
+    """Yield the problems of a row's question or messages.
+
+    may_end_with_answer: whether the last message may be the assistant's.
+    """
     has_question, has_messages = columns.question in fields, columns.messages in fields
     if has_question and has_messages:
         yield f"both {columns.question} and {columns.messages}: give one of them"
     elif has_question:
         yield from text_problems(columns.question, fields[columns.question])
     elif has_messages:
-        yield from _messages_problems(columns.messages, fields[columns.messages])
+        messages = fields[columns.messages]
+        yield from _messages_problems(columns.messages, messages, may_end_with_answer)
     else:
         yield f"no {columns.question} and no {columns.messages}"
 
@@ -82,7 +91,8 @@ def text_problems(name: str, value: Any) -> Iterator[str]:
         yield f"{name} has half a character (a lone surrogate), which no tokenizer accepts"
 
 
-def _parse_json(value: Any) -> Any:
+def parse_json(value: Any) -> Any:
+    """Return the value of JSON in a string; any other value as it is."""
     if not isinstance(value, str):
         return value
     try:
@@ -91,14 +101,29 @@ def _parse_json(value: Any) -> Any:
         return value
 
 
-def _messages_problems(name: str, messages: Any) -> Iterator[str]:
+def ends_with_answer(messages: Any) -> bool:
+    """Return whether the last of a row's messages is the assistant's."""
+    return isinstance(messages, list) and bool(messages) and _role(messages[-1]) == "assistant"
+
+
+def _role(message: Any) -> Any:
+    return message.get("role") if isinstance(message, dict) else None
+
+
+def _messages_problems(name: str, messages: Any, may_end_with_answer: bool) -> Iterator[str]:
     if not isinstance(messages, list) or not messages:
         yield f"{name} must be a list of messages, not {short_repr(messages)}"
         return
     for number, message in enumerate(messages, start=1):
         yield from _message_problems(f"{name}, message {number}", message, is_first=number == 1)
-    if isinstance(messages[-1], dict) and messages[-1].get("role") in ("system", "assistant"):
-        yield f"{name}: the last message must have the role user, not {messages[-1]['role']}"
+    if may_end_with_answer and ends_with_answer(messages):
+        which, sent = "message before the answer", messages[:-1]
+    else:
+        which, sent = "last message", messages
+    if not sent:
+        yield f"{name} must have a message of the user before the answer"
+    elif (role := _role(sent[-1])) in ("system", "assistant"):
+        yield f"{name}: the {which} must have the role user, not {role}"
 
 
 def _message_problems(name: str, message: Any, *, is_first: bool) -> Iterator[str]:

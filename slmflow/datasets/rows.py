@@ -1,8 +1,9 @@
 """Evaluation rows: conversations that end with a question, and their expected answers.
 
-A row of a data file has an expected answer and either a question or messages: a list of
-`{"role": ..., "content": ...}`, as JSON in a text cell, that ends with a user message. A row may
-also have choices, one of which is the expected answer, and then a subject.
+A row of a data file has an expected answer, or several accepted ones (`expected_answers`), and
+either a question or messages: a list of `{"role": ..., "content": ...}`, as JSON in a text cell,
+that ends with a user message, or with the assistant's, which is the expected answer and not sent. A
+row may also have choices, one of which is the expected answer, and then a subject.
 
 The model is sent a system message (the row's own or that of the config), the examples as earlier
 turns, and the question, filled into the template, or the messages. Choices follow the question
@@ -21,7 +22,7 @@ from typing import Any
 from slmflow.config.schema.config import Config
 from slmflow.config.schema.evaluation import CHOICES, QUESTION, Columns, EvaluationData
 from slmflow.config.schema.generation import Interface
-from slmflow.datasets import multiple_choice, readers, row_checks
+from slmflow.datasets import expected_answers, multiple_choice, readers, row_checks
 from slmflow.errors import UserError
 from slmflow.paths import PROJECT
 
@@ -131,6 +132,7 @@ def parse_file(
     check_header = partial(row_checks.header_problem, columns=columns)
     for record in readers.read(file, check_header, columns.names):
         fields = row_checks.decode_json_fields(record.fields, columns.messages, columns.choices)
+        fields = expected_answers.decode(fields, columns, is_csv=file.suffix.lower() == ".csv")
         of_row = [record.problem] if record.problem else list(_record_problems(fields, data))
         if not of_row:
             row = dataclasses.replace(_build_row(fields, data), location=record.location)
@@ -141,7 +143,10 @@ def parse_file(
     if not (problems or as_examples):
         problems += _consistency_problems(parsed, columns)
     if problems:
-        required = f"{columns.answer}, and either {columns.question} or {columns.messages}"
+        required = (
+            f"{columns.answer}, and either {columns.question} or {columns.messages}, which may end "
+            "with the answer"
+        )
         return [], [f"{name}: a row has {required}", *row_checks.list_first(problems)]
     return parsed, [] if parsed else [
         f"{name} has no rows: give at least one question and its answer"
@@ -161,30 +166,22 @@ def _locate_file(data: EvaluationData) -> tuple[Path, str]:
 
 def _record_problems(fields: dict[str, Any], data: EvaluationData) -> Iterator[str]:
     columns = data.columns
-    yield from row_checks.question_problems(fields, columns)
-    answer = fields.get(columns.answer)
-    if answer is None:
-        yield f"no {columns.answer}"
+    yield from row_checks.question_problems(fields, columns, may_end_with_answer=True)
+    yield from expected_answers.problems(fields, columns)
     if columns.choices in fields:
-        yield from multiple_choice.choice_problems(
-            columns.choices, fields[columns.choices], columns.answer, answer
-        )
         if columns.subject in fields:
             yield from row_checks.text_problems(columns.subject, fields[columns.subject])
-        return
-    if answer is not None:
-        yield from row_checks.text_problems(columns.answer, answer)
-    if columns.question in fields and CHOICES in (data.template or ""):
+    elif columns.question in fields and CHOICES in (data.template or ""):
         yield f"no {columns.choices}, but evaluation.template has {CHOICES}"
 
 
 def _build_row(fields: dict[str, Any], data: EvaluationData) -> Row:
-    columns, answer = data.columns, fields[data.columns.answer]
-    messages = _build_messages(fields, data)
+    columns = data.columns
+    messages = _build_messages(expected_answers.without_answer(fields, columns), data)
+    answer, *others = expected_answers.accepted(fields, columns)
     if (choices := fields.get(columns.choices)) is None:
-        return Row(messages, answer)
-    letter = multiple_choice.answer_letter(answer, choices)
-    return Row(messages, letter, choices, fields.get(columns.subject))
+        return Row(messages, answer, other_answers=others or None)
+    return Row(messages, answer, choices, fields.get(columns.subject))
 
 
 def _consistency_problems(rows: Sequence[Row], columns: Columns) -> Iterator[str]:

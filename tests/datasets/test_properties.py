@@ -23,7 +23,25 @@ JSON = st.recursive(
     SCALAR, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3)
 )
 NAMES = st.sampled_from(["question", "answer", "messages", "choices", "subject", "other"])
-ROW: SearchStrategy[Any] = st.dictionaries(NAMES, JSON, max_size=4)
+SPELLED = st.lists(TEXT, max_size=3).flatmap(
+    lambda texts: st.sampled_from(
+        [
+            texts,
+            {"text": texts, "answer_start": [0 for _ in texts]},
+            [{"text": text} for text in texts],
+            {"value": "a", "aliases": texts},
+            json.dumps(texts),
+        ]
+    )
+)
+MESSAGES = st.lists(
+    st.fixed_dictionaries(
+        {"role": st.sampled_from(["system", "user", "assistant"]), "content": TEXT | JSON}
+    ),
+    max_size=3,
+)
+CHAT = st.fixed_dictionaries({"messages": MESSAGES}, optional={"answer": SPELLED | TEXT})
+ROW: SearchStrategy[Any] = st.dictionaries(NAMES, JSON | SPELLED | MESSAGES, max_size=4)
 
 
 def _assert_rows_or_error(content: bytes, suffix: str) -> None:
@@ -39,10 +57,11 @@ def _assert_rows_or_error(content: bytes, suffix: str) -> None:
     for row in rows:
         assert row.messages[-1]["role"] == "user"
         assert all(isinstance(each["content"], str) for each in row.messages)
-        assert isinstance(row.answer, str)
+        assert all(isinstance(answer, str) and answer.strip() for answer in row.accepted_answers)
+        assert len(set(row.accepted_answers)) == len(row.accepted_answers)
 
 
-@given(rows=st.lists(ROW | JSON, max_size=4), suffix=st.sampled_from([".jsonl", ".csv"]))
+@given(rows=st.lists(ROW | CHAT | JSON, max_size=4), suffix=st.sampled_from([".jsonl", ".csv"]))
 @MANY
 def test_any_json_is_read_or_rejected(rows: list[Any], suffix: str) -> None:
     _assert_rows_or_error("\n".join(json.dumps(row) for row in rows).encode(), suffix)

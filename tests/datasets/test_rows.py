@@ -139,7 +139,9 @@ def test_all_formats_yield_the_same_rows(tmp_path: Path, name: str) -> None:
 
 
 def test_error_starts_with_the_required_columns(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="a row has answer, and either prompt or messages\n"):
+    with pytest.raises(
+        UserError, match="a row has answer, and either prompt or messages, which may"
+    ):
         read(write(tmp_path, "{}"), "columns.question=prompt")
 
 
@@ -192,8 +194,8 @@ def test_csv_with_another_separator_is_rejected(tmp_path: Path, separator: str) 
     [
         (["q", "answer"], "no column question or messages, but q, answer: name yours with"),
         (
-            ["messages", "a"],
-            "no column answer, but messages, a: name yours with evaluation.columns",
+            ["question", "a"],
+            "no column answer, but question, a: name yours with evaluation.columns",
         ),
         (["q"], "no column answer and no column question or messages, but q: name yours with"),
         (["question", "answer", "answer"], "two columns are named answer: rename one"),
@@ -237,7 +239,16 @@ def test_invalid_parquet_file_is_rejected(tmp_path: Path) -> None:
         ([{"role": "tool", "content": "a"}], "message 1: role must be one of system, user, assis"),
         ([{"role": "user"}], "messages, message 1: content must be text, not None"),
         ([{"role": "user", "content": "a", "name": "b"}], "message 1: 'name' is not supported"),
-        (CONVERSATION[:2], "messages: the last message must have the role user, not assistant"),
+        ([system_message("s")], "messages: the last message must have the role user, not system"),
+        (CONVERSATION[1:2], "messages must have a message of the user before the answer"),
+        (
+            [system_message("s"), CONVERSATION[1]],
+            "messages: the message before the answer must have the role user, not system",
+        ),
+        (
+            [*CONVERSATION[:2], CONVERSATION[1]],
+            "messages: the message before the answer must have the role user, not assistant",
+        ),
         (
             [*CONVERSATION, system_message("s"), CONVERSATION[0]],
             "message 4: a system message must be the",
