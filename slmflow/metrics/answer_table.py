@@ -2,12 +2,13 @@
 
 Columns: `question`, `answer` (the expected one) and `prediction`; `other_answers`, lists of the
 further accepted ones, if any row has some; the fields of `Answer`, of which `reasoning` and `error`
-only if there is any; `logprob` and `tokens` of the expected answer if the
-model can score texts. Rows with choices add `choice`, the letter of the most likely choice (None if
-the model cannot score texts), and `subject`, if they have one. A table with a reference also has
-its answer, `reference`, and its `reference_choice`; the `first_diverging_token`, the position from
-1 of the first different token of the two texts; and `same_until`, the number of tokens before that
-one divided by those of the longer text.
+only if there is any; `latency_s` and `first_token_s` of the rows that were timed; `logprob` and
+`tokens` of the expected answer, not of further ones, if the model can score texts. Rows with
+choices add `choice`, the letter of the most likely choice (None if the model cannot score texts),
+and `subject`, if they have one. A table with a reference also has its answer, `reference`, and its
+`reference_choice`; the `first_diverging_token`, the position from 1 of the first different token of
+the two texts; and `same_until`, the number of tokens before that one divided by those of the longer
+text.
 """
 
 import dataclasses
@@ -36,6 +37,10 @@ def build(measurement: Measurement, rows: Sequence[Row]) -> pd.DataFrame:
         if answers[column].isna().all():
             del answers[column]
     table = questions.join(answers.rename(columns={"text": "prediction"}))
+    if timings := {timing.row: timing for timing in measurement.timings}:
+        timed = [timings.get(number) for number in range(len(rows))]
+        table["latency_s"] = [timing and timing.latency_s for timing in timed]
+        table["first_token_s"] = [timing and timing.first_token_s for timing in timed]
     if likelihoods := measurement.likelihoods:
         table["logprob"] = [each.logprob for each in likelihoods]
         table["tokens"] = [each.tokens for each in likelihoods]

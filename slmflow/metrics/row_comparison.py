@@ -12,7 +12,7 @@ from slmflow.metrics import answer_table, text_scores
 class Regression:
     """A row that the reference answers better.
 
-    first_diverging_token: the position, from 1, of the first different token; None if the tokens
+    expected: all accepted answers, separated by " / "; first_diverging_token: the position, from 1, of the first different token; None if the tokens
     are equal, as those of different texts can be. choices: the letters of the most likely choices
     of reference and model, if the row has choices and both models can score texts.
     """
@@ -45,7 +45,8 @@ class RowComparison:
     @classmethod
     def from_table(cls, table: pd.DataFrame) -> Self:
         """Return the comparison in a table with a reference, whose worst rows are first."""
-        rows = table.to_dict("records")
+        expected = map(" / ".join, answer_table.accepted_answers(table))
+        rows = table.assign(expected=list(expected)).to_dict("records")
         drops = list(answer_table.score_drops(table).itertuples(index=False, name=None))
         equal = (0,) * len(drops[0])
         return cls(
@@ -76,7 +77,7 @@ def _regression(row: dict[str, Any]) -> Regression:
     theirs, ours = row.get("reference_choice"), row.get("choice")
     return Regression(
         question=row["question"],
-        expected=row["answer"],
+        expected=row["expected"],
         reference=row["reference"],
         answer=row["prediction"],
         first_diverging_token=None if pd.isna(token) else int(token),

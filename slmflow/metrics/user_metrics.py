@@ -1,9 +1,9 @@
 """Metrics named in `evaluation.metrics`: Python functions, built in or the user's own.
 
 A bare name is a function of `opt_in`. `evaluation.metrics=[my_package.my_module:my_function]` is a
-function `(answer, expected) -> number` of texts. Its module is imported as usual: from the
-project's folder, from an installed package, or from a folder of PYTHONPATH. It runs as the user's
-own code.
+function `(answer, expected) -> number` of texts, where more is better: of several accepted answers,
+the one with the highest score counts. Its module is imported as usual: from the project's folder,
+from an installed package, or from a folder of PYTHONPATH. It runs as the user's own code.
 """
 
 import dataclasses

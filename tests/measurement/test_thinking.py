@@ -1,10 +1,12 @@
 """Thinking models measured in both flavors: the answer is scored, the reasoning is kept."""
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import mlflow
 import pandas as pd
 import pytest
+from mlflow.pyfunc import PyFuncModel
 
 from slmflow.batch import model_worker
 from slmflow.batch.input_rows import RowMessages
@@ -13,8 +15,8 @@ from slmflow.datasets.rows import Row
 from slmflow.flavors.chat_interfaces import find_interface
 from slmflow.measurement.likelihood import score_rows
 from slmflow.measurement.measured_model import MeasuredModel
-from slmflow.measurement.records import Likelihood, Measurement
-from slmflow.measurement.worker import TimedModel
+from slmflow.measurement.records import Answer, Likelihood, Measurement
+from slmflow.measurement.worker import WorkerModel
 from slmflow.metrics import answer_table
 from slmflow.metrics.scoring import METRICS
 from slmflow.pipeline.results import GenaiModel, TransformersModel
@@ -46,18 +48,32 @@ def test_both_flavors_answer_as_transformers(
     variables = {"enable_thinking": False} if overrides else {}
     reasoning, text = model.answer(QUESTION, **variables)
 
-    timed = TimedModel(logged.model_uri, [ROW], seed=None)
-    answer = timed.answer(0)
+    worker = WorkerModel(logged.model_uri, [ROW], seed=None, warm_up=[0])
+    answers = [
+        _answer(command([0])) for command in (worker.time, worker.answer_alone, worker.answer)
+    ]
 
     assert bool(reasoning) != bool(overrides)
-    assert (answer.reasoning or "", answer.text) == (reasoning, text)
-    assert answer.prompt_tokens == len(model.prompt(QUESTION, **variables))
-    _check_score(timed, model, variables)
-    _check_batch(timed, text)
-    _check_table(timed, logged, exact=float(text == ROW.answer))
+    prompt_tokens = len(model.prompt(QUESTION, **variables))
+    completion_tokens = len(model.generate(QUESTION, **variables))  # of reasoning and answer
+    for answer in answers:
+        assert (answer.reasoning or "", answer.text) == (reasoning, text)
+        assert (answer.prompt_tokens, answer.completion_tokens) == (
+            prompt_tokens,
+            completion_tokens,
+        )
+    predictor = mlflow.pyfunc.load_model(logged.model_uri)
+    _check_score(predictor, model, variables)
+    _check_batch(predictor, text)
+    _check_table(answers[-1], logged, exact=float(text == ROW.answer))
 
 
-def _check_score(timed: TimedModel, model: ThinkingModel, variables: dict[str, bool]) -> None:
+def _answer(replies: Iterator[dict[str, Any]]) -> Answer:
+    [reply] = replies
+    return Answer(**reply["answer"])
+
+
+def _check_score(predictor: PyFuncModel, model: ThinkingModel, variables: dict[str, bool]) -> None:
     """The answer follows the prompt, or the end of the block that the prompt opens."""
     prompt = model.prompt(QUESTION, **variables)
     is_open = model.tokenizer.decode(prompt).endswith(model.kind.start)
@@ -69,27 +85,26 @@ def _check_score(timed: TimedModel, model: ThinkingModel, variables: dict[str, b
             return prompt + ids
 
     expected = Prompted(model.tokenizer, model.model).score(QUESTION, ROW.answer)
-    scores = score_rows(timed.model, {0: ROW})
+    scores = score_rows(predictor, {0: ROW})
     assert scores is not None
     likelihood = Likelihood(pytest.approx(expected[0], abs=1e-4), expected[1])
     assert list(scores) == [(0, likelihood, None)]
 
 
-def _check_batch(timed: TimedModel, text: str) -> None:
-    predictor = model_worker.RequestPredictor(timed.model)
+def _check_batch(loaded: PyFuncModel, text: str) -> None:
+    predictor = model_worker.RequestPredictor(loaded)
 
     def predict(partitions: Iterable[NumberedTexts]) -> Iterator[NumberedTexts]:
         for number, requests in partitions:
             yield number, predictor.predict(pd.DataFrame({model_worker.REQUEST_COLUMN: requests}))
 
-    interface = find_interface(timed.model.metadata)
+    interface = find_interface(loaded.metadata)
     partitions = [Partition(0, [RowMessages(QUESTION)])]
     [(_, [answer])] = answer_partitions(partitions, interface, predict)
     assert (answer.answer, answer.error) == (text, None)
 
 
-def _check_table(timed: TimedModel, logged: GenaiModel, exact: float) -> None:
-    answer = timed.answer(0)
+def _check_table(answer: Answer, logged: GenaiModel, exact: float) -> None:
     measurement = Measurement(
         MeasuredModel.from_logged(logged), 0.0, None, (answer,), (Likelihood(-1.0, 2),)
     )

@@ -22,6 +22,17 @@ def test_lower_token_f1_is_a_regression() -> None:
     assert rows.regressions == (Regression("q", "one two three", "one two", "one", 2),)
 
 
+def test_every_accepted_answer_is_right() -> None:
+    rows = pd.DataFrame(
+        [("q", "Paris", "Paname", "PARIS.", 1), ("r", "Paris", "Paris", "Rome", 1)],
+        columns=list(ANSWER_TABLE),
+    ).assign(other_answers=[["Paname"], ["Paname", "Lutetia"]])
+    comparison = RowComparison.from_table(rows)
+    assert (comparison.better, comparison.reworded) == (0, 1)
+    assert [row.question for row in comparison.regressions] == ["r"]
+    assert comparison.regressions[0].expected == "Paris / Paname / Lutetia"
+
+
 def test_lost_correct_choice_is_a_regression() -> None:
     row = {"question": "q", "answer": "B", "reference": "A", "prediction": "B"}
     lost = row | {"reference_choice": "B", "choice": "A", "first_diverging_token": 1}

@@ -34,7 +34,7 @@ class Columns:
     """Names of the fields or columns of the evaluation data."""
 
     question: str = config_key(Kind.text, "column with the user message", "question")
-    answer: str = config_key(Kind.text, "column with the expected answer", "answer")
+    answer: str = config_key(Kind.text, "column with the expected answer, or several", "answer")
     messages: str = config_key(Kind.text, "column with a whole conversation", "messages")
     choices: str = config_key(Kind.text, "column with the choices of multiple choice", "choices")
     subject: str = config_key(Kind.text, "column that groups rows with choices", "subject")
