@@ -27,7 +27,7 @@ _FLOAT_BYTES = 4
 
 # A call ends when at most this part of its rows is unfinished, and another goes on with these. That
 # costs a copy of their cache.
-_UNFINISHED_PART = 0.75
+_UNFINISHED_PART = 0.9
 
 Generated = Iterator[tuple[int, list[int]]]
 """Row numbers with the generated ids."""

@@ -53,7 +53,9 @@ class GenerateRecorder:
         finally:
             self._intercepts = False
 
-    def _record(self, **arguments: Any) -> Any:
+    def _record(self, *inputs: Any, **arguments: Any) -> Any:
+        if inputs:  # not the pipeline, which gives names to all
+            return self.generate(*inputs, **arguments)
         given = {name: value for name, value in arguments.items() if name not in _INPUTS}
         ids = arguments.get("input_ids")
         prompt: list[int] = [] if ids is None else ids[0].tolist()
