@@ -84,11 +84,11 @@ def check(scores: list[tuple[int, TokenScore]], expected: list[TokenScore]) -> N
         assert score == (pytest.approx(expected[index].logprob, abs=1e-4), expected[index][1])
 
 
-def pipeline_scorer_of(model: Any) -> PipelineScorer:
-    """Return the scorer of a model of transformers with the bundled tokenizer."""
+def pipeline_scorer_of(model: Any, tokenizer: Any = None) -> PipelineScorer:
+    """Return the scorer of a model of transformers, by default with the bundled tokenizer."""
     signature = ModelSignature(CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA)
     metadata = Model(flavors={"transformers": {}}, signature=signature)
-    tokenizer = AutoTokenizer.from_pretrained(architectures.BUNDLED)
+    tokenizer = tokenizer or AutoTokenizer.from_pretrained(architectures.BUNDLED)
     pipeline = SimpleNamespace(tokenizer=tokenizer, model=model)
     loaded: Any = SimpleNamespace(metadata=metadata, get_raw_model=lambda: pipeline)
     return PipelineScorer(loaded)
@@ -256,6 +256,6 @@ def test_genai_reads_a_prompt_once_for_all_letters(onnx: Path, fed_to_genai: lis
 
 
 def test_genai_batches_short_prompts(onnx: Path, fed_to_genai: list[int]) -> None:
-    pairs = [(architectures.prompt(20, n), architectures.prompt(6, n)) for n in range(16)]
+    pairs = [(architectures.prompt(20, n), architectures.prompt(6, n)) for n in range(32)]
     list(GenaiScorer(GenaiEngine(onnx)).score(pairs))
-    assert fed_to_genai == [16 * 20]
+    assert fed_to_genai == [32 * 20]

@@ -64,9 +64,10 @@ class GenaiEngine:
         self.defaults: dict[str, Any] = self.settings.request_defaults()
         self._pad: int = model["pad_token_id"]
         self._cache_bytes = _cache_bytes_per_token(model["decoder"])
-        # Padding would enter the states of convolutions and of linear attention, and these cannot
-        # be rewound.
-        self.has_only_attention = "past_conv_names" not in model["decoder"]["inputs"]
+        # Padding would enter the states of convolutions and of linear attention. These cannot be
+        # rewound either, nor can a KV cache that GenAI itself limits to a window.
+        self._can_pad = "past_conv_names" not in model["decoder"]["inputs"]
+        self.can_rewind = self._can_pad and "sliding_window" not in model["decoder"]
         has_longrope = model["type"] in _LONGROPE_TYPES and self.context_length > _LONGROPE_LENGTH
         self.max_shared_length = _LONGROPE_LENGTH if has_longrope else self.context_length
         self._model = _load(folder)
@@ -78,18 +79,21 @@ class GenaiEngine:
         if any(each.options.schema for each in requests):  # it applies to the whole generator
             return False
         new_tokens = max(each.max_new_tokens for each in requests)
-        return self.can_pad([each.prompt for each in requests], new_tokens)
+        prompts = [each.prompt for each in requests]
+        return self.can_batch_texts(prompts, new_tokens, MAX_ROWS)
 
-    def can_pad(self, texts: Sequence[Sequence[int]], new_tokens: int) -> bool:
+    def can_batch_texts(
+        self, texts: Sequence[Sequence[int]], new_tokens: int, max_rows: int
+    ) -> bool:
         """Return whether texts fit into one batch, with up to so many new tokens each."""
         if any(text[-1] == self._pad for text in texts):  # it would count as padding
             return False
-        if not self.has_only_attention and len(set(map(len, texts))) > 1:
+        if not self._can_pad and len(set(map(len, texts))) > 1:
             return False
         longest = max(map(len, texts))
         reserved = longest + new_tokens
         return bool(
-            len(texts) <= MAX_ROWS
+            len(texts) <= max_rows
             and len(texts) * longest <= MAX_PREFILL_TOKENS
             and reserved <= self.max_shared_length
             and len(texts) * reserved * self._cache_bytes <= MAX_CACHE_BYTES
