@@ -12,9 +12,10 @@ from slmflow.metrics import answer_table, text_scores
 class Regression:
     """A row that the reference answers better.
 
-    expected: all accepted answers, separated by " / "; first_diverging_token: the position, from 1, of the first different token; None if the tokens
-    are equal, as those of different texts can be. choices: the letters of the most likely choices
-    of reference and model, if the row has choices and both models can score texts.
+    expected: all accepted answers, separated by " / "; first_diverging_token: the position, from 1,
+    of the first different token; None if the tokens are equal, as those of different texts can be.
+    choices: the letters of the most likely choices of reference and model, if the row has choices
+    and both models can score texts.
     """
 
     question: str
