@@ -96,6 +96,8 @@ SEEDS: dict[str, list[str]] = {
     "arguments": ["model=tiny_phi3", "--evaluation.limit\n5", "evaluation.metrics=[a:b,'c']"],
     "jsonl": [
         json.dumps({"question": "q", "answer": "a"}),
+        json.dumps({"question": "q", "answer": {"text": ["a", "b"], "answer_start": [0, 1]}}),
+        json.dumps({"messages": [*MESSAGES, {"role": "assistant", "content": "a"}]}),
         json.dumps({"messages": MESSAGES, "answer": "B", "choices": ["x", "y"], "subject": "s"}),
     ],
     "csv": ['q,a,,\n"x\ny",b,,\n', '"[{""role"": 1}]",,,'],
