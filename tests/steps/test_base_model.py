@@ -70,12 +70,12 @@ def test_both_flavors_are_sent_the_filled_template(
     ]
     questions = rows.read(load([*base_model.overrides, *overrides]))
     for measured in interleaved.measure(measured_models, questions):
+        assert all(timing.latency_s > 0 for timing in measured.timings)
         for (question, answer), given, likelihood in zip(
             ROWS, measured.answers, measured.likelihoods or (), strict=True
         ):
             prompt = TEMPLATE.replace("{question}", question)
             assert given.text == base_reference.continue_text(prompt).strip()
-            assert given.latency_s > 0
             logprob, tokens = base_reference.score(prompt, answer)
             assert (likelihood.logprob, likelihood.tokens) == (
                 pytest.approx(logprob, abs=1e-3),

@@ -1,5 +1,6 @@
 """Pruning never drops a point that could be on the Pareto front."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +8,13 @@ import pytest
 
 from slmflow.datasets.rows import Row
 from slmflow.measurement.measured_model import MeasuredModel
-from slmflow.measurement.records import Answer
+from slmflow.measurement.records import Answer, Timing
 from slmflow.metrics import text_scores
 from slmflow.metrics.performance import latency_percentiles
 from slmflow.sweeps import goals
 from slmflow.sweeps.context import PRUNED
 from slmflow.sweeps.goals import Goal
-from slmflow.sweeps.pruning import PointPruned, Pruner, optimistic_bounds
+from slmflow.sweeps.pruning import PointPruned, Progress, Pruner, optimistic_bounds
 from slmflow.sweeps.report import FRONT
 from tests.fixtures.project import Sandbox
 
@@ -22,14 +23,21 @@ GOALS = (Goal("exact_match", maximize=True), Goal("latency_ms_p50", maximize=Fal
 ROWS = [Row([{"role": "user", "content": str(n)}], str(n)) for n in range(20)]
 
 
-def answers(right: int, wrong: int, latency_s: float) -> list[Answer]:
-    """Return answers to the first rows, the right ones first."""
+def progress(texts: Sequence[str], latencies_s: Sequence[float]) -> Progress:
+    """Return the progress after the first rows are answered and timed."""
+    answers = {number: Answer(text, None, None) for number, text in enumerate(texts)}
+    timings = [Timing(n, latency, None, None, None) for n, latency in enumerate(latencies_s)]
+    return Progress(MODEL, ROWS, answers, timings, timed_rows=len(ROWS))
+
+
+def partly_right(right: int, wrong: int, latency_s: float) -> Progress:
+    """Return the progress after some rows, the right answers first."""
     texts = [*(str(n) for n in range(right)), *["no"] * wrong]
-    return [Answer(text, latency_s, None, None, None) for text in texts]
+    return progress(texts, [latency_s] * len(texts))
 
 
 def test_remaining_rows_count_as_right_and_instant() -> None:
-    bounds = optimistic_bounds(MODEL, answers(right=6, wrong=6, latency_s=0.5), ROWS)
+    bounds = optimistic_bounds(partly_right(right=6, wrong=6, latency_s=0.5))
 
     assert bounds["exact_match"] == bounds["contains"] == (6 + 8) / 20
     assert bounds["latency_ms_p50"] == 500  # 12 of 20
@@ -41,15 +49,16 @@ def test_remaining_rows_count_as_right_and_instant() -> None:
 def test_bounds_of_all_rows_equal_metrics() -> None:
     generator = np.random.default_rng(0)
     texts = [str(n) if generator.random() < 0.5 else "no" for n in range(20)]
-    given = [Answer(text, generator.random(), None, None, None) for text in texts]
+    complete = progress(texts, generator.random(20).tolist())
 
-    bounds = optimistic_bounds(MODEL, given, ROWS)
+    bounds = optimistic_bounds(complete)
 
     scores = [
-        text_scores.exact_match(a.text, row.answer) for a, row in zip(given, ROWS, strict=True)
+        text_scores.exact_match(text, row.answer) for text, row in zip(texts, ROWS, strict=True)
     ]
+    latencies = latency_percentiles(list(complete.timings))
     assert bounds["exact_match"] == sum(scores) / 20
-    assert {name: bounds[name] for name in latency_percentiles(given)} == latency_percentiles(given)
+    assert {name: bounds[name] for name in latencies} == latencies
 
 
 @pytest.mark.parametrize(
@@ -63,14 +72,14 @@ def test_bounds_of_all_rows_equal_metrics() -> None:
 )
 def test_dominated_point_is_pruned(other: dict[str, float], is_pruned: bool) -> None:
     pruner = Pruner(GOALS, {"target=cpu_int8": other})
-    given = answers(right=6, wrong=6, latency_s=0.5)
+    given = partly_right(right=6, wrong=6, latency_s=0.5)
 
     if is_pruned:
         with pytest.raises(PointPruned, match=r"after 12 of 20 rows .* beat target") as pruned:
-            pruner.check(MODEL, given, ROWS)
+            pruner.check(given)
         assert pruned.value.bounds == {"exact_match": 0.7, "latency_ms_p50": 500}
     else:
-        pruner.check(MODEL, given, ROWS)
+        pruner.check(given)
 
 
 def test_point_on_front_is_never_pruned() -> None:
@@ -80,11 +89,11 @@ def test_point_on_front_is_never_pruned() -> None:
     for number in range(60):
         right, seconds = generator.random(), generator.random()
         texts = [row.answer if generator.random() < right else "no" for row in ROWS]
-        given = [Answer(text, seconds * generator.random(), None, None, None) for text in texts]
-        final[str(number)] = optimistic_bounds(MODEL, given, ROWS)
+        latencies = (seconds * generator.random(len(ROWS))).tolist()
+        final[str(number)] = optimistic_bounds(progress(texts, latencies))
         try:
             for turn in range(4, 21, 4):
-                Pruner(GOALS, measured).check(MODEL, given[:turn], ROWS)
+                Pruner(GOALS, measured).check(progress(texts[:turn], latencies[:turn]))
         except PointPruned:
             continue
         measured[str(number)] = final[str(number)]
