@@ -1,4 +1,4 @@
-"""The comparison of a model's flavors: their metrics and the significant differences."""
+"""The comparison of a model's flavors: their metrics, the verdict, the significant differences."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,12 +9,15 @@ import mlflow
 import pandas as pd
 
 from slmflow.metrics.evaluate_models import EvaluatedModel
-from slmflow.metrics.model_metrics import METRIC_COLUMNS, ModelMetrics, is_higher_better
+from slmflow.metrics.model_metrics import METRIC_COLUMNS, SHARE, ModelMetrics
+from slmflow.metrics.verdict import Verdict
 from slmflow.pipeline.results import Evaluation
 from slmflow.pipeline.step import Step
 
 SIGNIFICANCE_LEVEL = 0.05
 """A difference with a lower p-value is significant."""
+
+_NEGLIGIBLE = 0.1  # of the margin
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,11 @@ class Comparison:
         return self.models[-1]
 
     @property
+    def verdict(self) -> Verdict | None:
+        """Whether the converted model is good enough to serve; None if nothing tells."""
+        return self.compared.verdict
+
+    @property
     def title(self) -> str:
         """The subject, e.g. `tiny_phi3 on cpu_int4 (optimum)`, or the URI of a lone model."""
         compared = self.compared
@@ -72,25 +80,44 @@ class Comparison:
     def metric_names(self) -> tuple[str, ...]:
         """The names of the metrics to show, the user's metrics last.
 
-        Leaves out accuracy if no row has choices, and the agreement of a model evaluated alone.
+        Leaves out accuracy if no row has choices, the count of rows not answered if it is 0, the
+        agreement of a model evaluated alone, and all that needs rows if tasks were evaluated.
         """
         hidden = {"agreement", "shared_prefix"} if self.reference is None else set()
         if all(model.accuracy is None for model in self.models):
             hidden.add("accuracy")
+        if not any(model.not_answered for model in self.models):
+            hidden.add("not_answered")
+        if all(model.exact_match is None for model in self.models):
+            unmeasured = (n for n in METRIC_COLUMNS if all(m.value(n) is None for m in self.models))
+            hidden.update(unmeasured)
         names = (*METRIC_COLUMNS, *self.compared.user_metrics)
         return tuple(name for name in names if name not in hidden)
 
     @property
     def effects(self) -> dict[str, str]:
-        """`better` or `worse` for each metric with a significant difference."""
+        """`better`, `worse` or `negligible` for each metric with a significant difference.
+
+        A difference is negligible if its whole interval is within a tenth of the margin.
+        """
         reference, compared = self.reference, self.compared
         if reference is None:
             return {}
         return {
-            name: _effect(name, compared, reference)
+            name: "negligible" if self._is_negligible(name) else _effect(name, compared, reference)
             for name, p_value in compared.p_values.items()
             if p_value < SIGNIFICANCE_LEVEL
         }
+
+    def _is_negligible(self, name: str) -> bool:
+        difference, column = self.compared.differences.get(name), self.compared.column(name)
+        if self.verdict is None or difference is None:
+            return False
+        if not column.is_ratio and column.format != SHARE:
+            return False  # the margin has another unit
+        equal = 1.0 if column.is_ratio else 0.0
+        furthest = max(abs(bound - equal) for bound in (difference.low, difference.high))
+        return furthest <= _NEGLIGIBLE * self.verdict.margin
 
     def log_metrics(self) -> None:
         """Log `comparison.json` and metrics such as `genai.exact_match` to the active run."""
@@ -102,4 +129,4 @@ class Comparison:
 
 def _effect(name: str, converted: ModelMetrics, reference: ModelMetrics) -> str:
     gain = (converted.value(name) or 0) - (reference.value(name) or 0)
-    return "better" if (gain > 0) == is_higher_better(name) else "worse"
+    return "better" if (gain > 0) == converted.column(name).higher_is_better else "worse"

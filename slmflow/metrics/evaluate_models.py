@@ -4,9 +4,11 @@ In the child run and on the logged model, the metrics have the names of the comp
 that MLflow can compare flavors, targets and models.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas as pd
@@ -20,12 +22,13 @@ from slmflow.console import library_output
 from slmflow.datasets import rows
 from slmflow.datasets.rows import Row
 from slmflow.measurement.records import Measurement
-from slmflow.metrics import answer_table
+from slmflow.metrics import answer_table, precision, target_advice, verdict
 from slmflow.metrics.evaluation_inputs import EvaluationInputs
-from slmflow.metrics.model_metrics import ModelMetrics
+from slmflow.metrics.model_metrics import SHARE, ModelMetrics
 from slmflow.metrics.performance import compute_performance
 from slmflow.metrics.scoring import METRICS, Metric, estimate_uncertainty, text_metric
 from slmflow.metrics.user_metrics import UserMetric
+from slmflow.metrics.verdict import Criterion, Verdict
 
 
 @dataclass(frozen=True)
@@ -86,22 +89,52 @@ def _evaluate(
     is_converted_here = config.evaluation.model_uri is None
     with mlflow.start_run(run_name=model.flavor, nested=True) as run:
         quality = _evaluate_with_mlflow(model.model_id or None, table, dataset, metrics)
+        values: dict[str, Any] = {m.name: quality.get(m.name) for m in METRICS}
+        values |= performance.values
         model_metrics = ModelMetrics(
             flavor=model.flavor,
             target=config.target.name if is_converted_here else None,
             exporter=config.exporter.name.value if is_converted_here else None,
+            precision=precision.of_model(model, config),
             model_uri=model.model_uri,
             n=len(table),
-            **{metric.name: quality.get(metric.name) for metric in METRICS},
-            **performance.values,
+            **values,
+            not_answered=sum(answer.error is not None for answer in measurement.answers),
             user_metrics={metric.name: quality[metric.name] for metric in user_metrics},
             user_columns={metric.name: metric.column for metric in user_metrics},
             intervals=estimated.intervals | performance.intervals,
             p_values=estimated.p_values,
+            differences=estimated.differences,
         )
+        model_metrics = dataclasses.replace(model_metrics, verdict=judge(config, model_metrics))
         others = {k: v for k, v in model_metrics.measured().items() if k not in quality}
         mlflow.log_metrics(others, model_id=model.model_id or None, dataset=dataset)
     return EvaluatedModel(model_metrics, table, run.info.run_id)
+
+
+def judge(config: Config, model: ModelMetrics) -> Verdict | None:
+    """Return the verdict on a converted model; None for a model without a reference."""
+    criteria = {
+        name: Criterion(model.differences[name], model.column(name).is_ratio)
+        for name in _criteria(model)
+        if name in model.differences
+    }
+    suggestions = target_advice.suggest(config.target, config.exporter)
+    return verdict.judge(criteria, model.n, config.evaluation.margin, suggestions)
+
+
+def _criteria(model: ModelMetrics) -> tuple[str, ...]:
+    """Return the metrics that the verdict rests on, if they are measured.
+
+    Choices are correct or not. Of texts the exact match misses a better wording, and the token F1 a
+    single wrong word, so both count. Tasks that have neither count by their own shares.
+    """
+    if "accuracy" in model.differences:
+        return "accuracy", "perplexity"
+    if "exact_match" in model.differences:
+        return "exact_match", "token_f1", "perplexity"
+    columns = model.user_columns.items()
+    return tuple(name for name, c in columns if c.format == SHARE and c.higher_is_better)
 
 
 def _dataset(data: EvaluationData, evaluated: Sequence[Row]) -> PandasDataset:

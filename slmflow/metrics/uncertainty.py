@@ -1,4 +1,4 @@
-"""Uncertainty of a metric: bootstrap confidence intervals, and paired tests of two models.
+"""Uncertainty of a metric: bootstrap confidence intervals, and paired comparisons of two models.
 
 Each row contributes a vector of statistics, and an `Aggregate` computes the metric from the sum of
 these vectors. A mean is sum / count; BLEU and perplexity have this form too. Rows are resampled or
@@ -6,6 +6,7 @@ swapped, and the metric is computed again from the new sums.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,12 @@ Aggregate = Callable[[Array], Array]
 
 CONFIDENCE = 0.95
 
+PSEUDO_ROWS = 2
+"""The rows that `paired_difference` adds to shares."""
+
 _RESAMPLES = 9_999
 _SEED = 20260
+_MAX_ROWS = 1_000_000
 _MAX_BATCH_NUMBERS = 2**22  # 32 MiB of float64
 
 
@@ -78,6 +83,80 @@ def macro_average_interval(
     return None if np.isclose(low, high, rtol=1e-9) else (float(low), float(high))
 
 
+@dataclass(frozen=True)
+class Difference:
+    """How two models differ in a metric over the same rows, with its 95 % confidence interval.
+
+    value: ours minus theirs; for a ratio, ours divided by theirs.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+def paired_difference(
+    ours: Array, theirs: Array, aggregate: Aggregate, *, is_share: bool = False, is_ratio: bool
+) -> Difference | None:
+    """Return the difference of two models in a metric; None if it is not defined.
+
+    ours, theirs: the statistics of the same rows, of shape (n, k); is_share: whether the metric is
+    a mean of scores from 0 to 1; is_ratio: whether to divide instead of to subtract. Uses the
+    percentile bootstrap over rows, which keeps the two results of a row together.
+
+    A bootstrap of few rows, or of rows with equal results, is too sure of itself. For shares two
+    rows are added before resampling, one that each model wins by 1, as Bonett and Price do in their
+    interval for the difference of paired shares ("Adjusted Wald Confidence Interval for a
+    Difference of Binomial Proportions Based on Paired Data", 2012). Of other metrics the
+    percentiles are those that make the interval of a mean as wide as Student's (Hesterberg, "What
+    Teachers Should Know About the Bootstrap", 2015, section 3.3); a single row has no interval.
+    """
+    if len(ours) < 2 and not is_share:
+        return None
+    rows, confidence = np.stack([ours, theirs]), _expanded_confidence(len(ours))
+    if is_share:
+        weight = ours[:, 1].mean()
+        won, lost = [weight, weight], [0.0, weight]
+        rows = np.concatenate([rows, [[won, lost], [lost, won]]], axis=1)
+        confidence = CONFIDENCE
+
+    def difference(ours: Array, theirs: Array) -> Array:
+        first, second = aggregate(ours), aggregate(theirs)
+        # The order of summation must not matter.
+        return (first / second if is_ratio else first - second).round(12)
+
+    def resampled(indices: NDArray[np.int64], axis: int) -> Array:
+        return difference(*(each[indices].sum(axis=-2) for each in rows))
+
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        value = float(difference(ours.sum(axis=0), theirs.sum(axis=0)))
+    if not np.isfinite(value):
+        return None
+    numbers, batch = np.arange(rows.shape[1]), _batch_size(rows)
+    return Difference(value, *_bootstrap(numbers, resampled, batch, confidence=confidence))
+
+
+def rows_to_tell(n: int, difference: Difference, bound: float, *, is_share: bool) -> int | None:
+    """Return about how many rows put an interval on one side of a bound; None if very many.
+
+    difference: that of `n` rows. Assumes that other rows differ like these: the value stays, and
+    the interval shrinks like that of a normal distribution, with the rows that `paired_difference`
+    adds to shares.
+    """
+    gap = abs(bound - difference.value)
+    added = PSEUDO_ROWS if is_share else 0
+    z = stats.norm.ppf((1 + CONFIDENCE) / 2)
+    standard_error = (difference.high - difference.low) / 2 / z
+    variance = max(0.0, (((n + added) * standard_error) ** 2 - added) / n)
+    if gap == 0:
+        return None
+    # Solve z^2 (rows * variance + added) = gap^2 (rows + added)^2.
+    total = z**2 * variance, z**2 * added * (1 - variance)
+    rows = (total[0] + np.sqrt(total[0] ** 2 + 4 * gap**2 * max(0.0, total[1]))) / (2 * gap**2)
+    needed = max(n + 1, int(np.ceil(rows - added)))
+    return needed if needed <= _MAX_ROWS else None
+
+
 def paired_p_value(ours: Array, theirs: Array, aggregate: Aggregate) -> float:
     """Return the two-sided p-value of a paired test: do two models differ in a metric?
 
@@ -117,7 +196,9 @@ def paired_p_value(ours: Array, theirs: Array, aggregate: Aggregate) -> float:
     return float(tested.pvalue)
 
 
-def _bootstrap(sample: Any, statistic: Callable[..., Any], batch: int) -> tuple[float, float]:
+def _bootstrap(
+    sample: Any, statistic: Callable[..., Any], batch: int, *, confidence: float = CONFIDENCE
+) -> tuple[float, float]:
     """Return the percentile interval of a vectorized statistic of a sample."""
     interval = stats.bootstrap(
         (sample,),
@@ -125,11 +206,19 @@ def _bootstrap(sample: Any, statistic: Callable[..., Any], batch: int) -> tuple[
         n_resamples=_RESAMPLES,
         batch=batch,
         vectorized=True,
-        confidence_level=CONFIDENCE,
+        confidence_level=confidence,
         method="percentile",
         rng=_SEED,
     ).confidence_interval
     return float(interval.low), float(interval.high)
+
+
+def _expanded_confidence(n: int) -> float:
+    """Return the level at which a percentile interval of `n` rows is as wide as Student's."""
+    if n < 2:
+        return CONFIDENCE
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * np.sqrt(n / (n - 1))
+    return float(min(2 * stats.norm.cdf(quantile) - 1, 1 - 1 / _RESAMPLES))
 
 
 def _rule_of_three(n: int, *, is_one: bool) -> tuple[float, float]:

@@ -16,10 +16,10 @@ from slmflow.reports.sources import ComparisonSources, find_provenance
 
 @dataclass(frozen=True)
 class ReportContent:
-    """The comparison, its rows (None for a model evaluated alone) and its provenance.
+    """The comparison, its rows (None for a model evaluated alone, and of tasks) and its provenance.
 
     subjects: one line per subject and model, if the rows have subjects; warnings: a sentence for
-    each model whose accuracy could not be measured.
+    each model whose accuracy could not be measured; notes: sentences on what the metrics rest on.
     """
 
     comparison: Comparison
@@ -27,6 +27,7 @@ class ReportContent:
     provenance: ComparisonSources
     subjects: tuple[SubjectAccuracy, ...] = ()
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def build(
@@ -35,12 +36,16 @@ class ReportContent:
         comparison: Comparison,
         measurements: Measurements,
         models: Sequence[EvaluatedModel],
+        notes: tuple[str, ...] = (),
     ) -> Self:
         """Return the content of the report on evaluate's comparison of these models."""
+        compared = models[-1]
+        has_rows = len(models) > 1 and not compared.table.empty  # tasks have none
         return cls(
             comparison=comparison,
-            rows=RowComparison.from_table(models[-1].table) if len(models) > 1 else None,
+            rows=RowComparison.from_table(compared.table) if has_rows else None,
             provenance=find_provenance(step, measurements, models),
             subjects=subjects.accuracy_by_subject(models),
             warnings=tuple(subjects.describe_missing_accuracy(models)),
+            notes=notes,
         )

@@ -12,7 +12,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from slmflow.metrics.comparison import Comparison
 from slmflow.metrics.row_comparison import Regression
 from slmflow.metrics.subjects import MACRO
-from slmflow.reports import parity, tables
+from slmflow.metrics.verdict import GOOD_ENOUGH, NOT_GOOD_ENOUGH
+from slmflow.reports import parity, tables, verdict_sentence
 from slmflow.reports.content import ReportContent
 from slmflow.reports.plots import panels
 
@@ -21,6 +22,7 @@ FILE = "comparison.html"
 
 _TEMPLATE = "comparison.html.jinja"
 _MAX_REGRESSIONS, _UNFOLDED_REGRESSIONS = 20, 5
+_CLASSES = {GOOD_ENOUGH: "good", NOT_GOOD_ENOUGH: "bad"}
 _MAX_PREFIX_CHARACTERS, _MAX_CHARACTERS = 200, 600
 
 
@@ -38,13 +40,15 @@ def render(content: ReportContent) -> str:
         comparison=comparison,
         reference=comparison.reference,
         compared=comparison.compared,
-        verdict=tables.verdict(comparison),
+        verdict=verdict_sentence.sentence(comparison),
+        advice=verdict_sentence.advice(comparison),
+        outcome=_CLASSES.get(comparison.verdict.outcome if comparison.verdict else "", ""),
         headlines=tables.headlines(comparison),
         metrics=tables.metric_table(comparison),
-        plots=[_plot(panel, comparison) for panel in panels.PANELS],
+        plots=[_plot(panel, comparison) for panel in panels.select(comparison.models)],
         subjects=tables.subject_table(content.subjects) if content.subjects else None,
         macro=MACRO,
-        warnings=content.warnings,
+        notes=(*content.notes, *content.warnings),
         parity=parity.parity_metrics(content.provenance.parity),
         rows=rows,
         regressions=[_excerpt(row) for row in rows.regressions[:_MAX_REGRESSIONS]] if rows else [],
@@ -53,12 +57,12 @@ def render(content: ReportContent) -> str:
     )
 
 
-def _plot(panel: panels.Panel, comparison: Comparison) -> dict[str, str | bool]:
+def _plot(panel: panels.Panel, comparison: Comparison) -> dict[str, str | int]:
     svg = base64.b64encode(panels.render_svg(panel, comparison.models)).decode()
     return {
         "title": panel.title,
         "source": f"data:image/svg+xml;base64,{svg}",
-        "is_wide": panel.columns > 1,
+        "width": panel.columns,
     }
 
 

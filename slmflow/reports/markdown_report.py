@@ -6,7 +6,7 @@ from slmflow.metrics.comparison import Comparison
 from slmflow.metrics.row_comparison import Regression, RowComparison
 from slmflow.metrics.subjects import MACRO
 from slmflow.reports import markdown as md
-from slmflow.reports import parity, tables
+from slmflow.reports import parity, tables, verdict_sentence
 from slmflow.reports.content import ReportContent
 from slmflow.reports.tables import Table
 
@@ -16,7 +16,9 @@ FILE = "comparison.md"
 _NOTES = """\
 `-`: not measured. In parentheses: 95 % confidence interval, by bootstrap over the rows; for shares
 of exactly 0 % or 100 %, by the rule of three."""
-_P_VALUE_NOTE = "`p`: p-value of a paired test over the rows."
+_COMPARISON_NOTE = """\
+`difference`: from the reference over the same rows, of shares in points, of the perplexity in
+percent. `p`: p-value of a paired test, which says whether there is a difference, not how large."""
 _MAX_REGRESSIONS = 5
 
 
@@ -29,10 +31,11 @@ def render(content: ReportContent) -> str:
     ]
     parts = [
         f"# {md.text(comparison.title)}",
-        md.text(tables.verdict(comparison)),
+        md.text(verdict_sentence.render(comparison)),
+        md.text(tables.headline_sentence(comparison)),
         _table(metrics, "`{}`".format),
-        f"{_NOTES} {_P_VALUE_NOTE}" if metrics.has_p_values else _NOTES,
-        *map(md.text, content.warnings),
+        f"{_NOTES}\n{_COMPARISON_NOTE}" if metrics.has_p_values else _NOTES,
+        *map(md.text, (*content.notes, *content.warnings)),
     ]
     if content.subjects:
         parts += [
@@ -52,12 +55,14 @@ def render(content: ReportContent) -> str:
 
 
 def _table(table: Table, format_name: Callable[[str], str]) -> str:
-    p_heading = ["p"] if table.has_p_values else []
-    header = [table.name_heading, *map(md.text, table.models), *p_heading, table.note_heading]
+    compared = ["difference"] if table.has_differences else []
+    compared += ["p"] if table.has_p_values else []
+    header = [table.name_heading, *map(md.text, table.models), *compared, table.note_heading]
     rows = [
         [
             format_name(row.name),
             *(cell.text for cell in row.cells),
+            *([row.difference.text] if table.has_differences else ()),
             *([row.p_value] if table.has_p_values else ()),
             md.text(row.note),
         ]

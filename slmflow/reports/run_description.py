@@ -1,7 +1,7 @@
 """The description of a run in the MLflow UI, which shows only a few lines: the verdict first."""
 
 from slmflow.metrics.comparison import Comparison
-from slmflow.reports import html_report, tables
+from slmflow.reports import html_report, tables, verdict_sentence
 from slmflow.reports import markdown as md
 from slmflow.reports.content import ReportContent
 from slmflow.reports.sources import ComparisonSources
@@ -16,7 +16,8 @@ def render(content: ReportContent) -> str:
     comparison = content.comparison
     links = " · ".join(_links(comparison, content.provenance))
     parts = [
-        f"**{md.text(tables.verdict(comparison))}**",
+        f"**{md.text(verdict_sentence.render(comparison))}**",
+        md.text(tables.headline_sentence(comparison)),
         content.rows.summary if content.rows else "",
         md.table(
             ["metric", *map(md.text, comparison.flavors)],

@@ -36,7 +36,7 @@ def find_provenance(
     """Return the provenance of evaluate's comparison of these models."""
     experiment_id = step.run.info.experiment_id
     conversion = None
-    if len(models) > 1:
+    if step.config.evaluation.model_uri is None:
         conversion = runs.newest_run_id(OnnxModel, step.key(OnnxModel), experiment_id)
     run_ids = {
         "comparison": step.run.info.run_id,

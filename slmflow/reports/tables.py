@@ -3,10 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slmflow.metrics.comparison import SIGNIFICANCE_LEVEL, Comparison
+from slmflow.metrics.comparison import Comparison
 from slmflow.metrics.model_metrics import SHARE
 from slmflow.metrics.subjects import SubjectAccuracy, group_by_subject
-from slmflow.reports.formatting import Cell, format_cell, format_metric, format_p_value
+from slmflow.reports.formatting import (
+    NOT_MEASURED,
+    Cell,
+    format_cell,
+    format_difference,
+    format_metric,
+    format_p_value,
+)
 
 HEADLINES = {
     "accuracy": "accuracy",
@@ -22,8 +29,9 @@ HEADLINES = {
 class TableRow:
     """A metric or a subject, with one cell per model.
 
-    note: the meaning of a metric, or the number of rows of a subject; effect: `better` or `worse`
-    where the difference is significant, else empty.
+    note: the meaning of a metric, or the number of rows of a subject; difference: from the
+    reference; effect: `better`, `worse` or `negligible` where the difference is significant, else
+    empty.
     """
 
     name: str
@@ -31,6 +39,7 @@ class TableRow:
     cells: tuple[Cell, ...]
     p_value: str
     effect: str = ""
+    difference: Cell = NOT_MEASURED
 
 
 @dataclass(frozen=True)
@@ -50,11 +59,20 @@ class Table:
         """Whether the models are tested against a reference."""
         return len(self.models) > 1
 
+    @property
+    def has_differences(self) -> bool:
+        """Whether there is a difference from the reference."""
+        return any(row.difference.interval for row in self.rows)
+
 
 def metric_table(comparison: Comparison) -> Table:
-    """Return the table of all metrics."""
+    """Return the table of all metrics; a model's heading has its precision, if it is known."""
     rows = tuple(_metric_row(comparison, name) for name in comparison.metric_names)
-    return Table("metric", "meaning", tuple(comparison.flavors), rows)
+    models = tuple(
+        f"{model.flavor} ({model.precision})" if model.precision else model.flavor
+        for model in comparison.models
+    )
+    return Table("metric", "meaning", models, rows)
 
 
 def headlines(comparison: Comparison) -> dict[str, TableRow]:
@@ -81,38 +99,14 @@ def subject_table(lines: Sequence[SubjectAccuracy]) -> Table:
     return Table("subject", "rows", tuple(line.flavor for line in groups[0]), rows)
 
 
-def verdict(comparison: Comparison) -> str:
-    """Return the first two headlines of each model, and the significant differences."""
+def headline_sentence(comparison: Comparison) -> str:
+    """Return the first two headlines of each model."""
     first = list(headlines(comparison).items())[:2]
     models = [
         f"{flavor}: {', '.join(f'{row.cells[index].value} {title}' for title, row in first)}"
         for index, flavor in reversed(list(enumerate(comparison.flavors)))
     ]
-    return " ".join(part for part in ("; ".join(models) + ".", differences(comparison)) if part)
-
-
-def differences(comparison: Comparison) -> str:
-    """Return a sentence about the significant differences; empty if nothing was tested."""
-    reference, compared = comparison.reference, comparison.compared
-    if reference is None or not compared.p_values:
-        return ""
-    effects = comparison.effects
-    parts = [
-        f"{effect} than {reference.flavor} in "
-        + ", ".join(
-            f"{name} (p {format_p_value(compared.p_values[name])})"
-            for name in effects
-            if effects[name] == effect
-        )
-        for effect in ("worse", "better")
-        if effect in effects.values()
-    ]
-    no_difference = f"shows no significant difference from {reference.flavor}"
-    result = f"is {' and '.join(parts)}" if parts else no_difference
-    return (
-        f"By paired tests of each metric (significant: p < {SIGNIFICANCE_LEVEL}), "
-        f"{compared.flavor} {result}."
-    )
+    return "; ".join(models) + "."
 
 
 def _metric_row(comparison: Comparison, name: str) -> TableRow:
@@ -123,4 +117,5 @@ def _metric_row(comparison: Comparison, name: str) -> TableRow:
         cells=tuple(format_metric(model, name) for model in comparison.models),
         p_value=format_p_value(compared.p_values.get(name)),
         effect=comparison.effects.get(name, ""),
+        difference=format_difference(compared.column(name), compared.differences.get(name)),
     )

@@ -8,14 +8,26 @@ from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from slmflow.console import messages
 from slmflow.metrics.comparison import Comparison
-from slmflow.reports import html_report, tables
+from slmflow.reports import html_report, tables, verdict_sentence
 
 
 def show(comparison: Comparison) -> None:
-    """Print the comparison as a table, and where the report is."""
+    """Print the verdict, the comparison as a table, and where the report is.
+
+    A table with differences has no intervals of the single models, which would not fit beside them.
+    """
+    messages.info(verdict_sentence.render(comparison))
     table = tables.metric_table(comparison)
-    rows = [[row.name, *(cell.text for cell in row.cells)] for row in table.rows]
-    messages.table(comparison.title, ["", *table.models], rows, tables.differences(comparison))
+    if table.has_differences:
+        heading = ["", *table.models, "difference"]
+        rows = [
+            [row.name, *(cell.value for cell in row.cells), row.difference.text]
+            for row in table.rows
+        ]
+    else:
+        heading = ["", *table.models]
+        rows = [[row.name, *(cell.text for cell in row.cells)] for row in table.rows]
+    messages.table(comparison.title, heading, rows)
     messages.info(f"The report is {_report_location(comparison.run_id)}")
 
 

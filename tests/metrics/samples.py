@@ -7,6 +7,8 @@ import pandas as pd
 from slmflow.metrics.comparison import Comparison
 from slmflow.metrics.model_metrics import SUFFIXES, MetricColumn, ModelMetrics
 from slmflow.metrics.row_comparison import RowComparison
+from slmflow.metrics.uncertainty import Difference
+from slmflow.metrics.verdict import GOOD_ENOUGH, Verdict
 from slmflow.reports.content import ReportContent
 from slmflow.reports.sources import ComparisonSources
 
@@ -15,6 +17,7 @@ TRANSFORMERS = ModelMetrics(
     flavor="transformers",
     target="cpu_int4",
     exporter="optimum",
+    precision="fp32",
     model_uri="models:/m-1",
     n=195,
     exact_match=0.974,
@@ -24,6 +27,7 @@ TRANSFORMERS = ModelMetrics(
     rouge_l=0.9951,
     bleu=98.64,
     perplexity=1.1812,
+    timed_rows=32,
     ttft_ms_p50=62.04,
     latency_ms_p50=449.4,
     latency_ms_p95=1653.0,
@@ -41,6 +45,8 @@ GENAI = ModelMetrics(
     flavor="genai",
     target="cpu_int4",
     exporter="optimum",
+    precision="int4",
+    verdict=Verdict(GOOD_ENOUGH, 0.05, ("exact_match", "token_f1")),
     model_uri="models:/m-2",
     n=195,
     exact_match=0.964,
@@ -51,6 +57,7 @@ GENAI = ModelMetrics(
     bleu=97.07,
     agreement=0.969,
     shared_prefix=0.988,
+    timed_rows=32,
     latency_ms_p50=33.3,
     latency_ms_p95=43.0,
     latency_ms_p99=44.5,
@@ -60,9 +67,22 @@ GENAI = ModelMetrics(
     user_columns=USER_COLUMNS,
     intervals={"exact_match": (0.9385, 0.9846), "agreement": (0.9436, 0.9897)},
     p_values={"exact_match": 0.6875, "token_f1": 0.0312, "politeness": 0.0002},
+    differences={
+        "exact_match": Difference(-0.0103, -0.0361, 0.0155),
+        "token_f1": Difference(-0.0041, -0.0102, -0.0006),
+        "politeness": Difference(-2.75, -3.1, -2.4),
+    },
 )
 UNCONVERTED = dataclasses.replace(
-    GENAI, target=None, exporter=None, model_uri="models:/chat$/1", agreement=None, p_values={}
+    GENAI,
+    target=None,
+    exporter=None,
+    precision=None,
+    verdict=None,
+    model_uri="models:/chat$/1",
+    agreement=None,
+    p_values={},
+    differences={},
 )
 COMPARISON = Comparison("run", "tiny_phi3", (TRANSFORMERS, GENAI))
 COMPARISON_ALONE = Comparison("run", "tiny_phi3", (UNCONVERTED,))
@@ -92,7 +112,8 @@ PROVENANCE = ComparisonSources(
     machine={"cpu": "Z80 <at> 4 MHz", "memory": "64.0 GB"},
     settings={"data": "capitals.jsonl", "system": "Be <brief>."},
 )
-REPORT = ReportContent(COMPARISON, RowComparison.from_table(ANSWER_TABLE), PROVENANCE)
+NOTES = ("The times rest on 32 rows.",)
+REPORT = ReportContent(COMPARISON, RowComparison.from_table(ANSWER_TABLE), PROVENANCE, notes=NOTES)
 REPORT_ALONE = ReportContent(
     COMPARISON_ALONE, None, ComparisonSources("7", {"measurements": "feed"}, {}, {"cpu": "Z80"})
 )

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from slmflow.metrics.uncertainty import Array, confidence_interval, mean, paired_p_value
+from slmflow.metrics.text_scores import perplexity
+from slmflow.metrics.uncertainty import (
+    Array,
+    Difference,
+    confidence_interval,
+    mean,
+    paired_difference,
+    paired_p_value,
+)
 
 
 def interval(rows: Array, *, is_share: bool) -> tuple[float, float] | None:
@@ -121,3 +129,74 @@ def test_equal_sums_have_p_value_1() -> None:
 def test_smallest_p_value_follows_from_the_number_of_swaps() -> None:
     ours, theirs = np.linspace(0.1, 0.2, 200), np.linspace(0.8, 0.9, 200)
     assert paired_p_value(mean_rows(*ours), mean_rows(*theirs), mean) == pytest.approx(2 / 10_000)
+
+
+def difference_of_shares(ours: Array, theirs: Array) -> Difference:
+    found = paired_difference(ours, theirs, mean, is_share=True, is_ratio=False)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(("n", "won", "lost"), [(195, 2, 9), (195, 20, 30), (60, 0, 6)])
+def test_difference_of_shares_is_that_of_bonett_and_price(n: int, won: int, lost: int) -> None:
+    """Their adjusted Wald interval for paired proportions, from the formula of the paper."""
+    ours = mean_rows(*[1.0] * won, *[0.0] * lost, *[1.0] * (n - won - lost))
+    theirs = mean_rows(*[0.0] * won, *[1.0] * lost, *[1.0] * (n - won - lost))
+    p_won, p_lost = (won + 1) / (n + 2), (lost + 1) / (n + 2)
+    middle = p_won - p_lost
+    half = 1.96 * np.sqrt((p_won + p_lost - middle**2) / (n + 2))
+    found = difference_of_shares(ours, theirs)
+    assert found.value == pytest.approx((won - lost) / n)
+    assert (found.low, found.high) == pytest.approx((middle - half, middle + half), abs=0.012)
+
+
+def test_few_or_equal_rows_leave_the_difference_open() -> None:
+    one, zero = mean_rows(*[1.0] * 4), mean_rows(*[0.0] * 4)
+    assert difference_of_shares(one, one.copy()) == Difference(0, -0.5, 0.5)
+    all_lost = difference_of_shares(zero, one)
+    assert (all_lost.value, all_lost.low, all_lost.high) == (-1, -1, 0)
+    assert difference_of_shares(mean_rows(0.5), mean_rows(0.5)).high > 0.5
+
+
+def test_difference_of_shares_covers_the_true_one() -> None:
+    """In at least 95 % of repeated evaluations; with rare differences in more."""
+    random = np.random.default_rng(3)
+    covered = 0
+    for _ in range(150):
+        kinds = random.choice(3, 60, p=[0.03, 0.1, 0.87])
+        ours, theirs = (mean_rows(*(kinds != kind).astype(float)) for kind in (1, 0))
+        found = difference_of_shares(ours, theirs)
+        covered += found.low <= 0.03 - 0.1 <= found.high
+    assert covered / 150 > 0.92
+
+
+@pytest.mark.parametrize("n", [8, 30, 2000])
+def test_difference_of_numbers_is_as_wide_as_students(n: int) -> None:
+    random = np.random.default_rng(4)
+    theirs = random.normal(3, 1, n)
+    ours = theirs + random.normal(0.2, 0.5, n)
+    found = paired_difference(mean_rows(*ours), mean_rows(*theirs), mean, is_ratio=False)
+    student = stats.ttest_rel(ours, theirs).confidence_interval(0.95)
+    assert found is not None
+    width = student.high - student.low
+    assert (found.low, found.high) == pytest.approx((student.low, student.high), abs=width / 8)
+
+
+def test_ratio_of_perplexities_compares_the_same_rows() -> None:
+    random = np.random.default_rng(5)
+    tokens = random.integers(3, 30, 100).astype(float)
+    theirs = np.column_stack([-tokens * random.uniform(0.1, 3, 100), tokens])
+    ours = theirs - [[0.02, 0]] * tokens[:, None]
+    found = paired_difference(ours, theirs, perplexity, is_ratio=True)
+    assert found is not None
+    # Every token loses 0.02 nats, so there is nothing to vary, however the rows differ.
+    assert (found.value, found.low, found.high) == pytest.approx((np.exp(0.02),) * 3)
+    equal = paired_difference(theirs, theirs, perplexity, is_ratio=True)
+    assert equal == Difference(1, 1, 1)
+
+
+def test_difference_without_rows_or_finite_values_is_unknown() -> None:
+    one_row = np.array([[-1.0, 2.0]])
+    assert paired_difference(one_row, one_row, perplexity, is_ratio=True) is None
+    no_tokens = np.array([[0.0, 0.0], [0.0, 0.0]])
+    assert paired_difference(no_tokens, no_tokens, perplexity, is_ratio=True) is None

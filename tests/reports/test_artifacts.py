@@ -1,9 +1,11 @@
 import dataclasses
+import re
 from pathlib import Path
 
 import mlflow
 import pytest
 
+from slmflow.metrics.verdict import GOOD_ENOUGH, Verdict
 from slmflow.reports import artifacts, html_report, run_description, terminal
 from tests.metrics.samples import COMPARISON, GENAI, REPORT, REPORT_ALONE, TRANSFORMERS
 
@@ -11,21 +13,28 @@ from tests.metrics.samples import COMPARISON, GENAI, REPORT, REPORT_ALONE, TRANS
 def test_description_starts_with_the_verdict_and_links_runs() -> None:
     description = run_description.render(REPORT)
     assert description.startswith(
-        "**genai: 96.4% exact match, 33.3 ms median latency; transformers: "
+        "**genai is good enough to serve: against transformers on 195 rows, exact match changes by "
+        "-1.0 points (95 % interval -3.6 to +1.6)"
     )
+    assert "\n\ngenai: 96.4% exact match, 33.3 ms median latency; transformers: " in description
     assert "[conversion](#/experiments/7/runs/f00d)" in description
     assert "[model genai](#/experiments/7/models/m-2)" in description
     table = description.replace("&emsp;", "")
     assert "| exact match | 97.4% (94.9% to 99.5%) | 96.4% (93.8% to 98.5%) |" in table
     assert "peak memory" not in description  # only one model has it
-    assert "models:" not in run_description.render(REPORT_ALONE)  # not a logged model
+    assert "/models/" not in run_description.render(REPORT_ALONE)  # not a logged model
 
 
 def test_description_fits_a_tag() -> None:
     many = {f"metric_{number}": 0.5 for number in range(500)}
     columns = dict.fromkeys(many, GENAI.user_columns["politeness"])
     genai = dataclasses.replace(
-        GENAI, user_metrics=many, user_columns=columns, p_values=dict.fromkeys(many, 0.01)
+        GENAI,
+        user_metrics=many,
+        user_columns=columns,
+        p_values={},
+        verdict=Verdict(GOOD_ENOUGH, 0.05, tuple(many)),
+        differences=dict.fromkeys(many, GENAI.differences["exact_match"]),
     )
     reference = dataclasses.replace(TRANSFORMERS, user_metrics=many, user_columns=columns)
     comparison = dataclasses.replace(COMPARISON, models=(reference, genai))
@@ -62,7 +71,8 @@ def test_terminal_shows_table_and_report_path(
     terminal.show(comparison)
 
     table, _, path = capsys.readouterr().err.partition("The report is ")
-    assert "97.4% (94.9% to 99.5%)" in table
-    assert "politeness (p <0.001)." in " ".join(table.split())
+    assert " ".join(table.split()).startswith("genai is good enough to serve: ")
+    assert "transformers" in table
+    assert re.search(r"exact_match +│ +97.4% │ +96.4% │ +-1.0 points", table)
     assert Path(path.strip()).name == "comparison.html"
     assert Path(path.strip()).is_file()

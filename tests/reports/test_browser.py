@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Frame, Page, expect, sync_playwright
 
-from slmflow.reports import html_report, tables
+from slmflow.reports import html_report, verdict_sentence
 from tests.metrics.samples import HOSTILE, REPORT
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -57,12 +57,12 @@ def show_report(page: Page) -> tuple[Frame, list[str]]:
 def test_report_shows_every_metric_and_plot_safely(page: Page) -> None:
     frame, problems = show_report(page)
     comparison = REPORT.comparison
-    expect(frame.locator(".verdict")).to_have_text(tables.verdict(comparison))
+    expect(frame.locator(".verdict")).to_have_text(verdict_sentence.render(comparison))
     rows = frame.locator("table").first.locator("tbody tr")
     assert rows.count() == len(comparison.metric_names)
     expect(frame.get_by_role("row", name="token_f1")).to_contain_text("99.1%")
     widths = frame.locator("img").evaluate_all("all => all.map(each => each.naturalWidth)")
-    assert len(widths) == 9
+    assert len(widths) == 10
     assert min(widths) > 0
 
     answer = frame.locator("article dd", has_text="<script>").first

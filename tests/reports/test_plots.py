@@ -1,6 +1,7 @@
 import dataclasses
 import io
 
+import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.container import BarContainer
@@ -8,7 +9,8 @@ from matplotlib.figure import Figure
 
 from slmflow.metrics.comparison import Comparison
 from slmflow.metrics.model_metrics import MetricColumn, ModelMetrics
-from slmflow.reports.plots import bars, panels, quality_speed
+from slmflow.metrics.uncertainty import Difference
+from slmflow.reports.plots import bars, differences, panels, quality_speed
 from tests.metrics.samples import COMPARISON, COMPARISON_ALONE, GENAI, TRANSFORMERS
 
 
@@ -28,11 +30,27 @@ def segments(axes: Axes) -> list[list[list[float]]]:
     return [[[float(x) for x, _ in line] for line in each] for each in lines]
 
 
-@pytest.mark.parametrize("comparison", [COMPARISON, COMPARISON_ALONE])
-def test_page_is_drawn_with_missing_metrics(comparison: Comparison) -> None:
+@pytest.mark.parametrize(("comparison", "count"), [(COMPARISON, 10), (COMPARISON_ALONE, 9)])
+def test_page_is_drawn_with_missing_metrics(comparison: Comparison, count: int) -> None:
     page = panels.draw_page(comparison.models, "$\\nonsense$")
     page.savefig(io.BytesIO())
-    assert len(page.axes) == len(panels.PANELS)
+    assert len(page.axes) == count
+
+
+def test_differences_are_drawn_with_the_margin() -> None:
+    axes = Figure().subplots()
+    perplexity = {"perplexity": Difference(1.02, 1.01, 1.04)}
+    genai = dataclasses.replace(GENAI, differences=GENAI.differences | perplexity)
+    differences.draw(axes, (TRANSFORMERS, genai))
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["exact match", "token f1", "perplexity"]  # politeness has another unit
+    lines = [each for collection in axes.collections for each in collection.get_segments()]
+    bounds = [[float(x) for x, _ in line] for line in lines]
+    # A higher perplexity is on the left, where a loss is.
+    assert bounds == pytest.approx(np.array([[-3.61, 1.55], [-1.02, -0.06], [-4.0, -1.0]]))
+    points = [line.get_xdata() for line in axes.lines]
+    assert [float(x[0]) for x in points] == pytest.approx([0, -5, -1.03, -0.41, -2.0])
+    assert "+2.0 % (+1.0 to +4.0)" in texts(axes)
 
 
 def test_quality_bars_have_intervals() -> None:

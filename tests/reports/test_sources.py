@@ -31,14 +31,14 @@ def convert(mean_kl: float, *arguments: str) -> None:
     assert steps.run("convert", work, arguments) == 0
 
 
-def find(*models: EvaluatedModel) -> ComparisonSources:
+def find(*models: EvaluatedModel, arguments: tuple[str, ...] = ()) -> ComparisonSources:
     """Return the provenance that a run of evaluate finds."""
     results = []
 
     def work(step: Step) -> None:
         results.append(find_provenance(step, Measurements("run of measure", MACHINE, ()), models))
 
-    assert steps.run("evaluate", work, []) == 0
+    assert steps.run("evaluate", work, arguments) == 0
     return results[0]
 
 
@@ -63,6 +63,13 @@ def test_conversion_of_this_config_is_found(tracking: str) -> None:
 
 def test_single_model_has_no_conversion(tracking: str) -> None:
     convert(0.25)
-    provenance = find(CONVERTED)
+    provenance = find(CONVERTED, arguments=("evaluation.model_uri=models:/m-1",))
     assert provenance.parity == {}
     assert list(provenance.runs) == ["comparison", "answers of genai", "measurements"]
+
+
+def test_converted_model_without_reference_has_its_conversion(tracking: str) -> None:
+    convert(0.25)
+    provenance = find(CONVERTED, arguments=("evaluation.reference=none",))
+    assert provenance.parity == {"mean_kl": 0.25}
+    assert "conversion" in provenance.runs

@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from slmflow.metrics.model_metrics import ModelMetrics
-from slmflow.reports.plots import bars, quality_speed
+from slmflow.reports.plots import bars, differences, quality_speed
 from slmflow.reports.plots.style import INK, create_figure, pair_with_colors, shorten
 
 _COLUMNS = 4
+_INCHES_PER_HEIGHT = 2.85
 
 # Of a panel in its own file, so that panels align side by side.
 _COLUMN_INCHES, _GAP_INCHES = 2.75, 0.2
@@ -54,16 +55,25 @@ PANELS = (
         },
         columns=2,
     ),
-    _bar_panel("Prefill, tokens/s", {"prefill_tokens_per_s": "all rows"}),
-    _bar_panel("Decode, tokens/s", {"decode_tokens_per_s": "all rows"}),
+    _bar_panel("Prefill, tokens/s", {"prefill_tokens_per_s": "timed rows"}),
+    _bar_panel("Decode, tokens/s", {"decode_tokens_per_s": "timed rows"}),
     _bar_panel("Peak memory, MB", {"peak_rss_mb": "whole process"}),
     _bar_panel("Model size, MB", {"model_size_mb": "files"}),
 )
 
+_DIFFERENCES = Panel("Difference from the reference", differences.draw, columns=4, inches=2.8)
+
+
+def select(models: Sequence[ModelMetrics]) -> tuple[Panel, ...]:
+    """Return the panels of a comparison: first the differences, if there is a verdict on them."""
+    return (_DIFFERENCES, *PANELS) if differences.drawable(models) else PANELS
+
 
 def draw_page(models: Sequence[ModelMetrics], title: str) -> Figure:
-    """Return all panels on one page of 12 x 10 inches."""
-    page = create_figure(12, 10, title)
+    """Return all panels on one page, 12 inches wide."""
+    selected = select(models)
+    heights = [*([1.1] if len(selected) > len(PANELS) else []), 1.5, 1, 1]
+    page = create_figure(12, _INCHES_PER_HEIGHT * sum(heights), title)
     legend = page.legend(
         handles=[
             Patch(color=color, label=shorten(model.flavor))
@@ -78,11 +88,11 @@ def draw_page(models: Sequence[ModelMetrics], title: str) -> Figure:
     for text in legend.get_texts():
         text.set_parse_math(False)
     cells = "".join(
-        letter * panel.columns for letter, panel in zip(ascii_uppercase, PANELS, strict=False)
+        letter * panel.columns for letter, panel in zip(ascii_uppercase, selected, strict=False)
     )
     lines = "\n".join(cells[first : first + _COLUMNS] for first in range(0, len(cells), _COLUMNS))
-    mosaic = page.subplot_mosaic(lines, height_ratios=[1.5, 1, 1])
-    for panel, axes in zip(PANELS, mosaic.values(), strict=True):
+    mosaic = page.subplot_mosaic(lines, height_ratios=heights)
+    for panel, axes in zip(selected, mosaic.values(), strict=True):
         panel.draw(axes, models)
     return page
 

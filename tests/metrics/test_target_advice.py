@@ -1,0 +1,42 @@
+"""What is suggested can be configured."""
+
+import pytest
+
+from slmflow.config import compose as configs
+from slmflow.config.overrides import from_arguments
+from slmflow.metrics.target_advice import suggest
+
+TARGETS = {
+    "target=cpu_int4": ("block_size=16", "k_quant", "eight_bit", "target=cpu_int8"),
+    "target=cpu_int4 target.quantization.block_size=128": ("block_size=32", "k_quant"),
+    "target=cpu_int4 target.quantization.block_size=16": ("k_quant", "target=cpu_int8"),
+    "target=cpu_int4 exporter=builder": ("block_size=16", "symmetric=false", "target=cpu_int8"),
+    "target=cpu_int4 target.quantization.eight_bit=[lm_head]": ("block_size=16", "k_quant"),
+    "target=cpu_int4 target.quantization.algorithm=hqq target.quantization.symmetric=false "
+    "target.quantization.accuracy_level=0": ("block_size=16", "target=cpu_int8"),
+    "target=cpu_int8": ("block_size=16", "symmetric=false", "target=cpu_fp32"),
+    "target=cuda_int4": ("block_size=16", "k_quant", "eight_bit", "bits=8"),
+    "target=cuda_int4 target.quantization.bits=8": ("target=cuda_fp16",),
+    "target=dml_int4 target.quantization.bits=8": ("target.quantization=null",),
+    "target=cuda_fp16": ("target.precision=fp32",),
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_suggestions_are_valid_overrides(target: str) -> None:
+    before = target.split()
+    config = configs.load(from_arguments(before))
+    suggestions = suggest(config.target, config.exporter)
+    texts = [" ".join(each.overrides) for each in suggestions]
+    for expected in TARGETS[target]:
+        assert any(expected in text for text in texts), texts
+    for each in suggestions:
+        replaces_target = each.overrides[0].startswith("target=")
+        overrides = [*(() if replaces_target else before), *each.overrides]
+        changed = configs.load(from_arguments(overrides))
+        assert changed.target != config.target
+
+
+def test_unrounded_target_has_no_suggestion() -> None:
+    config = configs.load(["target=cpu_fp32"])
+    assert suggest(config.target, config.exporter) == ()
