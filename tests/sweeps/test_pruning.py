@@ -1,6 +1,7 @@
 """Pruning never drops a point that could be on the Pareto front."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,12 @@ def test_remaining_rows_count_as_right_and_instant() -> None:
     assert bounds["latency_ms_p95"] == 500
     assert bounds["model_size_mb"] == 2
     assert "perplexity" not in bounds
+
+
+def test_bounds_count_every_accepted_answer() -> None:
+    rows = [replace(row, other_answers=["no"]) for row in ROWS]
+    partly = replace(partly_right(right=6, wrong=6, latency_s=0.5), rows=rows)
+    assert optimistic_bounds(partly)["exact_match"] == 1
 
 
 def test_bounds_of_all_rows_equal_metrics() -> None:
