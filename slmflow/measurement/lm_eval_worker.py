@@ -61,6 +61,9 @@ def _load_tasks(names: Sequence[str], folder: str | None) -> dict[str, Any]:
         if name not in manager.all_tasks:
             problems.append(_describe_unknown(name, manager.all_tasks, folder))
             continue
+        if (manager.task_index[name].cfg or {}).get("unsafe_code"):
+            problems.append(_describe_unsafe(name))
+            continue
         try:
             task = manager.load([name])
         except Exception as error:  # a task's own code may raise anything
@@ -111,8 +114,8 @@ def _describe_failure(name: str, manager: Any, error: Exception) -> str:
         data = f"the dataset {dataset}" if dataset else "its data"
         return (
             f"evaluation.tasks: {name} needs {data} of the hub, which cannot be reached or does "
-            f"not have it ({cause}): run where the hub can be reached, fill the datasets cache "
-            "there and copy it here, or name a task with local data in evaluation.task_folder"
+            f"not have it ({cause}): run where the hub can be reached, or name a task with local "
+            "data in evaluation.task_folder"
         )
     return f"evaluation.tasks: {name} cannot be loaded: {cause}"
 
@@ -126,12 +129,16 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _unsupported(tasks: Mapping[str, Any]) -> Iterator[str]:
     for name, task in tasks.items():
         if getattr(task, "UNSAFE_CODE", False):
-            yield (
-                f"evaluation.tasks: {name} runs code that the model writes, which slmflow never "
-                "does: choose another task"
-            )
+            yield _describe_unsafe(name)
         if getattr(task, "MULTIMODAL", False):
             yield f"evaluation.tasks: {name} needs images or audio: choose a task of texts"
+
+
+def _describe_unsafe(name: str) -> str:
+    return (
+        f"evaluation.tasks: {name} runs code that the model writes, which slmflow never does: "
+        "choose another task"
+    )
 
 
 def _columns(names: Sequence[str], loaded: Mapping[str, Any]) -> dict[TaskColumn, list[str]]:
