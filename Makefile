@@ -11,7 +11,7 @@ TOOLS := uv run --quiet --no-project --python 3.11 --with-requirements requireme
 
 UPLOAD := .venv/upload
 
-.PHONY: run test test-long test-spark test-launchers test-real docs fuzz kill-storm lint format lock audit licences benchmarks databricks databricks-spark export
+.PHONY: run test test-long test-spark test-launchers test-lm-eval test-real docs fuzz kill-storm lint format lock audit licences benchmarks databricks databricks-spark export
 
 run: .venv
 	mlflow run . --env-manager uv $(ARGS)
@@ -56,6 +56,10 @@ test-launchers: .venv
 test-real: .venv
 	$(TOOLS:--=) --with-requirements requirements-real.txt -- \
 		pytest -n 0 -m real --results docs/real tests/real
+
+# Run before a change to slmflow/measurement lands: its tests with lm-evaluation-harness.
+test-lm-eval: .venv
+	$(subst requirements.txt,requirements-lm-eval.txt,$(TOOLS)) pytest -n 0 tests/measurement/test_lm_eval.py
 
 # Ten minutes; it stops at the first finding and prints its bytes.
 FUZZ_TARGETS := arguments jsonl csv index safetensors request completion template

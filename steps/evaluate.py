@@ -1,4 +1,4 @@
-"""Compare both flavors by their answers to the same rows.
+"""Compare both flavors by their answers to the same rows: is the converted model good enough?
 
 python -m steps.evaluate model=tiny_phi3 target=cpu_int4 evaluation.limit=20
 mlflow run . -e evaluate --env-manager uv -P model_uri=models:/my-chat-model/1
@@ -9,9 +9,10 @@ from slmflow.measurement.artifact import load_measurements
 from slmflow.metrics import evaluation_inputs
 from slmflow.metrics.comparison import Comparison
 from slmflow.metrics.evaluate_models import evaluate_models
+from slmflow.metrics.task_metrics import evaluate_tasks
 from slmflow.pipeline.results import Evaluation, Measurements, OnnxModel
 from slmflow.pipeline.step import Step, run_step
-from slmflow.reports import artifacts, terminal
+from slmflow.reports import artifacts, notes, terminal
 from slmflow.reports.content import ReportContent
 
 
@@ -23,9 +24,13 @@ def evaluate(step: Step) -> Evaluation:
     measurements = step.ensure(Measurements)
     measured = load_measurements(measurements)
     tokenizer = step.ensure(OnnxModel).folder / "tokenizer.json" if len(measured) > 1 else None
-    models = evaluate_models(step.config, inputs, measured, tokenizer)
+    if step.config.evaluation.tasks:
+        models = evaluate_tasks(step.config, measured)
+    else:
+        models = evaluate_models(step.config, inputs, measured, tokenizer)
     comparison = Comparison.from_evaluated(step, models)
-    artifacts.log_report(ReportContent.build(step, comparison, measurements, models))
+    note = notes.of_measurements(measured, inputs.rows)
+    artifacts.log_report(ReportContent.build(step, comparison, measurements, models, note))
     if not step.is_nested:
         terminal.show(comparison)
     return comparison.to_result()
