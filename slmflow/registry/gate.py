@@ -9,17 +9,16 @@ holds that both agree where both apply.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from slmflow.config.schema.registry import Threshold
 from slmflow.errors import UserError
-from slmflow.metrics.model_metrics import NUMERIC_COLUMNS, ModelMetrics, is_higher_better
-
-# The reference compared with itself: the columns of agreement and the p-values are all 1.
-_SELF_COMPARISON = {
-    column: 1.0
-    for column in NUMERIC_COLUMNS
-    if column.endswith("_p") or column.startswith(("agreement", "shared_prefix"))
-}
+from slmflow.metrics.model_metrics import (
+    ModelMetrics,
+    is_higher_better,
+    needs_reference,
+    value_of_equal_models,
+)
 
 
 @dataclass(frozen=True)
@@ -39,15 +38,18 @@ def enforce(
 ) -> None:
     """Raise UserError, with every unmet threshold, unless the candidate passes the gate.
 
-    reason: why this model is the candidate; models: all compared models, the reference first. The
-    message names another model that would pass. It is not registered instead, because users rely
-    on the ranking and would not notice the other flavor under the alias.
+    reason: why this model is the candidate; models: all compared models, the reference first, or a
+    single model, which then has no reference. The message names another model that would pass. It
+    is not registered instead, because users rely on the ranking and would not notice the other
+    flavor under the alias.
     """
-    reference = Baseline(models[0].flavor, _metrics(models[0], models))
-    baselines = [reference, *([champion] if champion else [])]
+    baselines = [champion] if champion else []
+    if len(models) > 1:
+        baselines.insert(0, Baseline(models[0].flavor, _metrics(models[0], models)))
 
     def violations(model: ModelMetrics) -> list[str]:
-        return list(find_violations(gate, _metrics(model, models), baselines))
+        directions = {name: c.higher_is_better for name, c in model.user_columns.items()}
+        return list(find_violations(gate, _metrics(model, models), baselines, directions))
 
     if not (problems := violations(candidate)):
         return
@@ -65,11 +67,15 @@ def enforce(
 
 
 def find_violations(
-    gate: Mapping[str, Threshold], metrics: Mapping[str, float], baselines: Sequence[Baseline]
+    gate: Mapping[str, Threshold],
+    metrics: Mapping[str, float],
+    baselines: Sequence[Baseline],
+    directions: Mapping[str, bool] = MappingProxyType({}),
 ) -> Iterator[str]:
     """Yield one message for each threshold that the metrics, by column, do not meet.
 
-    A metric that was not measured, for the model or for a baseline, meets no threshold.
+    directions: whether higher is better, of the user's metrics. A metric that was not measured, for
+    the model or for a baseline, meets no threshold.
     """
     for metric, threshold in gate.items():
         key = f"registry.gate.{metric}"
@@ -85,19 +91,21 @@ def find_violations(
         if threshold.max is not None and not _meets(value, threshold.max, is_lower_bound=False):
             yield f"{metric} is {value:.6g}: above {key}.max={threshold.max:g}"
         if threshold.max_drop is not None:
+            higher_better = directions.get(metric, is_higher_better(metric))
             for baseline in baselines:
-                yield from _drop_violation(metric, value, baseline, threshold.max_drop)
+                yield from _drop_violation(
+                    metric, value, baseline, threshold.max_drop, higher_better=higher_better
+                )
 
 
 def _drop_violation(
-    metric: str, value: float, baseline: Baseline, max_drop: float
+    metric: str, value: float, baseline: Baseline, max_drop: float, *, higher_better: bool
 ) -> Iterator[str]:
     limit = f"registry.gate.{metric}.max_drop={max_drop:g}"
     before = baseline.metrics.get(metric)
     if before is None:
         yield f"{metric} is {value:.6g}: not measured for {baseline.name}, so {limit} is not met"
         return
-    higher_better = is_higher_better(metric)
     worst = before - max_drop if higher_better else before + max_drop
     if not _meets(value, worst, is_lower_bound=higher_better):
         yield (
@@ -117,4 +125,10 @@ def _metrics(model: ModelMetrics, models: Sequence[ModelMetrics]) -> dict[str, f
 
     The comparison table omits the latter.
     """
-    return model.measured() | (_SELF_COMPARISON if model is models[0] else {})
+    if model is not models[0] or len(models) == 1:
+        return model.measured()
+    columns = model.columns()
+    itself = {
+        each: value_of_equal_models(each) for each in columns if needs_reference(each, columns)
+    }
+    return model.measured() | itself

@@ -6,21 +6,26 @@ import mlflow
 from mlflow.utils.uri import is_databricks_unity_catalog_uri
 
 from slmflow.config.schema.config import Config
-from slmflow.config.schema.registry import Threshold
+from slmflow.config.schema.evaluation import Reference
+from slmflow.config.schema.registry import Flavor, Registry, Threshold
 from slmflow.errors import BadArguments
 from slmflow.metrics import evaluation_inputs
-from slmflow.metrics.model_metrics import METRIC_COLUMNS, NUMERIC_COLUMNS
+from slmflow.metrics.model_metrics import METRIC_COLUMNS, NUMERIC_COLUMNS, needs_reference
 
-# Columns that a champion's tags do not hold: interval bounds and p-values.
+_NO_REFERENCE = "evaluation.reference=none"
+
+# Columns that a champion's tags do not hold: interval bounds, p-values and differences.
 _WITHOUT_BASELINE = set(NUMERIC_COLUMNS) - METRIC_COLUMNS.keys()
 
 
 def validate_config(config: Config) -> None:
     """Raise BadArguments with all problems if the config cannot lead to a registered version."""
-    registry = config.registry
+    registry, columns = config.registry, evaluation_inputs.numeric_columns(config)
+    has_no_reference = config.evaluation.reference is Reference.none
     problems = [
         *_single_model_problems(config.evaluation.model_uri),
-        *_gate_problems(registry.gate, evaluation_inputs.numeric_columns(config)),
+        *(_reference_problems(registry, columns) if has_no_reference else ()),
+        *_gate_problems(registry.gate, columns),
         *_name_problems(registry.name),
     ]
     if problems:
@@ -40,8 +45,29 @@ def _single_model_problems(model_uri: str | None) -> Iterator[str]:
         )
 
 
+def _reference_problems(registry: Registry, columns: Sequence[str]) -> Iterator[str]:
+    """Yield what the config of a registration compares with the reference that it leaves out."""
+    if registry.flavor is Flavor.transformers:
+        yield (
+            f"{_NO_REFERENCE}: there is no transformers flavor to register; leave out "
+            "registry.flavor=transformers"
+        )
+    drops = [metric for metric, limits in registry.gate.items() if limits.max_drop is not None]
+    if drops:
+        keys = [f"registry.gate.{metric}.max_drop" for metric in drops]
+        yield (
+            f"{_NO_REFERENCE}: nothing to compare with for {', '.join(keys)}; set "
+            f"{' '.join(f'{key}=null' for key in keys)}, and a min or max instead"
+        )
+    for metric, limits in registry.gate.items():
+        if limits != Threshold() and needs_reference(metric, columns):
+            yield f"{_NO_REFERENCE}: registry.gate.{metric} compares with a reference; leave it out"
+
+
 def _gate_problems(gate: Mapping[str, Threshold], columns: Sequence[str]) -> Iterator[str]:
     for metric, threshold in gate.items():
+        if threshold == Threshold():
+            continue
         if metric not in columns:
             unknown = evaluation_inputs.describe_unknown_column(metric, columns)
             yield (
@@ -51,8 +77,8 @@ def _gate_problems(gate: Mapping[str, Threshold], columns: Sequence[str]) -> Ite
         elif threshold.max_drop is not None and metric in _WITHOUT_BASELINE:
             yield (
                 f"registry.gate.{metric}.max_drop={threshold.max_drop:g}: a champion's interval "
-                "bounds and p-values are not stored; set min or max, or the max_drop of the metric "
-                "itself"
+                "bounds, p-values and differences are not stored; set min or max, or the max_drop "
+                "of the metric itself"
             )
 
 

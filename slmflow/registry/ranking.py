@@ -13,6 +13,8 @@ def select_flavor(
     models: Sequence[ModelMetrics], flavor: Flavor | None
 ) -> tuple[ModelMetrics, str]:
     """Return the model of a flavor, or the best model if that is None, with the reason."""
+    if flavor is None and len(models) == 1:
+        return models[0], "the only evaluated flavor"
     if flavor is None:
         return best_model(models)
     [selected] = [model for model in models if model.flavor == flavor.value]

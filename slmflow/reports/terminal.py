@@ -1,5 +1,6 @@
 """The comparison on the terminal."""
 
+import dataclasses
 from pathlib import Path
 
 import mlflow
@@ -9,19 +10,21 @@ from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 from slmflow.console import messages
 from slmflow.metrics.comparison import Comparison
 from slmflow.reports import html_report, tables, verdict_sentence
+from slmflow.reports.formatting import Cell
 
 
 def show(comparison: Comparison) -> None:
     """Print the verdict, the comparison as a table, and where the report is.
 
-    A table with differences has no intervals of the single models, which would not fit beside them.
+    Beside differences there is no room for the intervals of each model.
     """
     messages.info(verdict_sentence.render(comparison))
     table = tables.metric_table(comparison)
     if table.has_differences:
-        heading = ["", *table.models, "difference"]
+        models = (name.replace(" (", "\n(") for name in table.models)
+        heading = ["", *models, "difference\n(points, %)"]
         rows = [
-            [row.name, *(cell.value for cell in row.cells), row.difference.text]
+            [row.name, *(cell.value for cell in row.cells), _without_unit(row.difference)]
             for row in table.rows
         ]
     else:
@@ -29,6 +32,10 @@ def show(comparison: Comparison) -> None:
         rows = [[row.name, *(cell.text for cell in row.cells)] for row in table.rows]
     messages.table(comparison.title, heading, rows)
     messages.info(f"The report is {_report_location(comparison.run_id)}")
+
+
+def _without_unit(difference: Cell) -> str:
+    return dataclasses.replace(difference, value=difference.value.partition(" ")[0]).text
 
 
 def _report_location(run_id: str) -> str:

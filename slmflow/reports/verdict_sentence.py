@@ -66,13 +66,18 @@ def advice(comparison: Comparison) -> str:
 
 def _changes(comparison: Comparison, verdict: Verdict) -> str:
     """Return the difference in each metric that decided, with its interval."""
-    compared, parts = comparison.compared, []
-    for name in verdict.metrics:
-        cell = format_difference(compared.column(name), compared.differences[name])
-        interval = cell.interval if parts else f"95 % interval {cell.interval}"
-        verb = "" if parts else "changes "
-        parts.append(f"{_TITLES.get(name, name)} {verb}by {cell.value} ({interval})")
-    return " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
+    compared = comparison.compared
+    cells = {
+        name: format_difference(compared.column(name), compared.differences[name])
+        for name in verdict.metrics
+    }
+    first, *others = (
+        f"{_TITLES.get(name, name)} changes by {cell.value} (95 % interval {cell.interval})"
+        if name == verdict.metrics[0]
+        else f"{_TITLES.get(name, name)} by {cell.text}"
+        for name, cell in cells.items()
+    )
+    return " and ".join([", ".join([first, *others[:-1]]), *others[-1:]])
 
 
 def _margin(comparison: Comparison, verdict: Verdict) -> str:
@@ -88,5 +93,5 @@ def _suggestion(suggestion: Suggestion) -> str:
 
 def _round_up(number: int) -> int:
     """Round up to two digits."""
-    unit = 10 ** max(0, len(str(number)) - 2)
+    unit: int = 10 ** max(0, len(str(number)) - 2)
     return -(-number // unit) * unit

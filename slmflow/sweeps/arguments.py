@@ -8,9 +8,11 @@ from hydra.errors import HydraException
 
 from slmflow.config import compose as configs
 from slmflow.config.schema.config import Config
+from slmflow.config.schema.evaluation import Reference
 from slmflow.config.schema.sweep import Launcher, Search, Sweep
 from slmflow.errors import BadArguments
 from slmflow.metrics.evaluation_inputs import numeric_columns
+from slmflow.metrics.model_metrics import needs_reference
 from slmflow.sweeps import goals, points
 
 _PACKAGES = {
@@ -73,5 +75,12 @@ def _goal_problems(config: Config) -> Iterator[str]:
         except ValueError as error:
             yield from (f"sweep.{key}={text}: {line}" for line in str(error).splitlines())
             continue
+        if config.evaluation.reference is Reference.none:
+            unknown = [each.column for each in parsed if needs_reference(each.column, columns)]
+            for column in dict.fromkeys(unknown):
+                yield (
+                    f"sweep.{key}={text}: {column} compares with the reference, which "
+                    "evaluation.reference=none leaves out"
+                )
         if key == "front" and len(parsed) != 2:
             yield f"sweep.front={text}: give two goals, one for quality and one for speed"

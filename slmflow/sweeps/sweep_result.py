@@ -61,6 +61,10 @@ def summary(result: SweepResult, config: Config, experiment_id: str) -> str:
 def _register_command(best: MeasuredPoint, experiment_id: str) -> str:
     overrides = [o for o in best.point.overrides if not o.startswith(("sweep=", "sweep."))]
     overrides.append(f"registry.flavor={best.converted.flavor}")
+    if best.comparison.reference is None:
+        gate = best.point.config.registry.gate.items()
+        drops = [metric for metric, threshold in gate if threshold.max_drop is not None]
+        overrides += [f"registry.gate.{metric}.max_drop=null" for metric in drops]
     options = [part for override in overrides for part in ("-P", shlex.quote(override))]
     # Experiment 0 is MLflow's default.
     experiment = [] if experiment_id == "0" else ["--experiment-id", experiment_id]

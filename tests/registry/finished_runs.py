@@ -13,6 +13,7 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
 from slmflow.config import compose as configs
+from slmflow.config.schema.evaluation import Reference
 from slmflow.metrics.comparison import Comparison
 from slmflow.metrics.model_metrics import ModelMetrics
 from slmflow.pipeline import registered_models, runs, store
@@ -45,14 +46,14 @@ _finished: dict[Any, tuple[tuple[str, ...], Comparison]] = {}
 
 
 def finish_evaluation(
-    *arguments: str, rows: tuple[str, ...] = ("Tokyo", "Paris"), **genai: float | None
+    *arguments: str, rows: tuple[str, ...] = ("Tokyo", "Paris"), **genai: Any
 ) -> tuple[tuple[str, ...], Comparison]:
     """Finish a run of each step up to evaluate; return arguments that reuse them, and the result.
 
     The metrics are those of `tests.metrics.samples`, except for genai's exact match, which is
     higher than the reference's, and those in `genai`. Each tracking store gets an evaluation once.
     """
-    key = (mlflow.get_tracking_uri(), arguments, rows, *genai.items())
+    key = (mlflow.get_tracking_uri(), arguments, rows, str(genai))
     if key not in _finished:
         unique = (*arguments, f"generation.max_new_tokens={len(_finished) + 1}")
         _finished[key] = unique, _finish_steps(unique, rows, genai)
@@ -70,7 +71,7 @@ def finish_evaluation_on_rows(
 
 
 def _finish_steps(
-    arguments: tuple[str, ...], rows: tuple[str, ...], genai: dict[str, float | None]
+    arguments: tuple[str, ...], rows: tuple[str, ...], genai: dict[str, Any]
 ) -> Comparison:
     _finish(Weights, lambda _: Weights(str(_store_entry("weights"))), arguments)
     _finish(OnnxModel, lambda _: OnnxModel(str(_store_entry("onnx"))), arguments)
@@ -79,24 +80,29 @@ def _finish_steps(
     )
     converted = _finish(GenaiModel, lambda _: GenaiModel.from_info(log_echo_model()), arguments)
     _finish(Measurements, lambda step: Measurements(step.run.info.run_id, {}, ()), arguments)
-    fields = {"n": len(rows), "target": configs.load(arguments).target.name}
+    config = configs.load(arguments)
+    fields = {"n": len(rows), "target": config.target.name}
     metrics: dict[str, Any] = {"exact_match": 0.98} | genai
     models = (
         dataclasses.replace(TRANSFORMERS, **fields, model_uri=transformers.model_uri),
         dataclasses.replace(GENAI, **fields, model_uri=converted.model_uri, **metrics),
     )
+    if config.evaluation.reference is Reference.none:
+        alone = {"p_values": {}, "differences": {}, "verdict": None, "agreement": None}
+        models = (dataclasses.replace(models[-1], **alone),)
     evaluation = _finish(Evaluation, _comparison(rows, models), arguments)
     return Comparison.from_result(evaluation)
 
 
 def _comparison(
-    rows: tuple[str, ...], models: tuple[ModelMetrics, ...]
+    answers: tuple[str, ...], models: tuple[ModelMetrics, ...]
 ) -> Callable[[Step], Evaluation]:
     def evaluate(step: Step) -> Evaluation:
-        dataset = from_pandas(pd.DataFrame({"answer": list(rows)}), name="rows")
+        dataset = from_pandas(pd.DataFrame({"answer": list(answers)}), name="rows")
         mlflow.log_input(dataset, context="evaluation")
         comparison = Comparison(step.run.info.run_id, "tiny_phi3", models)
-        artifacts.log_report(dataclasses.replace(REPORT, comparison=comparison))
+        rows = REPORT.rows if comparison.reference else None
+        artifacts.log_report(dataclasses.replace(REPORT, comparison=comparison, rows=rows))
         return comparison.to_result()
 
     return evaluate

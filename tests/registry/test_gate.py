@@ -1,15 +1,18 @@
 """The gate's arithmetic, compared with MLflow's own where both apply."""
 
+import dataclasses
 import itertools
 
 import mlflow
+import numpy as np
 import pytest
 from mlflow.models import EvaluationResult, MetricThreshold
 from mlflow.models.evaluation.validation import ModelValidationFailedException
 
 from slmflow.config.schema.registry import Threshold
 from slmflow.errors import UserError
-from slmflow.metrics.model_metrics import is_higher_better
+from slmflow.metrics.model_metrics import ModelMetrics, is_higher_better
+from slmflow.metrics.uncertainty import Array, mean, paired_difference
 from slmflow.registry.gate import Baseline, enforce, find_violations
 from tests.metrics.samples import GENAI, TRANSFORMERS
 
@@ -118,3 +121,61 @@ def test_gate_limits_bounds_p_values_and_user_metrics() -> None:
 def test_interval_bounds_share_their_metric_direction() -> None:
     columns = ["exact_match_low", "perplexity", "latency_ms_p95", "token_f1_p", "politeness"]
     assert [is_higher_better(column) for column in columns] == [True, False, False, True, True]
+
+
+def answers(*scores: float) -> Array:
+    return np.column_stack([scores, np.ones(len(scores))])
+
+
+def int4(n: int, lost: int) -> ModelMetrics:
+    """Return the metrics of a model that loses some of the rows that the reference answers."""
+    ours, theirs = answers(*[0.0] * lost, *[1.0] * (n - lost)), answers(*[1.0] * n)
+    difference = paired_difference(ours, theirs, mean, is_share=True, is_ratio=False)
+    assert difference is not None
+    share = (n - lost) / n
+    return dataclasses.replace(
+        GENAI, n=n, exact_match=share, differences={"exact_match": difference}
+    )
+
+
+NON_INFERIOR = {"exact_match_difference_low": Threshold(min=-0.05)}
+
+
+@pytest.mark.parametrize(("n", "lost"), [(195, 12), (40, 1), (4, 0)])
+def test_gate_on_the_worse_end_refuses_what_a_drop_lets_pass(n: int, lost: int) -> None:
+    """Too few rows must not pass, whatever their difference is."""
+    reference = dataclasses.replace(TRANSFORMERS, n=n, exact_match=1.0)
+    candidate = int4(n, lost)
+    models = [reference, candidate]
+    drop = {"exact_match": Threshold(max_drop=0.065)}
+    enforce(drop, candidate, "registry.flavor=genai", models, None)
+    with pytest.raises(
+        UserError, match=r"below registry.gate.exact_match_difference_low.min=-0.05"
+    ):
+        enforce(NON_INFERIOR, candidate, "registry.flavor=genai", models, None)
+    # The reference does not differ from itself.
+    enforce(NON_INFERIOR, reference, "registry.flavor=transformers", models, None)
+
+
+def test_gate_on_the_worse_end_lets_a_good_model_pass() -> None:
+    reference = dataclasses.replace(TRANSFORMERS, exact_match=1.0)
+    candidate = int4(195, 1)
+    enforce(NON_INFERIOR, candidate, "faster", [reference, candidate], None)
+
+
+def test_model_without_reference_is_limited_but_not_compared() -> None:
+    enforce({"exact_match": Threshold(min=0.9)}, GENAI, "the only one", [GENAI], None)
+    with pytest.raises(UserError, match=r"exact_match is 0.964: below"):
+        enforce({"exact_match": Threshold(min=0.97)}, GENAI, "the only one", [GENAI], None)
+    alone = dataclasses.replace(GENAI, agreement=None)
+    with pytest.raises(UserError, match="agreement was not measured"):
+        enforce({"agreement": Threshold(min=0.5)}, alone, "the only one", [alone], None)
+    champion = Baseline("models:/m/1", {"exact_match": 1.0})
+    with pytest.raises(UserError, match=r"worse by 0\.036 than 1 of models:/m/1"):
+        drop = {"exact_match": Threshold(max_drop=0.01)}
+        enforce(drop, GENAI, "the only one", [GENAI], champion)
+
+
+def test_differences_share_their_metric_direction() -> None:
+    columns = ["exact_match_difference", "perplexity_ratio_high", "bleu_difference_low"]
+    assert [is_higher_better(column) for column in columns] == [True, False, True]

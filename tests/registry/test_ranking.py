@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from slmflow.config.schema.registry import Flavor
 from slmflow.metrics.model_metrics import METRIC_COLUMNS, ModelMetrics
-from slmflow.registry.ranking import best_model, outranks
+from slmflow.registry.ranking import best_model, outranks, select_flavor
 
 
 def _model(flavor: str, **metrics: Any) -> ModelMetrics:
@@ -39,6 +40,11 @@ def test_most_important_metric_that_differs_decides(
     models: list[ModelMetrics], best: ModelMetrics, reason: str
 ) -> None:
     assert best_model(models) == (best, reason)
+
+
+def test_single_model_is_selected_without_ranking() -> None:
+    assert select_flavor([BAD], None) == (BAD, "the only evaluated flavor")
+    assert select_flavor([BAD], Flavor.genai) == (BAD, "registry.flavor=genai")
 
 
 def test_outranks_is_strict() -> None:

@@ -73,6 +73,7 @@ def test_terminal_shows_table_and_report_path(
     table, _, path = capsys.readouterr().err.partition("The report is ")
     assert " ".join(table.split()).startswith("genai is good enough to serve: ")
     assert "transformers" in table
-    assert re.search(r"exact_match +│ +97.4% │ +96.4% │ +-1.0 points", table)
+    assert re.search(r"exact_match +│ +97.4% │ +96.4% │ +-1.0 \(-3.6 to \+1.6\) ", table)
+    assert "prefill_tokens_per_s" in table  # in 80 columns
     assert Path(path.strip()).name == "comparison.html"
     assert Path(path.strip()).is_file()

@@ -13,7 +13,7 @@ from slmflow.pipeline.results import Evaluation
 from slmflow.pipeline.step import Step, run
 from steps.evaluate import evaluate
 from tests.fixtures.tracking import read_table
-from tests.metrics.test_comparison import COLUMNS
+from tests.metrics.test_comparison import COLUMNS, COMPARED
 from tests.registry.finished_runs import newest_run
 from tests.steps.conftest import ReadErrors
 from tests.steps.replaced_models import ensure_with, write_rows
@@ -46,6 +46,9 @@ def test_comparison_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert " ".join(genai) == COLUMNS
     assert (reference["flavor"], genai["flavor"]) == ("transformers", "genai")
     assert (reference["agreement"], genai["agreement"]) == (None, 1)
+    assert (reference["verdict"], genai["verdict"]) == (None, "too few rows to tell")
+    assert (genai["exact_match_difference"], genai["perplexity_ratio"]) == (0, pytest.approx(1))
+    assert genai["precision"] == "int4"
     assert (genai["n"], genai["exact_match"], genai["token_f1"]) == (2, 0.5, 0.75)
     assert genai["model_size_mb"] == 5
     assert genai["perplexity"] == pytest.approx(2)
@@ -117,7 +120,7 @@ def test_user_metric_is_part_of_the_comparison(
     assert parent.data.metrics["genai.words_low"] == 1
     assert parent.data.metrics["genai.words_p"] == 1
     for row in read_table(parent.info.run_id):
-        assert " ".join(row) == f"{COLUMNS} words words_low words_high words_p"
+        assert " ".join(row) == f"{COLUMNS} words {COMPARED.format('words')}"
     (child,) = mlflow.search_runs(filter_string="run_name = 'genai'", output_format="list")
     first, second = read_table(child.info.run_id, "eval_results_table")
     assert (first["words/score"], second["words/score"]) == (1, 3)

@@ -69,7 +69,7 @@ def test_mlflow_chat_model_is_evaluated(tracking: str, rows: Path, ensured: list
     assert row["latency_ms_p50"] > 0
     assert row["perplexity"] is row["ttft_ms_p50"] is row["agreement"] is None
     page = mlflow.artifacts.load_text(f"runs:/{evaluation.info.run_id}/comparison.md")
-    assert page.startswith(f"# {uri}\n")
+    assert page.startswith(f"# {uri}\n\nNothing is compared: {uri} is evaluated alone.\n")
     assert f"Settings: data {rows}" in page.replace("\\", "")
     assert "agreement" not in page
 

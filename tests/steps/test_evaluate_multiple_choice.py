@@ -121,10 +121,16 @@ def test_built_in_metric_is_part_of_the_comparison(
         **{f"transformers.{name}": value for name, value in interval.items()},
         **{f"genai.{name}": value for name, value in interval.items()},
         "genai.json_valid_p": 1,
+        # Three equal answers tell little.
+        "genai.json_valid_difference": 0,
+        "genai.json_valid_difference_low": pytest.approx(-0.6),
+        "genai.json_valid_difference_high": pytest.approx(0.6),
     }
     page = mlflow.artifacts.load_text(f"runs:/{evaluation.info.run_id}/comparison.md")
     cell = "100.0% (36.8% to 100.0%)"
+    difference = "0 points (-60.0 to +60.0)"
     assert (
-        f"| `json_valid` | {cell} | {cell} | 1.000 | share of answers that are valid JSON" in page
+        f"| `json_valid` | {cell} | {cell} | {difference} | 1.000 | share of answers that are "
+        "valid JSON" in page
     )
     assert not [name for name in evaluation.data.metrics if "accuracy" in name]

@@ -10,6 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from slmflow.metrics.model_metrics import METRIC_COLUMNS
+from slmflow.metrics.uncertainty import Difference
 from slmflow.pipeline import runs, store
 from slmflow.pipeline.results import InvalidResult, ModelVersion
 from slmflow.registry import version_tags
@@ -86,6 +87,39 @@ def test_other_passing_flavor_is_named_not_registered(
     advice = "genai would pass, but is not the candidate; to register it, set registry.flavor=genai"
     assert f"{advice} (" in errors
     assert evaluation.models[1].model_uri in errors
+
+
+def test_worse_int4_is_refused_and_not_replaced(
+    model: RegisteredModel, printed: ReadErrors
+) -> None:
+    """The user asked for genai: the better transformers flavor must not take its place."""
+    difference = {"exact_match": Difference(-0.123, -0.172, -0.077)}
+    arguments, _ = finish_evaluation(exact_match=0.851, differences=difference)
+    gate = "registry.gate.exact_match_difference_low.min=-0.05"
+
+    assert model.register(*arguments, gate, "registry.flavor=genai") == 1
+
+    assert model.versions() == []
+    errors = printed()
+    assert f"exact_match_difference_low is -0.172: below {gate}" in errors
+    assert "worse by 0.123 than 0.974 of transformers" in errors  # the default gate, too
+    assert "transformers would pass, but is not the candidate" in errors
+
+
+def test_model_without_reference_is_registered(model: RegisteredModel, printed: ReadErrors) -> None:
+    drops = ("registry.gate.exact_match.max_drop=null", "registry.gate.token_f1.max_drop=null")
+    arguments, evaluation = finish_evaluation("evaluation.reference=none")
+
+    assert model.register(*arguments) == 2
+    assert " ".join(drops) in printed()
+    assert model.register(*arguments, *drops, "registry.gate.exact_match.min=0.99") == 1
+    assert "exact_match is 0.98: below" in printed()
+    assert model.register(*arguments, *drops, "registry.gate.exact_match.min=0.9") == 0
+
+    [version] = model.versions()
+    assert version.source == evaluation.models[0].model_uri
+    assert "genai (the only evaluated flavor)" in printed()
+    assert "Nothing is compared: genai is evaluated without a reference" in version.description
 
 
 def test_first_version_is_promoted_only_if_configured(model: RegisteredModel) -> None:

@@ -91,3 +91,11 @@ def test_objective_accepts_user_metrics() -> None:
     parse_arguments(
         ["target=cpu_int8,cpu_int4", "evaluation.metrics=[math:pow]", "sweep.objective='max pow'"]
     )
+
+
+def test_goal_on_a_comparison_needs_a_reference() -> None:
+    swept = ["target=cpu_int8,cpu_int4", "sweep.objective='max exact_match_difference'"]
+    _, config = parse_arguments(swept)
+    assert config.sweep.objective == "max exact_match_difference"
+    with pytest.raises(BadArguments, match="exact_match_difference compares with the reference"):
+        parse_arguments([*swept, "evaluation.reference=none"])

@@ -53,6 +53,21 @@ def test_best_point_follows_objective_and_constraints(
     assert list(result.front) == measured[:2]
 
 
+def test_register_command_without_reference_drops_its_thresholds() -> None:
+    config = configs.load([])
+    alone = [
+        dataclasses.replace(
+            each, comparison=dataclasses.replace(each.comparison, models=(each.converted,))
+        )
+        for each in _measured()
+    ]
+    command = sweep_result.summary(sweep_result.select(alone, config), config, "0")
+    assert command.endswith(
+        "-P registry.flavor=genai -P registry.gate.exact_match.max_drop=null "
+        "-P registry.gate.token_f1.max_drop=null"
+    )
+
+
 def test_summary_has_metrics_and_register_command() -> None:
     config = configs.load([])
     result = sweep_result.select(_measured(), config)
