@@ -27,7 +27,7 @@ from slmflow.metrics.comparison import Comparison
 from slmflow.metrics.model_metrics import ModelMetrics
 from slmflow.pipeline import store
 from slmflow.pipeline.results import Evaluation
-from slmflow.reports import markdown, tables
+from slmflow.reports import markdown, verdict_sentence
 from slmflow.reports.formatting import format_metric
 
 TARGETS = ("cpu_fp32", "cpu_int8", "cpu_int4")
@@ -57,7 +57,7 @@ class Report:
         """Return the table, the verdict on each target, and notes."""
         header = ["metric", *(f"{model.flavor}, {model.precision}" for model in self.models())]
         verdicts = [
-            f"**{each.compared.target}**: {markdown.text(tables.verdict(each))}"
+            f"**{each.compared.target}**: {markdown.text(verdict_sentence.render(each))}"
             for each in self.comparisons
         ]
         notes = [
