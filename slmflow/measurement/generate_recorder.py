@@ -45,7 +45,7 @@ class GenerateRecorder:
     @contextmanager
     def intercepted(self) -> Iterator[None]:
         """Record the call within and leave the block there, without generating anything."""
-        self._intercepts = True
+        self.last, self._intercepts = None, True
         try:
             yield
         except _Intercepted:

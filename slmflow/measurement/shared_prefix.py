@@ -14,7 +14,7 @@ class SharedPrefix:
     """The tokens that all prompts begin with, read once.
 
     tokens: how many; fewer than any prompt has, maybe none. cache: of these, or of one token of a
-    prompt if there are none.
+    prompt if there are none; None if the model has another kind of state.
     """
 
     tokens: int
@@ -27,7 +27,7 @@ class SharedPrefix:
         ids = torch.tensor([shared or prompts[0][:1]], device=model.device)
         with torch.no_grad():
             output = model.base_model(ids, use_cache=True)  # without the head: no logits needed
-        return cls(len(shared), output.past_key_values)
+        return cls(len(shared), getattr(output, "past_key_values", None))
 
     @property
     def has_plain_cache(self) -> bool:
@@ -40,7 +40,11 @@ class SharedPrefix:
     @property
     def bytes_per_token(self) -> int:
         """Size of the keys and values of one token; 0 if the model keeps none."""
-        layers = (layer for layer in self.cache.layers if getattr(layer, "keys", None) is not None)
+        layers = [
+            layer
+            for layer in getattr(self.cache, "layers", ())
+            if getattr(layer, "keys", None) is not None
+        ]
         size: int = sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
         return size // max(self.tokens, 1)
 
