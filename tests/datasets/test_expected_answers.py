@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from slmflow.batch.input_rows import parse_messages
+from slmflow.config.schema.batch import BatchColumns
+from slmflow.datasets.readers import Record
 from slmflow.datasets.rows import Row
 from tests.datasets.test_rows import problems, read, system_message, write, write_table
 
@@ -140,3 +143,10 @@ def test_examples_may_be_answered_conversations(tmp_path: Path) -> None:
     file = write_row(tmp_path, answer="A")
     turns = [*QUESTION, {"role": "assistant", "content": "B"}]
     assert read(file, f"examples='{examples}'") == [Row([*turns, *QUESTION], "A")]
+
+
+def test_batch_job_rejects_an_answered_conversation() -> None:
+    record = Record("line 1", {"messages": answered("B")})
+    assert parse_messages(record, BatchColumns()).error == (
+        "messages: the last message must have the role user, not assistant"
+    )
