@@ -28,17 +28,21 @@ REQUIRED = {
     ("model", "hub"): HUB_MODEL,
     ("model", "local"): [f"model.path={CONF}"],
     ("evaluation", "hub"): HUB_DATASET[1:],
+    ("evaluation", "lm_eval"): ["evaluation.tasks=[arc_easy]"],
 }
+OWN_ENVIRONMENT = [("evaluation", "lm_eval")]
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_conf_file_composes_and_begins_with_its_command(group: str, choice: str) -> None:
     config = load([f"{group}={choice}", *REQUIRED.get((group, choice), [])])
-    first = (CONF / group / f"{choice}.yaml").read_text().splitlines()[0]
+    lines = (CONF / group / f"{choice}.yaml").read_text().splitlines()
+    first = next(line for line in lines if not line.startswith("# @package"))
 
     assert isinstance(config, Config)
     assert first.startswith("# mlflow run . ")
-    assert "--env-manager uv" in first
+    manager = "local" if (group, choice) in OWN_ENVIRONMENT else "uv"
+    assert f"--env-manager {manager}" in first
 
 
 def test_defaults_are_the_bundled_model_at_cpu_int4() -> None:

@@ -11,6 +11,7 @@ import mlflow
 import pytest
 
 from slmflow.config import compose as configs
+from slmflow.errors import BadArguments
 from slmflow.measurement import lm_eval_tasks
 from slmflow.measurement.measured_model import MeasuredModel
 from slmflow.measurement.records import Measurement
@@ -143,3 +144,68 @@ def test_metrics_are_those_of_the_harness(
         rel=1e-4,
     )
     assert values["capital_answer_exact_match"] > 0.5
+
+
+def test_responses_are_kept_in_the_store(chat: GenaiModel, experiment: str) -> None:
+    model = MeasuredModel.from_logged(chat, "a" * 64)
+    first = measure([model], experiment, ("capitals",))
+    [journal] = (Path(os.environ["SLMFLOW_HOME"]) / "lm_eval").iterdir()
+    lines = journal.read_text().split()
+    again = measure([model], experiment, ("capitals",))
+    assert again.measurements == first.measurements
+    assert journal.read_text().split() == lines
+
+
+def test_group_pools_the_rows_of_its_tasks(chat: GenaiModel, experiment: str) -> None:
+    measured = measure([MeasuredModel.from_logged(chat, "a" * 64)], experiment, ("capitals",))
+    [measurement], [report] = measured.measurements, measured.reports
+    assert measurement.tasks is not None
+    [metric] = measurement.tasks.metrics
+    assert metric.column.name == "capitals_acc"
+    assert len(metric.rows) == 2 * ROWS
+    assert metric.value == pytest.approx(sum(score for score, _ in metric.rows) / len(metric.rows))
+    assert metric.value == report["groups"]["capitals"]["acc,none"]
+
+
+def test_tasks_that_cannot_run_are_named_together() -> None:
+    names = ("capital_choise", "capital_code", "capital_broken")
+    with pytest.raises(BadArguments) as error:
+        lm_eval_tasks.check(configs.load(overrides(*names)))
+    unknown, unsafe, broken = str(error.value).splitlines()
+    assert unknown.startswith("evaluation.tasks: 'capital_choise' is no task")
+    assert "Did you mean capital_choice or " in unknown
+    assert unsafe == (
+        "evaluation.tasks: capital_code runs code that the model writes, which slmflow never does: "
+        "choose another task"
+    )
+    assert broken.startswith("evaluation.tasks: capital_broken cannot be loaded: FileNotFoundError")
+
+
+@pytest.mark.parametrize("flavor", ["transformers", "genai"])
+def test_text_beyond_the_context_is_read_as_in_the_harness(
+    flavor: str, pipeline: TransformersModel, chat: GenaiModel, weights: Path
+) -> None:
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    from slmflow.measurement import text_models
+    from slmflow.measurement.lm_eval_model import HarnessModel
+
+    uri = (pipeline if flavor == "transformers" else chat).model_uri
+    folder = mlflow.artifacts.download_artifacts(uri)
+    model = text_models.load(mlflow.pyfunc.load_model(folder), Path(folder))
+    ours = HarnessModel(model, None, None, lambda kind, done, total: None)
+    theirs = HFLM(str(weights), device="cpu", dtype="float32", max_length=ours.max_length)
+    text = "What is the capital of Peru? The capital of Peru is Lima. " * 60
+    assert len(ours.tok_encode(text)) > model.context_length
+
+    pair = Instance("loglikelihood", {}, (text, " The capital of Chile is Santiago."), 0)
+    [(logprob, is_greedy)] = ours.loglikelihood([pair])
+    [(expected, expected_greedy)] = theirs.loglikelihood([pair])
+    assert (logprob, is_greedy) == (pytest.approx(expected, abs=1e-3), expected_greedy)
+    rolling = Instance("loglikelihood_rolling", {}, (text,), 0)
+    assert ours.loglikelihood_rolling([rolling]) == pytest.approx(
+        theirs.loglikelihood_rolling([rolling]), abs=5e-3
+    )
+    prompt = Instance("generate_until", {}, (text, {"until": ["\n"], "max_gen_toks": 8}), 0)
+    assert isinstance(ours.generate_until([prompt])[0], str)

@@ -62,7 +62,8 @@ def test_values_have_intervals_and_paired_comparisons(compared: Comparison) -> N
     model = compared.compared
     low, high = model.intervals["quiz_acc"]
     assert (model.n, model.value("quiz_acc")) == (80, 0.3)
-    assert 0.15 < low < 0.3 < high < 0.45
+    half = 1.96 * math.sqrt(0.3 * 0.7 / 40)  # of the normal approximation
+    assert (low, high) == pytest.approx((0.3 - half, 0.3 + half), abs=0.025)  # one of 40 rows
     assert model.p_values["quiz_acc"] < 0.001
     assert model.differences["quiz_acc"].value == pytest.approx(-0.6)
     low, high = model.intervals["text_word_perplexity"]
