@@ -16,13 +16,14 @@ _INPUTS = ("input_ids", "attention_mask")
 class GenerateCall:
     """One call: its other keyword arguments, and the token ids of prompt and completion.
 
-    generated_ids: with the end token; empty if the call was only intercepted.
+    generated_ids: with the end token; empty if the call was only intercepted. first_token_at: by
+    `time.perf_counter`.
     """
 
     arguments: Mapping[str, Any]
     prompt_ids: list[int]
     generated_ids: list[int]
-    first_token_s: float | None
+    first_token_at: float | None
 
 
 class _Intercepted(Exception):
@@ -66,18 +67,17 @@ class GenerateRecorder:
         criteria = [*(arguments.pop("stopping_criteria", None) or ()), timer]
         output = self.generate(**arguments, stopping_criteria=criteria)
         sequence: list[int] = getattr(output, "sequences", output)[0].tolist()
-        self.last = GenerateCall(given, prompt, sequence[len(prompt) :], timer.first_token_s)
+        self.last = GenerateCall(given, prompt, sequence[len(prompt) :], timer.first_token_at)
         return output
 
 
 class _FirstTokenTimer(StoppingCriteria):
-    """Stops nothing; notes when the first token was there, in seconds since it was made."""
+    """Stops nothing; notes when the first token was there, by `time.perf_counter`."""
 
     def __init__(self) -> None:
-        self.first_token_s: float | None = None
-        self._started = time.perf_counter()
+        self.first_token_at: float | None = None
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        if self.first_token_s is None:
-            self.first_token_s = time.perf_counter() - self._started
+        if self.first_token_at is None:
+            self.first_token_at = time.perf_counter()
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)

@@ -1,5 +1,6 @@
 """Answer rows with a transformers pipeline, in batches."""
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -41,8 +42,9 @@ class PipelineAnswerer(SingleAnswerer):
             yield number, to_answer(completion)
 
     def _timed_request(self, row: Row) -> tuple[Completion, float, float | None]:
+        started = time.perf_counter()
         completion, latency_s = self._request(row)
-        return completion, latency_s, self._generator.last.first_token_s
+        return completion, latency_s, self._generator.last.first_token_at - started
 
     def _request(self, row: Row, **options: Any) -> tuple[Completion, float]:
         _, latency_s = super()._request(row, **options)

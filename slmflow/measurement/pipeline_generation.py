@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 class RecordedRequest:
     """What the model read and wrote for one request.
 
-    prompt_ids: as read; generated_ids: with the end token; first_token_s: seconds from the start of
-    generation to the first token.
+    prompt_ids: as read; generated_ids: with the end token; first_token_at: the time of the first
+    token by `time.perf_counter`.
     """
 
     prompt_ids: list[int]
     generated_ids: list[int]
-    first_token_s: float
+    first_token_at: float
 
 
 class PipelineGenerator:
@@ -58,7 +58,7 @@ class PipelineGenerator:
     def last(self) -> RecordedRequest:
         """The latest request of one row that the model answered."""
         call = self._last_call()
-        return RecordedRequest(call.prompt_ids, call.generated_ids, call.first_token_s or 0.0)
+        return RecordedRequest(call.prompt_ids, call.generated_ids, call.first_token_at or 0.0)
 
     @property
     def is_greedy(self) -> bool:
