@@ -50,13 +50,13 @@ class Measured:
         """Return the median latency of the rows that were timed."""
         model = self.models[flavor]
         timed = model.get("timings") or model["answers"]
-        return median(each["latency_s"] for each in timed)
+        return float(median(each["latency_s"] for each in timed))
 
     def logprob(self, flavor: str) -> float:
         """Return the mean log-probability of a token of the expected answers."""
         likelihoods = self.models[flavor]["likelihoods"]
-        tokens = sum(each["tokens"] for each in likelihoods)
-        return float(sum(each["logprob"] for each in likelihoods)) / tokens
+        logprob = sum(float(each["logprob"]) for each in likelihoods)
+        return logprob / sum(int(each["tokens"]) for each in likelihoods)
 
 
 @dataclass(frozen=True)

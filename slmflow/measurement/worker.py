@@ -103,7 +103,7 @@ def _serve(job: dict[str, Any], send: Callable[[Reply], None]) -> None:
     rows = [Row(**row) for row in job["rows"]]
     model = WorkerModel(job["model_uri"], rows, job["seed"], job["warm_up"])
     send({"load_s": model.load_s})
-    commands = {
+    commands: dict[str, Callable[[Any], Iterator[Reply]]] = {
         "time": model.time,
         "answer": model.answer,
         "answer_alone": model.answer_alone,
