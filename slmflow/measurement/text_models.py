@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from slmflow.checkpoints.chat_template import default_template
 from slmflow.checkpoints.files import TOKENIZER_CONFIG, read_json_object
 from slmflow.errors import UserError
-from slmflow.measurement.token_scoring import TokenScore, TokenScorer, find_token_scorer
+from slmflow.measurement.scoring.token_scoring import TokenScore, TokenScorer, find_token_scorer
 from slmflow.runtime import protocol
 from slmflow.runtime.prompts.message_encoder import encode_document
 from slmflow.runtime.prompts.template import ChatTemplate

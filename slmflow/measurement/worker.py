@@ -29,9 +29,9 @@ from mlflow.pyfunc import PyFuncModel
 from slmflow.datasets.rows import Row
 from slmflow.errors import UserError
 from slmflow.flavors.unknown_tokens import install_check
-from slmflow.measurement.answering import SingleAnswerer
-from slmflow.measurement.likelihood import score_rows
-from slmflow.measurement.session_answering import SessionAnswerer, speaks_protocol
+from slmflow.measurement.answers.session import SessionAnswerer, speaks_protocol
+from slmflow.measurement.answers.single import SingleAnswerer
+from slmflow.measurement.scoring.likelihood import score_rows
 from slmflow.system.child_processes import claim_stdout, terminate_with_parent
 from slmflow.system.memory import peak_rss_bytes
 
@@ -90,7 +90,7 @@ class WorkerModel:
 def _create_answerer(model: PyFuncModel, seed: int | None) -> SingleAnswerer:
     if "transformers" in model.metadata.flavors:
         # Imported late, to keep torch out of the other flavor's memory.
-        from slmflow.measurement.pipeline_answering import PipelineAnswerer
+        from slmflow.measurement.answers.pipeline import PipelineAnswerer
 
         return PipelineAnswerer(model, seed)
     answerer = SessionAnswerer if speaks_protocol(model) else SingleAnswerer

@@ -13,8 +13,8 @@ from mlflow.pyfunc import PyFuncModel
 
 from slmflow.datasets.rows import Row
 from slmflow.flavors import chat_interfaces
-from slmflow.measurement.likelihood import score_rows
 from slmflow.measurement.records import Likelihood
+from slmflow.measurement.scoring.likelihood import score_rows
 from slmflow.pipeline import store
 from slmflow.pipeline.results import LoggedModel
 from slmflow.runtime.prompts.message_encoder import TemplatePromptEncoder, encode_continuation

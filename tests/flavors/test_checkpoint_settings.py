@@ -10,8 +10,8 @@ from mlflow.exceptions import MlflowException
 
 from slmflow.datasets.rows import Row
 from slmflow.flavors.pipeline_prompts import PipelinePromptEncoder
-from slmflow.measurement.likelihood import score_rows
 from slmflow.measurement.records import Likelihood
+from slmflow.measurement.scoring.likelihood import score_rows
 from slmflow.paths import PROJECT
 from slmflow.runtime.session import ModelSession
 from slmflow.serving.transformers_engine import open_session

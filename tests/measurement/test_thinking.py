@@ -13,9 +13,9 @@ from slmflow.batch.input_rows import RowMessages
 from slmflow.batch.requests import NumberedTexts, Partition, answer_partitions
 from slmflow.datasets.rows import Row
 from slmflow.flavors.chat_interfaces import find_interface
-from slmflow.measurement.likelihood import score_rows
 from slmflow.measurement.measured_model import MeasuredModel
 from slmflow.measurement.records import Answer, Likelihood, Measurement
+from slmflow.measurement.scoring.likelihood import score_rows
 from slmflow.measurement.worker import WorkerModel
 from slmflow.metrics import answer_table
 from slmflow.metrics.scoring import METRICS

@@ -16,13 +16,13 @@ from slmflow.datasets import rows as dataset
 from slmflow.datasets.multiple_choice import build_prompt, choice_letters
 from slmflow.datasets.rows import Row
 from slmflow.flavors.chat_interfaces import request_completion
-from slmflow.measurement.likelihood import RowScore, score_rows
 from slmflow.measurement.records import Likelihood
+from slmflow.measurement.scoring.likelihood import RowScore, score_rows
 from slmflow.paths import PROJECT
 from slmflow.pipeline.results import LoggedModel
 from tests.fixtures.bundled_model import Reference
 from tests.measurement.models.logged import save_model
-from tests.measurement.test_token_scoring import pipeline_scorer_of, user
+from tests.measurement.scoring.test_token_scoring import pipeline_scorer_of, user
 
 TINY_PHI3 = PROJECT / "bundled/tiny_phi3"
 COUNTRIES = ("France", "Italy", "Norway", "Spain", "Japan", "Nepal", "Peru")

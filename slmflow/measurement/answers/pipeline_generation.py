@@ -15,7 +15,7 @@ from mlflow.pyfunc import PyFuncModel
 
 from slmflow.checkpoints.chat_template import default_template
 from slmflow.flavors.chat_interfaces import Completion, find_interface, request_completion
-from slmflow.measurement.generate_settings import GenerateSettings
+from slmflow.measurement.answers.generate_settings import GenerateSettings
 from slmflow.runtime.chat_model import reject_empty, reject_long
 from slmflow.runtime.errors import reject
 from slmflow.runtime.generation.detokenizer import CompletionText
@@ -23,7 +23,7 @@ from slmflow.runtime.generation.reasoning import ReasoningReader, ReasoningSplit
 from slmflow.runtime.prompts.vocabulary import reject_unknown_tokens
 
 if TYPE_CHECKING:
-    from slmflow.measurement.generate_recorder import GenerateCall
+    from slmflow.measurement.answers.generate_recorder import GenerateCall
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class PipelineGenerator:
     def __init__(self, model: PyFuncModel) -> None:
         """Record the requests that the model answers from now on."""
         # Imported late, to keep torch out of the other flavor's memory.
-        from slmflow.measurement.generate_recorder import GenerateRecorder
+        from slmflow.measurement.answers.generate_recorder import GenerateRecorder
 
         pipeline: Any = model.get_raw_model()
         self._predictor, self._model = model, pipeline.model
@@ -91,7 +91,7 @@ class PipelineGenerator:
         prompts: ids by row number. Yields row number and generated ids, with the end token, as rows
         finish. Raises ValueError if the latest request asked for sampling.
         """
-        from slmflow.measurement.batched_generation import BatchedGenerator
+        from slmflow.measurement.answers.batched_generation import BatchedGenerator
 
         call = self._last_call()
         generator = BatchedGenerator(self._model, self._recorder.generate, call.arguments)

@@ -17,9 +17,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from slmflow.config import compose as configs
 from slmflow.flavors.chat_interfaces import request_completion
-from slmflow.measurement import batched_generation
-from slmflow.measurement.generate_settings import Batching
-from slmflow.measurement.pipeline_generation import PipelineGenerator
+from slmflow.measurement.answers import batched_generation
+from slmflow.measurement.answers.generate_settings import Batching
+from slmflow.measurement.answers.pipeline_generation import PipelineGenerator
 from slmflow.paths import PROJECT
 from slmflow.pipeline.results import TransformersModel
 from steps.fetch import fetch_checkpoint

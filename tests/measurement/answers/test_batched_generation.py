@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from slmflow.measurement.batched_generation import BatchedGenerator
+from slmflow.measurement.answers.batched_generation import BatchedGenerator
 from tests.conversion import architectures
 from tests.conversion.architectures import FUSED, UNFUSED, WINDOW, save_random_model
 

@@ -9,8 +9,8 @@ from mlflow.pyfunc import PyFuncModel
 
 from slmflow.datasets.rows import Row
 from slmflow.flavors.chat_interfaces import Completion
-from slmflow.measurement.answering import SingleAnswerer, rejected_answer, to_answer
-from slmflow.measurement.pipeline_generation import PipelineGenerator
+from slmflow.measurement.answers.pipeline_generation import PipelineGenerator
+from slmflow.measurement.answers.single import SingleAnswerer, rejected_answer, to_answer
 from slmflow.measurement.records import Answer
 
 

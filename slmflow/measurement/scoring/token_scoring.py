@@ -62,7 +62,7 @@ def find_token_scorer(model: PyFuncModel) -> TokenScorer | None:
     """
     if "transformers" in model.metadata.flavors:
         # Imported late, to keep torch out of the other flavor's memory.
-        from slmflow.measurement.pipeline_scorer import PipelineScorer
+        from slmflow.measurement.scoring.pipeline_scorer import PipelineScorer
 
         return PipelineScorer(model)
     try:

@@ -16,9 +16,9 @@ from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingW
 
 from slmflow.flavors.chat_interfaces import find_interface
 from slmflow.flavors.pipeline_prompts import PipelinePromptEncoder
-from slmflow.measurement import prefix_tree
-from slmflow.measurement.prefix_tree import SharedPrefix
-from slmflow.measurement.token_scoring import TokenScore
+from slmflow.measurement.scoring import prefix_tree
+from slmflow.measurement.scoring.prefix_tree import SharedPrefix
+from slmflow.measurement.scoring.token_scoring import TokenScore
 from slmflow.runtime import likelihood
 from slmflow.runtime.prompts.message_encoder import Message
 from slmflow.runtime.readings import Reading, TokenPair, common_length, readings_of

@@ -10,7 +10,7 @@ from mlflow.pyfunc import PyFuncModel
 from slmflow.datasets.rows import Row
 from slmflow.errors import UserError
 from slmflow.flavors.chat_interfaces import Completion, find_interface
-from slmflow.measurement.answering import SingleAnswerer, to_answer
+from slmflow.measurement.answers.single import SingleAnswerer, to_answer
 from slmflow.measurement.records import Answer
 from slmflow.runtime import protocol
 

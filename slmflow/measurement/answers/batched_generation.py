@@ -15,8 +15,8 @@ import torch
 from transformers import StoppingCriteria, StoppingCriteriaList, StopStringCriteria
 from transformers.generation.stopping_criteria import EosTokenCriteria
 
-from slmflow.measurement.generate_settings import Batching, GenerateSettings
-from slmflow.measurement.shared_prefix import SharedPrefix
+from slmflow.measurement.answers.generate_settings import Batching, GenerateSettings
+from slmflow.measurement.answers.shared_prefix import SharedPrefix
 
 _MAX_ROWS = 256
 

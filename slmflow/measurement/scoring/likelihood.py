@@ -14,7 +14,7 @@ from mlflow.pyfunc import PyFuncModel
 from slmflow.datasets import multiple_choice
 from slmflow.datasets.rows import Message, Row
 from slmflow.measurement.records import Likelihood
-from slmflow.measurement.token_scoring import TokenScore, TokenScorer, find_token_scorer
+from slmflow.measurement.scoring.token_scoring import TokenScore, TokenScorer, find_token_scorer
 from slmflow.runtime.readings import TokenPair
 
 RowScore = tuple[Likelihood, tuple[float, ...] | None]

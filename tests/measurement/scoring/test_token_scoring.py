@@ -15,9 +15,9 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types.llm import CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA
 from transformers import AutoTokenizer, Lfm2Config, LlamaConfig
 
-from slmflow.measurement import pipeline_scorer
-from slmflow.measurement.pipeline_scorer import PipelineScorer
-from slmflow.measurement.token_scoring import TokenScore, TokenScorer, find_token_scorer
+from slmflow.measurement.scoring import pipeline_scorer
+from slmflow.measurement.scoring.pipeline_scorer import PipelineScorer
+from slmflow.measurement.scoring.token_scoring import TokenScore, TokenScorer, find_token_scorer
 from slmflow.pipeline.results import GenaiModel, TransformersModel
 from slmflow.runtime.generation.genai import GenaiEngine
 from slmflow.runtime.generation.genai_scorer import GenaiScorer

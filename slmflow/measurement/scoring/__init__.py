@@ -1,0 +1,1 @@
+"""Likelihoods of texts, in batches that read shared prefixes once."""
