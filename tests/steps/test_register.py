@@ -14,6 +14,7 @@ from slmflow.metrics.uncertainty import Difference
 from slmflow.pipeline import runs, store
 from slmflow.pipeline.results import InvalidResult, ModelVersion
 from slmflow.registry import version_tags
+from tests.metrics.samples import GENAI
 from tests.registry.finished_runs import (
     RegisteredModel,
     finish_evaluation,
@@ -93,8 +94,8 @@ def test_worse_int4_is_refused_and_not_replaced(
     model: RegisteredModel, printed: ReadErrors
 ) -> None:
     """The user asked for genai: the better transformers flavor must not take its place."""
-    difference = {"exact_match": Difference(-0.123, -0.172, -0.077)}
-    arguments, _ = finish_evaluation(exact_match=0.851, differences=difference)
+    worse = {**GENAI.differences, "exact_match": Difference(-0.123, -0.172, -0.077)}
+    arguments, _ = finish_evaluation(exact_match=0.851, differences=worse)
     gate = "registry.gate.exact_match_difference_low.min=-0.05"
 
     assert model.register(*arguments, gate, "registry.flavor=genai") == 1
