@@ -59,7 +59,7 @@ test-real: .venv
 
 # Run before a change to slmflow/measurement lands: its tests with lm-evaluation-harness.
 test-lm-eval: .venv
-	$(subst requirements.txt,requirements-lm-eval.txt,$(TOOLS)) pytest -n 0 tests/measurement/test_lm_eval.py
+	$(subst requirements.txt,requirements-lm-eval.txt,$(TOOLS)) pytest -n 0 tests/measurement/harness/test_lm_eval.py
 
 # Ten minutes; it stops at the first finding and prints its bytes.
 FUZZ_TARGETS := arguments jsonl csv index safetensors request completion template

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from slmflow.measurement.harness.task_records import TaskResults
 from slmflow.measurement.measured_model import MeasuredModel
-from slmflow.measurement.task_records import TaskResults
 
 
 @dataclass(frozen=True)

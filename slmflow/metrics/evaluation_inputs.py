@@ -7,7 +7,7 @@ from slmflow.config.overrides import did_you_mean
 from slmflow.config.schema.config import Config
 from slmflow.datasets import rows
 from slmflow.datasets.rows import Row
-from slmflow.measurement import lm_eval_tasks
+from slmflow.measurement.harness import lm_eval_tasks
 from slmflow.metrics import user_metrics
 from slmflow.metrics.model_metrics import NUMERIC_COLUMNS, SUFFIXES
 from slmflow.metrics.user_metrics import UserMetric

@@ -16,8 +16,8 @@ from mlflow.data.pandas_dataset import PandasDataset, from_pandas
 from slmflow.config.schema.config import Config
 from slmflow.console import library_output
 from slmflow.datasets.rows import DIGEST_LENGTH
+from slmflow.measurement.harness.task_records import NO_FILTER, TaskMetric, TaskResults
 from slmflow.measurement.records import Measurement
-from slmflow.measurement.task_records import NO_FILTER, TaskMetric, TaskResults
 from slmflow.metrics import precision, uncertainty
 from slmflow.metrics.evaluate_models import EvaluatedModel, judge
 from slmflow.metrics.model_metrics import SHARE, SUFFIXES, MetricColumn, ModelMetrics

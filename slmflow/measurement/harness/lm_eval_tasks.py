@@ -23,14 +23,14 @@ from slmflow.config.schema.config import Config
 from slmflow.config.schema.evaluation import EvaluationData
 from slmflow.console import progress_bars
 from slmflow.errors import BadArguments, UserError
+from slmflow.measurement.harness.task_records import TaskColumn, TaskResults, duplicate_names
 from slmflow.measurement.measured_model import MeasuredModel
 from slmflow.measurement.records import Measurement
-from slmflow.measurement.task_records import TaskColumn, TaskResults, duplicate_names
 from slmflow.paths import PROJECT
 from slmflow.pipeline import source_code
 from slmflow.system import child_processes
 
-_WORKER = "slmflow.measurement.lm_eval_worker"
+_WORKER = "slmflow.measurement.harness.lm_eval_worker"
 
 
 def check(config: Config) -> tuple[TaskColumn, ...]:

@@ -12,7 +12,7 @@ import pytest
 
 from slmflow.config import compose as configs
 from slmflow.errors import BadArguments
-from slmflow.measurement import lm_eval_tasks
+from slmflow.measurement.harness import lm_eval_tasks
 from slmflow.measurement.measured_model import MeasuredModel
 from slmflow.measurement.records import Measurement
 from slmflow.pipeline.results import GenaiModel, TransformersModel
@@ -188,8 +188,8 @@ def test_text_beyond_the_context_is_read_as_in_the_harness(
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
-    from slmflow.measurement import text_models
-    from slmflow.measurement.lm_eval_model import HarnessModel
+    from slmflow.measurement.harness import text_models
+    from slmflow.measurement.harness.lm_eval_model import HarnessModel
 
     uri = (pipeline if flavor == "transformers" else chat).model_uri
     folder = mlflow.artifacts.download_artifacts(uri)

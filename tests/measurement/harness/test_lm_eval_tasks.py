@@ -7,8 +7,8 @@ import pytest
 
 from slmflow.config import compose as configs
 from slmflow.errors import BadArguments
-from slmflow.measurement import lm_eval_tasks
-from slmflow.measurement.task_records import NO_FILTER, TaskColumn, duplicate_names
+from slmflow.measurement.harness import lm_eval_tasks
+from slmflow.measurement.harness.task_records import NO_FILTER, TaskColumn, duplicate_names
 from slmflow.metrics import evaluation_inputs
 from slmflow.paths import PROJECT
 from slmflow.pipeline.keys import key_of

@@ -18,9 +18,6 @@ from slmflow.runtime import protocol
 from slmflow.runtime.prompts.message_encoder import encode_document
 from slmflow.runtime.prompts.template import ChatTemplate
 
-# Texts that a transformers model continues together.
-_BATCH_SIZE = 8
-
 # What the runtime accepts; further ones only cut the finished text.
 _MAX_STOP_STRINGS = 64
 
@@ -107,44 +104,52 @@ class PipelineTextModel:
         return text
 
     def generate(self, prompts: Sequence[str], options: TextOptions) -> Iterator[tuple[int, str]]:
-        """Yield the number of each prompt with its continuation, the longest prompts first."""
+        """Yield the number of each prompt with its continuation, in any order."""
+        # Imported late, to keep torch out of the other flavor's memory.
+        from slmflow.measurement.answers.batched_generation import BatchedGenerator
+
         encoded = [encode_document(self.tokenizer, prompt) for prompt in prompts]
-        order = sorted(range(len(prompts)), key=lambda number: -len(encoded[number]))
-        for first in range(0, len(order), _BATCH_SIZE):
-            numbers = order[first : first + _BATCH_SIZE]
-            texts = self._generate([encoded[number] for number in numbers], options)
-            yield from zip(numbers, texts, strict=True)
+        arguments = self._arguments(options)
+        if options.temperature:
+            generated = self._sample(encoded, arguments, options.seed)
+        else:
+            generator = BatchedGenerator(self._model, self._model.generate, arguments)
+            generated = generator.generate(dict(enumerate(encoded)))
+        for number, ids in generated:
+            yield (
+                number,
+                self._tokenizer.decode(
+                    ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+                ),
+            )
 
-    def _generate(self, prompts: Sequence[list[int]], options: TextOptions) -> list[str]:
-        import torch  # imported late to keep it out of the other flavor's memory
-        from transformers import set_seed
-
+    def _arguments(self, options: TextOptions) -> dict[str, Any]:
+        """Return the keyword arguments of `generate`."""
         sampling: dict[str, float | None] = dict.fromkeys(("temperature", "top_p", "top_k"))
         if options.temperature:
             sampling = {"temperature": options.temperature, "top_p": options.top_p, "top_k": 0}
-            if options.seed is not None:
-                set_seed(options.seed)
-        longest = max(map(len, prompts))
-        pad = self._pad_token
-        ids = torch.tensor([[pad] * (longest - len(each)) + each for each in prompts])
-        mask = torch.tensor([[0] * (longest - len(each)) + [1] * len(each) for each in prompts])
         stop = {"stop_strings": list(options.stop), "tokenizer": self._tokenizer}
-        with torch.inference_mode():
-            generated = self._model.generate(
-                ids.to(self._model.device),
-                attention_mask=mask.to(self._model.device),
-                max_new_tokens=options.max_new_tokens,
-                do_sample=bool(options.temperature),
-                pad_token_id=pad,
-                **sampling,
-                **(stop if options.stop else {}),
-            )
-        return [
-            self._tokenizer.decode(
-                row[longest:], skip_special_tokens=True, clean_up_tokenization_spaces=False
-            )
-            for row in generated
-        ]
+        return {
+            "max_new_tokens": options.max_new_tokens,
+            "do_sample": bool(options.temperature),
+            "pad_token_id": self._pad_token,
+            **sampling,
+            **(stop if options.stop else {}),
+        }
+
+    def _sample(
+        self, prompts: Sequence[list[int]], arguments: Mapping[str, Any], seed: int | None
+    ) -> Iterator[tuple[int, list[int]]]:
+        """Yield the number of each prompt with sampled ids, each prompt with its own seed."""
+        import torch
+        from transformers import set_seed
+
+        for number, prompt in enumerate(prompts):
+            if seed is not None:
+                set_seed(seed + number)
+            ids = torch.tensor([prompt], device=self._model.device)
+            output = self._model.generate(ids, attention_mask=torch.ones_like(ids), **arguments)
+            yield number, output[0, len(prompt) :].tolist()
 
     @property
     def _pad_token(self) -> int:

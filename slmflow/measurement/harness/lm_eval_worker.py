@@ -1,4 +1,4 @@
-"""Run tasks of lm-evaluation-harness: `python -m slmflow.measurement.lm_eval_worker JOB`.
+"""Run tasks of lm-evaluation-harness: `python -m slmflow.measurement.harness.lm_eval_worker JOB`.
 
 JOB is a file: {"tasks": ["arc_easy"], "folder": null, "model": null}. Without a model, the tasks
 are loaded, and standard output gets {"columns": [...]} or {"problems": ["..."]}. With {"uri": ...,
@@ -26,10 +26,10 @@ from lm_eval.evaluator import evaluate
 from lm_eval.tasks import TaskManager
 
 from slmflow.errors import UserError
-from slmflow.measurement import text_models
+from slmflow.measurement.harness import text_models
+from slmflow.measurement.harness.lm_eval_model import HarnessModel
+from slmflow.measurement.harness.task_records import TaskColumn, TaskMetric, TaskResults
 from slmflow.measurement.journal import Journal
-from slmflow.measurement.lm_eval_model import HarnessModel
-from slmflow.measurement.task_records import TaskColumn, TaskMetric, TaskResults
 from slmflow.system.child_processes import claim_stdout, terminate_with_parent
 
 Send = Callable[[dict[str, Any]], None]

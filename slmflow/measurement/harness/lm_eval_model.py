@@ -16,8 +16,8 @@ from lm_eval.models.utils import normalize_gen_kwargs, postprocess_generated_tex
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from slmflow.errors import UserError
+from slmflow.measurement.harness.text_models import TextModel, TextOptions
 from slmflow.measurement.journal import Journal
-from slmflow.measurement.text_models import TextModel, TextOptions
 from slmflow.runtime.prompts.message_encoder import encode_document
 
 OnProgress = Callable[[str, int, int], None]
