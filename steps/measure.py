@@ -6,8 +6,8 @@ python -m steps.measure target=cpu_int8 evaluation.limit=20 measurement.timed_ro
 
 from slmflow.datasets import rows
 from slmflow.measurement import compared_models, interleaved, prompt_models, unanswerable_rows
-from slmflow.measurement.harness import lm_eval_tasks
 from slmflow.measurement.artifact import log_measurements
+from slmflow.measurement.harness import lm_eval_tasks
 from slmflow.pipeline.results import Measurements
 from slmflow.pipeline.step import Step, run_step
 

@@ -11,9 +11,9 @@ from mlflow.models import Model
 from slmflow.config import compose as configs
 from slmflow.config.schema.registry import Threshold
 from slmflow.errors import UserError
+from slmflow.measurement.harness.task_records import NO_FILTER, TaskColumn, TaskMetric, TaskResults
 from slmflow.measurement.measured_model import MeasuredModel
 from slmflow.measurement.records import Measurement, from_json, to_json
-from slmflow.measurement.task_records import NO_FILTER, TaskColumn, TaskMetric, TaskResults
 from slmflow.metrics.comparison import Comparison
 from slmflow.metrics.model_metrics import SHARE
 from slmflow.metrics.task_metrics import evaluate_tasks
