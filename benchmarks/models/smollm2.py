@@ -59,9 +59,10 @@ def _save(model: Any, folder: Path) -> None:
         if name != "lm_head.weight"  # the embedding
     }
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    config = model.config.to_dict()
+    config = model.config.to_diff_dict()
     config |= {"architectures": [type(model).__name__], "dtype": "bfloat16"}
-    del config["quantization_config"]
+    config.pop("quantization_config")
+    config.pop("_name_or_path", None)  # a temporary folder
     (folder / "config.json").write_text(json.dumps(config, indent=2))
     model.generation_config.save_pretrained(folder)
 
