@@ -64,10 +64,10 @@ def _metrics() -> str:
             "The columns of `comparison.json`, generated from\n"
             "`slmflow/metrics/model_metrics.py`. `_low` and `_high` are the bounds of a 95 %\n"
             "confidence interval over the rows, `_p` is the p-value of a paired test against the\n"
-            "transformers flavor. `_difference` is the difference from the transformers flavor over\n"
-            "the same rows, `_ratio` is one value divided by the other. A value that was not measured\n"
-            "is null. Each column is also a metric of the run, `FLAVOR.COLUMN`, and can have a\n"
-            "threshold in `registry.gate`.",
+            "transformers flavor. `_difference` is the difference from the transformers flavor\n"
+            "over the same rows, `_ratio` is one value divided by the other. A value that was not\n"
+            "measured is null. Each column is also a metric of the run, `FLAVOR.COLUMN`, and can\n"
+            "have a threshold in `registry.gate`.",
             _table(["column", "meaning", "unit", "better", "suffixes"], rows),
         ]
     )
