@@ -19,7 +19,7 @@ _PLACEHOLDERS = {
     "verify.sign_with=/my/key.pem": "verify.sign_with=README.md",
     "verify.public_key=/my/key.pub.pem": "verify.public_key=README.md",
     "evaluation.examples=/my/examples.jsonl": "evaluation.examples=null",
-    "evaluation.task_folder=/my/tasks": "evaluation.task_folder=tests/measurement/tasks",
+    "evaluation.task_folder=/my/tasks": "evaluation.task_folder=tests/measurement/harness/tasks",
     "evaluation.data=/my/questions.jsonl": "evaluation.data=bundled/capitals/evaluation.jsonl",
 }
 _OPTIONS = sorted(set(re.findall(r"`(-P [^`]+)`", TEXT)))
