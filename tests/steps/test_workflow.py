@@ -257,7 +257,7 @@ def test_readme_commands_run(sandbox: Sandbox, command: str) -> None:
 
     if "_difference_low.min" in command:  # few rows cannot pass such a gate
         assert result.status == 1
-        assert "exact_match_difference_low" in result.output
+        assert "exact_match_difference_low" in result.message
     else:
         result.check()
 
