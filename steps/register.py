@@ -39,6 +39,11 @@ def register(step: Step) -> ModelVersion:
         champion_version = version
     if champion:
         champion.warn_if_not_compared(candidate, version, registry)
+    if candidate is comparison.compared and comparison.is_in_doubt:
+        messages.warning(
+            f"{candidate.flavor} passed the gate, but the comparison does not say that it is good "
+            "enough to serve: see its first line, or set a gate that requires it (docs/registry.md)"
+        )
     result = ModelVersion(
         name=registry.name,
         version=version,

@@ -10,7 +10,7 @@ import pandas as pd
 
 from slmflow.metrics.evaluate_models import EvaluatedModel
 from slmflow.metrics.model_metrics import METRIC_COLUMNS, SHARE, ModelMetrics
-from slmflow.metrics.verdict import Verdict
+from slmflow.metrics.verdict import GOOD_ENOUGH, Verdict
 from slmflow.pipeline.results import Evaluation
 from slmflow.pipeline.step import Step
 
@@ -62,6 +62,11 @@ class Comparison:
     def verdict(self) -> Verdict | None:
         """Whether the converted model is good enough to serve; None if nothing tells."""
         return self.compared.verdict
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the verdict is another than that the converted model is good enough."""
+        return self.verdict is not None and self.verdict.outcome != GOOD_ENOUGH
 
     @property
     def title(self) -> str:

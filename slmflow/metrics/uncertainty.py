@@ -19,6 +19,8 @@ Aggregate = Callable[[Array], Array]
 
 CONFIDENCE = 0.95
 
+_FEW_STEPS = 4
+
 PSEUDO_ROWS = 2
 """The rows that `paired_difference` adds to shares."""
 
@@ -146,7 +148,11 @@ def rows_to_tell(n: int, difference: Difference, bound: float, *, is_share: bool
     gap = abs(bound - difference.value)
     added = PSEUDO_ROWS if is_share else 0
     z = stats.norm.ppf((1 + CONFIDENCE) / 2)
-    standard_error = (difference.high - difference.low) / 2 / z
+    width = (difference.high - difference.low) / 2
+    if is_share and width * (n + added) <= _FEW_STEPS:
+        # Where rows hardly differ, the bootstrap takes few steps and ends on the far side of one.
+        width -= 0.5 / (n + added)
+    standard_error = width / z
     variance = max(0.0, (((n + added) * standard_error) ** 2 - added) / n)
     if gap == 0:
         return None

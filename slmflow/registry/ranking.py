@@ -6,7 +6,16 @@ from slmflow.config.schema.registry import Flavor
 from slmflow.metrics.model_metrics import ModelMetrics
 
 # In order of importance. 1: higher is better, -1: lower is better.
-_CRITERIA = {"accuracy": 1, "exact_match": 1, "token_f1": 1, "latency_ms_p50": -1}
+_CRITERIA = {
+    "accuracy": 1,
+    "exact_match": 1,
+    "token_f1": 1,
+    "latency_ms_p50": -1,
+    "model_size_mb": -1,
+}
+
+# The order in which scores are added changes their sums beyond these decimals.
+_DECIMALS = 9
 
 
 def select_flavor(
@@ -25,8 +34,8 @@ def best_model(models: Sequence[ModelMetrics]) -> tuple[ModelMetrics, str]:
     """Return the best model and the reason.
 
     The higher accuracy wins (it is measured only for rows with choices), then the higher exact
-    match, then the higher token F1, then the lower median latency. A metric that was not measured
-    loses against any value.
+    match, then the higher token F1, then the lower median latency, then the smaller size. A metric
+    that was not measured loses against any value.
     """
     ranked = sorted(models, key=lambda model: _rank(model.measured()), reverse=True)
     best = ranked[0]
@@ -44,16 +53,22 @@ def outranks(metrics: Mapping[str, float], others: Mapping[str, float]) -> bool:
 def describe_difference(metrics: Mapping[str, float], others: Mapping[str, float]) -> str | None:
     """Return the first criterion that differs, with both values; None if none differs."""
     for name in _CRITERIA:
-        if metrics.get(name) != others.get(name):
+        if _rounded(metrics, name) != _rounded(others, name):
             return f"{name} {_format(metrics.get(name))} against {_format(others.get(name))}"
     return None
 
 
 def _rank(metrics: Mapping[str, float]) -> tuple[float, ...]:
+    values = {name: _rounded(metrics, name) for name in _CRITERIA}
     worst = float("-inf")
     return tuple(
-        sign * metrics[name] if name in metrics else worst for name, sign in _CRITERIA.items()
+        worst if (value := values[name]) is None else sign * value
+        for name, sign in _CRITERIA.items()
     )
+
+
+def _rounded(metrics: Mapping[str, float], name: str) -> float | None:
+    return round(metrics[name], _DECIMALS) if name in metrics else None
 
 
 def _format(value: float | None) -> str:

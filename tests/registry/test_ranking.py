@@ -22,6 +22,10 @@ SLOW = _model("transformers", exact_match=0.98, token_f1=0.99, latency_ms_p50=50
 FAST = _model("genai", exact_match=0.98, token_f1=0.99, latency_ms_p50=5.0)
 ACCURATE = _model("transformers", accuracy=0.6, exact_match=0.0)
 INACCURATE = _model("genai", accuracy=0.5, exact_match=1.0)
+NOISY = _model("transformers", token_f1=11 / 42 + 6e-17, latency_ms_p50=50.0)
+NOISELESS = _model("genai", token_f1=11 / 42, latency_ms_p50=5.0)
+UNTIMED_LARGE = _model("transformers", exact_match=0.98, model_size_mb=7.6)
+UNTIMED_SMALL = _model("genai", exact_match=0.98, model_size_mb=2.0)
 UNMEASURED = _model("transformers", exact_match=None)
 BAD = _model("genai", exact_match=0.0)
 
@@ -32,6 +36,12 @@ BAD = _model("genai", exact_match=0.0)
         ([INEXACT, EXACT], EXACT, "exact_match 0.98 against 0.97 of genai"),
         ([INACCURATE, ACCURATE], ACCURATE, "accuracy 0.6 against 0.5 of genai"),
         ([SLOW, FAST], FAST, "latency_ms_p50 5 against 50 of transformers"),
+        ([NOISY, NOISELESS], NOISELESS, "latency_ms_p50 5 against 50 of transformers"),
+        (
+            [UNTIMED_LARGE, UNTIMED_SMALL],
+            UNTIMED_SMALL,
+            "model_size_mb 2 against 7.6 of transformers",
+        ),
         ([UNMEASURED, BAD], BAD, "exact_match 0 against not measured of transformers"),
         ([BAD], BAD, "no other flavor is better"),
     ],
