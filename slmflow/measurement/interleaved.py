@@ -198,7 +198,7 @@ class _ModelState:
                 self._stored.put_answer(number, answer)
             if timing:
                 self._journal.put_timing(self.model, timing)
-            self._advance("timed", len(self._timed))
+            self._advance("timed", len(self._timed), kept=len(self._timings))
         self._report_progress()
 
     def record_usage(self) -> None:
@@ -207,19 +207,20 @@ class _ModelState:
 
     def answer_and_score(self) -> None:
         """Answer and score the missing rows, and end the process."""
+        total = len(self.answerable)
         if missing := self._missing_answers:
             alone = not self._check_batches()
             for done, (number, answer) in enumerate(self._running().answer(missing, alone=alone)):
                 self._stored.put_answer(number, answer)
-                self._advance("answers", len(missing))
+                self._advance("answers", total, kept=total - len(missing) + done + 1)
                 if done % _ROWS_PER_TURN == 0:
                     self._report_progress()
             self._report_progress()
         scored = False
         missing = self._missing_scores
-        for number, score in self._running().score(missing):
+        for done, (number, score) in enumerate(self._running().score(missing)):
             self._stored.put_score(number, score)
-            self._advance("likelihoods", len(missing))
+            self._advance("likelihoods", total, kept=total - len(missing) + done + 1)
             scored = True
         if missing and not scored:
             self._stored.put_cannot_score()
@@ -272,8 +273,8 @@ class _ModelState:
             raise ValueError(f"no process measures {self.model.model_uri}")
         return self.worker
 
-    def _advance(self, stage: str, total: int) -> None:
+    def _advance(self, stage: str, total: int, kept: int) -> None:
         if stage not in self._tasks:
             name = f"{self.model.flavor} {stage}"
             self._tasks[stage] = self.progress.add_task(name, total=total)
-        self.progress.advance(self._tasks[stage])
+        self.progress.update(self._tasks[stage], completed=kept)
