@@ -17,7 +17,7 @@ from slmflow.pipeline.step import Step, run
 from steps.main import main
 
 OVERRIDES = ["evaluation=lm_eval", "evaluation.tasks=[capital_choice]"]
-FOLDER = "tests/measurement/tasks"
+FOLDER = "tests/measurement/harness/tasks"
 
 
 def column(task: str, metric: str, filter_name: str = NO_FILTER) -> TaskColumn:

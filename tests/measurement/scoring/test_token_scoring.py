@@ -1,7 +1,7 @@
 """Log-probabilities of token ids, compared with transformers' forward pass of each pair alone."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,6 +36,14 @@ ARCHITECTURES = FUSED | {
     "lfm2": Lfm2Config(**SIZES, layer_types=["conv", "full_attention"]),
 }
 CONVERTED = ("phi3", "phi3_longrope", "gemma3")
+
+# One of each kind of attention and position stays among the fast tests.
+FAST = ("phi3_longrope", "gemma2", "gemma3", "lfm2", "llama_dynamic")
+
+
+def by_cost(names: Iterable[str]) -> list[Any]:
+    """Return test parameters, those that are not fast marked as long."""
+    return [name if name in FAST else pytest.param(name, marks=pytest.mark.long) for name in names]
 
 
 def random_pairs() -> list[TokenPair]:
@@ -106,7 +114,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return save
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", by_cost(ARCHITECTURES))
 def test_pipeline_scores_every_architecture_as_alone(
     saved: Callable[[str], Path], name: str
 ) -> None:
@@ -120,7 +128,7 @@ def test_pipeline_scores_every_architecture_as_alone(
     check(list(pipeline_scorer_of(model).score(pairs)), expected)
 
 
-@pytest.mark.parametrize("name", CONVERTED)
+@pytest.mark.parametrize("name", by_cost(CONVERTED))
 def test_genai_scores_architectures_as_transformers(
     saved: Callable[[str], Path], name: str, tmp_path: Path
 ) -> None:
