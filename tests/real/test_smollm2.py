@@ -12,6 +12,7 @@ from benchmarks import real_workflow
 from benchmarks.models import logged_models, stored_models
 from benchmarks.real_workflow import Report
 from slmflow.metrics.comparison import Comparison
+from slmflow.metrics.verdict import GOOD_ENOUGH, NOT_GOOD_ENOUGH
 from slmflow.pipeline.results import Measurements
 
 pytestmark = pytest.mark.real
@@ -46,6 +47,7 @@ def test_fp32_answers_as_transformers_does(report: Report) -> None:
     assert compared.reference
     assert compared.compared.perplexity == pytest.approx(compared.reference.perplexity, rel=1e-4)
     assert compared.compared.exact_match == compared.reference.exact_match
+    assert compared.verdict and compared.verdict.outcome == GOOD_ENOUGH
 
 
 def test_int8_stays_close_to_the_original(report: Report) -> None:
@@ -71,7 +73,7 @@ def test_reference_is_asked_once_for_all_targets(report: Report) -> None:
 
 def test_gate_refuses_int4(report: Report, weights: Path) -> None:
     compared = comparison(report, "cpu_int4")
-    assert compared.effects["perplexity"] == "worse"
+    assert compared.verdict and compared.verdict.outcome == NOT_GOOD_ENOUGH
     command = [
         sys.executable,
         "-m",
@@ -86,4 +88,4 @@ def test_gate_refuses_int4(report: Report, weights: Path) -> None:
         check=False,
     )
     assert result.returncode == 1
-    assert "exact_match" in result.stderr
+    assert "token_f1" in result.stderr
