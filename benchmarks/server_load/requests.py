@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from benchmarks.server_load.prompts import random_text
-from slmflow.metrics.text_scores import common_length
+from slmflow.runtime.readings import common_length
 
 # Distinct questions: the load repeats each several times.
 _QUESTIONS = 32

@@ -21,6 +21,7 @@ from slmflow.config.schema.evaluation import EvaluationData
 from slmflow.console import library_output
 from slmflow.datasets import rows
 from slmflow.datasets.rows import Row
+from slmflow.measurement.measured_model import MeasuredModel
 from slmflow.measurement.records import Measurement
 from slmflow.metrics import answer_table, precision, target_advice, verdict
 from slmflow.metrics.evaluation_inputs import EvaluationInputs
@@ -86,17 +87,12 @@ def _evaluate(
         table = answer_table.sort_by_regression(table, reference)
     model = measurement.model
     performance = compute_performance(measurement)
-    is_converted_here = config.evaluation.model_uri is None
     with mlflow.start_run(run_name=model.flavor, nested=True) as run:
         quality = _evaluate_with_mlflow(model.model_id or None, table, dataset, metrics)
         values: dict[str, Any] = {m.name: quality.get(m.name) for m in METRICS}
         values |= performance.values
         model_metrics = ModelMetrics(
-            flavor=model.flavor,
-            target=config.target.name if is_converted_here else None,
-            exporter=config.exporter.name.value if is_converted_here else None,
-            precision=precision.of_model(model, config),
-            model_uri=model.model_uri,
+            **describe_model(model, config),
             n=len(table),
             **values,
             not_answered=sum(answer.error is not None for answer in measurement.answers),
@@ -110,6 +106,18 @@ def _evaluate(
         others = {k: v for k, v in model_metrics.measured().items() if k not in quality}
         mlflow.log_metrics(others, model_id=model.model_id or None, dataset=dataset)
     return EvaluatedModel(model_metrics, table, run.info.run_id)
+
+
+def describe_model(model: MeasuredModel, config: Config) -> dict[str, Any]:
+    """Return the fields of `ModelMetrics` that say which model was evaluated."""
+    is_converted_here = config.evaluation.model_uri is None
+    return {
+        "flavor": model.flavor,
+        "target": config.target.name if is_converted_here else None,
+        "exporter": config.exporter.name.value if is_converted_here else None,
+        "precision": precision.of_model(model, config),
+        "model_uri": model.model_uri,
+    }
 
 
 def judge(config: Config, model: ModelMetrics) -> Verdict | None:

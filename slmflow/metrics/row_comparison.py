@@ -5,7 +5,8 @@ from typing import Any, Self
 
 import pandas as pd
 
-from slmflow.metrics import answer_table, text_scores
+from slmflow.metrics import answer_table
+from slmflow.runtime.readings import common_length
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Regression:
     @property
     def shared_length(self) -> int:
         """The length of the common prefix of both answers, in characters."""
-        return text_scores.common_length(self.reference, self.answer)
+        return common_length(self.reference, self.answer)
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from slmflow.console import library_output
 from slmflow.datasets.rows import DIGEST_LENGTH
 from slmflow.measurement.harness.task_records import NO_FILTER, TaskMetric, TaskResults
 from slmflow.measurement.records import Measurement
-from slmflow.metrics import precision, uncertainty
-from slmflow.metrics.evaluate_models import EvaluatedModel, judge
+from slmflow.metrics import uncertainty
+from slmflow.metrics.evaluate_models import EvaluatedModel, describe_model, judge
 from slmflow.metrics.model_metrics import SHARE, SUFFIXES, MetricColumn, ModelMetrics
 from slmflow.metrics.performance import to_megabytes
 from slmflow.metrics.scoring import Uncertainty
@@ -65,13 +65,8 @@ def _evaluate(
 ) -> EvaluatedModel:
     model, results = measurement.model, _results(measurement)
     estimated = _estimate_uncertainty(results, reference)
-    is_converted_here = config.evaluation.model_uri is None
     metrics = ModelMetrics(
-        flavor=model.flavor,
-        target=config.target.name if is_converted_here else None,
-        exporter=config.exporter.name.value if is_converted_here else None,
-        precision=precision.of_model(model, config),
-        model_uri=model.model_uri,
+        **describe_model(model, config),
         n=results.row_count,
         model_size_mb=to_megabytes(model.size_bytes),
         user_metrics={metric.column.name: metric.value for metric in results.metrics},

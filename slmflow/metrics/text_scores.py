@@ -7,7 +7,6 @@ several accepted answers, the best score counts (`best`), as in SQuAD.
 import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics.bleu import BLEU
 
 from slmflow.metrics import text_normalization
+from slmflow.runtime.readings import common_length
 
 TextScore = Callable[[str, str], float]
 """Maps an answer and the text to compare it with to a score."""
@@ -119,12 +119,6 @@ def shared_prefix(ours: Sequence[int], theirs: Sequence[int]) -> float:
     """Return the tokens before the first different one, as a share of the longer text's tokens."""
     longer = max(len(ours), len(theirs))
     return common_length(ours, theirs) / longer if longer else 1.0
-
-
-def common_length(one: Sequence[object], other: Sequence[object]) -> int:
-    """Return the length of the common prefix of two texts or lists of tokens."""
-    pairs = zip(one, other, strict=False)
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 class _AnyScript:

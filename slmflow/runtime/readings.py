@@ -38,7 +38,7 @@ def readings_of(pairs: Iterable[tuple[int, TokenPair]]) -> list[Reading]:
     return list(readings.values())
 
 
-def common_length(one: Sequence[int], other: Sequence[int]) -> int:
-    """Return how many tokens two texts share from their start."""
+def common_length(one: Sequence[object], other: Sequence[object]) -> int:
+    """Return the length of the common start of two texts or lists of tokens."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((index for index, (a, b) in pairs if a != b), min(len(one), len(other)))
