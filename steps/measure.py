@@ -5,7 +5,7 @@ python -m steps.measure target=cpu_int8 evaluation.limit=20 measurement.timed_ro
 """
 
 from slmflow.datasets import rows
-from slmflow.measurement import compared_models, interleaved, prompt_models, unanswerable_rows
+from slmflow.measurement import compared_models, interleaved, prompt_models
 from slmflow.measurement.artifact import log_measurements
 from slmflow.measurement.harness import lm_eval_tasks
 from slmflow.pipeline.results import Measurements
@@ -21,15 +21,9 @@ def measure(step: Step) -> Measurements:
         return _run_tasks(step)
     evaluation_rows = rows.read(step.config)
     prompt_models.check_rows(step, evaluation_rows)
-    unanswerable = unanswerable_rows.find(step, evaluation_rows)
-    models, key = compared_models.ensure(step), step.key(Measurements)
-    plan = interleaved.Plan(
-        seed=step.config.evaluation.seed,
-        timed_rows=step.config.measurement.timed_rows,
-        unanswerable=unanswerable,
-        key=key,
-    )
-    measured = interleaved.measure(models, evaluation_rows, plan)
+    key = step.key(Measurements)
+    plan = interleaved.Plan.of_step(step, evaluation_rows, key)
+    measured = interleaved.measure(compared_models.ensure(step), evaluation_rows, plan)
     return log_measurements(step.run, key, measured)
 
 

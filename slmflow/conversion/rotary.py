@@ -17,6 +17,9 @@ CacheTable = NDArray[np.float32]
 
 LONGROPE = "longrope"
 
+# These change all positions of a text that is longer than the original context.
+_LENGTH_DEPENDENT = (LONGROPE, "dynamic")
+
 
 @dataclass(frozen=True)
 class RotaryCache:
@@ -44,6 +47,20 @@ def original_length(config: Any) -> int:
     return min(
         (length for length in lengths if length), default=int(config.max_position_embeddings)
     )
+
+
+def constant_length(config: Any) -> int | None:
+    """Return up to which length of a text its rotary embedding does not depend on that length.
+
+    None if it never does. Where it does, it changes a whole batch by its longest text.
+    """
+    original = getattr(config, "original_max_position_embeddings", None)
+    lengths = [
+        p.get("original_max_position_embeddings") or original or config.max_position_embeddings
+        for p in _parameters(config)
+        if p.get("rope_type") in _LENGTH_DEPENDENT
+    ]
+    return min(lengths, default=None)
 
 
 def compute_cache(embedding: nn.Module, config: Any, layer_type: str | None) -> RotaryCache:

@@ -12,18 +12,20 @@ answer. Some timed rows are answered again in a batch, to check that a batch cha
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Self
 
 from rich.progress import Progress, TaskID
 
 from slmflow.console import messages, progress_bars
 from slmflow.datasets.rows import Row
 from slmflow.errors import UserError
-from slmflow.measurement import timed_rows, worker_process
+from slmflow.measurement import timed_rows, unanswerable_rows, worker_process
 from slmflow.measurement.measured_model import MeasuredModel
-from slmflow.measurement.records import Answer, BatchCheck, Likelihood, Measurement, Timing
-from slmflow.measurement.stored_rows import Score, StoredRows
+from slmflow.measurement.records import NO_SCORE, Answer, BatchCheck, Measurement, Timing
+from slmflow.measurement.stored_rows import StoredRows
 from slmflow.measurement.timing_journal import TimingJournal
 from slmflow.measurement.worker_process import WorkerProcess
+from slmflow.pipeline.step import Step
 
 _ROWS_PER_TURN = 4
 _WARM_UP_ROWS = 3
@@ -47,6 +49,19 @@ class Plan:
     timed_rows: int = 32
     unanswerable: Mapping[int, str] = field(default_factory=dict)
     key: str = ""
+
+    @classmethod
+    def of_step(cls, step: Step, rows: Sequence[Row], key: str) -> Self:
+        """Return the plan of a step's config; name the rows that cannot be answered in a warning.
+
+        Raises UserError if no row can be answered.
+        """
+        return cls(
+            seed=step.config.evaluation.seed,
+            timed_rows=step.config.measurement.timed_rows,
+            unanswerable=unanswerable_rows.find(step, rows),
+            key=key,
+        )
 
 
 def measure(
@@ -229,9 +244,8 @@ class _ModelState:
     def measurement(self) -> Measurement:
         """Return the complete measurement."""
         load_s, peak_rss_bytes = self.usage or (None, None)
-        no_score: Score = Likelihood(0.0, 0), None
         numbers = range(len(self._rows))
-        scores = [self._stored.scores.get(number, no_score) for number in numbers]
+        scores = [self._stored.scores.get(number, NO_SCORE) for number in numbers]
         can_score = self._stored.can_score and bool(self._stored.scores)
         return Measurement(
             model=self.model,

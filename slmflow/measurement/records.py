@@ -47,6 +47,16 @@ class Likelihood:
     tokens: int
 
 
+RowScore = tuple[Likelihood, tuple[float, ...] | None]
+"""The likelihood of a row's expected answer; the log-probabilities of the letters of its choices.
+
+The second is None for a row without choices.
+"""
+
+NO_SCORE: RowScore = Likelihood(0.0, 0), None
+"""The score of a row that is not answered."""
+
+
 @dataclass(frozen=True)
 class BatchCheck:
     """How many rows were answered both alone and in a batch, and which of them differ."""

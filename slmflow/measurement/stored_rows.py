@@ -14,14 +14,11 @@ from typing import Any
 from slmflow.datasets.rows import Row
 from slmflow.measurement.journal import Journal
 from slmflow.measurement.measured_model import MeasuredModel
-from slmflow.measurement.records import Answer, Likelihood
+from slmflow.measurement.records import Answer, Likelihood, RowScore
 from slmflow.paths import PROJECT
 from slmflow.pipeline import source_code
 
 _KIND = "answers"
-
-ChoiceLogprobs = tuple[float, ...] | None
-Score = tuple[Likelihood, ChoiceLogprobs]
 
 
 class StoredRows:
@@ -30,7 +27,7 @@ class StoredRows:
     def __init__(self, model: MeasuredModel, rows: Sequence[Row], seed: int | None) -> None:
         """Read what is stored; nothing is for a model without a key."""
         self.answers: dict[int, Answer] = {}
-        self.scores: dict[int, Score] = {}
+        self.scores: dict[int, RowScore] = {}
         self.can_score = True
         self._rows = rows
         self._journal = Journal(_KIND, _key(model, seed)) if model.key else None
@@ -43,7 +40,7 @@ class StoredRows:
         row = _digest(self._rows[number].messages)
         self._append({"row": row, "answer": dataclasses.asdict(answer)})
 
-    def put_score(self, number: int, score: Score) -> None:
+    def put_score(self, number: int, score: RowScore) -> None:
         """Store the likelihoods of a row."""
         self.scores[number] = score
         likelihood, choices = score

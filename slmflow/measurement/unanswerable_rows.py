@@ -13,6 +13,7 @@ from slmflow.datasets.rows import Row
 from slmflow.errors import UserError
 from slmflow.pipeline.results import Weights
 from slmflow.pipeline.step import Step
+from slmflow.runtime.chat_model import reject_long
 from slmflow.runtime.prompts.message_encoder import TemplatePromptEncoder
 from slmflow.runtime.prompts.vocabulary import reject_unknown_tokens
 
@@ -50,14 +51,10 @@ def _find(folder: Path, rows: Sequence[Row], variables: dict[str, Any]) -> dict[
             )
             if size is not None:
                 reject_unknown_tokens(prompt, size, prompts.tokenizer)
+            if context is not None:
+                reject_long(prompt, context)
         except MlflowException as error:
             problems[number] = str(error.message)
-            continue
-        if context is not None and len(prompt) >= context:
-            problems[number] = (
-                f"the prompt has {len(prompt):,} tokens, and the model's context holds {context:,} "
-                "with the answer"
-            )
     return problems
 
 

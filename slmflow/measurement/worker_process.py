@@ -3,21 +3,17 @@
 import dataclasses
 import json
 import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import mlflow
-
 from slmflow.datasets.rows import Row
-from slmflow.errors import UserError
+from slmflow.measurement import worker_job
 from slmflow.measurement.measured_model import MeasuredModel
-from slmflow.measurement.records import Answer, Likelihood, Timing
-from slmflow.measurement.stored_rows import Score
-from slmflow.system import child_processes
+from slmflow.measurement.records import Answer, Likelihood, RowScore, Timing
+
+_WORKER = ("-m", "slmflow.measurement.worker")
 
 
 class WorkerProcess:
@@ -51,7 +47,7 @@ class WorkerProcess:
         for reply in self._replies(len(rows), **{"answer_alone" if alone else "answer": rows}):
             yield reply["row"], Answer(**reply["answer"])
 
-    def score(self, rows: Sequence[int]) -> Iterator[tuple[int, Score]]:
+    def score(self, rows: Sequence[int]) -> Iterator[tuple[int, RowScore]]:
         """Yield the rows with their likelihoods, in any order; none if the model cannot score."""
         for reply in self._replies(len(rows), score=rows):
             if reply["row"] is None:
@@ -85,11 +81,11 @@ class WorkerProcess:
     def _receive(self) -> dict[str, Any]:
         if self._process.stdout and (line := self._process.stdout.readline()):
             return dict(json.loads(line))
-        status, log = self._process.wait(), self._log.read_text(errors="replace")
-        raise UserError(
-            f"the {self.model.flavor} model {self.model.model_uri} could not be measured: "
-            f"{child_processes.describe_exit(status, log)}"
-        ) from RuntimeError(log)
+        worker_job.raise_failure(
+            f"the {self.model.flavor} model {self.model.model_uri} could not be measured",
+            self._process.wait(),
+            self._log,
+        )
 
 
 @contextmanager
@@ -106,25 +102,5 @@ def start(
         "warm_up": list(warm_up),
         "rows": [dataclasses.asdict(row) for row in rows],
     }
-    with tempfile.TemporaryDirectory() as folder:
-        job_file, log = Path(folder, "job.json"), Path(folder, "log")
-        job_file.write_text(json.dumps(job))
-        environment = child_processes.environment(
-            MLFLOW_TRACKING_URI=mlflow.get_tracking_uri(),
-            TMPDIR=folder,  # a model downloaded from a remote server is deleted with this folder
-        )
-        with (
-            log.open("w") as stderr,
-            subprocess.Popen(
-                [sys.executable, "-m", "slmflow.measurement.worker", str(job_file)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                env=environment,
-                text=True,
-            ) as process,
-        ):
-            try:
-                yield WorkerProcess(model, process, log)
-            finally:
-                process.kill()
+    with worker_job.start(_WORKER, job, stdin=subprocess.PIPE) as (process, log):
+        yield WorkerProcess(model, process, log)

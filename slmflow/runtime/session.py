@@ -10,6 +10,7 @@ from mlflow.exceptions import MlflowException
 
 from . import protocol
 from .chat_model import ChatModel
+from .errors import is_rejection
 from .generation.active_request import ActiveRequest
 from .generation.events import Completion, Deliver, Event, PrefillStarted, ReasoningPiece
 from .request_group import RequestGroup
@@ -79,7 +80,7 @@ def _message(request_id: int, event: Event) -> protocol.Event:
         fields = {"type": "piece", "text": event}
     elif isinstance(event, Completion):
         fields = {"type": "finished", **dataclasses.asdict(event)}
-    elif isinstance(event, MlflowException) and event.get_http_status_code() == 400:
+    elif isinstance(event, MlflowException) and is_rejection(event):
         fields = {"type": "rejected", "message": event.message}
     else:
         fields = {"type": "failed", "message": f"{type(event).__name__}: {event}"}

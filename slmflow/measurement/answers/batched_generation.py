@@ -15,6 +15,7 @@ import torch
 from transformers import StoppingCriteria, StoppingCriteriaList, StopStringCriteria
 from transformers.generation.stopping_criteria import EosTokenCriteria
 
+from slmflow.conversion import rotary
 from slmflow.measurement.answers.generate_settings import Batching, GenerateSettings
 from slmflow.measurement.answers.shared_prefix import SharedPrefix
 
@@ -47,6 +48,8 @@ class BatchedGenerator:
         forward = inspect.signature(model.forward).parameters
         self._accepts_positions = "position_ids" in forward
         self._keeps_last_logits = "logits_to_keep" in forward
+        text = model.config.get_text_config(decoder=True)
+        self._constant_length = rotary.constant_length(text) or sys.maxsize
 
     def generate(self, prompts: Mapping[int, list[int]]) -> Generated:
         """Yield row number and generated ids, with the end token, as rows finish.
@@ -78,7 +81,7 @@ class BatchedGenerator:
         is_exact = (
             self._accepts_positions
             and prefix.has_plain_cache
-            and tokens <= _constant_positions(self._model.config)
+            and tokens <= self._constant_length
             and len(prompt) - prefix.tokens >= reach
         )
         return Batching.PADDED if is_exact else Batching.EQUAL_LENGTHS
@@ -186,18 +189,3 @@ class _Progress(StoppingCriteria):
         """How many tokens each finished row got in this call; None for an unfinished row."""
         pairs = zip(self._counts.tolist(), self.unfinished.tolist(), strict=True)
         return [None if is_unfinished else count for count, is_unfinished in pairs]
-
-
-def _constant_positions(config: Any) -> int:
-    """Return for how many tokens the rotary embedding does not depend on how many there are.
-
-    LongRoPE and dynamic scaling change it for a whole batch, by its longest row.
-    """
-    text = config.get_text_config(decoder=True)
-    parameters = getattr(text, "rope_parameters", None) or {}
-    by_layer_type = [value for value in parameters.values() if isinstance(value, dict)]
-    limits = [getattr(text, "original_max_position_embeddings", None)]
-    for each in by_layer_type or [parameters]:
-        if each.get("rope_type") in ("longrope", "dynamic"):
-            limits += [each.get("original_max_position_embeddings"), text.max_position_embeddings]
-    return min((limit for limit in limits if limit is not None), default=sys.maxsize)

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
 
-from slmflow.checkpoints.chat_template import default_template
 from slmflow.flavors.chat_interfaces import Completion, find_interface, request_completion
+from slmflow.flavors.pipeline_prompts import PipelinePromptEncoder
 from slmflow.measurement.answers.generate_settings import GenerateSettings
 from slmflow.runtime.chat_model import reject_empty, reject_long
-from slmflow.runtime.errors import reject
 from slmflow.runtime.generation.detokenizer import CompletionText
-from slmflow.runtime.generation.reasoning import ReasoningReader, ReasoningSplitter
+from slmflow.runtime.generation.reasoning import ReasoningSplitter
 from slmflow.runtime.prompts.vocabulary import reject_unknown_tokens
 
 if TYPE_CHECKING:
@@ -49,9 +48,8 @@ class PipelineGenerator:
 
         pipeline: Any = model.get_raw_model()
         self._predictor, self._model = model, pipeline.model
-        self._tokenizer, self._backend = pipeline.tokenizer, pipeline.tokenizer.backend_tokenizer
+        self._prompts = PipelinePromptEncoder(pipeline.tokenizer)
         self._takes_prompt = find_interface(model.metadata).takes_prompt
-        self._reasoning = ReasoningReader(default_template(self._tokenizer), self._backend)
         self._recorder = GenerateRecorder(self._model)
 
     @property
@@ -70,7 +68,10 @@ class PipelineGenerator:
 
         Raises MlflowException (HTTP 400) if the model cannot read it.
         """
-        self._reject_by_template(messages)
+        if not self._takes_prompt:
+            self._prompts.encode_chat(
+                messages
+            )  # MLflow answers 500 where the template rejects them
         with self._recorder.intercepted():
             request_completion(self._predictor, messages)
         prompt = self._last_call().prompt_ids
@@ -101,8 +102,8 @@ class PipelineGenerator:
         """Return text, reasoning and token counts, as the GenAI flavor does for the same ids."""
         reasoning = None
         if not self._takes_prompt:
-            reasoning = ReasoningSplitter(self._reasoning.format(prompt_ids))
-        text = CompletionText(self._backend, (), reasoning)
+            reasoning = ReasoningSplitter(self._prompts.reasoning.format(prompt_ids))
+        text = CompletionText(self._prompts.tokenizer, (), reasoning)
         ends = generated_ids[-1:] and generated_ids[-1] in self._settings().end_tokens
         pieces = [text.push(token) for token in (generated_ids[:-1] if ends else generated_ids)]
         answer = "".join((*pieces, text.flush()))
@@ -121,22 +122,11 @@ class PipelineGenerator:
     def _settings(self) -> GenerateSettings:
         return GenerateSettings.of_call(self._model, self._last_call().arguments)
 
-    def _reject_by_template(self, messages: Sequence[Mapping[str, str]]) -> None:
-        """Raise MlflowException (HTTP 400) if the chat template does; MLflow would answer 500."""
-        if self._takes_prompt:
-            return
-        try:
-            self._tokenizer.apply_chat_template(
-                list(messages), tokenize=False, add_generation_prompt=True
-            )
-        except Exception as error:
-            reject(f"the model's chat template rejects these messages: {error}")
-
     def _reject_unreadable(self, prompt: Sequence[int]) -> None:
         context = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
         if context is not None:
             reject_long(prompt, context)
         reject_empty(prompt)
         reject_unknown_tokens(
-            prompt, self._model.get_input_embeddings().num_embeddings, self._backend
+            prompt, self._model.get_input_embeddings().num_embeddings, self._prompts.tokenizer
         )

@@ -15,29 +15,44 @@ from slmflow.measurement.records import Answer
 from slmflow.runtime import protocol
 
 
+class SessionClient:
+    """Sends requests to the session of a loaded model, as many at once as there are."""
+
+    def __init__(self, model: PyFuncModel) -> None:
+        """Open the session of a model that slmflow logged."""
+        self._events: queue.SimpleQueue[protocol.Event] = queue.SimpleQueue()
+        python_model: Any = model.unwrap_python_model()
+        self._session: protocol.Session = python_model.open_session(self._events.put)
+        self.takes_messages: bool = getattr(self._session, "takes_messages", True)
+
+    def send(self, requests: Mapping[int, protocol.Request]) -> Iterator[protocol.Event]:
+        """Yield the final event of each request, in any order; its id is the request's number."""
+        for number, request in requests.items():
+            self._session.submit({"id": number, **request})
+        for _ in requests:
+            while not protocol.is_final(event := self._events.get()):
+                pass
+            yield event
+
+
 class SessionAnswerer(SingleAnswerer):
     """Answers rows by requests to the session of a model that slmflow logged."""
 
     def __init__(self, model: PyFuncModel, seed: int | None) -> None:
         """Answer with a loaded model that slmflow logged."""
         super().__init__(model, seed)
-        self._events: queue.SimpleQueue[protocol.Event] = queue.SimpleQueue()
-        python_model: Any = model.unwrap_python_model()
-        self._session: protocol.Session = python_model.open_session(self._events.put)
+        self._client = SessionClient(model)
         self._takes_prompt = find_interface(model.metadata).takes_prompt
         self._options = {} if seed is None else {"seed": seed}
 
     def answer(self, rows: Mapping[int, Row]) -> Iterator[tuple[int, Answer]]:
         """Yield the number of each row with its answer, in any order."""
-        for number, row in rows.items():
-            self._session.submit({"id": number, **self._build_request(row)})
-        for _ in rows:
-            while not protocol.is_final(event := self._events.get()):
-                pass
+        requests = {number: self._build_request(row) for number, row in rows.items()}
+        for event in self._client.send(requests):
             yield event["id"], self._to_answer(event)
 
     def _build_request(self, row: Row) -> protocol.Request:
-        if getattr(self._session, "takes_messages", True):
+        if self._client.takes_messages:
             return {"type": "chat", "body": {"messages": row.messages, **self._options}}
         body = {"prompt": row.messages[0]["content"], **self._options}
         return {"type": "completion", "body": body}

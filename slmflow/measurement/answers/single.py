@@ -15,6 +15,7 @@ from slmflow.flavors.chat_interfaces import (
     request_completion,
 )
 from slmflow.measurement.records import Answer, Timing
+from slmflow.runtime.errors import is_rejection
 
 # The first requests include lazy initialization, of decode steps too.
 _WARM_UP_TOKENS = 4
@@ -88,11 +89,6 @@ def to_answer(completion: Completion) -> Answer:
         completion.completion_tokens,
         completion.reasoning or None,
     )
-
-
-def is_rejection(error: MlflowException) -> bool:
-    """Return whether an error says that the request, not the model, is at fault."""
-    return bool(error.get_http_status_code() == 400)
 
 
 def rejected_answer(error: MlflowException) -> Answer:

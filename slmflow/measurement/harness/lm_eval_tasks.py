@@ -8,12 +8,8 @@ import functools
 import json
 import os
 import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -23,12 +19,12 @@ from slmflow.config.schema.config import Config
 from slmflow.config.schema.evaluation import EvaluationData
 from slmflow.console import progress_bars
 from slmflow.errors import BadArguments, UserError
+from slmflow.measurement import worker_job
 from slmflow.measurement.harness.task_records import TaskColumn, TaskResults, duplicate_names
 from slmflow.measurement.measured_model import MeasuredModel
 from slmflow.measurement.records import Measurement
 from slmflow.paths import PROJECT
 from slmflow.pipeline import source_code
-from slmflow.system import child_processes
 
 _WORKER = "slmflow.measurement.harness.lm_eval_worker"
 
@@ -139,40 +135,9 @@ def _folder(data: EvaluationData) -> str | None:
 
 def _talk(job: Mapping[str, Any], subject: str, **variables: str) -> Iterator[dict[str, Any]]:
     """Yield the messages of a worker process. Raises UserError about the subject if it fails."""
-    with _start(job, variables) as (process, log):
+    command = ("-P", "-m", _WORKER)
+    with worker_job.start(command, job, stdin=subprocess.DEVNULL, **variables) as (process, log):
         for line in process.stdout or ():
             yield json.loads(line)
         if status := process.wait():
-            text = log.read_text(errors="replace")
-            reason = child_processes.describe_exit(status, text)
-            raise UserError(f"{subject}: {reason}") from RuntimeError(text)
-
-
-@contextmanager
-def _start(
-    job: Mapping[str, Any], variables: Mapping[str, str]
-) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """Start a worker process, with standard error in a log; kill it on exit."""
-    with tempfile.TemporaryDirectory() as folder:
-        job_file, log = Path(folder, "job.json"), Path(folder, "log")
-        job_file.write_text(json.dumps(job))
-        environment = child_processes.environment(
-            MLFLOW_TRACKING_URI=mlflow.get_tracking_uri(),
-            TMPDIR=folder,  # a model downloaded from a remote server is deleted with this folder
-            **variables,
-        )
-        with (
-            log.open("w") as stderr,
-            subprocess.Popen(
-                [sys.executable, "-P", "-m", _WORKER, str(job_file)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                env=environment,
-                text=True,
-            ) as process,
-        ):
-            try:
-                yield process, log
-            finally:
-                process.kill()
+            worker_job.raise_failure(subject, status, log)

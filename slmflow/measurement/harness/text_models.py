@@ -1,6 +1,5 @@
 """A loaded MLflow model that continues plain texts, of either flavor of ours."""
 
-import queue
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from tokenizers import Tokenizer
 from slmflow.checkpoints.chat_template import default_template
 from slmflow.checkpoints.files import TOKENIZER_CONFIG, read_json_object
 from slmflow.errors import UserError
+from slmflow.measurement.answers.session import SessionClient
 from slmflow.measurement.scoring.token_scoring import TokenScore, TokenScorer, find_token_scorer
 from slmflow.runtime import protocol
 from slmflow.runtime.prompts.message_encoder import encode_document
@@ -173,14 +173,12 @@ class SessionTextModel:
         self.bos_token, self.end_token = (
             _token_id(self.tokenizer, settings.get(name)) for name in ("bos_token", "eos_token")
         )
-        self._events: queue.SimpleQueue[protocol.Event] = queue.SimpleQueue()
-        python_model: Any = model.unwrap_python_model()
-        self._session: protocol.Session = python_model.open_session(self._events.put)
+        self._client = SessionClient(model)
 
     @property
     def takes_messages(self) -> bool:
         """Whether the model has a chat template."""
-        return self._session.takes_messages
+        return self._client.takes_messages
 
     def render(self, messages: Sequence[Mapping[str, str]], begins_answer: bool) -> str:
         """Return the text of a conversation."""
@@ -192,28 +190,27 @@ class SessionTextModel:
 
     def generate(self, prompts: Sequence[str], options: TextOptions) -> Iterator[tuple[int, str]]:
         """Yield the number of each prompt with its continuation, in any order."""
-        for number, prompt in enumerate(prompts):
-            body: dict[str, Any] = {
-                "prompt": prompt,
-                "max_tokens": options.max_new_tokens,
-                "temperature": options.temperature,
-                "top_p": options.top_p,
-            }
-            if options.stop:
-                body["stop"] = list(options.stop[:_MAX_STOP_STRINGS])
-            if options.seed is not None:
-                body["seed"] = options.seed + number
-            self._session.submit({"id": number, "type": "completion", "body": body})
-        for _ in prompts:
-            event = self._next_final_event()
+        requests = {
+            number: _build_request(number, prompt, options) for number, prompt in enumerate(prompts)
+        }
+        for event in self._client.send(requests):
             if event["type"] != "finished":
                 raise UserError(f"a task's prompt was not answered: {event['message']}")
             yield event["id"], event["text"]
 
-    def _next_final_event(self) -> protocol.Event:
-        while not protocol.is_final(event := self._events.get()):
-            pass
-        return event
+
+def _build_request(number: int, prompt: str, options: TextOptions) -> protocol.Request:
+    body: dict[str, Any] = {
+        "prompt": prompt,
+        "max_tokens": options.max_new_tokens,
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+    }
+    if options.stop:
+        body["stop"] = list(options.stop[:_MAX_STOP_STRINGS])
+    if options.seed is not None:
+        body["seed"] = options.seed + number
+    return {"type": "completion", "body": body}
 
 
 def _artifact(folder: Path) -> str:

@@ -13,17 +13,10 @@ from mlflow.pyfunc import PyFuncModel
 
 from slmflow.datasets import multiple_choice
 from slmflow.datasets.rows import Message, Row
-from slmflow.measurement.records import Likelihood
+from slmflow.measurement.records import NO_SCORE, Likelihood, RowScore
 from slmflow.measurement.scoring.token_scoring import TokenScore, TokenScorer, find_token_scorer
+from slmflow.runtime.errors import is_rejection
 from slmflow.runtime.readings import TokenPair
-
-RowScore = tuple[Likelihood, tuple[float, ...] | None]
-"""The likelihood of a row's expected answer; the log-probabilities of the letters of its choices.
-
-A row that the model rejects has a likelihood of no tokens, and no log-probabilities.
-"""
-
-_REJECTED: RowScore = Likelihood(0.0, 0), None
 
 _ScoreFunction = Callable[[list[Message], str], tuple[float, int]]
 """Maps messages and an answer to the answer's natural log-probability and number of tokens."""
@@ -64,8 +57,9 @@ def _score_together(
         try:
             encoded[number] = [scorer.encode(row.messages, text) for text in _texts(row)]
         except MlflowException as error:
-            _raise_unless_rejection(error)
-            yield number, *_REJECTED
+            if not is_rejection(error):
+                raise
+            yield number, *NO_SCORE
     places = [(number, index) for number, pairs in encoded.items() for index in range(len(pairs))]
     scores: dict[int, dict[int, TokenScore]] = {number: {} for number in encoded}
     for position, score in scorer.score([pair for pairs in encoded.values() for pair in pairs]):
@@ -87,8 +81,9 @@ def _score_alone(
         try:
             likelihoods = [Likelihood(*score(row.messages, text)) for text in _texts(row)]
         except MlflowException as error:
-            _raise_unless_rejection(error)
-            yield number, *_REJECTED
+            if not is_rejection(error):
+                raise
+            yield number, *NO_SCORE
         else:
             yield number, *_row_score(row, likelihoods)
 
@@ -101,8 +96,3 @@ def _find_score(model: PyFuncModel) -> _ScoreFunction | None:
         return None
     score: _ScoreFunction | None = getattr(python_model, "score", None)
     return score
-
-
-def _raise_unless_rejection(error: MlflowException) -> None:
-    if error.get_http_status_code() != 400:
-        raise error

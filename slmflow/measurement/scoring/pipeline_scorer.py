@@ -14,6 +14,7 @@ import torch
 from mlflow.pyfunc import PyFuncModel
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
+from slmflow.conversion import rotary
 from slmflow.flavors.chat_interfaces import find_interface
 from slmflow.flavors.pipeline_prompts import PipelinePromptEncoder
 from slmflow.measurement.scoring import prefix_tree
@@ -31,10 +32,6 @@ _MAX_CACHE_BYTES = _MAX_LOGITS_BYTES = 2**29
 
 # The logits in float32, as the model computes them and while their softmax is taken.
 _BYTES_PER_LOGIT = 12
-
-# These kinds of rotary embedding change all positions of a text that is longer than the original
-# context, and of all texts in a batch with it.
-_LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
 
 
 class PipelineScorer:
@@ -135,7 +132,7 @@ class _Traits:
         return cls(
             context_length,
             _has_only_attention(model, config),
-            _original_length(config) or context_length,
+            rotary.constant_length(config) or context_length,
             max(1, _MAX_LOGITS_BYTES // (_BYTES_PER_LOGIT * vocabulary_size)),
             2 * config.num_hidden_layers * heads * size * model.dtype.itemsize,
         )
@@ -149,18 +146,6 @@ def _has_only_attention(model: Any, config: Any) -> bool:
         return False
     layers = DynamicCache(config=config).layers
     return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
-
-
-def _original_length(config: Any) -> int | None:
-    """Return the length up to which the rotary embedding does not depend on that of the text."""
-    rope = getattr(config, "rope_parameters", None) or {}
-    nested = [each for each in rope.values() if isinstance(each, dict)]  # one per type of layer
-    lengths = [
-        each.get("original_max_position_embeddings") or config.max_position_embeddings
-        for each in nested or [rope]
-        if each.get("rope_type") in _LENGTH_DEPENDENT_ROPE
-    ]
-    return min(lengths, default=None)
 
 
 class _Reader:

@@ -19,7 +19,6 @@ from slmflow.measurement import (
     execution_providers,
     interleaved,
     prompt_models,
-    unanswerable_rows,
 )
 from slmflow.measurement.artifact import log_measurements
 from slmflow.measurement.measured_model import MeasuredModel
@@ -133,12 +132,7 @@ def _measure_models(
     step: one with the config of any point of the group; key: of the group's timings.
     """
     questions = rows.read(step.config)
-    plan = interleaved.Plan(
-        seed=step.config.evaluation.seed,
-        timed_rows=step.config.measurement.timed_rows,
-        unanswerable=unanswerable_rows.find(step, questions),
-        key=key,
-    )
+    plan = interleaved.Plan.of_step(step, questions, key)
 
     def check(
         model: MeasuredModel, answers: Mapping[int, Answer], timings: Collection[Timing]
