@@ -26,12 +26,14 @@ class Algorithm(Enum):
     """How scales and zero points are computed.
 
     rtn: round to nearest; k_quant: search for the least error, slower; hqq: Half-Quadratic
-    Quantization, slowest, and slow to run on a CPU.
+    Quantization, slowest, and slow to run on a CPU; gptq: round with error feedback on calibration
+    text.
     """
 
     rtn = "rtn"
     k_quant = "k_quant"
     hqq = "hqq"
+    gptq = "gptq"
 
 
 class ExporterName(Enum):

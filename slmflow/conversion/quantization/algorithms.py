@@ -37,8 +37,11 @@ def quantize(
     """Quantize a weight float32 [N, K], laid out as in a torch Linear or Embedding.
 
     Raises ValueError for a shape that cannot be quantized, and for a combination that onnxruntime
-    does not support; `Quantization.problems` explains those to the user.
+    does not support, which `Quantization.problems` explains to the user; and for gptq, which needs
+    the inputs of the weight and not the weight alone.
     """
+    if algorithm is Algorithm.gptq:
+        raise ValueError("gptq is computed by calibration, not from a weight alone")
     if not is_quantizable(weight.shape):
         raise ValueError(f"a weight of shape {weight.shape} cannot be quantized")
     if algorithm is not Algorithm.rtn and symmetric:

@@ -26,7 +26,7 @@ from slmflow.conversion.quantization.algorithms import quantize
 from slmflow.conversion.quantization.blockwise import QuantizedWeight, dequantize
 
 Array = NDArray[Any]
-RTN, K_QUANT, HQQ = Algorithm
+RTN, K_QUANT, HQQ = DATA_FREE = (Algorithm.rtn, Algorithm.k_quant, Algorithm.hqq)
 
 
 class Options(TypedDict):
@@ -41,7 +41,7 @@ class Options(TypedDict):
 ALL_OPTIONS = [
     Options(algorithm=algorithm, bits=bits, block_size=block_size, symmetric=symmetric)
     for algorithm, bits, block_size, symmetric in itertools.product(
-        Algorithm, (4, 8), (16, 32, 64, 128, 256), (True, False)
+        DATA_FREE, (4, 8), (16, 32, 64, 128, 256), (True, False)
     )
     if not list(Quantization(bits, block_size, symmetric, 0, algorithm).problems())
 ]
@@ -240,7 +240,7 @@ def test_hqq_restores_torchs_threads() -> None:
     assert torch.get_num_threads() == threads
 
 
-@pytest.mark.parametrize("algorithm", Algorithm)
+@pytest.mark.parametrize("algorithm", DATA_FREE)
 def test_import_leaves_the_root_logger_alone(
     algorithm: Algorithm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,6 +264,7 @@ def test_import_leaves_the_root_logger_alone(
         ((0, 16), RTN_4, "cannot be quantized"),
         ((2, 16), RTN_4 | {"algorithm": K_QUANT}, "k_quant has no symmetric form"),
         ((2, 16), RTN_4 | {"algorithm": HQQ, "symmetric": False, "bits": 8}, "hqq at 8 bits"),
+        ((2, 16), RTN_4 | {"algorithm": Algorithm.gptq}, "gptq is computed by calibration"),
     ],
 )
 def test_unsupported_quantization_is_rejected(
