@@ -29,12 +29,13 @@ def key_of(kind: type[Result], config: Config, source_root: Path = PROJECT) -> s
 
 
 def _key(kind: type[Result], values: Mapping[str, Any], source_root: Path) -> str:
+    parts = kind.reads_under(values)
     inputs = {
         "source": source_code.digest(f"steps.{kind.step}", source_root),
         "config": {
             name: _identity(name, value)
             for name, value in values.items()
-            if any(name == part or name.startswith(f"{part}.") for part in kind.reads)
+            if any(name == part or name.startswith(f"{part}.") for part in parts)
         },
         "consumes": {other.step: _key(other, values, source_root) for other in kind.consumes},
         "packages": {package: metadata.version(package) for package in kind.packages},

@@ -9,6 +9,7 @@ the config that the step reads, the results it consumes, and the packages that s
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -19,9 +20,12 @@ from mlflow.models import Model
 from mlflow.models.model import ModelInfo
 
 from slmflow.config.schema.registry import CHAMPION
+from slmflow.config.schema.target import Algorithm
 from slmflow.pipeline import registered_models, store
 
 FILE = "result.json"
+
+_OF_CALIBRATION = ("calibration.data", "calibration.tokens")
 
 
 class InvalidResult(Exception):
@@ -36,6 +40,11 @@ class Result:
     reads: ClassVar[tuple[str, ...]] = ()
     consumes: ClassVar[tuple[type["Result"], ...]] = ()
     packages: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def reads_under(cls, values: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the parts of `reads` that matter with the values of the config, by key."""
+        return cls.reads
 
     def check(self) -> None:
         """Raise Stale if anything that this result refers to is missing or changed."""
@@ -108,12 +117,22 @@ class OnnxModel(StoredResult):
     """An ONNX model with genai_config.json and tokenizer: a folder the GenAI runtime loads."""
 
     step: ClassVar = "convert"
-    reads: ClassVar = ("target", "exporter")
+    reads: ClassVar = (
+        *("target", "exporter"),
+        *("calibration.held_out", *_OF_CALIBRATION),
+    )
     consumes: ClassVar = (Weights,)
     packages: ClassVar = (
         *("onnx", "onnxruntime", "onnxruntime-genai"),
         *("optimum", "torch", "transformers"),
     )
+
+    @classmethod
+    def reads_under(cls, values: Mapping[str, Any]) -> tuple[str, ...]:
+        """Leave out the calibration text unless the algorithm uses it."""
+        if values.get("target.quantization.algorithm") == Algorithm.gptq.value:
+            return cls.reads
+        return tuple(part for part in cls.reads if part not in _OF_CALIBRATION)
 
 
 @dataclass(frozen=True)

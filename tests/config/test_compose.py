@@ -14,7 +14,7 @@ from slmflow.config.schema.config import Config
 from slmflow.config.schema.registry import Threshold
 from slmflow.config.schema.target import RUNTIMES, Algorithm, Precision, Provider
 from slmflow.errors import BadArguments
-from slmflow.paths import CONF
+from slmflow.paths import CONF, PROJECT
 
 CHOICES = [(group, choice) for group, choices in config_keys.groups().items() for choice in choices]
 HUB_MODEL = ["model.id=owner/name", f"model.revision={'0' * 40}"]
@@ -52,7 +52,17 @@ def test_defaults_are_the_bundled_model_at_cpu_int4() -> None:
     assert config.target.name == "cpu_int4"
     quantization = config.target.quantization
     assert quantization is not None
-    assert dataclasses.astuple(quantization) == (4, 32, True, 4, Algorithm.rtn, [], None)
+    assert dataclasses.astuple(quantization) == (
+        4,
+        32,
+        True,
+        4,
+        Algorithm.rtn,
+        [],
+        None,
+        None,
+        None,
+    )
     assert config.generation.temperature == 0
 
 
@@ -128,7 +138,7 @@ def test_quantization_keys_can_be_set_one_by_one() -> None:
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
-        ({"algorithm": "gptq"}, r"algorithm: .*expected one of \[rtn, k_quant, hqq\]"),
+        ({"algorithm": "awq"}, r"algorithm: .*expected one of \[rtn, k_quant, hqq, gptq\]"),
         ({"algorithm": "k_quant"}, "symmetric=true: k_quant .* set symmetric=false"),
         ({"algorithm": "hqq"}, "symmetric=true: hqq"),
         ({"algorithm": "hqq", "bits": 8}, "bits=8: .* hqq at 4 bits only"),
@@ -150,9 +160,71 @@ def test_quantization_unsupported_by_onnxruntime_is_rejected(
         load([f"target.quantization.{key}={value}" for key, value in chosen.items()])
 
 
+GPTQ = {"algorithm": "gptq"}
+
+
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
+        ({"bits_per_weight": 5}, "bits_per_weight=5.0: rtn cannot tell .* set algorithm=gptq"),
+        ({"budget_mb": 90}, "budget_mb=90.0: rtn cannot tell .* set algorithm=gptq"),
+        (
+            GPTQ | {"bits_per_weight": 5, "budget_mb": 90},
+            r"bits_per_weight=5.0 and target\.quantization\.budget_mb=90.0: both give the size",
+        ),
+        (GPTQ | {"bits": 8, "budget_mb": 90}, "budget_mb=90.0: with bits=8 every module"),
+        (GPTQ | {"bits": 8, "bits_per_weight": 6}, "bits_per_weight=6.0: with bits=8 every module"),
+        *(
+            (GPTQ | {"bits_per_weight": bits}, f"bits_per_weight={bits}: must be above 4")
+            for bits in ("4.0", "9.01", "-5.0", "nan", "inf", "-inf")
+        ),
+        *(
+            (GPTQ | {"budget_mb": size}, f"budget_mb={size}: must be a finite number above 0")
+            for size in ("0.0", "-1.0", "nan", "inf", "-inf")
+        ),
+        (GPTQ | {"budget_mb": "100MB"}, "budget_mb=100MB: must be a number"),
+        (GPTQ | {"bits_per_weight": "[5]"}, r"bits_per_weight=\[5\]: must be a number"),
+    ],
+)
+def test_contradictory_size_is_rejected_in_one_line(
+    chosen: dict[str, object], message: str
+) -> None:
+    with pytest.raises(BadArguments, match=message) as error:
+        load([f"target.quantization.{key}={value}" for key, value in chosen.items()])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"bits": 8},
+        {"symmetric": False, "block_size": 128},
+        {"embedding": True, "bits_per_weight": 4.25},
+        {"embedding": False, "bits_per_weight": 9.0},
+        {"eight_bit": ["lm_head"], "budget_mb": 104.5},
+    ],
+)
+def test_gptq_takes_the_options_of_the_graph(chosen: dict[str, object]) -> None:
+    chosen = GPTQ | chosen
+    values = configs.flatten(load([f"target.quantization.{k}={v}" for k, v in chosen.items()]))
+
+    assert {key: values[f"target.quantization.{key}"] for key in chosen} == chosen
+
+
+def test_calibration_text_is_a_file_or_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "own.txt").write_text("A text.")
+
+    folder = load([f"calibration.data={tmp_path}"]).calibration
+    file = load([f"calibration.data={tmp_path / 'own.txt'}"]).calibration
+
+    assert (folder.data_path, file.data_path) == (tmp_path, tmp_path / "own.txt")
+    assert folder.held_out_path == PROJECT / "bundled" / "held_out"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        (GPTQ, "algorithm=gptq: .* algorithm=rtn"),
         ({"algorithm": "k_quant", "symmetric": "false"}, "algorithm=k_quant: .* algorithm=rtn"),
         ({"eight_bit": "[lm_head]"}, r"eight_bit=\['lm_head'\]: .* set eight_bit=\[\]"),
         ({"embedding": "true"}, "embedding=true: .* set embedding=null"),
@@ -200,7 +272,7 @@ def test_registered_name_comes_from_id_or_folder(tmp_path: Path) -> None:
         (["generation.temprature=1"], "Did you mean generation.temperature?"),
         (
             ["modle=tiny_phi3"],
-            "Did you mean model?.*one of batch, evaluation, exporter, generation, log",
+            "Did you mean model?.*one of batch, calibration, evaluation, exporter, generation",
         ),
         (["inputs=rows.csv"], "Did you mean batch.input?"),
         (["generation.temperature=warm"], "generation.temperature=warm: must be a number"),
@@ -214,6 +286,15 @@ def test_registered_name_comes_from_id_or_folder(tmp_path: Path) -> None:
         (["target.quantization.bits=5"], "bits=5: must be 4 or 8"),
         (["target.quantization.block_size=48"], "block_size=48"),
         (["target.quantization.accuracy_level=9"], "accuracy_level=9"),
+        (["calibration.data=none"], "calibration.data='none': there is no file or folder /.*none"),
+        (["calibration.data=/dev/zero"], "there is no file or folder /dev/zero"),
+        (["calibration.data="], "calibration.data='': there is no file or folder"),
+        (["calibration.data=null"], "calibration.data"),
+        ([f"calibration.held_out={'a' * 300}"], "calibration.held_out='a*': there is no file"),
+        (["calibration.held_out=bundled/../bundled/calibration"], "fitted to: give other text"),
+        (["calibration.tokens=511"], "calibration.tokens=511: must be at least 512"),
+        (["calibration.tokens=4k"], "calibration.tokens=4k: must be a whole number"),
+        (["calibration.tokens=null"], "calibration.tokens"),
         (["model=hub"], "model.id=None is not a hub id"),
         (["model=hub", "model.id=a/b", "model.revision=main"], "not a pinned revision"),
         (["model=hub", "model.id=../x", "model.revision=main"], "not a hub id"),

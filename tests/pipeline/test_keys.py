@@ -78,6 +78,39 @@ def test_file_counts_by_its_content(tmp_path: Path) -> None:
     assert len(made) == 2
 
 
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    for name, content in (("here", "a text"), ("there", "a text"), ("other", "another text")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "text.txt").write_text(content)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("target", "changed"),
+    [
+        (["target.quantization.algorithm=gptq"], True),
+        (["target.quantization.algorithm=rtn"], False),
+        (["target=cpu_fp32"], False),
+    ],
+    ids=["gptq", "rtn", "fp32"],
+)
+def test_calibration_counts_only_for_gptq(texts: Path, target: list[str], changed: bool) -> None:
+    def key(name: str, *overrides: str) -> str:
+        return key_of(OnnxModel, load([*target, f"calibration.data={texts / name}", *overrides]))
+
+    assert key("here") == key("there")
+    assert (key("here") != key("other")) is changed
+    assert (key("here") != key("here", "calibration.tokens=1024")) is changed
+
+
+def test_held_out_text_counts_for_every_conversion(texts: Path) -> None:
+    def key(name: str) -> str:
+        return key_of(OnnxModel, load([f"calibration.held_out={texts / name}"]))
+
+    assert key("here") == key("there") != key("other")
+
+
 def test_package_version_changes_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     before = key_of(OnnxModel, load([]))
     monkeypatch.setattr(keys.metadata, "version", lambda package: f"{package} 99")

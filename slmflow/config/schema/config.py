@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from slmflow.config.schema.batch import Batch, Spark
+from slmflow.config.schema.calibration import Calibration
 from slmflow.config.schema.evaluation import EvaluationData
 from slmflow.config.schema.generation import Generation, LogGenai
 from slmflow.config.schema.measurement import Measurement
@@ -22,6 +23,7 @@ class Config:
     model: Model = field(default_factory=Model)
     target: Target = field(default_factory=Target)
     exporter: Exporter = field(default_factory=Exporter)
+    calibration: Calibration = field(default_factory=Calibration)
     generation: Generation = field(default_factory=Generation)
     evaluation: EvaluationData = field(default_factory=EvaluationData)
     measurement: Measurement = field(default_factory=Measurement)
@@ -35,9 +37,10 @@ class Config:
 
     def problems(self) -> Iterator[str]:
         """Yield one message for each invalid value or combination."""
-        checked = (self.model, self.target, self.generation, self.evaluation, self.measurement)
+        converted = (self.model, self.target, self.calibration)
+        measured = (self.generation, self.evaluation, self.measurement)
         others = (self.registry, self.serve, self.verify, self.sweep, self.batch, self.spark)
-        for section in (*checked, *others):
+        for section in (*converted, *measured, *others):
             yield from section.problems()
         if self.exporter.name is ExporterName.builder and self.target.quantization is not None:
             yield from self.target.quantization.builder_problems()

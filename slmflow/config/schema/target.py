@@ -1,5 +1,6 @@
 """The hardware that the ONNX model is for, and its exporter: `target.*`, `exporter.*`."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -36,6 +37,10 @@ class Algorithm(Enum):
     gptq = "gptq"
 
 
+BITS_PER_WEIGHT = (4, 9)
+"""Bounds of `bits_per_weight`: 4 bits and no scale, which is too few; 8 bits and their scales."""
+
+
 class ExporterName(Enum):
     """What writes the ONNX graph."""
 
@@ -66,6 +71,15 @@ class Quantization:
         "whether the token embedding is quantized; null: only if it shares the LM head's tensor",
         None,
     )
+    bits_per_weight: float | None = config_key(
+        Kind.value,
+        "average bits of a quantized weight, scales included, which calibration shares out among "
+        "the modules by their sensitivity; null gives all the same",
+        None,
+    )
+    budget_mb: float | None = config_key(
+        Kind.value, "size of graph and weights, in 10^6 bytes, in place of bits_per_weight", None
+    )
 
     def problems(self) -> Iterator[str]:
         """Yield one message for each invalid value."""
@@ -82,13 +96,14 @@ class Quantization:
                 f"target.quantization.eight_bit={self.eight_bit}: with bits=8 every module is at 8 "
                 "bits; leave it out, or set bits=4"
             )
-        if self.symmetric and self.algorithm is not Algorithm.rtn:
+        if self.symmetric and self.algorithm in (Algorithm.k_quant, Algorithm.hqq):
             yield (
                 f"target.quantization.symmetric=true: {self.algorithm.value} always has zero "
                 "points; set symmetric=false, or algorithm=rtn"
             )
         if self.algorithm is Algorithm.hqq:
             yield from self._hqq_problems()
+        yield from self._budget_problems()
 
     def builder_problems(self) -> Iterator[str]:
         """Yield one message for each option that exporter=builder would ignore silently."""
@@ -104,6 +119,35 @@ class Quantization:
                 f"target.quantization.{key}={value}: exporter=builder has no such option; set "
                 f"{key}={default}, or exporter=optimum"
             )
+
+    def _budget_problems(self) -> Iterator[str]:
+        """Yield what contradicts a given size, and a size that is out of range."""
+        budgets = {"bits_per_weight": self.bits_per_weight, "budget_mb": self.budget_mb}
+        given = {key: value for key, value in budgets.items() if value is not None}
+        if not given:
+            return
+        named = " and ".join(f"target.quantization.{key}={value}" for key, value in given.items())
+        if len(given) > 1:
+            yield f"{named}: both give the size; set one of them to null"
+        if self.algorithm is not Algorithm.gptq:
+            yield (
+                f"{named}: {self.algorithm.value} cannot tell which modules need more bits; set "
+                "algorithm=gptq, or null here"
+            )
+        if self.bits == 8:
+            yield (
+                f"{named}: with bits=8 every module is at 8 bits, so there is nothing to share "
+                "out; set bits=4, or null here"
+            )
+        low, high = BITS_PER_WEIGHT
+        bits, size = self.bits_per_weight, self.budget_mb
+        if bits is not None and not low < bits <= high:  # nan too
+            yield (
+                f"target.quantization.bits_per_weight={bits}: must be above {low} and at most "
+                f"{high}, scales included"
+            )
+        if size is not None and not (size > 0 and math.isfinite(size)):
+            yield f"target.quantization.budget_mb={size}: must be a finite number above 0"
 
     def _hqq_problems(self) -> Iterator[str]:
         """Yield what onnxruntime does not support for the float zero points of hqq."""

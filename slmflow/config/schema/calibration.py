@@ -1,0 +1,55 @@
+"""Text to calibrate quantization on, and text to judge it by: `calibration.*`."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from slmflow.config.schema.fields import Kind, config_key
+from slmflow.paths import PROJECT, is_file, is_folder
+
+MIN_TOKENS = 512
+"""The fewest tokens that calibration may use: one window."""
+
+
+@dataclass
+class Calibration:
+    """The calibration text of algorithm=gptq, and the held-out text of every conversion."""
+
+    data: str = config_key(
+        Kind.path, "text to calibrate on: a UTF-8 text file, or a folder of .txt files"
+    )
+    held_out: str = config_key(
+        Kind.path, "other text, to measure the converted model on: a file, or a folder likewise"
+    )
+    tokens: int = config_key(Kind.value, "tokens of the text that calibration uses", 4096)
+
+    def problems(self) -> Iterator[str]:
+        """Yield one message for each invalid value."""
+        missing = list(self._missing_texts())
+        yield from missing
+        if not missing and self.data_path.samefile(self.held_out_path):
+            yield (
+                f"calibration.held_out={self.held_out!r}: is calibration.data too, so the model "
+                "would be judged by the text it was fitted to: give other text"
+            )
+        if self.tokens < MIN_TOKENS:
+            yield f"calibration.tokens={self.tokens}: must be at least {MIN_TOKENS}"
+
+    def _missing_texts(self) -> Iterator[str]:
+        for name, path in (("data", self.data), ("held_out", self.held_out)):
+            text = PROJECT / path
+            if not path or not (is_file(text) or is_folder(text)):
+                yield (
+                    f"calibration.{name}={path!r}: there is no file or folder {text}: give a text "
+                    "file, or a folder of .txt files"
+                )
+
+    @property
+    def data_path(self) -> Path:
+        """Absolute path of the text to calibrate on."""
+        return PROJECT / self.data
+
+    @property
+    def held_out_path(self) -> Path:
+        """Absolute path of the text to measure on."""
+        return PROJECT / self.held_out
