@@ -16,6 +16,7 @@ from mlflow.data.dataset_source import DatasetSource
 from mlflow.data.huggingface_dataset_source import HuggingFaceDatasetSource
 from mlflow.data.pandas_dataset import PandasDataset, from_pandas
 
+from slmflow.config import target_advice
 from slmflow.config.schema.config import Config
 from slmflow.config.schema.evaluation import EvaluationData
 from slmflow.console import library_output
@@ -23,7 +24,7 @@ from slmflow.datasets import rows
 from slmflow.datasets.rows import Row
 from slmflow.measurement.measured_model import MeasuredModel
 from slmflow.measurement.records import Measurement
-from slmflow.metrics import answer_table, precision, target_advice, verdict
+from slmflow.metrics import answer_table, precision, verdict
 from slmflow.metrics.evaluation_inputs import EvaluationInputs
 from slmflow.metrics.model_metrics import SHARE, ModelMetrics
 from slmflow.metrics.performance import compute_performance

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from slmflow.config.target_advice import Suggestion
 from slmflow.metrics import uncertainty
 from slmflow.metrics.uncertainty import Difference
 
@@ -45,14 +46,6 @@ class Criterion:
         """Return about how many rows would tell; None if very many. The difference is of `n`."""
         bound = 1 + margin if self.is_ratio else -margin
         return uncertainty.rows_to_tell(n, self.difference, bound, is_share=not self.is_ratio)
-
-
-@dataclass(frozen=True)
-class Suggestion:
-    """What to try in place of a model that is not good enough, and the overrides for it."""
-
-    change: str
-    overrides: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """The first line of a report: is the converted model good enough to serve?"""
 
+from slmflow.config import target_advice
 from slmflow.metrics.comparison import Comparison
 from slmflow.metrics.verdict import (
     GOOD_ENOUGH,
     NOT_GOOD_ENOUGH,
     TOO_FEW_ROWS,
-    Suggestion,
     Verdict,
 )
 from slmflow.reports.formatting import format_difference
@@ -60,8 +60,7 @@ def advice(comparison: Comparison) -> str:
         return f"It takes about {_round_up(verdict.rows_needed):,} rows to tell."
     if not verdict.suggestions:
         return "Its weights are not rounded, so look at the parity of the conversion."
-    *others, last = map(_suggestion, verdict.suggestions)
-    return f"Try {' or '.join(part for part in (', '.join(others), last) if part)}."
+    return target_advice.describe(verdict.suggestions)
 
 
 def _changes(comparison: Comparison, verdict: Verdict) -> str:
@@ -85,10 +84,6 @@ def _margin(comparison: Comparison, verdict: Verdict) -> str:
     percent = f"{100 * verdict.margin:g}"
     units = [unit for is_ratio, unit in ((False, "points"), (True, "%")) if is_ratio in are_ratios]
     return " or ".join(f"{percent} {unit}" for unit in units)
-
-
-def _suggestion(suggestion: Suggestion) -> str:
-    return f"{suggestion.change} ({' '.join(suggestion.overrides)})"
 
 
 def _round_up(number: int) -> int:

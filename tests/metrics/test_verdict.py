@@ -6,13 +6,13 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
+from slmflow.config.target_advice import Suggestion
 from slmflow.metrics.uncertainty import Array, Difference, mean, paired_difference
 from slmflow.metrics.verdict import (
     GOOD_ENOUGH,
     NOT_GOOD_ENOUGH,
     TOO_FEW_ROWS,
     Criterion,
-    Suggestion,
     Verdict,
     judge,
 )

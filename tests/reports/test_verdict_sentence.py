@@ -5,15 +5,10 @@ from typing import Any
 
 import pytest
 
+from slmflow.config.target_advice import Suggestion
 from slmflow.metrics.comparison import Comparison
 from slmflow.metrics.uncertainty import Difference
-from slmflow.metrics.verdict import (
-    GOOD_ENOUGH,
-    NOT_GOOD_ENOUGH,
-    TOO_FEW_ROWS,
-    Suggestion,
-    Verdict,
-)
+from slmflow.metrics.verdict import GOOD_ENOUGH, NOT_GOOD_ENOUGH, TOO_FEW_ROWS, Verdict
 from slmflow.reports import verdict_sentence
 from tests.metrics.samples import COMPARISON, COMPARISON_ALONE, GENAI, TRANSFORMERS
 

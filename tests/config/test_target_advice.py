@@ -4,7 +4,7 @@ import pytest
 
 from slmflow.config import compose as configs
 from slmflow.config.overrides import from_arguments
-from slmflow.metrics.target_advice import suggest
+from slmflow.config.target_advice import suggest
 
 TARGETS = {
     "target=cpu_int4": ("block_size=16", "k_quant", "eight_bit", "target=cpu_int8"),

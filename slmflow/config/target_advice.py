@@ -1,6 +1,7 @@
 """What to try in place of a target whose model is not good enough."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from slmflow.config.schema.target import (
     Algorithm,
@@ -11,12 +12,29 @@ from slmflow.config.schema.target import (
     Quantization,
     Target,
 )
-from slmflow.metrics.verdict import Suggestion
 
 _SMALLEST_BLOCK, _TYPICAL_BLOCK = 16, 32
 _EIGHT_BIT_TARGETS = {Provider.cpu: "target=cpu_int8"}
 _UNQUANTIZED_TARGETS = {Provider.cpu: "target=cpu_fp32", Provider.cuda: "target=cuda_fp16"}
 _PREFIX = "target.quantization."
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """What to try in place of a model that is not good enough, and the overrides for it."""
+
+    change: str
+    overrides: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Return the change with its overrides."""
+        return f"{self.change} ({' '.join(self.overrides)})"
+
+
+def describe(suggestions: Iterable[Suggestion]) -> str:
+    """Return a sentence of one suggestion or more."""
+    *others, last = map(str, suggestions)
+    return f"Try {' or '.join(part for part in (', '.join(others), last) if part)}."
 
 
 def suggest(target: Target, exporter: Exporter) -> tuple[Suggestion, ...]:
