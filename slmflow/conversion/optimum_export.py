@@ -15,7 +15,9 @@ from slmflow.conversion.decoder_spec import DecoderSpec
 from slmflow.conversion.onnx_files import save
 from slmflow.conversion.passes.apply import apply_all
 from slmflow.conversion.passes.graph import PassReport
-from slmflow.conversion.quantization.lowering import lower
+from slmflow.conversion.quantization import schemes
+from slmflow.conversion.quantization.blockwise import QuantizedWeight
+from slmflow.conversion.quantization.lowering import Tensors, lower
 from slmflow.conversion.quantization.schemes import Scheme
 from slmflow.conversion.reference_model import ReferenceModel
 from slmflow.errors import UserError
@@ -26,15 +28,23 @@ _CACHE_RECOMPUTED_AT = 4096
 
 
 @dataclass(frozen=True)
-class ExportedModel:
-    """An exported graph and what its proof needs.
+class RewrittenGraph:
+    """A traced graph after the passes.
 
-    passes: report of each graph pass; graph: the rewritten graph in fp32, its weights still inputs;
-    schemes: scheme of each quantized weight by its name.
+    passes: report of each graph pass; graph: in fp32, its weights still inputs.
     """
 
     passes: tuple[PassReport, ...]
     graph: ir.Model
+
+
+@dataclass(frozen=True)
+class ExportedModel(RewrittenGraph):
+    """An exported graph and what its proof needs.
+
+    schemes: scheme of each quantized weight by its name.
+    """
+
     schemes: Mapping[str, Scheme]
 
 
@@ -47,8 +57,21 @@ def export(
 ) -> ExportedModel:
     """Write graph, weights and genai_config.json into `folder`, lowered to the target.
 
-    At most one weight is in memory at a time. Raises UserError if the GenAI builder has no config
-    for the model, and for a graph that would be wrong for long texts.
+    At most one weight is in memory at a time. Raises UserError as `trace_and_rewrite` and
+    `schemes.choose` do.
+    """
+    rewritten = trace_and_rewrite(weights, reference, folder, target)
+    chosen = choose_schemes(rewritten, target)
+    return write(rewritten, checkpoint, chosen, {}, folder, target)
+
+
+def trace_and_rewrite(
+    weights: Path, reference: ReferenceModel, folder: Path, target: Target
+) -> RewrittenGraph:
+    """Trace the model and apply the passes; write genai_config.json into `folder`.
+
+    Raises UserError if the GenAI builder has no config for the model, and for a graph that would be
+    wrong for long texts.
     """
     genai_builder.write_config(weights, folder, target)
     with progress_bars.spinner("optimum exports the graph"):
@@ -63,11 +86,34 @@ def export(
         genai_builder.enable_cache_sharing(folder)
     else:
         _check_unfused_attention(reference.model.config)
-    lowered = graph.clone()
-    is_fp16 = target.precision is Precision.fp16
-    schemes = lower(lowered, checkpoint, target.quantization, fp16=is_fp16)
+    return RewrittenGraph(tuple(reports), graph)
+
+
+def choose_schemes(rewritten: RewrittenGraph, target: Target) -> dict[str, Scheme]:
+    """Return the schemes by weight name, see `schemes.choose`."""
+    return schemes.choose(rewritten.graph.graph, target.quantization, fp16=_is_fp16(target))
+
+
+def write(
+    rewritten: RewrittenGraph,
+    tensors: Tensors,
+    chosen: Mapping[str, Scheme],
+    quantized: Mapping[str, QuantizedWeight],
+    folder: Path,
+    target: Target,
+) -> ExportedModel:
+    """Write graph and weights into `folder`, lowered to the target; see `lower`.
+
+    At most one weight is in memory at a time.
+    """
+    lowered = rewritten.graph.clone()
+    lower(lowered, tensors, chosen, quantized, fp16=_is_fp16(target))
     save(lowered, folder, f"weights for {target.name}")
-    return ExportedModel(tuple(reports), graph, schemes)
+    return ExportedModel(rewritten.passes, rewritten.graph, chosen)
+
+
+def _is_fp16(target: Target) -> bool:
+    return target.precision is Precision.fp16
 
 
 def _show(reports: Sequence[PassReport]) -> None:

@@ -46,7 +46,7 @@ def prove(
         exported, checkpoint, folder, fp16=target.precision is Precision.fp16
     )
     with (
-        graph_variants.exact_graph(exported.graph, target.quantization, stored, folder) as graph,
+        graph_variants.exact_graph(exported, stored, folder) as graph,
         spinner("proof: the graph runs in fp32"),
     ):
         (logits,) = run_calls(folder, graph, [Call("decode_logits", [rows, PROOF_STEPS])])

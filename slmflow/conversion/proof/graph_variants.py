@@ -13,15 +13,15 @@ import torch
 from numpy.typing import NDArray
 
 from slmflow.checkpoints.tensors import CheckpointTensors
-from slmflow.config.schema.target import Quantization
 from slmflow.conversion.onnx_files import GRAPH_FILE
 from slmflow.conversion.optimum_export import ExportedModel
 from slmflow.conversion.passes import last_position
 from slmflow.conversion.passes.graph import rank
 from slmflow.conversion.passes.graph_editor import GraphEditor, clean_up
 from slmflow.conversion.quantization import blockwise
-from slmflow.conversion.quantization.blockwise import QuantizedWeight
+from slmflow.conversion.quantization.blockwise import CodedScales, QuantizedWeight
 from slmflow.conversion.quantization.lowering import lower
+from slmflow.conversion.quantization.schemes import ScaleType
 
 Array = NDArray[Any]
 
@@ -36,18 +36,17 @@ def all_positions(folder: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def exact_graph(
-    graph: ir.Model, quantization: Quantization | None, tensors: "StoredWeights", folder: Path
-) -> Iterator[str]:
+def exact_graph(exported: ExportedModel, tensors: "StoredWeights", folder: Path) -> Iterator[str]:
     """Write a graph that computes in fp32 with the weights in the folder; yield its file name.
 
-    graph: that of an `ExportedModel`. Quantized weights are multiplied by their exact values, fp16
-    weights are cast to fp32.
+    Quantized weights are multiplied by their exact values, fp16 weights are cast to fp32.
     """
-    model = graph.clone()
-    if quantization is not None:
-        quantization = dataclasses.replace(quantization, accuracy_level=0)
-    lower(model, tensors, quantization, fp16=False)
+    model = exported.graph.clone()
+    schemes = {
+        name: dataclasses.replace(scheme, accuracy_level=0)
+        for name, scheme in exported.schemes.items()
+    }
+    lower(model, tensors, schemes, {}, fp16=False)
     _reuse_stored_weights(model, ir.load(folder / GRAPH_FILE))
     with _written(model, folder, "exact.onnx") as name:
         yield name
@@ -88,13 +87,16 @@ class StoredWeights(Mapping[str, torch.Tensor]):
         return len(self._checkpoint)
 
     def _dequantize(self, name: str) -> Array:
-        scheme, zero_points = self._schemes[name], f"{name}_zero_points"
+        scheme, coded = self._schemes[name], None
+        if scheme.scale_type is ScaleType.int8:
+            coded = CodedScales(self._read(f"{name}_scale_codes"), self._read(f"{name}_row_scales"))
         quantized = QuantizedWeight(
             scheme.bits,
             self._checkpoint.shape(scheme.source.name)[1],
             self._read(f"{name}_Q{scheme.bits}"),
-            self._read(f"{name}_scales").astype(np.float32),
-            self._read(zero_points) if zero_points in self._tensors else None,
+            coded.values() if coded else self._read(f"{name}_scales").astype(np.float32),
+            None if scheme.symmetric else self._read(f"{name}_zero_points"),
+            coded,
         )
         return blockwise.dequantize(quantized)
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from slmflow.console.progress_bars import item_bar
+from slmflow.conversion.proof.distributions import kl_divergence, log_softmax
 from slmflow.conversion.proof.reference_logits import Logits
 from slmflow.conversion.proof.runtime_process import Call, run_calls
 
@@ -48,7 +48,7 @@ def measure(
         results = run_calls(folder, graph, calls)
         for reference, logits in zip(expected, results, strict=True):
             differences.append(np.abs(logits - reference).max())
-            divergences.append(_kl_divergence(reference, logits))
+            divergences.append(kl_divergence(log_softmax(reference), log_softmax(logits)))
             agreements.append(logits.argmax(-1) == reference.argmax(-1))
             progress.advance(task)
     return Parity(
@@ -57,14 +57,3 @@ def measure(
         top1_agreement=float(np.concatenate(agreements).mean()),
         tokenizer_mismatches=tokenizer_mismatches,
     )
-
-
-def _kl_divergence(reference: Logits, other: Logits) -> NDArray[np.float64]:
-    """Return KL(reference || other) of the softmax at each position: float64 [positions]."""
-    p, q = _log_softmax(reference), _log_softmax(other)
-    return np.asarray((np.exp(p) * (p - q)).sum(-1))
-
-
-def _log_softmax(logits: Logits) -> NDArray[np.float64]:
-    shifted = logits.astype(np.float64) - logits.max(-1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(-1, keepdims=True)))

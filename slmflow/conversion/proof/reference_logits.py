@@ -27,6 +27,9 @@ Observer = Callable[[str, torch.Tensor], None]
 # sums explains. A row that sees its neighbors differs by far more.
 COPY_TOLERANCE = 1e-4
 
+# Rows of a padded batch differ in length by at most this. Their logits are padded too.
+_MAX_PADDING = 128
+
 
 def compute(
     model: Any,
@@ -38,7 +41,8 @@ def compute(
 
     model: that of a `ReferenceModel`, left unchanged; weights: float32 by the names of the model's
     `state_dict`, each read once per pass and held until its module has run. All rows share one
-    pass, except those longer than the original context length where the rotary angles depend on it.
+    pass, except those longer than the original context length where the rotary angles depend on it,
+    and those of very unequal lengths if the model does not keep the rows of a sequence apart.
     """
     logits: dict[int, Logits] = {}
     with item_bar() as progress, torch.inference_mode():
@@ -139,7 +143,19 @@ def _run_packed(forward: Forward, rows: Sequence[Sequence[int]]) -> list[Logits]
 
 
 def _run_padded(forward: Forward, rows: Sequence[Sequence[int]]) -> list[Logits]:
-    """Run rows as a batch padded on the right, where causal attention does not look."""
+    """Run rows as batches padded on the right, where causal attention does not look.
+
+    rows: the shortest first.
+    """
+    logits: list[Logits] = []
+    while len(logits) < len(rows):
+        shortest = len(rows[len(logits)])
+        batch = [row for row in rows[len(logits) :] if len(row) <= shortest + _MAX_PADDING]
+        logits += _run_batch(forward, batch)
+    return logits
+
+
+def _run_batch(forward: Forward, rows: Sequence[Sequence[int]]) -> list[Logits]:
     longest = max(len(row) for row in rows)
     output = forward(
         input_ids=torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows]),

@@ -24,13 +24,29 @@ CACHED_SLAB = 1 << 18
 
 
 @dataclass(frozen=True)
+class CodedScales:
+    """Scales of a weight [N, K] in a quarter of the bytes: an int8 code each, times a row's scale.
+
+    codes: int8 [N, blocks]; rows: float32 [N, 1].
+    """
+
+    codes: NDArray[np.int8]
+    rows: Float32
+
+    def values(self) -> Float32:
+        """Return the scales as the graph computes them: float32 [N, blocks]."""
+        return self.codes.astype(np.float32) * self.rows
+
+
+@dataclass(frozen=True)
 class QuantizedWeight:
     """A weight [N, K] as inputs of MatMulNBits; blocks is K / block_size, rounded up.
 
     bits: 4 or 8; columns: K; packed: uint8 [N, blocks, block_size * bits / 8], the first of two
     4-bit values in the low half of a byte; scales: float32 [N, blocks]; zero_points: None if
     symmetric (then 8 at 4 bits, 128 at 8 bits), else uint8 [N, blocks * bits / 8, rounded up],
-    packed in the same way, or float32 [N, blocks] from hqq.
+    packed in the same way, or float32 [N, blocks] from hqq; coded_scales: how `scales` are stored,
+    None if as floats. Raises ValueError if `scales` are not the values of `coded_scales`.
     """
 
     bits: int
@@ -38,6 +54,13 @@ class QuantizedWeight:
     packed: NDArray[np.uint8]
     scales: Float32
     zero_points: NDArray[np.uint8] | Float32 | None
+    coded_scales: CodedScales | None = None
+
+    def __post_init__(self) -> None:
+        """Check that there is one truth about the scales."""
+        coded = self.coded_scales
+        if coded is not None and not np.array_equal(coded.values(), self.scales):
+            raise ValueError("the scales of a quantized weight differ from its coded scales")
 
     @property
     def block_size(self) -> int:

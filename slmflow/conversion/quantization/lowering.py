@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from slmflow.config.schema.target import Algorithm, Quantization
+from slmflow.config.schema.target import Algorithm
 from slmflow.conversion.passes.graph import (
     WEIGHT,
     embedding_weight,
@@ -27,26 +27,32 @@ from slmflow.conversion.passes.graph import (
     weight_source,
 )
 from slmflow.conversion.passes.graph_editor import CONTRIB, GraphEditor, clean_up
-from slmflow.conversion.quantization import schemes
-from slmflow.conversion.quantization.blockwise import QuantizedWeight
-from slmflow.conversion.quantization.schemes import Scheme
+from slmflow.conversion.quantization.blockwise import CodedScales, QuantizedWeight
+from slmflow.conversion.quantization.schemes import ScaleType, Scheme
 
 Tensors = Mapping[str, torch.Tensor]
 Array = NDArray[Any]
 
 
 def lower(
-    model: ir.Model, tensors: Tensors, quantization: Quantization | None, *, fp16: bool
-) -> dict[str, Scheme]:
-    """Lower the graph in place; return the scheme of each quantized weight by its name.
+    model: ir.Model,
+    tensors: Tensors,
+    schemes: Mapping[str, Scheme],
+    quantized: Mapping[str, QuantizedWeight],
+    *,
+    fp16: bool,
+) -> None:
+    """Lower the graph in place.
 
-    tensors: float32 by their names in the checkpoint, read only when the graph is saved; fp16:
-    compute in fp16 instead of fp32. Raises UserError as `schemes.choose` does.
+    tensors: float32 by their names in the checkpoint; schemes: of the weights to quantize, by their
+    names in the graph; quantized: those that calibration has quantized, by the same names, while
+    `Scheme.quantize` computes all others; fp16: compute in fp16 instead of fp32. Tensors and
+    quantized weights are read only when the graph is saved, which raises ValueError for a weight
+    that does not match its scheme or that only calibration can quantize.
     """
     if fp16:
         _convert_to_fp16(model)
-    chosen = schemes.choose(model.graph, quantization)
-    lowering = _Lowering(model, tensors, chosen, fp16=fp16)
+    lowering = _Lowering(model, tensors, schemes, quantized, fp16=fp16)
     for node in list(model.graph):
         lowering.replace(node)
     clean_up(model)
@@ -54,7 +60,6 @@ def lower(
     clean_up(model)
     for value in [value for value in model.graph.inputs if is_weight(value)]:
         model.graph.inputs.remove(value)
-    return chosen
 
 
 def _convert_to_fp16(model: ir.Model) -> None:
@@ -71,11 +76,18 @@ class _Lowering:
     """Replaces the nodes that read weights, and adds the initializers they read instead."""
 
     def __init__(
-        self, model: ir.Model, tensors: Tensors, chosen: Mapping[str, Scheme], *, fp16: bool
+        self,
+        model: ir.Model,
+        tensors: Tensors,
+        schemes: Mapping[str, Scheme],
+        calibrated: Mapping[str, QuantizedWeight],
+        *,
+        fp16: bool,
     ) -> None:
         self._model = model
         self._editor = GraphEditor(model)
-        self._schemes = chosen
+        self._schemes = schemes
+        self._scales: dict[str, ir.Value] = {}
         self._float = ir.DataType.FLOAT16 if fp16 else ir.DataType.FLOAT
 
         sources = {value_name(v): weight_source(v) for v in model.graph.inputs if is_weight(v)}
@@ -90,7 +102,10 @@ class _Lowering:
 
         @functools.lru_cache(maxsize=1)  # so are the parts of one quantized weight
         def quantized(name: str) -> QuantizedWeight:
-            return chosen[name].quantize(read(name))
+            scheme = schemes[name]
+            weight = calibrated[name] if name in calibrated else scheme.quantize(read(name))
+            scheme.check(weight)
+            return weight
 
         self._read, self._quantized = read, quantized
 
@@ -134,8 +149,8 @@ class _Lowering:
             K=columns,
             N=rows,
             bits=scheme.bits,
-            block_size=scheme.quantization.block_size,
-            accuracy_level=scheme.quantization.accuracy_level,
+            block_size=scheme.block_size,
+            accuracy_level=scheme.accuracy_level,
         )
 
     def _transposed_matmul(self, node: ir.Node, weight: ir.Value) -> ir.Value:
@@ -161,7 +176,7 @@ class _Lowering:
             gather_axis=0,
             quantize_axis=1,
             bits=scheme.bits,
-            block_size=scheme.quantization.block_size,
+            block_size=scheme.block_size,
         )
 
     def _quantized_initializers(
@@ -169,7 +184,7 @@ class _Lowering:
     ) -> tuple[ir.Value, ir.Value, ir.Value | None]:
         """Add packed values, scales and zero points of a weight, as `QuantizedWeight` has them."""
         name, (rows, columns) = value_name(weight), weight_shape(weight)
-        block_size, bits = scheme.quantization.block_size, scheme.bits
+        block_size, bits = scheme.block_size, scheme.bits
         blocks = -(-columns // block_size)
         packed = self._lazy_initializer(
             f"{name}_Q{bits}",
@@ -177,13 +192,13 @@ class _Lowering:
             (rows, blocks, block_size * bits // 8),
             lambda: self._quantized(name).packed,
         )
-        scales = self._lazy_initializer(
-            f"{name}_scales", self._float, (rows, blocks), lambda: self._quantized(name).scales
-        )
-        if scheme.quantization.symmetric:
+        if name not in self._scales:  # two nodes read those of a tied weight
+            self._scales[name] = self._add_scales(name, (rows, blocks), scheme.scale_type)
+        scales = self._scales[name]
+        if scheme.symmetric:
             return packed, scales, None
         # Zero points of hqq are floats; all others are packed as the weights are.
-        is_float = scheme.quantization.algorithm is Algorithm.hqq
+        is_float = scheme.algorithm is Algorithm.hqq
         zero_points = self._lazy_initializer(
             f"{name}_zero_points",
             self._float if is_float else ir.DataType.UINT8,
@@ -191,6 +206,37 @@ class _Lowering:
             lambda: self._quantized(name).zero_points,
         )
         return packed, scales, zero_points
+
+    def _add_scales(self, name: str, shape: tuple[int, int], scale_type: ScaleType) -> ir.Value:
+        """Add the scales of a weight as they are stored; return them in the graph's precision."""
+        dtype = ir.DataType.FLOAT16 if scale_type is ScaleType.float16 else ir.DataType.FLOAT
+        if scale_type is ScaleType.int8:
+            scales = self._add_coded_scales(name, shape)
+        else:
+            scales = self._lazy_initializer(
+                f"{name}_scales", dtype, shape, lambda: self._quantized(name).scales
+            )
+        return scales if dtype is self._float else self._editor.cast(scales, self._float)
+
+    def _add_coded_scales(self, name: str, shape: tuple[int, int]) -> ir.Value:
+        """Add codes and row scales, and their product, which ONNX Runtime computes when it loads.
+
+        So scales take a quarter of the bytes on disk, and the kernels read float32 as they must.
+        """
+        codes = self._lazy_initializer(
+            f"{name}_scale_codes", ir.DataType.INT8, shape, lambda: self._coded(name).codes
+        )
+        rows = self._lazy_initializer(
+            f"{name}_row_scales", ir.DataType.FLOAT, (shape[0], 1), lambda: self._coded(name).rows
+        )
+        factors = [self._editor.cast(codes, ir.DataType.FLOAT), rows]
+        return self._editor.add("Mul", factors, f"{name}_scales")
+
+    def _coded(self, name: str) -> CodedScales:
+        coded = self._quantized(name).coded_scales
+        if coded is None:
+            raise ValueError(f"{name}: its scheme has coded scales, the quantized weight has none")
+        return coded
 
     def _fold(self, value: ir.Value, weights: Sequence[str]) -> None:
         name, compute = weights[0], lambda: self._read(weights[0]).numpy()

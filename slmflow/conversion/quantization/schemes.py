@@ -3,12 +3,13 @@
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import Enum
 from fnmatch import fnmatchcase
 
 import onnx_ir as ir
 import torch
 
-from slmflow.config.schema.target import Quantization
+from slmflow.config.schema.target import Algorithm, Quantization
 from slmflow.conversion.passes.graph import (
     WeightSource,
     embedding_weight,
@@ -27,30 +28,55 @@ from slmflow.conversion.quantization.blockwise import (
 from slmflow.errors import UserError
 
 
+class ScaleType(Enum):
+    """How the scales of a weight are stored; int8: as `CodedScales`."""
+
+    float32 = "float32"
+    float16 = "float16"
+    int8 = "int8"
+
+
 @dataclass(frozen=True)
 class Scheme:
-    """How one weight is quantized; `bits` may differ from the target's for its module."""
+    """How one weight is quantized and stored; weights of one graph may differ in all of it."""
 
     source: WeightSource
     bits: int
-    quantization: Quantization
+    block_size: int
+    symmetric: bool
+    algorithm: Algorithm
+    accuracy_level: int
+    scale_type: ScaleType
 
     def quantize(self, weight: torch.Tensor) -> QuantizedWeight:
-        """Quantize a weight float32 [N, K]."""
+        """Quantize a weight float32 [N, K].
+
+        Raises ValueError for gptq, which calibration computes, and as `algorithms.quantize` does.
+        """
         return algorithms.quantize(
             weight.numpy(),
             bits=self.bits,
-            block_size=self.quantization.block_size,
-            symmetric=self.quantization.symmetric,
-            algorithm=self.quantization.algorithm,
+            block_size=self.block_size,
+            symmetric=self.symmetric,
+            algorithm=self.algorithm,
         )
 
+    def check(self, quantized: QuantizedWeight) -> None:
+        """Raise ValueError if bits, blocks or zero points of a quantized weight are others."""
+        found = quantized.bits, quantized.block_size, quantized.zero_points is None
+        if found != (self.bits, self.block_size, self.symmetric):
+            raise ValueError(
+                f"{self.source.name}: (bits, block_size, symmetric) of the quantized weight are "
+                f"{found}, but of its scheme {(self.bits, self.block_size, self.symmetric)}"
+            )
 
-def choose(graph: ir.Graph, quantization: Quantization | None) -> dict[str, Scheme]:
+
+def choose(graph: ir.Graph, quantization: Quantization | None, *, fp16: bool) -> dict[str, Scheme]:
     """Return the schemes by weight name: all MatMul weights, and the embedding if so configured.
 
-    Raises UserError if `eight_bit` names a module that is not quantized, and if the embedding
-    cannot be quantized although the target requires it.
+    fp16: whether the graph will compute in fp16, which decides how scales are stored. Raises
+    UserError if `eight_bit` names a module that is not quantized, and if the embedding cannot be
+    quantized although the target requires it.
     """
     if quantization is None:
         return {}
@@ -73,9 +99,23 @@ def choose(graph: ir.Graph, quantization: Quantization | None) -> dict[str, Sche
     chosen = {}
     for weight, paths in quantized.items():
         is_eight_bit = any(_matches(quantization.eight_bit, path) for path in paths)
-        bits = 8 if is_eight_bit else quantization.bits
-        chosen[value_name(weight)] = Scheme(weight_source(weight), bits, quantization)
+        chosen[value_name(weight)] = Scheme(
+            weight_source(weight),
+            8 if is_eight_bit else quantization.bits,
+            quantization.block_size,
+            quantization.symmetric,
+            quantization.algorithm,
+            quantization.accuracy_level,
+            _scale_type(quantization.algorithm, fp16=fp16),
+        )
     return chosen
+
+
+def _scale_type(algorithm: Algorithm, *, fp16: bool) -> ScaleType:
+    """Return how scales are stored: gptq chooses them as coded; others have the graph's type."""
+    if fp16:
+        return ScaleType.float16
+    return ScaleType.int8 if algorithm is Algorithm.gptq else ScaleType.float32
 
 
 def _readers_by_weight(

@@ -23,7 +23,7 @@ from tests.conversion.passes import traced_graphs
 def test_patterns_choose_the_eight_bit_modules(patterns: list[str], modules: set[str]) -> None:
     model, _ = traced_graphs.folded("qwen3")
 
-    chosen = schemes.choose(model.graph, Quantization(eight_bit=patterns))
+    chosen = schemes.choose(model.graph, Quantization(eight_bit=patterns), fp16=False)
 
     eight_bit = {scheme.source.name for scheme in chosen.values() if scheme.bits == 8}
     assert eight_bit == {f"{module}.weight" for module in modules}
@@ -34,7 +34,7 @@ def test_pattern_without_a_quantized_module_is_rejected(pattern: str) -> None:
     model, _ = traced_graphs.folded("qwen3")
 
     with pytest.raises(UserError, match=r"no quantized module has this name") as caught:
-        schemes.choose(model.graph, Quantization(eight_bit=["lm_head", pattern]))
+        schemes.choose(model.graph, Quantization(eight_bit=["lm_head", pattern]), fp16=False)
 
     assert f"eight_bit=['{pattern}']" in str(caught.value)
     names = str(caught.value).partition("Choose from ")[2].split(", ")
