@@ -268,7 +268,10 @@ def test_registered_name_comes_from_id_or_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["target=cpu_int3"], "Did you mean cpu_int[48]?.*cpu_fp32, cpu_int4, cpu_int8, cuda_fp16"),
+        (
+            ["target=cpu_int3"],
+            "Did you mean cpu_int[48]?.*cpu_balanced, cpu_fp32, cpu_int4, cpu_int4_rtn",
+        ),
         (["generation.temprature=1"], "Did you mean generation.temperature?"),
         (
             ["modle=tiny_phi3"],
@@ -292,7 +295,8 @@ def test_registered_name_comes_from_id_or_folder(tmp_path: Path) -> None:
         (["calibration.data=null"], "calibration.data"),
         ([f"calibration.held_out={'a' * 300}"], "calibration.held_out='a*': there is no file"),
         (["calibration.held_out=bundled/../bundled/calibration"], "fitted to: give other text"),
-        (["calibration.tokens=511"], "calibration.tokens=511: must be at least 512"),
+        (["calibration.tokens=511"], "calibration.tokens=511: must be 512 to 262144"),
+        (["calibration.tokens=262145"], "calibration.tokens=262145: must be 512 to 262144"),
         (["calibration.tokens=4k"], "calibration.tokens=4k: must be a whole number"),
         (["calibration.tokens=null"], "calibration.tokens"),
         (["model=hub"], "model.id=None is not a hub id"),

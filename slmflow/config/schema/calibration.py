@@ -7,8 +7,8 @@ from pathlib import Path
 from slmflow.config.schema.fields import Kind, config_key
 from slmflow.paths import PROJECT, is_file, is_folder
 
-MIN_TOKENS = 512
-"""The fewest tokens that calibration may use: one window."""
+MIN_TOKENS, MAX_TOKENS = 512, 262_144
+"""The tokens that calibration may use: one window, and what still fits the memory of its pass."""
 
 
 @dataclass
@@ -32,8 +32,8 @@ class Calibration:
                 f"calibration.held_out={self.held_out!r}: is calibration.data too, so the model "
                 "would be judged by the text it was fitted to: give other text"
             )
-        if self.tokens < MIN_TOKENS:
-            yield f"calibration.tokens={self.tokens}: must be at least {MIN_TOKENS}"
+        if not MIN_TOKENS <= self.tokens <= MAX_TOKENS:
+            yield f"calibration.tokens={self.tokens}: must be {MIN_TOKENS} to {MAX_TOKENS}"
 
     def _missing_texts(self) -> Iterator[str]:
         for name, path in (("data", self.data), ("held_out", self.held_out)):
