@@ -103,7 +103,9 @@ class _Lowering:
         @functools.lru_cache(maxsize=1)  # so are the parts of one quantized weight
         def quantized(name: str) -> QuantizedWeight:
             scheme = schemes[name]
-            weight = calibrated[name] if name in calibrated else scheme.quantize(read(name))
+            weight = calibrated.get(name)  # once: it may be read from disk
+            if weight is None:
+                weight = scheme.quantize(read(name))
             scheme.check(weight)
             return weight
 
