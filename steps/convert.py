@@ -26,7 +26,7 @@ def convert(step: Step) -> OnnxModel:
         "onnx",
         step.key(OnnxModel),
         lambda building: convert_model(
-            weights.folder, building, config.target, config.exporter.name
+            weights.folder, building, config.target, config.exporter.name, config.calibration
         ),
     )
     conversion = ConversionRecord.read(folder)

@@ -19,9 +19,9 @@ def _main() -> None:
     parser.add_argument("exporter", choices=[name.value for name in ExporterName])
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    target = compose.load([f"target={arguments.target}"]).target
+    config = compose.load([f"target={arguments.target}"])
     exporter = ExporterName(arguments.exporter)
-    convert_model(arguments.weights, arguments.folder, target, exporter)
+    convert_model(arguments.weights, arguments.folder, config.target, exporter, config.calibration)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import closing, nullcontext
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from slmflow.checkpoints import size_limits, tokenizer_files
 from slmflow.checkpoints.tensors import CheckpointTensors
-from slmflow.config.schema.target import ExporterName, Precision, Target
+from slmflow.config.schema.calibration import Calibration
+from slmflow.config.schema.target import Algorithm, ExporterName, Precision, Target
 from slmflow.console import messages, progress_bars
 from slmflow.conversion import (
     builder_support,
@@ -19,12 +21,14 @@ from slmflow.conversion import (
     reference_model,
     supported_models,
 )
+from slmflow.conversion.calibration import text
 from slmflow.conversion.onnx_files import GRAPH_FILE
-from slmflow.conversion.passes.graph import PassReport
 from slmflow.conversion.proof import (
     exact_proof,
+    fidelity,
     genai_tokenizer,
     graph_variants,
+    held_out,
     parity,
     reference_logits,
     tokenization,
@@ -33,21 +37,30 @@ from slmflow.conversion.proof.fp16_range import LargestValue
 from slmflow.conversion.proof.parity import Parity
 from slmflow.conversion.proof.probes import build_prompts
 from slmflow.conversion.proof.reference_logits import Logits
+from slmflow.conversion.proof.replaced_weights import PlainlyRoundedWeights
+from slmflow.conversion.proof.runtime_process import Call, run_calls
 from slmflow.conversion.record import ConversionRecord
 from slmflow.system.memory import peak_rss_bytes, return_freed_memory
 
 
-def convert_model(weights: Path, folder: Path, target: Target, exporter: ExporterName) -> None:
+def convert_model(
+    weights: Path,
+    folder: Path,
+    target: Target,
+    exporter: ExporterName,
+    calibration: Calibration,
+) -> None:
     """Write the ONNX model of a checkpoint into `folder`, together with its `ConversionRecord`.
 
-    Raises UserError if the exporter does not support the architecture, and if the result does not
-    match the reference: another computation, values beyond the range of float16, or a probe that
-    is tokenized differently.
+    Raises UserError if the exporter does not support the architecture, if the held-out text cannot
+    be read or is too short, and if the result does not match the reference: another computation,
+    values beyond the range of float16, or a probe that is tokenized differently.
     """
     start = time.perf_counter()
     return_freed_memory()
     supported_models.check(weights, exporter)
     size_limits.check(weights)
+    texts = text.read(calibration.held_out_path)
     reference = reference_model.load(weights)
     if exporter is ExporterName.builder:
         builder_support.check_settings(reference.model)
@@ -55,43 +68,62 @@ def convert_model(weights: Path, folder: Path, target: Target, exporter: Exporte
     mismatches = tokenization.check(tokenization_probes, weights)
     checkpoint = CheckpointTensors.for_model(weights, reference.model)
     prompts = build_prompts(reference.tokenizer)
+    windows = held_out.build_windows(reference, texts)
     values = LargestValue() if target.precision is Precision.fp16 else None
-    observer = values.observe if values else None
-    expected = reference_logits.compute(reference.model, checkpoint, prompts, observer)
-    if values:
-        values.check(target.name)
-    exact, passes = None, tuple[PassReport, ...]()
-    graph: AbstractContextManager[str] = nullcontext(GRAPH_FILE)
-    if exporter is ExporterName.builder:
-        with progress_bars.spinner(f"the GenAI model builder writes {target.name}"):
-            genai_builder.write_graph(weights, folder, target)
-        if target.quantization is not None:
-            messages.warning(
-                "exporter=builder: parity is measured, but the graph is not proven, because its "
-                "faults cannot be separated from the effects of quantization"
+    with held_out.compute_reference(
+        reference, checkpoint, prompts, windows, values.observe if values else None
+    ) as (expected, expected_of_windows):
+        if values:
+            values.check(target.name)
+        exported, exact = None, None
+        if exporter is ExporterName.builder:
+            _write_by_builder(weights, folder, target)
+        else:
+            exported = optimum_export.export(weights, reference, checkpoint, folder, target)
+            exact = exact_proof.prove(exported, reference, checkpoint, folder, target, prompts)
+        ignored_settings = generation_config.write(weights, folder)
+        tokenizer_files.copy(weights, folder)
+        note = genai_tokenizer.describe_differences(folder, tokenization_probes)
+        if note is not None:
+            messages.info(note)
+        graph = graph_variants.all_positions(folder) if exported else nullcontext(GRAPH_FILE)
+        calls = [Call("logits", [ids]) for ids in (*prompts, *windows)]
+        with graph as name, closing(run_calls(folder, name, calls)) as logits:
+            reached = parity.measure(
+                expected, islice(logits, len(prompts)), target.name, mismatches
             )
-    else:
-        exported = optimum_export.export(weights, reference, checkpoint, folder, target)
-        exact = exact_proof.prove(exported, reference, checkpoint, folder, target, prompts)
-        passes, graph = exported.passes, graph_variants.all_positions(folder)
-    ignored_settings = generation_config.write(weights, folder)
-    tokenizer_files.copy(weights, folder)
-    note = genai_tokenizer.describe_differences(folder, tokenization_probes)
-    if note is not None:
-        messages.info(note)
-    with graph as name:
-        reached = parity.measure(expected, folder, name, prompts, target.name, mismatches)
-    _check_parity(reached, expected, target)
+            _check_parity(reached, expected, target)
+            kept = fidelity.measure(windows, expected_of_windows, logits, target.name)
+        is_calibrated = target.quantization and target.quantization.algorithm is Algorithm.gptq
+        kept_by_rtn = None
+        if exported and is_calibrated:
+            rounded = PlainlyRoundedWeights(exported.schemes, checkpoint, fp16=values is not None)
+            logits_by_rtn = reference_logits.compute(reference.model, rounded, windows)
+            kept_by_rtn = fidelity.measure(
+                windows, expected_of_windows, logits_by_rtn, "plain rounding"
+            )
     ConversionRecord(
         parity=reached,
+        fidelity=kept,
+        rtn_fidelity=kept_by_rtn,
         exact_max_abs_diff=exact,
-        passes=passes,
+        passes=exported.passes if exported else (),
         seconds=time.perf_counter() - start,
         peak_rss_mb=None if (peak := peak_rss_bytes()) is None else peak / 1e6,
         onnx_size_mb=sum(file.stat().st_size for file in folder.glob(f"{GRAPH_FILE}*")) / 1e6,
         ignored_settings=ignored_settings,
         notes=() if note is None else (note,),
     ).write(folder)
+
+
+def _write_by_builder(weights: Path, folder: Path, target: Target) -> None:
+    with progress_bars.spinner(f"the GenAI model builder writes {target.name}"):
+        genai_builder.write_graph(weights, folder, target)
+    if target.quantization is not None:
+        messages.warning(
+            "exporter=builder: the loss is measured, but the graph is not proven, because its "
+            "faults cannot be separated from the effects of quantization"
+        )
 
 
 def _check_parity(reached: Parity, expected: Sequence[Logits], target: Target) -> None:

@@ -22,5 +22,6 @@ def convert(
 ) -> ConversionRecord:
     """Convert a checkpoint into a new folder; return the record."""
     folder.mkdir()
-    convert_model(weights, folder, target(target_name, *overrides), exporter)
+    config = load([f"target={target_name}", *overrides])
+    convert_model(weights, folder, config.target, exporter, config.calibration)
     return ConversionRecord.read(folder)

@@ -126,7 +126,9 @@ def log(
         onnx = store.get_or_build(
             "onnx",
             "0" * 64,
-            lambda folder: convert_model(weights, folder, config.target, config.exporter.name),
+            lambda folder: convert_model(
+                weights, folder, config.target, config.exporter.name, config.calibration
+            ),
         )
         loaded = []
         for log_flavor in (log_transformers, log_genai):

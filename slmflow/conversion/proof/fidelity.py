@@ -81,11 +81,12 @@ def measure(
     """Compare a model's logits of the held-out windows with the reference's.
 
     windows: token ids, at least two blocks of them in all; expected, logits: float32 [tokens,
-    vocabulary] for each window, read one at a time; label: the text of the progress bar.
+    vocabulary] for each window, read one at a time; label: name of the model in the
+    progress bar.
     """
     blocks = []
     with item_bar() as progress:
-        task = progress.add_task(label, total=len(windows))
+        task = progress.add_task(f"held-out text: {label}", total=len(windows))
         for window, reference, other in zip(windows, expected, logits, strict=True):
             blocks += [
                 _compare(window, reference, other, slice(start, start + BLOCK))
@@ -101,9 +102,9 @@ def measure(
         mean_kl_high=mean_kl + kl_error,
         median_kl=float(np.median(np.concatenate(divergences))),
         top1_agreement=float(np.concatenate([block.agreements for block in blocks]).mean()),
-        perplexity_ratio=math.exp(log_ratio),
-        perplexity_ratio_low=math.exp(log_ratio - log_ratio_error),
-        perplexity_ratio_high=math.exp(log_ratio + log_ratio_error),
+        perplexity_ratio=_exp(log_ratio),
+        perplexity_ratio_low=_exp(log_ratio - log_ratio_error),
+        perplexity_ratio_high=_exp(log_ratio + log_ratio_error),
         tokens=sum(map(len, windows)),
     )
 
@@ -136,3 +137,9 @@ def _mean(blocks: Sequence[Array]) -> tuple[float, float]:
     deviations = sums - mean * counts
     standard_error = math.sqrt(n / (n - 1) * float((deviations**2).sum())) / counts.sum()
     return float(mean), float(stats.t.ppf((1 + _CONFIDENCE) / 2, n - 1) * standard_error)
+
+
+def _exp(value: float) -> float:
+    """Return e to this power, infinity if that is too large for a float."""
+    with np.errstate(over="ignore"):
+        return float(np.exp(value))

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from slmflow.conversion.optimum_export import ExportedModel
 from slmflow.conversion.passes import last_position
 from slmflow.conversion.passes.graph import rank
 from slmflow.conversion.passes.graph_editor import GraphEditor, clean_up
+from slmflow.conversion.proof.replaced_weights import ReplacedWeights
 from slmflow.conversion.quantization import blockwise
 from slmflow.conversion.quantization.blockwise import CodedScales, QuantizedWeight
 from slmflow.conversion.quantization.lowering import lower
@@ -52,39 +53,21 @@ def exact_graph(exported: ExportedModel, tensors: "StoredWeights", folder: Path)
         yield name
 
 
-class StoredWeights(Mapping[str, torch.Tensor]):
-    """Weights of a converted folder by their names in the checkpoint: float32, read on access."""
+class StoredWeights(ReplacedWeights):
+    """Weights of a converted folder: the values that its graph computes with."""
 
     def __init__(
         self, exported: ExportedModel, checkpoint: CheckpointTensors, folder: Path, *, fp16: bool
     ) -> None:
         """Read quantized weights from `folder`, the others from the checkpoint, rounded if fp16."""
-        self._schemes = exported.schemes
-        self._parts: dict[str, list[str]] = {}
-        for name, scheme in sorted(self._schemes.items(), key=lambda item: item[1].source.start):
-            for alias in checkpoint.tied_names(scheme.source.name):
-                self._parts.setdefault(alias, []).append(name)
-        self._checkpoint = checkpoint
-        self._fp16 = fp16
+        super().__init__(exported.schemes, checkpoint, fp16=fp16)
         self._tensors = {
             name: value.const_value
             for name, value in ir.load(folder / GRAPH_FILE).graph.initializers.items()
         }
 
-    def __getitem__(self, name: str) -> torch.Tensor:
-        """Return the values that the converted graph computes with."""
-        if parts := self._parts.get(name):
-            return torch.from_numpy(np.concatenate([self._dequantize(part) for part in parts]))
-        tensor = self._checkpoint[name]
-        return tensor.half().float() if self._fp16 else tensor
-
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the checkpoint's names."""
-        return iter(self._checkpoint)
-
-    def __len__(self) -> int:
-        """Return the number of names."""
-        return len(self._checkpoint)
+    def _replacement(self, name: str, parts: Sequence[str]) -> torch.Tensor:
+        return torch.from_numpy(np.concatenate([self._dequantize(part) for part in parts]))
 
     def _dequantize(self, name: str) -> Array:
         scheme, coded = self._schemes[name], None

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from slmflow.conversion.calibration import text
 from slmflow.conversion.proof import reference_logits
 from slmflow.conversion.proof.reference_logits import Logits, Observer
+from slmflow.conversion.reference_model import ReferenceModel
 
 Ids = Sequence[int]
 
-_TOKENS, _WINDOW = 2048, 512
+# Several windows, since the texts are of several kinds.
+_TOKENS, _WINDOWS = 2048, 4
 
 # The logits of all windows are in memory once, so a large vocabulary leaves fewer tokens: 488 for
 # one of 262,144.
@@ -24,17 +27,24 @@ _MAX_BYTES = 512 * 10**6
 def window_size(config: Any) -> tuple[int, int]:
     """Return the number of held-out tokens, and the length of a window, for a model's config.
 
-    The logits of the tokens take at most 512 MB, and a window fits the context length.
+    The logits of the tokens take at most 512 MB, there are at least four windows, and each fits the
+    context length.
     """
     config = config.get_text_config()
     tokens = min(_TOKENS, _MAX_BYTES // (np.dtype(np.float32).itemsize * config.vocab_size))
-    context_length = getattr(config, "max_position_embeddings", _WINDOW)
-    return tokens, min(_WINDOW, tokens, context_length)
+    length = tokens // _WINDOWS
+    return tokens, min(length, getattr(config, "max_position_embeddings", length))
+
+
+def build_windows(reference: ReferenceModel, texts: Sequence[str]) -> list[list[int]]:
+    """Return windows of token ids, see `text.windows`. Raises UserError for too little text."""
+    tokens, length = window_size(reference.model.config)
+    return text.windows(reference.tokenizer, texts, tokens, length, name="calibration.held_out")
 
 
 @contextmanager
 def compute_reference(
-    model: Any,
+    reference: ReferenceModel,
     weights: Mapping[str, torch.Tensor],
     prompts: Sequence[Ids],
     windows: Sequence[Ids],
@@ -45,7 +55,7 @@ def compute_reference(
     Yields those of the prompts in memory, and those of the windows on disk until the context ends.
     """
     with tempfile.TemporaryDirectory() as folder:
-        logits = reference_logits.compute(model, weights, [*prompts, *windows], observer)
+        logits = reference_logits.compute(reference.model, weights, [*prompts, *windows], observer)
         stored = StoredLogits(Path(folder), logits[len(prompts) :])
         # Copies: the rows of a pass are parts of one array, that of the windows included.
         kept = [prompt_logits.copy() for prompt_logits in logits[: len(prompts)]]

@@ -1,15 +1,13 @@
 """Parity: the distance of the finished model from the reference, which is the cost of rounding."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from slmflow.console.progress_bars import item_bar
 from slmflow.conversion.proof.distributions import kl_divergence, log_softmax
 from slmflow.conversion.proof.reference_logits import Logits
-from slmflow.conversion.proof.runtime_process import Call, run_calls
 
 
 @dataclass(frozen=True)
@@ -29,27 +27,20 @@ class Parity:
 
 
 def measure(
-    expected: Sequence[Logits],
-    folder: Path,
-    graph: str,
-    prompts: Sequence[Sequence[int]],
-    label: str,
-    tokenizer_mismatches: int,
+    expected: Sequence[Logits], logits: Iterable[Logits], label: str, tokenizer_mismatches: int
 ) -> Parity:
-    """Run a graph of the converted folder over the prompts and compare the logits.
+    """Compare the logits of a converted model with those of the reference.
 
-    expected: logits of the reference for each prompt; graph: file name of a graph that returns the
-    logits of all positions; label: name of the model in the progress bar.
+    expected, logits: of each prompt, float32 [tokens, vocabulary]; label: name of the model in the
+    progress bar.
     """
-    calls = [Call("logits", [list(prompt)]) for prompt in prompts]
     differences, divergences, agreements = [], [], []
     with item_bar() as progress:
-        task = progress.add_task(f"parity: {label}", total=len(prompts))
-        results = run_calls(folder, graph, calls)
-        for reference, logits in zip(expected, results, strict=True):
-            differences.append(np.abs(logits - reference).max())
-            divergences.append(kl_divergence(log_softmax(reference), log_softmax(logits)))
-            agreements.append(logits.argmax(-1) == reference.argmax(-1))
+        task = progress.add_task(f"parity: {label}", total=len(expected))
+        for reference, converted in zip(expected, logits, strict=True):
+            differences.append(np.abs(converted - reference).max())
+            divergences.append(kl_divergence(log_softmax(reference), log_softmax(converted)))
+            agreements.append(converted.argmax(-1) == reference.argmax(-1))
             progress.advance(task)
     return Parity(
         max_abs_diff=float(max(differences)),

@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,9 @@ class Call:
     arguments: list[Any]
 
 
-def run_calls(folder: Path, graph: str, calls: Sequence[Call]) -> Iterator[NDArray[Any]]:
+def run_calls(
+    folder: Path, graph: str, calls: Sequence[Call]
+) -> Generator[NDArray[Any], None, None]:
     """Load a graph of a converted folder; yield the result of each call as soon as it is done.
 
     Raises UserError if the runtime cannot load or run the graph.

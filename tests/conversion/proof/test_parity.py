@@ -12,6 +12,7 @@ from slmflow.checkpoints.tensors import CheckpointTensors
 from slmflow.conversion import reference_model
 from slmflow.conversion.proof import graph_variants, parity, reference_logits
 from slmflow.conversion.proof.probes import build_prompts
+from slmflow.conversion.proof.runtime_process import Call, run_calls
 from tests.conversion.architectures import BUNDLED
 from tests.conversion.conversions import convert
 
@@ -32,8 +33,9 @@ def test_parity_equals_torchs_computation(tmp_path: Path) -> None:
     checkpoint = CheckpointTensors.for_model(BUNDLED, reference.model)
     logits = reference_logits.compute(reference.model, checkpoint, prompts)
 
+    calls = [Call("logits", [prompt]) for prompt in prompts]
     with graph_variants.all_positions(folder) as graph:
-        measured = parity.measure(logits, folder, graph, prompts, "perturbed", 0)
+        measured = parity.measure(logits, run_calls(folder, graph, calls), "perturbed", 0)
 
     original = AutoModelForCausalLM.from_pretrained(BUNDLED)
     divergences, differences = [], []
