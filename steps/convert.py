@@ -17,25 +17,31 @@ def convert(step: Step) -> OnnxModel:
     """Ensure the checkpoint, get the ONNX model from the store or convert, and log the record."""
     hub_architecture.check(step.config, step.key(Weights))
     # torch takes ten seconds to import: invalid arguments are reported before that.
+    from slmflow.conversion import fidelity_sentence
     from slmflow.conversion.convert import convert_model
     from slmflow.conversion.record import RECORD_FILE, ConversionRecord
 
     weights = step.ensure(Weights)
     config = step.config
-    folder = store.get_or_build(
-        "onnx",
-        step.key(OnnxModel),
-        lambda building: convert_model(
-            weights.folder, building, config.target, config.exporter.name, config.calibration
-        ),
-    )
+    key = step.key(OnnxModel)
+    with store.unfinished("calibration", key) as scratch:
+        folder = store.get_or_build(
+            "onnx",
+            key,
+            lambda building: convert_model(
+                weights.folder,
+                building,
+                config.target,
+                config.exporter.name,
+                config.calibration,
+                scratch,
+            ),
+        )
     conversion = ConversionRecord.read(folder)
     mlflow.log_metrics(conversion.metrics())
     mlflow.log_artifact(str(folder / RECORD_FILE))
-    messages.info(
-        f"{config.target.name}: {conversion.onnx_size_mb:.1f} MB, top-1 agreement with the "
-        f"original {conversion.parity.top1_agreement:.1%}, in {folder}"
-    )
+    messages.info(fidelity_sentence.describe(conversion, config.target, config.exporter))
+    messages.info(f"the ONNX model is in {folder}")
     return OnnxModel(path=str(folder))
 
 

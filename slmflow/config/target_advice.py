@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from slmflow.config.schema.target import (
+    BITS_PER_WEIGHT,
     Algorithm,
     Exporter,
     ExporterName,
@@ -14,6 +15,7 @@ from slmflow.config.schema.target import (
 )
 
 _SMALLEST_BLOCK, _TYPICAL_BLOCK = 16, 32
+_BALANCED_TARGETS = {Provider.cpu: "target=cpu_balanced"}
 _EIGHT_BIT_TARGETS = {Provider.cpu: "target=cpu_int8"}
 _UNQUANTIZED_TARGETS = {Provider.cpu: "target=cpu_fp32", Provider.cuda: "target=cuda_fp16"}
 _PREFIX = "target.quantization."
@@ -47,27 +49,48 @@ def suggest(target: Target, exporter: Exporter) -> tuple[Suggestion, ...]:
         if target.precision is Precision.fp32:
             return ()
         return (Suggestion("more precision", ("target.precision=fp32",)),)
+    quantization = target.quantization
+    # The builder has neither calibration nor modules at 8 bits.
+    has_options = exporter.name is ExporterName.optimum and quantization.bits == 4
     return (
-        *_finer_quantization(target.quantization, exporter),
-        *_more_bits(target.quantization, target.provider),
+        *_finer_quantization(quantization, has_options),
+        *_some_more_bits(quantization, target.provider, has_options),
+        *_more_bits(quantization, target.provider),
     )
 
 
-def _finer_quantization(quantization: Quantization, exporter: Exporter) -> Iterator[Suggestion]:
-    """Yield what keeps the bits of most weights."""
-    if quantization.block_size > _SMALLEST_BLOCK:
+def _finer_quantization(quantization: Quantization, has_options: bool) -> Iterator[Suggestion]:
+    """Yield what keeps the bits of all weights."""
+    if quantization.block_size > _SMALLEST_BLOCK and not _has_budget(quantization):
         is_large = quantization.block_size > _TYPICAL_BLOCK
         size = _TYPICAL_BLOCK if is_large else _SMALLEST_BLOCK
         yield Suggestion("smaller blocks", (f"{_PREFIX}block_size={size}",))
-    zero_points = (f"{_PREFIX}symmetric=false",) if quantization.symmetric else ()
-    has_options = exporter.name is ExporterName.optimum  # the builder has neither of these
-    if has_options and quantization.bits == 4 and quantization.algorithm is Algorithm.rtn:
-        yield Suggestion("better scales", (f"{_PREFIX}algorithm=k_quant", *zero_points))
-    elif zero_points:
-        yield Suggestion("zero points", zero_points)
-    is_hqq = quantization.algorithm is Algorithm.hqq
-    if has_options and quantization.bits == 4 and not quantization.eight_bit and not is_hqq:
+    if has_options and quantization.algorithm in (Algorithm.rtn, Algorithm.k_quant):
+        yield Suggestion("calibrated rounding", (f"{_PREFIX}algorithm=gptq",))
+    elif quantization.symmetric:
+        yield Suggestion("zero points", (f"{_PREFIX}symmetric=false",))
+
+
+def _some_more_bits(
+    quantization: Quantization, provider: Provider, has_options: bool
+) -> Iterator[Suggestion]:
+    """Yield what gives more bits to some weights."""
+    if not has_options or quantization.algorithm is Algorithm.hqq:
+        return
+    if (bits := quantization.bits_per_weight) is not None:
+        if bits < BITS_PER_WEIGHT[1]:
+            more = min(bits + 1, BITS_PER_WEIGHT[1])
+            yield Suggestion("more bits", (f"{_PREFIX}bits_per_weight={more:g}",))
+    elif (size := quantization.budget_mb) is not None:
+        yield Suggestion("a larger size", (f"{_PREFIX}budget_mb={1.2 * size:.4g}",))
+    elif override := _BALANCED_TARGETS.get(provider, ""):
+        yield Suggestion("8 bits where calibration finds them needed", (override,))
+    elif not quantization.eight_bit:
         yield Suggestion("8 bits for some modules", (f"{_PREFIX}eight_bit=[*.down_proj]",))
+
+
+def _has_budget(quantization: Quantization) -> bool:
+    return quantization.bits_per_weight is not None or quantization.budget_mb is not None
 
 
 def _more_bits(quantization: Quantization, provider: Provider) -> Iterator[Suggestion]:
@@ -76,5 +99,7 @@ def _more_bits(quantization: Quantization, provider: Provider) -> Iterator[Sugge
         yield Suggestion("no rounding", (override,))
     elif override := _EIGHT_BIT_TARGETS.get(provider, ""):
         yield Suggestion("8 bits", (override,))
-    elif quantization.algorithm is not Algorithm.hqq and not quantization.eight_bit:
+    elif quantization.algorithm is not Algorithm.hqq and not (
+        quantization.eight_bit or _has_budget(quantization)
+    ):
         yield Suggestion("8 bits", (f"{_PREFIX}bits=8",))

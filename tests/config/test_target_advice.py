@@ -6,17 +6,27 @@ from slmflow.config import compose as configs
 from slmflow.config.overrides import from_arguments
 from slmflow.config.target_advice import suggest
 
+RTN, CUDA = "target=cpu_int4_rtn", "target=cuda_int4 target.quantization.algorithm=rtn"
+GPTQ = " target.quantization.algorithm=gptq"
+BALANCED = "target=cpu_balanced"
 TARGETS = {
-    "target=cpu_int4": ("block_size=16", "k_quant", "eight_bit", "target=cpu_int8"),
-    "target=cpu_int4 target.quantization.block_size=128": ("block_size=32", "k_quant"),
-    "target=cpu_int4 target.quantization.block_size=16": ("k_quant", "target=cpu_int8"),
-    "target=cpu_int4 exporter=builder": ("block_size=16", "symmetric=false", "target=cpu_int8"),
-    "target=cpu_int4 target.quantization.eight_bit=[lm_head]": ("block_size=16", "k_quant"),
-    "target=cpu_int4 target.quantization.algorithm=hqq target.quantization.symmetric=false "
+    RTN: ("block_size=16", "gptq", BALANCED, "target=cpu_int8"),
+    f"{RTN} target.quantization.block_size=128": ("block_size=32", "gptq"),
+    f"{RTN} target.quantization.block_size=16": ("gptq", "target=cpu_int8"),
+    f"{RTN} exporter=builder": ("block_size=16", "symmetric=false", "target=cpu_int8"),
+    f"{RTN} target.quantization.eight_bit=[lm_head]": ("block_size=16", "gptq"),
+    f"{RTN} target.quantization.algorithm=hqq target.quantization.symmetric=false "
     "target.quantization.accuracy_level=0": ("block_size=16", "target=cpu_int8"),
+    RTN + GPTQ: ("block_size=16", "symmetric=false", BALANCED, "target=cpu_int8"),
+    f"{RTN}{GPTQ} target.quantization.budget_mb=80": ("budget_mb=96", "target=cpu_int8"),
+    f"{BALANCED} target.quantization.bits_per_weight=6": ("bits_per_weight=7", "target=cpu_int8"),
+    f"{BALANCED} target.quantization.bits_per_weight=8.5": ("bits_per_weight=9",),
+    f"{BALANCED} target.quantization.bits_per_weight=9": ("target=cpu_int8",),
     "target=cpu_int8": ("block_size=16", "symmetric=false", "target=cpu_fp32"),
-    "target=cuda_int4": ("block_size=16", "k_quant", "eight_bit", "bits=8"),
-    "target=cuda_int4 target.quantization.bits=8": ("target=cuda_fp16",),
+    CUDA: ("block_size=16", "gptq", "eight_bit", "bits=8"),
+    CUDA + GPTQ: ("block_size=16", "symmetric=false", "eight_bit", "bits=8"),
+    f"{CUDA}{GPTQ} target.quantization.bits_per_weight=5": ("bits_per_weight=6",),
+    f"{CUDA} target.quantization.bits=8": ("target=cuda_fp16",),
     "target=dml_int4 target.quantization.bits=8": ("target.quantization=null",),
     "target=cuda_fp16": ("target.precision=fp32",),
 }

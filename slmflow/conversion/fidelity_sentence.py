@@ -1,0 +1,25 @@
+"""One line on a converted model: its size, how much of the model is left, and is that enough?"""
+
+from slmflow.config import target_advice
+from slmflow.config.schema.target import Exporter, Target
+from slmflow.conversion.proof.fidelity import Fidelity, Loss
+from slmflow.conversion.record import ConversionRecord
+
+
+def describe(record: ConversionRecord, target: Target, exporter: Exporter) -> str:
+    """Return the line; what to try in place of the target unless the loss is small."""
+    fidelity, loss = record.fidelity, record.fidelity.loss
+    figures = (
+        f"{target.name}: {record.onnx_size_mb:.1f} MB; on {fidelity.tokens:,} held-out tokens "
+        f"KL {fidelity.mean_kl:.2g} ({fidelity.mean_kl_low:.2g} to {fidelity.mean_kl_high:.2g}), "
+        f"{_shares(fidelity)}"
+    )
+    if rtn := record.rtn_fidelity:
+        figures += f"; plain rounding: KL {rtn.mean_kl:.2g}, {_shares(rtn)}"
+    suggestions = () if loss is Loss.small else target_advice.suggest(target, exporter)
+    advice = f" {target_advice.describe(suggestions)}" if suggestions else ""
+    return f"{figures}. The loss is {loss.value}.{advice}"
+
+
+def _shares(fidelity: Fidelity) -> str:
+    return f"top-1 {fidelity.top1_agreement:.1%}, perplexity x{fidelity.perplexity_ratio:.3f}"
