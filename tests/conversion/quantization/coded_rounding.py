@@ -22,6 +22,7 @@ def quantize(
         lowest = np.minimum(blocks.min(2), 0)
         exact = (np.maximum(blocks.max(2), 0) - lowest) / steps
     row_scales = exact.max(1, keepdims=True).astype(np.float32) / 127
+    row_scales[row_scales == 0] = 1  # a row of zeros, such as that of a padding token
     coded = CodedScales(np.rint(exact / row_scales).clip(1).astype(np.int8), row_scales)
     scales = coded.values()
     if symmetric:

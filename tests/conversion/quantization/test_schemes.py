@@ -2,8 +2,9 @@
 
 import pytest
 
-from slmflow.config.schema.target import Quantization
+from slmflow.config.schema.target import Algorithm, Quantization
 from slmflow.conversion.quantization import schemes
+from slmflow.conversion.quantization.schemes import ScaleType
 from slmflow.errors import UserError
 from tests.conversion.passes import traced_graphs
 
@@ -41,3 +42,28 @@ def test_pattern_without_a_quantized_module_is_rejected(pattern: str) -> None:
     assert "lm_head" in names
     assert "model.embed_tokens" not in names
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "fp16", "scale_type"),
+    [
+        (Algorithm.rtn, False, ScaleType.float32),
+        (Algorithm.rtn, True, ScaleType.float16),
+        (Algorithm.gptq, False, ScaleType.int8),
+        (Algorithm.gptq, True, ScaleType.float16),
+    ],
+)
+def test_algorithm_and_precision_decide_how_scales_are_stored(
+    algorithm: Algorithm, fp16: bool, scale_type: ScaleType
+) -> None:
+    model, _ = traced_graphs.folded("llama")  # its embedding is tied to the LM head
+    quantization = Quantization(8, 16, False, 1, algorithm)
+
+    chosen = schemes.choose(model.graph, quantization, fp16=fp16)
+
+    assert "model.embed_tokens.weight" in {scheme.source.name for scheme in chosen.values()}
+    formats = {
+        (s.bits, s.block_size, s.symmetric, s.algorithm, s.accuracy_level, s.scale_type)
+        for s in chosen.values()
+    }
+    assert formats == {(8, 16, False, algorithm, 1, scale_type)}
