@@ -10,16 +10,15 @@ from slmflow.metrics.evaluate_models import EvaluatedModel
 from slmflow.pipeline import runs
 from slmflow.pipeline.results import Measurements, OnnxModel
 from slmflow.pipeline.step import Step
-
-_PREFIX = "parity."
+from slmflow.reports import parity
 
 
 @dataclass(frozen=True)
 class ComparisonSources:
     """The runs and settings behind a comparison.
 
-    runs: run ids by content, all of one experiment; parity: the metrics `parity.*` of convert
-    without the prefix, empty without a conversion; machine: facts about the machine by name;
+    runs: run ids by content, all of one experiment; parity: the metrics of convert that begin with
+    one of `parity.PREFIXES`, empty without a conversion; machine: facts about the machine by name;
     settings: the rows and the generation options by name.
     """
 
@@ -73,8 +72,4 @@ def _settings(config: Config) -> dict[str, str]:
 
 def _parity(run_id: str) -> dict[str, float]:
     metrics = MlflowClient().get_run(run_id).data.metrics
-    return {
-        name.removeprefix(_PREFIX): value
-        for name, value in metrics.items()
-        if name.startswith(_PREFIX)
-    }
+    return {name: value for name, value in metrics.items() if name.startswith(parity.PREFIXES)}

@@ -48,6 +48,12 @@ The times rest on 32 rows.
 
 - `parity.exact_max_abs_diff` 5.2e-06: proof: largest difference of any logit from the original, in exact arithmetic and with the same quantized weights on both sides
 - `parity.tokenizer_mismatches` 0: proof: texts and conversations that slmflow encodes otherwise than transformers
+- `fidelity.mean_kl` 0.0627 nats (0.0509 to 0.0746): held-out text: mean KL divergence of the next-token probabilities from the original's
+- `fidelity.top1_agreement` 86.2%: held-out text: positions with the same most likely next token
+- `fidelity.perplexity_ratio` 1.031 (1.012 to 1.051): held-out text: perplexity over the original's
+- `fidelity.rtn_mean_kl` 0.0912 nats: held-out text: the same of plain rounding with as many bits
+- `fidelity.rtn_top1_agreement` 82.3%: held-out text: the same of plain rounding
+- `fidelity.rtn_perplexity_ratio` 1.078: held-out text: the same of plain rounding
 - `parity.top1_agreement` 86.8%: rounding error: positions with the same most likely next token
 - `parity.mean_kl` 0.0391 nats: rounding error: mean KL divergence of the next-token probabilities
 - `parity.max_abs_diff` 2.06: rounding error: largest difference of any logit from the original
