@@ -4,6 +4,7 @@ python -m steps.evaluate model=tiny_phi3 target=cpu_int4 evaluation.limit=20
 mlflow run . -e evaluate --env-manager uv -P model_uri=models:/my-chat-model/1
 """
 
+from slmflow.conversion.calibration import overlap
 from slmflow.measurement import execution_providers
 from slmflow.measurement.artifact import load_measurements
 from slmflow.metrics import evaluation_inputs
@@ -21,6 +22,7 @@ def evaluate(step: Step) -> Evaluation:
     if step.config.evaluation.model_uri is None:
         execution_providers.check(step.config.target)
     inputs = evaluation_inputs.read(step.config)
+    overlap.check([step.config], inputs.rows)
     measurements = step.ensure(Measurements)
     measured = load_measurements(measurements)
     tokenizer = step.ensure(OnnxModel).folder / "tokenizer.json" if len(measured) > 1 else None

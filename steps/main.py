@@ -7,6 +7,7 @@ python -m steps.main target=cpu_int8 generation.temperature=0.2
 from slmflow.checkpoints import chat_template
 from slmflow.console import messages
 from slmflow.conversion import hub_architecture
+from slmflow.conversion.calibration import overlap
 from slmflow.measurement import (
     compared_models,
     execution_providers,
@@ -31,6 +32,7 @@ def main(step: Step) -> None:
     """Validate all inputs, then run each step or reuse its result, and show the comparison."""
     execution_providers.check(step.config.target)
     inputs = evaluation_inputs.read(step.config)
+    overlap.check([step.config], inputs.rows)
     preflight.validate_config(step.config)
     hub_architecture.check(step.config, step.key(Weights))
     chat_template.check_variables(step.ensure(Weights).folder, step.config.generation.template)

@@ -4,6 +4,7 @@ mlflow run . -e measure --env-manager uv -P target=cpu_int8
 python -m steps.measure target=cpu_int8 evaluation.limit=20 measurement.timed_rows=10
 """
 
+from slmflow.conversion.calibration import overlap
 from slmflow.datasets import rows
 from slmflow.measurement import compared_models, interleaved, prompt_models
 from slmflow.measurement.artifact import log_measurements
@@ -20,6 +21,7 @@ def measure(step: Step) -> Measurements:
     if step.config.evaluation.tasks:
         return _run_tasks(step)
     evaluation_rows = rows.read(step.config)
+    overlap.check([step.config], evaluation_rows)
     prompt_models.check_rows(step, evaluation_rows)
     key = step.key(Measurements)
     plan = interleaved.Plan.of_step(step, evaluation_rows, key)

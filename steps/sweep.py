@@ -5,6 +5,7 @@ python -m steps.sweep sweep=targets "sweep.constraints=peak_rss_mb<2000"
 """
 
 from slmflow.console import messages
+from slmflow.conversion.calibration import overlap
 from slmflow.errors import UserError
 from slmflow.metrics import evaluation_inputs
 from slmflow.pipeline.step import Step, run_step
@@ -12,6 +13,7 @@ from slmflow.sweeps import outcomes, report, sweep_result
 from slmflow.sweeps.arguments import parse_arguments
 from slmflow.sweeps.context import SweepContext
 from slmflow.sweeps.execution.run_points import run_points
+from slmflow.sweeps.points import grid
 from steps.evaluate import evaluate
 from steps.log_genai import log_genai
 from steps.log_transformers import log_transformers
@@ -26,7 +28,8 @@ _IN_PROCESS = {
 
 def sweep(step: Step) -> None:
     """Run the points, log how they compare, and name the best one."""
-    evaluation_inputs.read(step.config)
+    inputs = evaluation_inputs.read(step.config)
+    overlap.check((point.config for point in grid(step.overrides)), inputs.rows)
     context = SweepContext.of(step.run, _IN_PROCESS)
     points = run_points(step, context)
     gathered = outcomes.gather(points, context)

@@ -37,7 +37,7 @@ class Row:
     """A conversation to send to a model, and the expected answer: a letter if there are choices.
 
     other_answers: further accepted answers, if there are any; location: where the row is in its
-    file, e.g. "line 3".
+    file, e.g. "line 3"; plain_question: the question without template and choices.
     """
 
     messages: list[Message]
@@ -46,6 +46,7 @@ class Row:
     subject: str | None = None
     other_answers: list[str] | None = None
     location: str = dataclasses.field(default="", compare=False)
+    plain_question: str = dataclasses.field(default="", compare=False)
 
     @property
     def question(self) -> str:
@@ -106,15 +107,12 @@ def check_single_messages(rows: Sequence[Row], reason: str, advice: str) -> None
 def digest(rows: Sequence[Row]) -> str:
     """Return the first `DIGEST_LENGTH` hexadecimal digits of the sha256 of all rows as JSON.
 
-    Leaves out their locations. MLflow's own digest covers only the first 10,000 rows and has only 8
-    digits.
+    Leaves out what equal rows may differ in. MLflow's own digest covers only the first 10,000 rows
+    and has only 8 digits.
     """
+    compared = [field.name for field in dataclasses.fields(Row) if field.compare]
     fields = [
-        {
-            name: value
-            for name, value in dataclasses.asdict(row).items()
-            if name != "location" and value is not None
-        }
+        {name: value for name in compared if (value := getattr(row, name)) is not None}
         for row in rows
     ]
     content = json.dumps(fields, sort_keys=True)
@@ -176,12 +174,18 @@ def _record_problems(fields: dict[str, Any], data: EvaluationData) -> Iterator[s
 
 
 def _build_row(fields: dict[str, Any], data: EvaluationData) -> Row:
+    """Return a row without system message and examples from the config."""
     columns = data.columns
-    messages = _build_messages(expected_answers.without_answer(fields, columns), data)
+    messages = row_checks.build_messages(expected_answers.without_answer(fields, columns), columns)
+    question = messages[-1]["content"]
+    template = (data.template if columns.question in fields else None) or QUESTION
+    choices = fields.get(columns.choices)
+    messages[-1]["content"] = multiple_choice.build_prompt(question, choices, template)
     answer, *others = expected_answers.accepted(fields, columns)
-    if (choices := fields.get(columns.choices)) is None:
-        return Row(messages, answer, other_answers=others or None)
-    return Row(messages, answer, choices, fields.get(columns.subject))
+    if choices is None:
+        return Row(messages, answer, other_answers=others or None, plain_question=question)
+    subject = fields.get(columns.subject)
+    return Row(messages, answer, choices, subject, plain_question=question)
 
 
 def _consistency_problems(rows: Sequence[Row], columns: Columns) -> Iterator[str]:
@@ -197,15 +201,6 @@ def _consistency_problems(rows: Sequence[Row], columns: Columns) -> Iterator[str
                 f"rows have {column}: add it to all rows or to none, and evaluate the others "
                 "separately"
             )
-
-
-def _build_messages(fields: dict[str, Any], data: EvaluationData) -> list[Message]:
-    """Return the messages of a row, without system message and examples from the config."""
-    messages = row_checks.build_messages(fields, data.columns)
-    template = (data.template if data.columns.question in fields else None) or QUESTION
-    last, choices = messages[-1], fields.get(data.columns.choices)
-    last["content"] = multiple_choice.build_prompt(last["content"], choices, template)
-    return messages
 
 
 def _add_context(

@@ -16,7 +16,8 @@ from tests.fixtures.hub import RunPython
 from tests.fixtures.hub_server import MODEL, REVISION, FakeHub
 
 FILE = "data/test.parquet"
-ROWS = [dataclasses.asdict(Row([{"role": "user", "content": "a?"}], "A", location="row 1"))]
+QUESTION = {"role": "user", "content": "a?"}
+ROWS = [dataclasses.asdict(Row([QUESTION], "A", location="row 1", plain_question="a?"))]
 NO_NETWORK = "http://127.0.0.1:9"
 
 ReadRows = Callable[..., subprocess.CompletedProcess[str]]

@@ -36,11 +36,11 @@ class Calibration:
             yield f"calibration.tokens={self.tokens}: must be {MIN_TOKENS} to {MAX_TOKENS}"
 
     def _missing_texts(self) -> Iterator[str]:
-        for name, path in (("data", self.data), ("held_out", self.held_out)):
-            text = PROJECT / path
-            if not path or not (is_file(text) or is_folder(text)):
+        for name, path in self.paths.items():
+            given: str = getattr(self, name)
+            if not given or not (is_file(path) or is_folder(path)):
                 yield (
-                    f"calibration.{name}={path!r}: there is no file or folder {text}: give a text "
+                    f"calibration.{name}={given!r}: there is no file or folder {path}: give a text "
                     "file, or a folder of .txt files"
                 )
 
@@ -53,3 +53,8 @@ class Calibration:
     def held_out_path(self) -> Path:
         """Absolute path of the text to measure on."""
         return PROJECT / self.held_out
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """Absolute paths of both texts, by the name of their key."""
+        return {"data": self.data_path, "held_out": self.held_out_path}

@@ -198,6 +198,11 @@ class Target:
         if self.quantization is not None:
             yield from self.quantization.problems()
 
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether calibration text shapes the model."""
+        return self.quantization is not None and self.quantization.algorithm is Algorithm.gptq
+
 
 RUNTIMES = {
     Provider.cpu: "onnxruntime-genai",
