@@ -42,7 +42,7 @@ def convert(step: Step) -> OnnxModel:
     mlflow.log_artifact(str(folder / RECORD_FILE))
     messages.info(fidelity_sentence.describe(conversion, config.target, config.exporter))
     messages.info(f"the ONNX model is in {folder}")
-    return OnnxModel(path=str(folder))
+    return OnnxModel(path=str(folder), mean_kl=conversion.fidelity.mean_kl)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import closing, nullcontext
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -40,7 +41,10 @@ from slmflow.conversion.proof.reference_logits import Logits
 from slmflow.conversion.proof.replaced_weights import PlainlyRoundedWeights
 from slmflow.conversion.proof.runtime_process import Call, run_calls
 from slmflow.conversion.record import ConversionRecord
+from slmflow.conversion.reference_model import ReferenceModel
 from slmflow.system.memory import peak_rss_bytes, return_freed_memory
+
+_CALIBRATION_WINDOW = 512  # tokens
 
 
 def convert_model(
@@ -49,17 +53,23 @@ def convert_model(
     target: Target,
     exporter: ExporterName,
     calibration: Calibration,
+    scratch: Path | None = None,
 ) -> None:
     """Write the ONNX model of a checkpoint into `folder`, together with its `ConversionRecord`.
 
-    Raises UserError if the exporter does not support the architecture, if the held-out text cannot
-    be read or is too short, and if the result does not match the reference: another computation,
-    values beyond the range of float16, or a probe that is tokenized differently.
+    scratch: folder where algorithm=gptq keeps what it has finished, and continues after a kill;
+    None: nothing is kept.
+
+    Raises UserError if the exporter does not support the architecture, if a text cannot be read or
+    is too short, and if the result does not match the reference: another computation, values beyond
+    the range of float16, or a probe that is tokenized differently.
     """
     start = time.perf_counter()
     return_freed_memory()
     supported_models.check(weights, exporter)
     size_limits.check(weights)
+    is_calibrated = target.quantization and target.quantization.algorithm is Algorithm.gptq
+    calibration_texts = text.read(calibration.data_path) if is_calibrated else []
     texts = text.read(calibration.held_out_path)
     reference = reference_model.load(weights)
     if exporter is ExporterName.builder:
@@ -69,6 +79,11 @@ def convert_model(
     checkpoint = CheckpointTensors.for_model(weights, reference.model)
     prompts = build_prompts(reference.tokenizer)
     windows = held_out.build_windows(reference, texts)
+    calibration_windows = (
+        _build_calibration_windows(reference, calibration_texts, calibration.tokens)
+        if is_calibrated
+        else []
+    )
     values = LargestValue() if target.precision is Precision.fp16 else None
     with held_out.compute_reference(
         reference, checkpoint, prompts, windows, values.observe if values else None
@@ -79,7 +94,16 @@ def convert_model(
         if exporter is ExporterName.builder:
             _write_by_builder(weights, folder, target)
         else:
-            exported = optimum_export.export(weights, reference, checkpoint, folder, target)
+            with nullcontext(scratch) if scratch else TemporaryDirectory() as kept_work:
+                exported = optimum_export.export(
+                    weights,
+                    reference,
+                    checkpoint,
+                    folder,
+                    target,
+                    calibration_windows,
+                    Path(kept_work),
+                )
             exact = exact_proof.prove(exported, reference, checkpoint, folder, target, prompts)
         ignored_settings = generation_config.write(weights, folder)
         tokenizer_files.copy(weights, folder)
@@ -94,7 +118,6 @@ def convert_model(
             )
             _check_parity(reached, expected, target)
             kept = fidelity.measure(windows, expected_of_windows, logits, target.name)
-        is_calibrated = target.quantization and target.quantization.algorithm is Algorithm.gptq
         kept_by_rtn = None
         if exported and is_calibrated:
             rounded = PlainlyRoundedWeights(exported.schemes, checkpoint, fp16=values is not None)
@@ -114,6 +137,13 @@ def convert_model(
         ignored_settings=ignored_settings,
         notes=() if note is None else (note,),
     ).write(folder)
+
+
+def _build_calibration_windows(
+    reference: ReferenceModel, texts: Sequence[str], tokens: int
+) -> list[list[int]]:
+    length = held_out.longest_window(reference.model.config, _CALIBRATION_WINDOW)
+    return text.windows(reference.tokenizer, texts, tokens, length)
 
 
 def _write_by_builder(weights: Path, folder: Path, target: Target) -> None:

@@ -31,6 +31,25 @@ def save(model: ir.Model, folder: Path, label: str) -> None:
         progress.update(task, completed=sum(sizes))
 
 
+def planned_size(model: ir.Model) -> int:
+    """Return the bytes of graph and weights that `save` would write; no weight is computed."""
+    tensors = {n: v.const_value for n, v in model.graph.initializers.items() if v.const_value}
+    planned = model.clone()
+    _drop_inner_shapes(planned.graph)
+    for name, tensor in tensors.items():
+        planned.graph.initializers[name].const_value = ir.ExternalTensor(
+            WEIGHTS_FILE,
+            offset=1 << 30,
+            length=tensor.nbytes,
+            dtype=tensor.dtype,
+            shape=ir.Shape(tensor.shape.numpy()),
+            name=name,
+            base_dir="",
+        )
+    weights = sum(tensor.nbytes for tensor in tensors.values())
+    return weights + int(ir.to_proto(planned).ByteSize())
+
+
 def _drop_inner_shapes(graph: ir.Graph) -> None:
     """Remove the inferred shapes inside the graph: their symbol names differ between traces."""
     for node in graph:

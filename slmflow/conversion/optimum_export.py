@@ -8,9 +8,10 @@ import onnx_ir as ir
 from transformers import PretrainedConfig
 
 from slmflow.checkpoints.tensors import CheckpointTensors
-from slmflow.config.schema.target import Precision, Target
+from slmflow.config.schema.target import Algorithm, Precision, Target
 from slmflow.console import messages, progress_bars
 from slmflow.conversion import decoder_spec, genai_builder, rotary, torch_tracing
+from slmflow.conversion.calibration import quantize_graph
 from slmflow.conversion.decoder_spec import DecoderSpec
 from slmflow.conversion.onnx_files import save
 from slmflow.conversion.passes.apply import apply_all
@@ -54,15 +55,30 @@ def export(
     checkpoint: CheckpointTensors,
     folder: Path,
     target: Target,
+    windows: Sequence[Sequence[int]],
+    scratch: Path,
 ) -> ExportedModel:
     """Write graph, weights and genai_config.json into `folder`, lowered to the target.
 
-    At most one weight is in memory at a time. Raises UserError as `trace_and_rewrite` and
-    `schemes.choose` do.
+    windows: token ids that algorithm=gptq calibrates on, in the folder `scratch`. At most one
+    weight, or one layer during calibration, is in memory at a time. Raises UserError as
+    `trace_and_rewrite` and `schemes.choose` do.
     """
     rewritten = trace_and_rewrite(weights, reference, folder, target)
     chosen = choose_schemes(rewritten, target)
-    return write(rewritten, checkpoint, chosen, {}, folder, target)
+    quantized: Mapping[str, QuantizedWeight] = {}
+    if target.quantization is not None and target.quantization.algorithm is Algorithm.gptq:
+        chosen, quantized = quantize_graph.quantize(
+            rewritten.graph,
+            chosen,
+            target.quantization,
+            reference.model,
+            checkpoint,
+            windows,
+            scratch,
+            fp16=_is_fp16(target),
+        )
+    return write(rewritten, checkpoint, chosen, quantized, folder, target)
 
 
 def trace_and_rewrite(

@@ -3,6 +3,7 @@
 <home>/<kind>/<key>/       a finished entry, read-only by convention, with `manifest.json`
 <home>/building/           entries being built; renamed into place when complete
 <home>/downloads/          partial downloads
+<home>/unfinished/         what builds can continue with after a kill
 <home>/locks/              one lock file per entry
 
 On a Databricks Volume the store has only the entries. All else is in the driver's temporary folder,
@@ -159,6 +160,19 @@ def lock(name: str) -> Iterator[None]:
         yield
     finally:
         file_lock.release()
+
+
+@contextmanager
+def unfinished(kind: str, key: str) -> Iterator[Path]:
+    """Yield a folder that may not exist yet, for what a build can continue with after a kill.
+
+    It is removed when the block ends without an exception.
+    """
+    folder = workspace() / "unfinished" / f"{kind}-{key}"
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        folder.parent.rmdir()
 
 
 def remove_abandoned_builds() -> None:

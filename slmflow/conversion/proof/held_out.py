@@ -32,8 +32,12 @@ def window_size(config: Any) -> tuple[int, int]:
     """
     config = config.get_text_config()
     tokens = min(_TOKENS, _MAX_BYTES // (np.dtype(np.float32).itemsize * config.vocab_size))
-    length = tokens // _WINDOWS
-    return tokens, min(length, getattr(config, "max_position_embeddings", length))
+    return tokens, longest_window(config, tokens // _WINDOWS)
+
+
+def longest_window(config: Any, length: int) -> int:
+    """Return a length, or the context length of a model's config if that is smaller."""
+    return min(length, getattr(config.get_text_config(), "max_position_embeddings", length))
 
 
 def build_windows(reference: ReferenceModel, texts: Sequence[str]) -> list[list[int]]:

@@ -27,6 +27,9 @@ from slmflow.conversion.quantization.blockwise import (
 )
 from slmflow.errors import UserError
 
+# The smallest blocks of ONNX Runtime's kernels.
+SMALLEST_BLOCK = 16
+
 
 class ScaleType(Enum):
     """How the scales of a weight are stored; int8: as `CodedScales`."""
@@ -102,13 +105,26 @@ def choose(graph: ir.Graph, quantization: Quantization | None, *, fp16: bool) ->
         chosen[value_name(weight)] = Scheme(
             weight_source(weight),
             8 if is_eight_bit else quantization.bits,
-            quantization.block_size,
+            _block_size(weight, quantization),
             quantization.symmetric,
             quantization.algorithm,
             quantization.accuracy_level,
             _scale_type(quantization.algorithm, fp16=fp16),
         )
     return chosen
+
+
+def _block_size(weight: ir.Value, quantization: Quantization) -> int:
+    """Return the block size of a weight: for gptq the largest that divides its rows, if any does.
+
+    Padding would cost more than it saves.
+    """
+    largest, columns = quantization.block_size, weight_shape(weight)[1]
+    if quantization.algorithm is Algorithm.gptq:
+        while largest > SMALLEST_BLOCK and columns % largest:
+            largest //= 2
+        return quantization.block_size if columns % largest else largest
+    return largest
 
 
 def _scale_type(algorithm: Algorithm, *, fp16: bool) -> ScaleType:
@@ -135,7 +151,7 @@ def _quantizes_embedding(weight: ir.Value, is_tied: bool, quantization: Quantiza
     So a tied LM head is not quantized either if rows cannot be read from the quantized layout.
     """
     is_requested = is_tied if quantization.embedding is None else quantization.embedding
-    size, block_size = weight_shape(weight)[1], quantization.block_size
+    size, block_size = weight_shape(weight)[1], _block_size(weight, quantization)
     is_possible = is_gatherable(size, block_size, quantization.algorithm)
     if quantization.embedding and not is_possible:
         raise UserError(

@@ -1,0 +1,253 @@
+"""Quantize a model on text: choose the precision of each weight, and round with error feedback.
+
+Two walks through the decoder, one layer in memory at a time: the first measures what rounding each
+weight costs, the second rounds layer after layer, each on what the rounded layers before it return.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from slmflow.checkpoints.tensors import CheckpointTensors
+from slmflow.console.progress_bars import item_bar
+from slmflow.conversion.calibration import allocation, gptq, sensitivity
+from slmflow.conversion.calibration.allocation import Option
+from slmflow.conversion.calibration.decoder_walk import DecoderWalk, Layer
+from slmflow.conversion.calibration.gptq import Feedback
+from slmflow.conversion.calibration.sensitivity import Sensitivities
+from slmflow.conversion.calibration.workspace import Workspace
+from slmflow.conversion.quantization import blockwise
+from slmflow.conversion.quantization.blockwise import QuantizedWeight
+from slmflow.conversion.quantization.schemes import Scheme
+
+Windows = Sequence[Sequence[int]]
+
+# Tokens that sensitivities are measured on: gradients of all of them are in memory for one layer.
+SENSITIVITY_TOKENS = 2048
+
+_SENSITIVITY, _EMBEDDED, _HIDDEN = "sensitivity", "embedded", "hidden"
+
+
+@dataclass(frozen=True)
+class Quantizable:
+    """The weights to quantize.
+
+    schemes: by weight name; shapes: [N, K] by weight name; fixed: names whose scheme stays.
+    """
+
+    schemes: Mapping[str, Scheme]
+    shapes: Mapping[str, Sequence[int]]
+    fixed: frozenset[str]
+
+
+class Calibration:
+    """The calibration of one model, continued from what the workspace has."""
+
+    def __init__(
+        self, model: Any, checkpoint: CheckpointTensors, windows: Windows, workspace: Workspace
+    ) -> None:
+        """Take the model of a `ReferenceModel` and windows of token ids of equal length."""
+        self._model, self._checkpoint = model, checkpoint
+        self._windows, self._workspace = windows, workspace
+        self._head = _weight_name(model, model.get_output_embeddings())
+        self._embedding = _weight_name(model, model.get_input_embeddings())
+
+    def choose_schemes(self, weights: Quantizable, budget: int | None) -> dict[str, Scheme]:
+        """Return the schemes that cost least within a budget of bytes; None keeps all schemes."""
+        if budget is None:
+            return dict(weights.schemes)
+        costs = self._sensitivities(weights)
+        chosen = allocation.allocate(self._choices(weights, costs), budget)
+        return {name: option.scheme for name, option in chosen.items()}
+
+    def quantize(self, weights: Quantizable) -> Mapping[str, QuantizedWeight]:
+        """Round all weights by their schemes; return them, read from the workspace on access."""
+        columns = {name: shape[1] for name, shape in weights.shapes.items()}
+        self._quantize_embeddings(weights)
+        stored = self._workspace.weights(weights.schemes, columns)
+        self._quantize_layers(weights, _Overlay(self._checkpoint, weights.schemes, stored))
+        return self._workspace.weights(weights.schemes, columns)
+
+    def _sensitivities(self, weights: Quantizable) -> Sensitivities:
+        if not self._workspace.has(_SENSITIVITY):
+            count = max(1, SENSITIVITY_TOKENS // len(self._windows[0]))
+            step = max(1, len(self._windows) // count)
+            walk = DecoderWalk(self._model, self._checkpoint, self._windows[::step][:count])
+            with item_bar() as progress:
+                task = progress.add_task("sensitivity of each weight", total=2 * len(walk))
+                costs = sensitivity.measure(
+                    walk,
+                    self._checkpoint,
+                    weights.schemes,
+                    self._head,
+                    self._embedding,
+                    lambda: progress.advance(task),
+                )
+            self._workspace.save(_SENSITIVITY, _pack(costs))
+        return _unpack(self._workspace.load(_SENSITIVITY))
+
+    def _choices(self, weights: Quantizable, costs: Sensitivities) -> dict[str, list[Option]]:
+        gathered = self._checkpoint.tied_names(self._embedding)
+        choices = {}
+        for name, scheme in weights.schemes.items():
+            shape, cost = weights.shapes[name], costs.divergences[name]
+            if name in weights.fixed:
+                size = allocation.stored_bytes(shape, scheme)
+                choices[name] = [Option(scheme, size, cost)]
+                continue
+            rows = self._checkpoint[scheme.source.name][scheme.source.start : scheme.source.stop]
+            choices[name] = allocation.options(
+                scheme,
+                shape,
+                cost,
+                allocation.block_errors(rows.numpy(), costs.importance[name].numpy()),
+                is_gathered=scheme.source.name in gathered,
+            )
+        return choices
+
+    def _quantize_embeddings(self, weights: Quantizable) -> None:
+        """Round LM head and embedding, which the inputs of the LM head calibrate."""
+        outside = (*self._checkpoint.tied_names(self._head), self._embedding)
+        names = [n for n, scheme in weights.schemes.items() if scheme.source.name in outside]
+        if not names or self._workspace.has(_EMBEDDED):
+            return
+        hessian = self._sensitivities(weights).head_hessian
+        head_feedback = Feedback(hessian)
+        rounded = {}
+        for name in names:
+            scheme = weights.schemes[name]
+            tensor = self._checkpoint[scheme.source.name]
+            is_head = self._head in self._checkpoint.tied_names(scheme.source.name)
+            feedback = head_feedback if is_head else Feedback(torch.eye(tensor.shape[1]))
+            rounded[name] = gptq.quantize(tensor, feedback, scheme)
+        self._workspace.save_weights(_EMBEDDED, rounded)
+
+    def _quantize_layers(self, weights: Quantizable, values: "_Overlay") -> None:
+        walk = DecoderWalk(self._model, values, self._windows)
+        done, hidden = 0, walk.embeddings
+        if self._workspace.has(_HIDDEN):
+            kept = self._workspace.load(_HIDDEN)
+            done, hidden = int(kept["layers"]), kept["hidden"]
+        with item_bar() as progress, torch.no_grad():
+            task = progress.add_task("calibrated rounding", total=len(walk), completed=done)
+            for index in range(done, len(walk)):
+                with walk.layer(index) as layer:
+                    rounded = _quantize_layer(layer, hidden, weights.schemes)
+                    self._workspace.save_weights(f"layer-{index}", rounded)
+                    hidden = torch.cat([layer.forward(window[None]) for window in hidden])
+                layers = torch.tensor(index + 1)
+                self._workspace.save(_HIDDEN, {"layers": layers, "hidden": hidden})
+                progress.advance(task)
+
+
+def _weight_name(model: Any, module: nn.Module) -> str:
+    return next(f"{name}.weight" for name, each in model.named_modules() if each is module)
+
+
+def _pack(costs: Sensitivities) -> dict[str, torch.Tensor]:
+    return {
+        "head_hessian": costs.head_hessian,
+        **{f"importance {name}": value for name, value in costs.importance.items()},
+        **{f"divergence {name}": torch.tensor(v) for name, v in costs.divergences.items()},
+    }
+
+
+def _unpack(tensors: Mapping[str, torch.Tensor]) -> Sensitivities:
+    def select(kind: str) -> dict[str, torch.Tensor]:
+        return {k.partition(" ")[2]: v for k, v in tensors.items() if k.startswith(f"{kind} ")}
+
+    divergences = {name: float(value) for name, value in select("divergence").items()}
+    return Sensitivities(divergences, select("importance"), tensors["head_hessian"])
+
+
+def _quantize_layer(
+    layer: Layer, hidden: torch.Tensor, schemes: Mapping[str, Scheme]
+) -> dict[str, QuantizedWeight]:
+    """Round a layer's weights and let its modules compute with the rounded values."""
+    rounded: dict[str, QuantizedWeight] = {}
+    by_tensor: dict[str, list[str]] = {}
+    for name, scheme in schemes.items():
+        by_tensor.setdefault(scheme.source.name, []).append(name)
+    for modules, hessian in _hessians(layer, hidden):
+        names = [n for m in modules for n in by_tensor.get(f"{m}.weight", ())]
+        if not names:
+            continue
+        feedback = Feedback(hessian)
+        for name in names:
+            source = schemes[name].source
+            weight = layer.linears[source.name.removesuffix(".weight")].weight.data
+            rows = weight[source.start : source.stop]
+            rounded[name] = gptq.quantize(rows, feedback, schemes[name])
+            rows.copy_(torch.from_numpy(blockwise.dequantize(rounded[name])))
+    return rounded
+
+
+def _hessians(layer: Layer, hidden: torch.Tensor) -> Iterator[tuple[list[str], torch.Tensor]]:
+    """Yield groups of a layer's modules that read the same input, with the mean of x x^T."""
+    groups: dict[str, str] = {}
+    sums: dict[str, torch.Tensor] = {}
+    for window in hidden:
+        with _recorded_inputs(layer) as inputs:
+            layer.forward(window[None])
+        first_readers: dict[int, str] = {}
+        for name, values in inputs.items():
+            first = first_readers.setdefault(values.data_ptr(), name)
+            groups[name] = first
+            if first == name:
+                x = values.flatten(0, -2)
+                if name not in sums:
+                    sums[name] = torch.zeros(x.shape[1], x.shape[1])
+                sums[name].addmm_(x.T, x, alpha=1 / hidden[..., 0].numel())
+    for first in list(sums):
+        yield [name for name, other in groups.items() if other == first], sums.pop(first)
+
+
+@contextmanager
+def _recorded_inputs(layer: Layer) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield a dict that receives the input of each Linear module that runs."""
+    inputs: dict[str, torch.Tensor] = {}
+    hooks = [
+        module.register_forward_pre_hook(
+            lambda _, arguments, name=name: inputs.__setitem__(name, arguments[0])
+        )
+        for name, module in layer.linears.items()
+    ]
+    try:
+        yield inputs
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+class _Overlay(Mapping[str, torch.Tensor]):
+    """The checkpoint's tensors, those that are quantized already by their rounded values."""
+
+    def __init__(
+        self,
+        checkpoint: CheckpointTensors,
+        schemes: Mapping[str, Scheme],
+        quantized: Mapping[str, QuantizedWeight],
+    ) -> None:
+        self._checkpoint = checkpoint
+        self._quantized = quantized
+        self._names = {
+            alias: name
+            for name in quantized
+            if name in schemes
+            for alias in checkpoint.tied_names(schemes[name].source.name)
+        }
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        if name in self._names:
+            return torch.from_numpy(blockwise.dequantize(self._quantized[self._names[name]]))
+        return self._checkpoint[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._checkpoint)
+
+    def __len__(self) -> int:
+        return len(self._checkpoint)

@@ -1,0 +1,129 @@
+"""Rounding with error feedback: each column's rounding error is made up for in the columns left.
+
+Source: Frantar, Ashkboos, Hoefler and Alistarh 2022, GPTQ, https://arxiv.org/abs/2210.17323. The
+columns are rounded in the order of their importance, on a grid that is fixed before.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from slmflow.conversion.calibration import scale_search
+from slmflow.conversion.quantization.blockwise import Float32, QuantizedWeight, pack
+from slmflow.conversion.quantization.schemes import Scheme
+
+# Share of the mean diagonal that is added to the diagonal of a Hessian before it is inverted.
+_DAMPING = 0.01
+
+# Columns whose feedback is applied at once, and rows that are rounded at a time: the working set
+# stays in the CPU cache.
+_COLUMNS, _ROWS = 64, 4096
+
+
+class Feedback:
+    """What the rounding of all weights that read the same input shares.
+
+    order: int64 [K], columns by falling importance; importance: float32 [K], mean square of each
+    input; factor: float32 [K, K], upper Cholesky factor of the inverse Hessian, in that order.
+    """
+
+    def __init__(self, hessian: torch.Tensor) -> None:
+        """Invert a Hessian float32 [K, K]: the mean of x x^T over the inputs x. It is overwritten.
+
+        Raises ValueError for a Hessian with values that are not finite.
+        """
+        diagonal = hessian.diagonal()
+        if not bool(torch.isfinite(diagonal).all()):
+            raise ValueError("the inputs have values that are not finite")
+        diagonal[diagonal == 0] = 1  # an input that is always zero
+        self.importance: Float32 = diagonal.numpy().copy()
+        self.order = torch.argsort(diagonal, descending=True, stable=True)
+        self.factor = _factor(hessian[self.order][:, self.order])
+
+
+def _factor(hessian: torch.Tensor) -> torch.Tensor:
+    """Return the upper Cholesky factor of the inverse, damped as much as that requires."""
+    mean = float(hessian.diagonal().mean())
+    damping = _DAMPING * mean
+    while True:
+        hessian.diagonal().add_(damping)
+        lower, failed = torch.linalg.cholesky_ex(hessian)
+        if not failed:
+            inverse = torch.cholesky_inverse(lower)
+            del lower
+            factor: torch.Tensor
+            factor, failed = torch.linalg.cholesky_ex(inverse, upper=True)
+            if not failed:
+                return factor
+        damping *= 10
+
+
+def quantize(weight: torch.Tensor, feedback: Feedback, scheme: Scheme) -> QuantizedWeight:
+    """Round a weight float32 [N, K] to the scheme's bits, blocks and kind of scales."""
+    rows, columns = weight.shape
+    grid = scale_search.search(weight.numpy(), feedback.importance, scheme)
+    blocks = grid.scales.shape[1]
+    values = np.empty((rows, blocks * scheme.block_size), dtype=np.uint8)
+    for slab in _slabs(rows):
+        rounded = _round(
+            weight[slab],
+            _by_column(grid.scales[slab], scheme.block_size, feedback.order),
+            _by_column(grid.zero_points[slab], scheme.block_size, feedback.order),
+            feedback,
+            2**scheme.bits - 1,
+        )
+        values[slab, :columns] = rounded.numpy()
+    # Padding stands for zero.
+    padding = values.shape[1] - columns
+    values[:, columns:] = np.repeat(grid.zero_points[:, -1:], padding, axis=1)
+    return QuantizedWeight(
+        scheme.bits,
+        columns,
+        pack(values.reshape(rows, blocks, scheme.block_size), scheme.bits),
+        grid.scales,
+        None if scheme.symmetric else pack(grid.zero_points.astype(np.uint8), scheme.bits),
+        grid.coded,
+    )
+
+
+def _slabs(rows: int) -> Iterator[slice]:
+    for start in range(0, rows, _ROWS):
+        yield slice(start, start + _ROWS)
+
+
+def _by_column(blocks: Float32, block_size: int, order: torch.Tensor) -> torch.Tensor:
+    """Return what each weight's block has: float32 [K, N], the columns in order."""
+    return torch.from_numpy(blocks.T.copy())[order // block_size]
+
+
+def _round(
+    weight: torch.Tensor,
+    scales: torch.Tensor,
+    zero_points: torch.Tensor,
+    feedback: Feedback,
+    highest: int,
+) -> torch.Tensor:
+    """Return the rounded values of a slab: uint8 [N, K]."""
+    remaining = weight.T[feedback.order].contiguous()
+    columns, rows = remaining.shape
+    factor = feedback.factor
+    values = torch.empty_like(weight.T, dtype=torch.uint8)
+    scratch = torch.empty(rows)
+    for start in range(0, columns, _COLUMNS):
+        stop = min(start + _COLUMNS, columns)
+        errors = torch.empty(stop - start, rows)
+        for column in range(start, stop):
+            exact, scale, zero_point = remaining[column], scales[column], zero_points[column]
+            torch.div(exact, scale, out=scratch).round_().add_(zero_point).clamp_(0, highest)
+            values[feedback.order[column]] = scratch
+            scratch.sub_(zero_point).mul_(scale)
+            error = torch.sub(exact, scratch, out=errors[column - start])
+            error.div_(factor[column, column])
+            if column + 1 < stop:
+                remaining[column + 1 : stop].addr_(
+                    factor[column, column + 1 : stop], error, alpha=-1
+                )
+        if stop < columns:
+            remaining[stop:].addmm_(factor[start:stop, stop:].T, errors, alpha=-1)
+    return values.T

@@ -1,0 +1,103 @@
+"""Calibrate the quantized weights of a graph: their schemes within the budget, and their values."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from slmflow.checkpoints.tensors import CheckpointTensors
+from slmflow.config.schema.target import Quantization
+from slmflow.console import messages
+from slmflow.conversion.calibration import allocation
+from slmflow.conversion.calibration.calibrate import Calibration, Quantizable, Windows
+from slmflow.conversion.calibration.workspace import Workspace
+from slmflow.conversion.onnx_files import planned_size
+from slmflow.conversion.passes.graph import is_weight, value_name, weight_shape
+from slmflow.conversion.quantization.blockwise import QuantizedWeight
+from slmflow.conversion.quantization.lowering import lower
+from slmflow.conversion.quantization.schemes import Scheme
+
+
+def quantize(
+    graph: ir.Model,
+    chosen: Mapping[str, Scheme],
+    quantization: Quantization,
+    model: Any,
+    checkpoint: CheckpointTensors,
+    windows: Windows,
+    folder: Path,
+    *,
+    fp16: bool,
+) -> tuple[dict[str, Scheme], Mapping[str, QuantizedWeight]]:
+    """Return the schemes and the quantized weights by name, which are read on access.
+
+    graph: rewritten, its weights still inputs; chosen: schemes without a budget; model: that of a
+    `ReferenceModel`; windows: token ids to calibrate on; folder: keeps what is done if the process
+    is killed, and must hold nothing of another calibration.
+    """
+    shapes = {
+        value_name(value): weight_shape(value)
+        for value in graph.graph.inputs
+        if is_weight(value) and value_name(value) in chosen
+    }
+    # Those of `eight_bit`.
+    fixed = frozenset(n for n, scheme in chosen.items() if scheme.bits != quantization.bits)
+    budget = _budget(graph, chosen, shapes, quantization, checkpoint, fp16=fp16)
+    calibration = Calibration(model, checkpoint, windows, Workspace(folder))
+    schemes = calibration.choose_schemes(Quantizable(chosen, shapes, fixed), budget)
+    if budget is not None:
+        _report(schemes, shapes, budget, quantization)
+    return schemes, calibration.quantize(Quantizable(schemes, shapes, fixed))
+
+
+def _budget(
+    graph: ir.Model,
+    chosen: Mapping[str, Scheme],
+    shapes: Mapping[str, tuple[int, ...]],
+    quantization: Quantization,
+    checkpoint: CheckpointTensors,
+    *,
+    fp16: bool,
+) -> int | None:
+    """Return the bytes that the quantized weights may take, None without a budget."""
+    if (bits := quantization.bits_per_weight) is not None:
+        return int(bits * sum(rows * columns for rows, columns in shapes.values()) / 8)
+    if quantization.budget_mb is None:
+        return None
+    planned = graph.clone()
+    lower(planned, checkpoint, chosen, {}, fp16=fp16)
+    return int(quantization.budget_mb * 1e6) - planned_size(planned) + _size(chosen, shapes)
+
+
+def _size(schemes: Mapping[str, Scheme], shapes: Mapping[str, tuple[int, ...]]) -> int:
+    return sum(allocation.stored_bytes(shapes[name], scheme) for name, scheme in schemes.items())
+
+
+def _report(
+    schemes: Mapping[str, Scheme],
+    shapes: Mapping[str, tuple[int, ...]],
+    budget: int,
+    quantization: Quantization,
+) -> None:
+    """Show how the weights were divided, and warn of a budget that is too small."""
+    weights = {name: rows * columns for name, (rows, columns) in shapes.items()}
+    eight = sum(weights[name] for name, scheme in schemes.items() if scheme.bits == 8)
+    size, total = _size(schemes, shapes), sum(weights.values())
+    messages.info(
+        f"mixed precision: {eight / total:.0%} of the quantized weights at 8 bits, "
+        f"{8 * size / total:.2f} bits per weight with scales"
+    )
+    if size > budget:
+        key = "budget_mb" if quantization.bits_per_weight is None else "bits_per_weight"
+        value = getattr(quantization, key)
+        smallest = (
+            f"{value + (size - budget) / 1e6:.1f}"
+            if key == "budget_mb"
+            else f"{8 * size / total:.3f}"
+        )
+        messages.warning(
+            f"target.quantization.{key}={value}: too small for {quantization.bits} bits in blocks "
+            f"of {quantization.block_size}; the smallest possible is {smallest}, which is used. "
+            "Raise the budget or block_size"
+        )

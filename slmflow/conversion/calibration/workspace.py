@@ -1,0 +1,120 @@
+"""What calibration has finished, kept on disk so that a killed conversion continues there."""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
+from safetensors.torch import load_file as load_tensors
+from safetensors.torch import save_file as save_tensors
+
+from slmflow.conversion.quantization.blockwise import CodedScales, QuantizedWeight
+from slmflow.conversion.quantization.schemes import Scheme
+
+_ZERO_POINTS, _CODES, _ROWS, _SCALES = "zero_points", "codes", "rows", "scales"
+
+
+class Workspace:
+    """A folder with quantized weights in groups, and tensors by name.
+
+    A file appears when it is complete.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Create the folder, or continue with what a killed process has left there."""
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def has(self, name: str) -> bool:
+        """Return whether tensors or a group of weights of this name are complete."""
+        return self._file(name).exists()
+
+    def save(self, name: str, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Write tensors under a name."""
+        building = self._folder / "building"
+        save_tensors({key: tensor.contiguous() for key, tensor in tensors.items()}, building)
+        building.replace(self._file(name))
+
+    def load(self, name: str) -> dict[str, torch.Tensor]:
+        """Read the tensors of a name."""
+        return load_tensors(self._file(name))
+
+    def remove(self, name: str | None = None) -> None:
+        """Remove the tensors of a name, or the whole folder."""
+        if name is None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        else:
+            self._file(name).unlink(missing_ok=True)
+
+    def save_weights(self, group: str, weights: Mapping[str, QuantizedWeight]) -> None:
+        """Write a group of quantized weights."""
+        tensors = {
+            f"{name}/{part}": array
+            for name, weight in weights.items()
+            for part, array in _parts(weight)
+        }
+        building = self._folder / "building"
+        save_file(tensors, building)
+        building.replace(self._file(group))
+
+    def weights(self, schemes: Mapping[str, Scheme], columns: Mapping[str, int]) -> "StoredWeights":
+        """Return the quantized weights of all groups, read on access."""
+        return StoredWeights(self._folder, schemes, columns)
+
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{name}.safetensors"
+
+
+class StoredWeights(Mapping[str, QuantizedWeight]):
+    """Quantized weights by name, read from the files of a workspace on each access."""
+
+    def __init__(
+        self, folder: Path, schemes: Mapping[str, Scheme], columns: Mapping[str, int]
+    ) -> None:
+        """Find the weights in the headers of the files."""
+        self._schemes, self._columns = schemes, columns
+        self._files: dict[str, dict[str, Path]] = {}
+        for file in sorted(folder.glob("*.safetensors")):
+            with safe_open(file, framework="np") as opened:
+                for key in opened.keys():  # noqa: SIM118 - not a mapping
+                    name, _, part = key.rpartition("/")
+                    if name:
+                        self._files.setdefault(name, {})[part] = file
+
+    def __getitem__(self, name: str) -> QuantizedWeight:
+        """Read a weight."""
+        parts = {}
+        for part, file in self._files[name].items():
+            with safe_open(file, framework="np") as opened:
+                parts[part] = opened.get_tensor(f"{name}/{part}")
+        coded = CodedScales(parts[_CODES], parts[_ROWS]) if _CODES in parts else None
+        return QuantizedWeight(
+            self._schemes[name].bits,
+            self._columns[name],
+            parts["packed"],
+            parts[_SCALES] if coded is None else coded.values(),
+            parts.get(_ZERO_POINTS),
+            coded,
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        """Return the number of weights."""
+        return len(self._files)
+
+
+def _parts(weight: QuantizedWeight) -> Iterator[tuple[str, np.ndarray]]:
+    yield "packed", weight.packed
+    if weight.coded_scales is None:
+        yield _SCALES, weight.scales
+    else:
+        yield _CODES, weight.coded_scales.codes
+        yield _ROWS, weight.coded_scales.rows
+    if weight.zero_points is not None:
+        yield _ZERO_POINTS, weight.zero_points
