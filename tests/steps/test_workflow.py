@@ -88,6 +88,8 @@ def test_convert_logs_parity(sandbox: Sandbox) -> None:
     assert metrics["parity.mean_kl"] > 0
     assert metrics["onnx_size_mb"] > 1
     assert {"parity.max_abs_diff", "convert.seconds", "convert.peak_rss_mb"} <= set(metrics)
+    assert 0 < metrics["fidelity.mean_kl_low"] < metrics["fidelity.mean_kl_high"]
+    assert metrics["fidelity.tokens"] == 2048
     record = mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/conversion.json")
     assert {matched["name"] for matched in record["passes"]} >= {"attention", "norms"}
 
