@@ -80,15 +80,20 @@ class Quantization:
     budget_mb: float | None = config_key(
         Kind.value, "size of graph and weights, in 10^6 bytes, in place of bits_per_weight", None
     )
+    smallest_block: int = config_key(
+        Kind.value,
+        "smallest blocks that calibration may choose at 4 bits: smaller ones are more exact, but "
+        "slower",
+        32,
+    )
 
     def problems(self) -> Iterator[str]:
         """Yield one message for each invalid value."""
         if self.bits not in (4, 8):
             yield f"target.quantization.bits={self.bits}: must be 4 or 8"
-        if self.block_size not in (16, 32, 64, 128, 256):
-            yield (
-                f"target.quantization.block_size={self.block_size}: must be 16, 32, 64, 128 or 256"
-            )
+        for key in ("block_size", "smallest_block"):
+            if (size := getattr(self, key)) not in (16, 32, 64, 128, 256):
+                yield f"target.quantization.{key}={size}: must be 16, 32, 64, 128 or 256"
         if self.accuracy_level not in range(5):
             yield f"target.quantization.accuracy_level={self.accuracy_level}: must be 0 to 4"
         if self.bits == 8 and self.eight_bit:
@@ -127,12 +132,10 @@ class Quantization:
         if not given:
             return
         named = " and ".join(f"target.quantization.{key}={value}" for key, value in given.items())
-        if len(given) > 1:
-            yield f"{named}: both give the size; set one of them to null"
         if self.algorithm is not Algorithm.gptq:
             yield (
                 f"{named}: {self.algorithm.value} cannot tell which modules need more bits; set "
-                "algorithm=gptq, or null here"
+                "algorithm=gptq, or null here (target=cpu_int4_rtn has no size)"
             )
         if self.bits == 8:
             yield (

@@ -12,6 +12,9 @@ from slmflow.conversion.quantization.schemes import ScaleType, Scheme
 
 BLOCK_SIZES = (256, 128, 64, 32, 16)
 
+# Smaller blocks of 8 bits would be slower, and no more exact than what multiplies with them.
+_SMALLEST_EIGHT_BIT = 32
+
 _SCALE_BITS = {ScaleType.int8: 8, ScaleType.float16: 16, ScaleType.float32: 32}
 
 
@@ -55,26 +58,31 @@ def options(
     shape: Sequence[int],
     divergence: float,
     errors: Mapping[int, float],
+    smallest_block: int,
     *,
     is_gathered: bool,
 ) -> list[Option]:
     """Return the ways to store a weight [N, K], at least as exact as its scheme.
 
-    divergence: KL divergence in nats of the scheme; errors: see `block_errors`; is_gathered:
-    whether rows are read from it as from an embedding.
+    divergence: KL divergence in nats of the scheme; errors: see `block_errors`; smallest_block: of
+    the options with the scheme's bits; is_gathered: whether rows are read from it as from an
+    embedding.
     """
     return [
         Option(other, stored_bytes(shape, other), divergence * _share(scheme, other, errors))
-        for other in _schemes(scheme)
+        for other in _schemes(scheme, smallest_block)
         if not is_gathered or is_gatherable(shape[1], other.block_size, other.algorithm)
     ]
 
 
-def _schemes(scheme: Scheme) -> Iterator[Scheme]:
-    sizes = [size for size in BLOCK_SIZES if size <= scheme.block_size]
-    for bits in {scheme.bits, 8}:
-        for size in sizes:
-            yield dataclasses.replace(scheme, bits=bits, block_size=size)
+def _schemes(scheme: Scheme, smallest_block: int) -> Iterator[Scheme]:
+    yield scheme
+    for size in (size for size in BLOCK_SIZES if size < scheme.block_size):
+        if size >= smallest_block:
+            yield dataclasses.replace(scheme, block_size=size)
+    for size in (size for size in BLOCK_SIZES if size <= scheme.block_size):
+        if size >= min(scheme.block_size, _SMALLEST_EIGHT_BIT):
+            yield dataclasses.replace(scheme, bits=8, block_size=size)
 
 
 def _share(scheme: Scheme, other: Scheme, errors: Mapping[int, float]) -> float:

@@ -36,12 +36,14 @@ _SENSITIVITY, _EMBEDDED, _HIDDEN = "sensitivity", "embedded", "hidden"
 class Quantizable:
     """The weights to quantize.
 
-    schemes: by weight name; shapes: [N, K] by weight name; fixed: names whose scheme stays.
+    schemes: by weight name; shapes: [N, K] by weight name; fixed: names whose scheme stays;
+    smallest_block: of the others at their scheme's bits.
     """
 
     schemes: Mapping[str, Scheme]
     shapes: Mapping[str, Sequence[int]]
     fixed: frozenset[str]
+    smallest_block: int
 
 
 class Calibration:
@@ -67,9 +69,10 @@ class Calibration:
     def quantize(self, weights: Quantizable) -> Mapping[str, QuantizedWeight]:
         """Round all weights by their schemes; return them, read from the workspace on access."""
         columns = {name: shape[1] for name, shape in weights.shapes.items()}
-        self._quantize_embeddings(weights)
+        embeddings = self._embedding_schemes(weights)
+        self._quantize_embeddings(weights, embeddings)
         stored = self._workspace.weights(weights.schemes, columns)
-        self._quantize_layers(weights, _Overlay(self._checkpoint, weights.schemes, stored))
+        self._quantize_layers(weights, _Overlay(self._checkpoint, embeddings, stored))
         return self._workspace.weights(weights.schemes, columns)
 
     def _sensitivities(self, weights: Quantizable) -> Sensitivities:
@@ -105,21 +108,24 @@ class Calibration:
                 shape,
                 cost,
                 allocation.block_errors(rows.numpy(), costs.importance[name].numpy()),
+                weights.smallest_block,
                 is_gathered=scheme.source.name in gathered,
             )
         return choices
 
-    def _quantize_embeddings(self, weights: Quantizable) -> None:
-        """Round LM head and embedding, which the inputs of the LM head calibrate."""
+    def _embedding_schemes(self, weights: Quantizable) -> dict[str, Scheme]:
+        """Return the schemes of LM head and embedding, by weight name."""
         outside = (*self._checkpoint.tied_names(self._head), self._embedding)
-        names = [n for n, scheme in weights.schemes.items() if scheme.source.name in outside]
-        if not names or self._workspace.has(_EMBEDDED):
+        return {n: each for n, each in weights.schemes.items() if each.source.name in outside}
+
+    def _quantize_embeddings(self, weights: Quantizable, schemes: Mapping[str, Scheme]) -> None:
+        """Round LM head and embedding, which the inputs of the LM head calibrate."""
+        if not schemes or self._workspace.has(_EMBEDDED):
             return
         hessian = self._sensitivities(weights).head_hessian
         head_feedback = Feedback(hessian)
         rounded = {}
-        for name in names:
-            scheme = weights.schemes[name]
+        for name, scheme in schemes.items():
             tensor = self._checkpoint[scheme.source.name]
             is_head = self._head in self._checkpoint.tied_names(scheme.source.name)
             feedback = head_feedback if is_head else Feedback(torch.eye(tensor.shape[1]))
@@ -128,20 +134,30 @@ class Calibration:
 
     def _quantize_layers(self, weights: Quantizable, values: "_Overlay") -> None:
         walk = DecoderWalk(self._model, values, self._windows)
-        done, hidden = 0, walk.embeddings
-        if self._workspace.has(_HIDDEN):
-            kept = self._workspace.load(_HIDDEN)
-            done, hidden = int(kept["layers"]), kept["hidden"]
+        done, hidden = self._finished_layers() or (0, walk.embeddings)
         with item_bar() as progress, torch.no_grad():
             task = progress.add_task("calibrated rounding", total=len(walk), completed=done)
             for index in range(done, len(walk)):
                 with walk.layer(index) as layer:
                     rounded = _quantize_layer(layer, hidden, weights.schemes)
-                    self._workspace.save_weights(f"layer-{index}", rounded)
+                    self._workspace.save_weights(_layer_group(index), rounded)
                     hidden = torch.cat([layer.forward(window[None]) for window in hidden])
                 layers = torch.tensor(index + 1)
                 self._workspace.save(_HIDDEN, {"layers": layers, "hidden": hidden})
                 progress.advance(task)
+
+    def _finished_layers(self) -> tuple[int, torch.Tensor] | None:
+        """Return how many layers are rounded, and what the last returns; None if a file is lost."""
+        if not self._workspace.has(_HIDDEN):
+            return None
+        kept = self._workspace.load(_HIDDEN)
+        done = int(kept["layers"])
+        are_complete = all(self._workspace.has(_layer_group(index)) for index in range(done))
+        return (done, kept["hidden"]) if are_complete else None
+
+
+def _layer_group(index: int) -> str:
+    return f"layer-{index}"
 
 
 def _weight_name(model: Any, module: nn.Module) -> str:
@@ -151,7 +167,8 @@ def _weight_name(model: Any, module: nn.Module) -> str:
 def _pack(costs: Sensitivities) -> dict[str, torch.Tensor]:
     return {
         "head_hessian": costs.head_hessian,
-        **{f"importance {name}": value for name, value in costs.importance.items()},
+        # Rows of one tensor share theirs, which safetensors refuses to write.
+        **{f"importance {name}": value.clone() for name, value in costs.importance.items()},
         **{f"divergence {name}": torch.tensor(v) for name, v in costs.divergences.items()},
     }
 
@@ -224,7 +241,7 @@ def _recorded_inputs(layer: Layer) -> Iterator[dict[str, torch.Tensor]]:
 
 
 class _Overlay(Mapping[str, torch.Tensor]):
-    """The checkpoint's tensors, those that are quantized already by their rounded values."""
+    """The checkpoint's tensors, those of some schemes by their rounded values."""
 
     def __init__(
         self,
@@ -236,9 +253,8 @@ class _Overlay(Mapping[str, torch.Tensor]):
         self._quantized = quantized
         self._names = {
             alias: name
-            for name in quantized
-            if name in schemes
-            for alias in checkpoint.tied_names(schemes[name].source.name)
+            for name, scheme in schemes.items()
+            for alias in checkpoint.tied_names(scheme.source.name)
         }
 
     def __getitem__(self, name: str) -> torch.Tensor:

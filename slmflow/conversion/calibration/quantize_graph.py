@@ -1,5 +1,6 @@
 """Calibrate the quantized weights of a graph: their schemes within the budget, and their values."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,11 @@ def quantize(
     fixed = frozenset(n for n, scheme in chosen.items() if scheme.bits != quantization.bits)
     budget = _budget(graph, chosen, shapes, quantization, checkpoint, fp16=fp16)
     calibration = Calibration(model, checkpoint, windows, Workspace(folder))
-    schemes = calibration.choose_schemes(Quantizable(chosen, shapes, fixed), budget)
+    weights = Quantizable(chosen, shapes, fixed, quantization.smallest_block)
+    schemes = calibration.choose_schemes(weights, budget)
     if budget is not None:
         _report(schemes, shapes, budget, quantization)
-    return schemes, calibration.quantize(Quantizable(schemes, shapes, fixed))
+    return schemes, calibration.quantize(dataclasses.replace(weights, schemes=schemes))
 
 
 def _budget(
@@ -61,10 +63,10 @@ def _budget(
     fp16: bool,
 ) -> int | None:
     """Return the bytes that the quantized weights may take, None without a budget."""
-    if (bits := quantization.bits_per_weight) is not None:
-        return int(bits * sum(rows * columns for rows, columns in shapes.values()) / 8)
     if quantization.budget_mb is None:
-        return None
+        if (bits := quantization.bits_per_weight) is None:
+            return None
+        return int(bits * sum(rows * columns for rows, columns in shapes.values()) / 8)
     planned = graph.clone()
     lower(planned, checkpoint, chosen, {}, fp16=fp16)
     return int(quantization.budget_mb * 1e6) - planned_size(planned) + _size(chosen, shapes)
@@ -89,7 +91,7 @@ def _report(
         f"{8 * size / total:.2f} bits per weight with scales"
     )
     if size > budget:
-        key = "budget_mb" if quantization.bits_per_weight is None else "bits_per_weight"
+        key = "bits_per_weight" if quantization.budget_mb is None else "budget_mb"
         value = getattr(quantization, key)
         smallest = (
             f"{value + (size - budget) / 1e6:.1f}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
@@ -24,9 +24,15 @@ class Workspace:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Create the folder, or continue with what a killed process has left there."""
+        """Create the folder, or continue with what a killed process has left there.
+
+        Files that a crash of the machine has damaged are removed.
+        """
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        for file in folder.glob("*.safetensors"):
+            if not _is_complete(file):
+                file.unlink()
 
     def has(self, name: str) -> bool:
         """Return whether tensors or a group of weights of this name are complete."""
@@ -107,6 +113,14 @@ class StoredWeights(Mapping[str, QuantizedWeight]):
     def __len__(self) -> int:
         """Return the number of weights."""
         return len(self._files)
+
+
+def _is_complete(file: Path) -> bool:
+    try:
+        with safe_open(file, framework="np"):
+            return True
+    except SafetensorError:
+        return False
 
 
 def _parts(weight: QuantizedWeight) -> Iterator[tuple[str, np.ndarray]]:
