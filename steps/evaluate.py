@@ -25,11 +25,11 @@ def evaluate(step: Step) -> Evaluation:
     overlap.check([step.config], inputs.rows)
     measurements = step.ensure(Measurements)
     measured = load_measurements(measurements)
-    tokenizer = step.ensure(OnnxModel).folder / "tokenizer.json" if len(measured) > 1 else None
+    onnx = step.ensure(OnnxModel) if step.config.evaluation.model_uri is None else None
     if step.config.evaluation.tasks:
-        models = evaluate_tasks(step.config, measured)
+        models = evaluate_tasks(step.config, measured, onnx)
     else:
-        models = evaluate_models(step.config, inputs, measured, tokenizer)
+        models = evaluate_models(step.config, inputs, measured, onnx)
     comparison = Comparison.from_evaluated(step, models)
     note = notes.of_measurements(measured, inputs.rows)
     artifacts.log_report(ReportContent.build(step, comparison, measurements, models, note))

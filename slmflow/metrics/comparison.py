@@ -86,11 +86,13 @@ class Comparison:
         """The names of the metrics to show, the user's metrics last.
 
         Leaves out accuracy if no row has choices, the count of rows not answered if it is 0, the
-        agreement of a model evaluated alone, and all that needs rows if tasks were evaluated.
+        agreement of a model evaluated alone, the divergence of one that was not converted here, and
+        all that needs rows if tasks were evaluated.
         """
         hidden = {"agreement", "shared_prefix"} if self.reference is None else set()
-        if all(model.accuracy is None for model in self.models):
-            hidden.add("accuracy")
+        for name in ("accuracy", "mean_kl"):
+            if all(model.value(name) is None for model in self.models):
+                hidden.add(name)
         if not any(model.not_answered for model in self.models):
             hidden.add("not_answered")
         if all(model.exact_match is None for model in self.models):

@@ -16,6 +16,7 @@ from mlflow.data.dataset_source import DatasetSource
 from mlflow.data.huggingface_dataset_source import HuggingFaceDatasetSource
 from mlflow.data.pandas_dataset import PandasDataset, from_pandas
 
+from slmflow.checkpoints.files import TOKENIZER
 from slmflow.config import target_advice
 from slmflow.config.schema.config import Config
 from slmflow.config.schema.evaluation import EvaluationData
@@ -31,6 +32,7 @@ from slmflow.metrics.performance import compute_performance
 from slmflow.metrics.scoring import METRICS, Metric, estimate_uncertainty, text_metric
 from slmflow.metrics.user_metrics import UserMetric
 from slmflow.metrics.verdict import Criterion, Verdict
+from slmflow.pipeline.results import GenaiModel, OnnxModel
 
 
 @dataclass(frozen=True)
@@ -46,29 +48,32 @@ def evaluate_models(
     config: Config,
     inputs: EvaluationInputs,
     measurements: Sequence[Measurement],
-    tokenizer: Path | None,
+    onnx: OnnxModel | None,
 ) -> tuple[EvaluatedModel, ...]:
     """Evaluate each measured model; the first is the reference of the others.
 
     Logs the rows as a dataset of the active run, with a digest of everything that is sent. Logs
     each model's answer table (`eval_results_table.json`) and metrics to a child run named after the
-    model. tokenizer: the tokenizer.json of all models; may be None for a single model. Raises
-    UserError if a metric of the user fails on an answer.
+    model. onnx: of the converted model, with the tokenizer.json of all models; may be None for a
+    single model. Raises UserError if a metric of the user fails on an answer.
     """
     user_metrics = {
         metric: text_metric(metric.name, metric.score, is_share=metric.is_share)
         for metric in inputs.user_metrics
     }
     reference = answer_table.build(measurements[0], inputs.rows)
+    tokenizer = onnx.folder / TOKENIZER if onnx else Path()
     with library_output.silence():
         dataset = _dataset(config.evaluation, inputs.rows)
         mlflow.log_input(dataset, context="evaluation")
-        models = [_evaluate(config, measurements[0], reference, None, dataset, user_metrics)]
+        models = [_evaluate(config, measurements[0], reference, None, dataset, user_metrics, onnx)]
         for measurement in measurements[1:]:
             table = answer_table.add_reference(
-                answer_table.build(measurement, inputs.rows), reference, Path(str(tokenizer))
+                answer_table.build(measurement, inputs.rows), reference, tokenizer
             )
-            models.append(_evaluate(config, measurement, table, reference, dataset, user_metrics))
+            models.append(
+                _evaluate(config, measurement, table, reference, dataset, user_metrics, onnx)
+            )
     return tuple(models)
 
 
@@ -79,6 +84,7 @@ def _evaluate(
     reference: pd.DataFrame | None,
     dataset: PandasDataset,
     user_metrics: Mapping[UserMetric, Metric],
+    onnx: OnnxModel | None,
 ) -> EvaluatedModel:
     """Evaluate the answer table of a model in a child run."""
     metrics = [m for m in (*METRICS, *user_metrics.values()) if m.is_computable(table)]
@@ -93,7 +99,7 @@ def _evaluate(
         values: dict[str, Any] = {m.name: quality.get(m.name) for m in METRICS}
         values |= performance.values
         model_metrics = ModelMetrics(
-            **describe_model(model, config),
+            **describe_model(model, config, onnx),
             n=len(table),
             **values,
             not_answered=sum(answer.error is not None for answer in measurement.answers),
@@ -109,8 +115,11 @@ def _evaluate(
     return EvaluatedModel(model_metrics, table, run.info.run_id)
 
 
-def describe_model(model: MeasuredModel, config: Config) -> dict[str, Any]:
-    """Return the fields of `ModelMetrics` that say which model was evaluated."""
+def describe_model(model: MeasuredModel, config: Config, onnx: OnnxModel | None) -> dict[str, Any]:
+    """Return the fields of `ModelMetrics` that are known of a model before its evaluation.
+
+    onnx: what the model of the GenAI flavor was logged from, if it was converted here.
+    """
     is_converted_here = config.evaluation.model_uri is None
     return {
         "flavor": model.flavor,
@@ -118,6 +127,7 @@ def describe_model(model: MeasuredModel, config: Config) -> dict[str, Any]:
         "exporter": config.exporter.name.value if is_converted_here else None,
         "precision": precision.of_model(model, config),
         "model_uri": model.model_uri,
+        "mean_kl": onnx.mean_kl if onnx and model.flavor == GenaiModel.flavor else None,
     }
 
 

@@ -13,7 +13,7 @@ from slmflow.metrics.model_metrics import NUMERIC_COLUMNS, SUFFIXES
 from slmflow.metrics.user_metrics import UserMetric
 
 # What is measured of a model that runs tasks, besides those.
-_WITHOUT_ROWS = ("n", "model_size_mb")
+_WITHOUT_ROWS = ("n", "model_size_mb", "mean_kl")
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,10 @@ class ModelMetrics:
         "peak memory of the process up to its last timed request", "{:,.0f} MB"
     )
     model_size_mb: float | None = _cost("size of the MLflow model's files", "{:,.1f} MB")
+    mean_kl: float | None = _cost(
+        "mean KL divergence of the next-token probabilities from the original's, on held-out text",
+        "{:.2g} nats",
+    )
     user_metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     user_columns: dict[str, MetricColumn] = dataclasses.field(default_factory=dict)
     intervals: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)

@@ -24,6 +24,7 @@ from slmflow.metrics.model_metrics import SHARE, SUFFIXES, MetricColumn, ModelMe
 from slmflow.metrics.performance import to_megabytes
 from slmflow.metrics.scoring import Uncertainty
 from slmflow.metrics.uncertainty import Aggregate
+from slmflow.pipeline.results import OnnxModel
 
 # The harness's aggregations of the sums of scores and weights; others are the mean.
 _AGGREGATES: dict[str, Aggregate] = {
@@ -34,19 +35,19 @@ _AGGREGATES: dict[str, Aggregate] = {
 
 
 def evaluate_tasks(
-    config: Config, measurements: Sequence[Measurement]
+    config: Config, measurements: Sequence[Measurement], onnx: OnnxModel | None = None
 ) -> tuple[EvaluatedModel, ...]:
     """Evaluate each model's tasks; the first model is the reference of the others.
 
     Logs the tasks as a dataset of the active run, and each model's metrics to a child run named
-    after the model.
+    after the model. onnx: of the converted model, if any.
     """
     results = [_results(measurement) for measurement in measurements]
     with library_output.silence():
         dataset = _dataset(results[0])
         mlflow.log_input(dataset, context="evaluation")
         return tuple(
-            _evaluate(config, measurement, None if index == 0 else results[0], dataset)
+            _evaluate(config, measurement, None if index == 0 else results[0], dataset, onnx)
             for index, measurement in enumerate(measurements)
         )
 
@@ -62,11 +63,12 @@ def _evaluate(
     measurement: Measurement,
     reference: TaskResults | None,
     dataset: PandasDataset,
+    onnx: OnnxModel | None,
 ) -> EvaluatedModel:
     model, results = measurement.model, _results(measurement)
     estimated = _estimate_uncertainty(results, reference)
     metrics = ModelMetrics(
-        **describe_model(model, config),
+        **describe_model(model, config, onnx),
         n=results.row_count,
         model_size_mb=to_megabytes(model.size_bytes),
         user_metrics={metric.column.name: metric.value for metric in results.metrics},

@@ -114,7 +114,10 @@ class Weights(StoredResult):
 
 @dataclass(frozen=True)
 class OnnxModel(StoredResult):
-    """An ONNX model with genai_config.json and tokenizer: a folder the GenAI runtime loads."""
+    """An ONNX model with genai_config.json and tokenizer: a folder the GenAI runtime loads.
+
+    mean_kl: its divergence from the original on held-out text, in nats.
+    """
 
     step: ClassVar = "convert"
     reads: ClassVar = (
@@ -126,6 +129,8 @@ class OnnxModel(StoredResult):
         *("onnx", "onnxruntime", "onnxruntime-genai"),
         *("optimum", "torch", "transformers"),
     )
+
+    mean_kl: float | None = None
 
     @classmethod
     def reads_under(cls, values: Mapping[str, Any]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from slmflow.errors import BadArguments
 from slmflow.metrics.evaluation_inputs import numeric_columns
 from slmflow.metrics.model_metrics import needs_reference
 from slmflow.sweeps import goals, points
+from slmflow.sweeps.goals import Goal
 
 _PACKAGES = {
     Launcher.submitit_local: "submitit",
@@ -66,7 +67,7 @@ def _goal_problems(config: Config) -> Iterator[str]:
     sweep, columns = config.sweep, numeric_columns(config)
     parsers: dict[str, tuple[Callable[..., Sequence[Any]], str | None]] = {
         "objective": (goals.parse_goals, sweep.objective),
-        "front": (goals.parse_goals, sweep.front),
+        "front": (goals.parse_goals, sweep.front.replace(";", ",")),
         "constraints": (goals.parse_constraints, sweep.constraints),
     }
     for key, (parse, text) in parsers.items():
@@ -82,5 +83,12 @@ def _goal_problems(config: Config) -> Iterator[str]:
                     f"sweep.{key}={text}: {column} compares with the reference, which "
                     "evaluation.reference=none leaves out"
                 )
-        if key == "front" and len(parsed) != 2:
-            yield f"sweep.front={text}: give two goals, one for quality and one for speed"
+        if key == "front":
+            yield from _front_problems(sweep, goals.parse_fronts(sweep.front, columns))
+
+
+def _front_problems(sweep: Sweep, fronts: Sequence[Sequence[Goal]]) -> Iterator[str]:
+    if any(len(front) != 2 for front in fronts):
+        yield f"sweep.front={sweep.front}: give two goals, one for quality and one for speed"
+    if len(fronts) > 1 and sweep.search is Search.front:
+        yield f"sweep.front={sweep.front}: sweep.search=front searches one front; give two goals"

@@ -67,6 +67,15 @@ def parse_goals(text: str, columns: Sequence[str]) -> list[Goal]:
     return [Goal(m[2], m[1] == "max" if m[1] else is_higher_better(m[2])) for _, m in matches if m]
 
 
+def parse_fronts(text: str, columns: Sequence[str]) -> list[list[Goal]]:
+    """Parse the goals of one Pareto front, or of several that semicolons separate.
+
+    Raises ValueError as `parse_goals` does.
+    """
+    parse_goals(text.replace(";", ","), columns)  # raises with the problems of all
+    return [parse_goals(front, columns) for front in text.split(";")]
+
+
 def parse_constraints(text: str | None, columns: Sequence[str]) -> list[Constraint]:
     """Parse constraints such as `peak_rss_mb<2000, exact_match>=0.9`; None has none.
 

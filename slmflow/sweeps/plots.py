@@ -12,26 +12,26 @@ from slmflow.metrics.model_metrics import METRIC_COLUMNS
 from slmflow.reports.plots.style import FAINT, GREY, INK, TEAL, create_figure
 from slmflow.sweeps.goals import Goal
 from slmflow.sweeps.outcomes import MeasuredPoint
-from slmflow.sweeps.sweep_result import SweepResult
+from slmflow.sweeps.sweep_result import Front, SweepResult
 
 _COLORS = (TEAL, "#6366f1", "#f59e0b", "#ec4899", "#0ea5e9", "#84cc16", "#a855f7", "#ef4444")
 _MAX_LABELED = 24
 
 
-def draw_front(result: SweepResult) -> Figure:
-    """Draw the points by quality and speed, 10 x 6.5 inches.
+def draw_front(result: SweepResult, front: Front) -> Figure:
+    """Draw the points by the two goals of a front, the first upwards, 10 x 6.5 inches.
 
     One color per value of the first swept key; the line joins the front, the ring is the best
     point. Points that lack one of the two metrics are left out.
     """
-    title = "Quality against speed: the line joins the points that no other dominates"
+    title = "The line joins the points that no other dominates"
     figure, axes = _figure(title, (10, 6.5))
-    quality, speed = result.front_goals
+    quality, speed = front.goals
 
     def position(point: MeasuredPoint) -> tuple[float, float]:
         return point.metrics[speed.column], point.metrics[quality.column]
 
-    if line := sorted(map(position, result.front)):
+    if line := sorted(map(position, front.points)):
         axes.plot(*zip(*line, strict=True), color=INK, linewidth=1, zorder=1)
     drawn = [p for p in result.measured if all(g.is_measured(p.metrics) for g in (quality, speed))]
     by_color: dict[str, list[MeasuredPoint]] = {}
@@ -68,15 +68,15 @@ def draw_parallel_axes(result: SweepResult) -> Figure:
 
     Higher is better on the axis of a goal. The best point is thick, the front is colored.
     """
-    measured = result.measured
+    measured, on_a_front = result.measured, result.on_a_front
     scales = [_key_scale(key, measured) for key in measured[0].point.swept]
-    goals = dict.fromkeys([*result.objective, *result.front_goals])
+    goals = dict.fromkeys([*result.objective, *(g for front in result.fronts for g in front.goals)])
     scales += [_goal_scale(goal, measured) for goal in goals]
     size = (2.2 * max(4, len(scales)), 6.0)
     figure, axes = _figure("Every point; the best is thick, higher is better", size)
     lines = zip(*(scale.heights for scale in scales), strict=True)
     for point, heights in zip(measured, lines, strict=True):
-        color = TEAL if point in result.front else GREY
+        color = TEAL if point in on_a_front else GREY
         width = 3.5 if point is result.best else 1.5
         axes.plot(range(len(scales)), heights, color=color, linewidth=width, zorder=width)
     for position, scale in enumerate(scales):

@@ -17,7 +17,10 @@ BEST = "slmflow.best"
 
 
 def log(result: SweepResult, outcomes: Outcomes) -> None:
-    """Log the counts of points, `comparison.json` and the two plots to the active run."""
+    """Log the counts of points, `comparison.json` and the plots to the active run.
+
+    The plot of the first front is `front.png`, that of the second `front_2.png`.
+    """
     reused = sum(each.is_reused for each in outcomes.measured)
     counts = {
         "measured": len(outcomes.measured) - reused,
@@ -30,10 +33,12 @@ def log(result: SweepResult, outcomes: Outcomes) -> None:
         return
     table = pd.DataFrame([row for each in result.measured for row in _rows(each)])
     mlflow.log_table(table, "comparison.json")
-    mlflow.log_figure(plots.draw_front(result), "front.png")
+    for number, front in enumerate(result.fronts, start=1):
+        name = "front.png" if number == 1 else f"front_{number}.png"
+        mlflow.log_figure(plots.draw_front(result, front), name)
     mlflow.log_figure(plots.draw_parallel_axes(result), "parallel.png")
     client = MlflowClient()
-    for each in result.front:
+    for each in result.on_a_front:
         client.set_tag(each.run_id, FRONT, "true")
     if result.best is not None:
         client.set_tag(result.best.run_id, BEST, "true")

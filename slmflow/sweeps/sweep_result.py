@@ -13,34 +13,50 @@ from slmflow.sweeps.outcomes import MeasuredPoint
 
 
 @dataclass(frozen=True)
+class Front:
+    """A Pareto front: its two goals, and the points on it."""
+
+    goals: tuple[Goal, ...]
+    points: tuple[MeasuredPoint, ...]
+
+
+@dataclass(frozen=True)
 class SweepResult:
-    """The measured points, those on the front of `front_goals`, and the best point, if any."""
+    """The measured points, the Pareto fronts, and the best point, if any."""
 
     measured: tuple[MeasuredPoint, ...]
     objective: tuple[Goal, ...]
-    front_goals: tuple[Goal, ...]
-    front: tuple[MeasuredPoint, ...]
+    fronts: tuple[Front, ...]
     best: MeasuredPoint | None
+
+    @property
+    def on_a_front(self) -> list[MeasuredPoint]:
+        """The points that are on any of the fronts."""
+        return [p for p in self.measured if any(p in front.points for front in self.fronts)]
 
 
 def select(measured: Sequence[MeasuredPoint], config: Config) -> SweepResult:
-    """Select the front and the best point by `sweep.front`, `objective` and `constraints`.
+    """Select the fronts and the best point by `sweep.front`, `objective` and `constraints`.
 
-    Of points that are equal in all goals the first is the best. The front has no constraints.
+    Of points that are equal in all goals the first is the best. A front has no constraints.
     """
     columns = numeric_columns(config)
     objective = goals.parse_goals(config.sweep.objective, columns)
-    front_goals = goals.parse_goals(config.sweep.front, columns)
+    fronts = goals.parse_fronts(config.sweep.front, columns)
     constraints = goals.parse_constraints(config.sweep.constraints, columns)
-    is_on_front = goals.pareto_front([each.metrics for each in measured], front_goals)
     feasible = [each for each in measured if all(c.is_met(each.metrics) for c in constraints)]
     return SweepResult(
         measured=tuple(measured),
         objective=tuple(objective),
-        front_goals=tuple(front_goals),
-        front=tuple(each for each, flag in zip(measured, is_on_front, strict=True) if flag),
+        fronts=tuple(_front(measured, front) for front in fronts),
         best=max(feasible, key=lambda p: [g.score(p.metrics) for g in objective], default=None),
     )
+
+
+def _front(measured: Sequence[MeasuredPoint], front_goals: Sequence[Goal]) -> Front:
+    flags = goals.pareto_front([each.metrics for each in measured], front_goals)
+    on_it = (each for each, flag in zip(measured, flags, strict=True) if flag)
+    return Front(tuple(front_goals), tuple(on_it))
 
 
 def summary(result: SweepResult, config: Config, experiment_id: str) -> str:

@@ -19,7 +19,7 @@ FIELDS = (
     "flavor target exporter precision verdict model_uri n exact_match exact_match_strict contains "
     "token_f1 rouge_l bleu agreement shared_prefix perplexity accuracy not_answered timed_rows "
     "ttft_ms_p50 latency_ms_p50 latency_ms_p95 latency_ms_p99 "
-    "prefill_tokens_per_s decode_tokens_per_s load_s peak_rss_mb model_size_mb"
+    "prefill_tokens_per_s decode_tokens_per_s load_s peak_rss_mb model_size_mb mean_kl"
 )
 COMPARED = "{0}_low {0}_high {0}_p {0}_difference {0}_difference_low {0}_difference_high"
 COLUMNS = " ".join(

@@ -12,7 +12,7 @@ from slmflow.measurement.interleaved import measure as measured_in_turns
 from slmflow.measurement.measured_model import MeasuredModel
 from slmflow.metrics import evaluation_inputs
 from slmflow.metrics.evaluate_models import evaluate_models
-from slmflow.pipeline.results import GenaiModel, TransformersModel
+from slmflow.pipeline.results import GenaiModel, OnnxModel, TransformersModel
 from slmflow.pipeline.step import Step, run
 from steps.evaluate import evaluate
 from tests.fixtures import choice_questions
@@ -52,7 +52,9 @@ def test_accuracy_follows_the_largest_logit_of_transformers(
     models = [MeasuredModel.from_logged(pipeline), MeasuredModel.from_logged(chat)]
     measurements = measured_in_turns(models, inputs.rows)
     with mlflow.start_run() as parent:
-        both = evaluate_models(config, inputs, measurements, TINY_PHI3 / "tokenizer.json")
+        onnx = OnnxModel(str(TINY_PHI3), mean_kl=0.04)
+        both = evaluate_models(config, inputs, measurements, onnx)
+    assert [each.metrics.mean_kl for each in both] == [None, 0.04]
     for each in both:
         table = each.table.sort_index()
         assert table["choice"].tolist() == chosen

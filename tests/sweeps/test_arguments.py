@@ -60,6 +60,11 @@ def test_problems_of_all_points_are_reported_together() -> None:
     [
         ("sweep=tragets", "sweep=tragets: unknown. Did you mean targets?"),
         ("sweep.front='exact_match'", "sweep.front=exact_match: give two goals"),
+        (
+            "sweep.front='exact_match,mean_kl;n'",
+            "sweep.front=exact_match,mean_kl;n: give two goals",
+        ),
+        ("sweep.front='n,mean_kl;n,kl'", "kl: not a metric"),
         ("sweep.constraints='peak_rss<1'", "sweep.constraints=peak_rss<1: peak_rss: not a metric"),
         ("sweep.workers=0", "sweep.workers=0: must be at least 1"),
         ("sweep.launcher=slrm", r"sweep.launcher: .*expected one of \[serial, joblib"),
@@ -99,3 +104,10 @@ def test_goal_on_a_comparison_needs_a_reference() -> None:
     assert config.sweep.objective == "max exact_match_difference"
     with pytest.raises(BadArguments, match="exact_match_difference compares with the reference"):
         parse_arguments([*swept, "evaluation.reference=none"])
+
+
+def test_search_for_several_fronts_is_rejected() -> None:
+    two = ["target=cpu_int8,cpu_int4", "sweep.front='max n, mean_kl; n, model_size_mb'"]
+    parse_arguments(two)
+    with pytest.raises(BadArguments, match="searches one front"):
+        parse_arguments([*two, "sweep.search=front"])

@@ -50,7 +50,7 @@ def test_best_point_follows_objective_and_constraints(
     result = sweep_result.select(measured, config)
 
     assert result.best == (None if best is None else measured[best])
-    assert list(result.front) == measured[:2]
+    assert list(result.fronts[0].points) == measured[:2]
 
 
 def test_register_command_without_reference_drops_its_thresholds() -> None:
@@ -93,7 +93,8 @@ def test_summary_explains_missing_best_point() -> None:
 def test_plots_show_measured_values() -> None:
     result = sweep_result.select(_measured(), configs.load([]))
 
-    front, parallel = plots.draw_front(result), plots.draw_parallel_axes(result)
+    front = plots.draw_front(result, result.fronts[0])
+    parallel = plots.draw_parallel_axes(result)
 
     dots = [dot for group in front.axes[0].collections for dot in group.get_offsets().tolist()]
     assert sorted(dots) == [[10.0, 0.9], [12.0, 0.9], [50.0, 1.0], [50.0, 1.0]]
@@ -101,3 +102,18 @@ def test_plots_show_measured_values() -> None:
     assert [line[0] for line in lines] == pytest.approx([0, 1 / 3, 2 / 3, 1])
     assert [line[1] for line in lines] == pytest.approx([1, 0, 0, 0.5])
     assert [line[3] for line in lines[:3]] == pytest.approx([0, 1, 0.95])
+
+
+def test_each_front_has_its_points_and_its_plot() -> None:
+    front = "max exact_match, min latency_ms_p50; min peak_rss_mb, min latency_ms_p50"
+    config = configs.load([f"sweep.front='{front}'"])
+    measured = _measured()
+
+    result = sweep_result.select(measured, config)
+
+    assert [list(each.points) for each in result.fronts] == [measured[:2], [measured[1]]]
+    assert result.on_a_front == measured[:2]
+    axes = plots.draw_front(result, result.fronts[1]).axes[0]
+    dots = [dot for group in axes.collections for dot in group.get_offsets().tolist()]
+    assert sorted(map(tuple, dots)) == [(10, 400), (12, 400), (50, 900), (50, 900)]
+    assert axes.get_ylabel().startswith("peak_rss_mb")

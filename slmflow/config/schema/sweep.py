@@ -39,7 +39,9 @@ class Sweep:
     objective: str = config_key(
         Kind.text, "goals by priority, such as `max exact_match, min latency_ms_p50`"
     )
-    front: str = config_key(Kind.text, "the two goals of the Pareto front")
+    front: str = config_key(
+        Kind.text, "the two goals of the Pareto front; a semicolon separates those of another front"
+    )
     constraints: str | None = config_key(
         Kind.text, "limits that the best point must keep, such as `peak_rss_mb<2000`", None
     )
