@@ -1,1 +1,1 @@
-"""The bundled offline model: a tiny Phi-3, its training script and its evaluation questions."""
+"""The bundled offline model, its training script and evaluation questions, and neutral text."""

@@ -20,6 +20,8 @@ _PLACEHOLDERS = {
     "verify.public_key=/my/key.pub.pem": "verify.public_key=README.md",
     "evaluation.examples=/my/examples.jsonl": "evaluation.examples=null",
     "evaluation.task_folder=/my/tasks": "evaluation.task_folder=tests/measurement/harness/tasks",
+    "calibration.data=/my/texts": "calibration.data=tests/docs",
+    "calibration.held_out=/my/other/texts": "calibration.held_out=docs",
     "evaluation.data=/my/questions.jsonl": "evaluation.data=bundled/capitals/evaluation.jsonl",
 }
 _OPTIONS = sorted(set(re.findall(r"`(-P [^`]+)`", TEXT)))
