@@ -5,6 +5,7 @@ runs once with layers that only record their arguments.
 """
 
 import copy
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -37,10 +38,8 @@ class Layer:
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return the output for one window: float32 [1, tokens, size], from the same shape."""
-        forward: Callable[..., Any] = type(self._module).forward
-        output = forward(self._module, hidden, *self._recorder.arguments, **self._recorder.options)
-        result: torch.Tensor = output[0] if isinstance(output, tuple) else output
-        return result
+        forward: Callable[..., torch.Tensor] = type(self._module).forward
+        return forward(self._module, hidden, *self._recorder.arguments, **self._recorder.options)
 
 
 class DecoderWalk:
@@ -105,14 +104,14 @@ class DecoderWalk:
         return head[0], head[1], logits
 
     def embed(self, window: int, weight: torch.Tensor) -> torch.Tensor:
-        """Return what the embedding module gives for one window with another weight.
+        """Return the first layer's input for one window, with another weight of the embedding.
 
         weight: float32 [vocabulary, size]; returns float32 [1, tokens, size].
         """
-        embedding = self._model.get_input_embeddings()
-        forward: Callable[..., torch.Tensor] = type(embedding).forward
-        with _replaced_weight(embedding, weight):
-            return forward(embedding, self._windows[window][None])
+        with _replaced_weight(self._model.get_input_embeddings(), weight), torch.no_grad():
+            self._run(self._windows[window][None])
+        hidden: torch.Tensor = self._recorders[0].hidden
+        return hidden
 
     def _run(self, windows: torch.Tensor) -> None:
         self._model.get_decoder()(input_ids=windows, use_cache=False)
@@ -160,9 +159,11 @@ def _load_on_demand(model: Any, layers: nn.ModuleList, weights: Weights) -> None
 
 @contextmanager
 def _replaced_weight(module: Any, weight: torch.Tensor) -> Iterator[None]:
-    kept = module.weight
+    """Replace a module's weight, and the hook that would load its own."""
+    kept = module.weight, module.forward
     module.weight = nn.Parameter(weight, requires_grad=False)
+    module.forward = functools.partial(type(module).forward, module)
     try:
         yield
     finally:
-        module.weight = kept
+        module.weight, module.forward = kept
