@@ -36,7 +36,8 @@ class Feedback:
         diagonal = hessian.diagonal()
         if not bool(torch.isfinite(diagonal).all()):
             raise ValueError("the inputs have values that are not finite")
-        diagonal[diagonal == 0] = 1  # an input that is always zero
+        # An input that is always zero counts as little as the damping does.
+        diagonal[diagonal == 0] = _DAMPING * float(diagonal.mean()) or 1
         self.importance: Float32 = diagonal.numpy().copy()
         self.order = torch.argsort(diagonal, descending=True, stable=True)
         self.factor = _factor(hessian[self.order][:, self.order])

@@ -85,14 +85,17 @@ class _Best:
         self._columns = columns
         self._scratch = np.empty_like(blocks)
         self.errors = np.full(blocks.shape[:2], np.inf, dtype=np.float32)
-        self.scales = np.full(blocks.shape[:2], _SMALLEST)
+        self.scales = np.full(blocks.shape[:2], np.nan, dtype=np.float32)
         self.zero_points = np.full(blocks.shape[:2], 1 << (bits - 1), dtype=np.float32)
 
     def offer(self, scales: Float32, zero_points: Float32) -> None:
-        """Keep the scales and zero points [N, blocks] of all blocks where they are better."""
+        """Keep the scales and zero points [N, blocks] of all blocks where they are better.
+
+        The first offer is kept even where its error is too large for a float32.
+        """
         scales = np.where(np.abs(scales) < _SMALLEST, _SMALLEST, scales)
         error = self.error(scales, zero_points)
-        better = error < self.errors
+        better = (error < self.errors) | np.isnan(self.scales)
         self.errors[better] = error[better]
         self.scales[better] = scales[better]
         self.zero_points[better] = zero_points[better]
