@@ -1,6 +1,7 @@
 """Calibrate the quantized weights of a graph: their schemes within the budget, and their values."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -93,10 +94,11 @@ def _report(
     if size > budget:
         key = "bits_per_weight" if quantization.budget_mb is None else "budget_mb"
         value = getattr(quantization, key)
+        # Rounded up, or it would be too small again.
         smallest = (
-            f"{value + (size - budget) / 1e6:.1f}"
+            math.ceil(10 * value + (size - budget) / 1e5) / 10
             if key == "budget_mb"
-            else f"{8 * size / total:.3f}"
+            else math.ceil(8000 * size / total) / 1000
         )
         messages.warning(
             f"target.quantization.{key}={value}: too small for {quantization.bits} bits in blocks "
