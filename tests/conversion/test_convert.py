@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 from slmflow.config.schema.target import ExporterName
 from slmflow.conversion.onnx_files import GRAPH_FILE, WEIGHTS_FILE
 from slmflow.conversion.proof import exact_proof
+from slmflow.conversion.proof.fidelity import Loss
 from slmflow.errors import UserError
 from slmflow.runtime.prompts.message_encoder import TemplatePromptEncoder
 from tests.conversion.architectures import BUNDLED, edited_bundle
@@ -32,6 +33,26 @@ def test_fp32_matches_the_reference(tmp_path: Path) -> None:
     assert record.parity.tokenizer_mismatches == 0
     assert 0 <= record.parity.mean_kl < 1e-9
     assert record.metrics()["parity.max_abs_diff"] == record.parity.max_abs_diff
+    assert 0 <= record.fidelity.mean_kl_low <= record.fidelity.mean_kl_high < 1e-9
+    assert record.fidelity.top1_agreement == 1
+    assert record.fidelity.perplexity_ratio == pytest.approx(1, abs=1e-5)
+    assert record.fidelity.loss is Loss.small
+    assert record.rtn_fidelity is None
+    assert "fidelity.rtn_mean_kl" not in record.metrics()
+
+
+def test_calibrated_rounding_is_compared_with_plain_rounding(tmp_path: Path) -> None:
+    exact = "target.quantization.accuracy_level=0"
+    gptq = "target.quantization.algorithm=gptq"
+
+    plain = convert(BUNDLED, tmp_path / "plain", "cpu_int4_rtn", exact)
+    record = convert(BUNDLED, tmp_path / "calibrated", "cpu_int4_rtn", exact, gptq)
+
+    assert record.rtn_fidelity is not None
+    assert record.rtn_fidelity.mean_kl == pytest.approx(plain.fidelity.mean_kl, rel=1e-4)
+    assert record.metrics()["fidelity.rtn_mean_kl"] == record.rtn_fidelity.mean_kl
+    assert record.fidelity.mean_kl < record.rtn_fidelity.mean_kl
+    assert record.fidelity.median_kl < 0.8 * record.rtn_fidelity.median_kl
 
 
 @pytest.mark.parametrize(("name", "bits"), [("cpu_int8", 8), ("cpu_int4", 4)])
@@ -64,6 +85,7 @@ def test_builder_writes_its_own_graph(tmp_path: Path) -> None:
 
     assert "GroupQueryAttention" in {node.op_type for node in _graph(folder).node}
     assert record.parity.max_abs_diff < 1e-4
+    assert record.fidelity.mean_kl < 1e-9
 
 
 @pytest.mark.parametrize(
