@@ -1,6 +1,5 @@
 """What calibration has finished, kept on disk so that a killed conversion continues there."""
 
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -47,13 +46,6 @@ class Workspace:
     def load(self, name: str) -> dict[str, torch.Tensor]:
         """Read the tensors of a name."""
         return load_tensors(self._file(name))
-
-    def remove(self, name: str | None = None) -> None:
-        """Remove the tensors of a name, or the whole folder."""
-        if name is None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-        else:
-            self._file(name).unlink(missing_ok=True)
 
     def save_weights(self, group: str, weights: Mapping[str, QuantizedWeight]) -> None:
         """Write a group of quantized weights."""

@@ -60,7 +60,7 @@ def _divergence(
     importance: torch.Tensor,
     expected: Sequence[Logits],
 ) -> float:
-    """Return the mean KL divergence that rounding by a scheme costs, scaled up from a small share."""
+    """Return the mean KL divergence of rounding by a scheme, scaled up from a small share."""
     weights = dict(checkpoint)
     changed = checkpoint[scheme.source.name]
     rows = changed[scheme.source.start : scheme.source.stop]
