@@ -77,12 +77,12 @@ def _some_more_bits(
     """Yield what gives more bits to some weights."""
     if not has_options or quantization.algorithm is Algorithm.hqq:
         return
-    if (bits := quantization.bits_per_weight) is not None:
+    if (size := quantization.budget_mb) is not None:  # it replaces bits_per_weight
+        yield Suggestion("a larger size", (f"{_PREFIX}budget_mb={1.2 * size:.4g}",))
+    elif (bits := quantization.bits_per_weight) is not None:
         if bits < BITS_PER_WEIGHT[1]:
             more = min(bits + 1, BITS_PER_WEIGHT[1])
             yield Suggestion("more bits", (f"{_PREFIX}bits_per_weight={more:g}",))
-    elif (size := quantization.budget_mb) is not None:
-        yield Suggestion("a larger size", (f"{_PREFIX}budget_mb={1.2 * size:.4g}",))
     elif override := _BALANCED_TARGETS.get(provider, ""):
         yield Suggestion("8 bits where calibration finds them needed", (override,))
     elif not quantization.eight_bit:

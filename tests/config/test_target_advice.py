@@ -21,6 +21,7 @@ TARGETS = {
     f"{RTN}{GPTQ} target.quantization.budget_mb=80": ("budget_mb=96", "target=cpu_int8"),
     f"{BALANCED} target.quantization.bits_per_weight=6": ("bits_per_weight=7", "target=cpu_int8"),
     f"{BALANCED} target.quantization.bits_per_weight=8.5": ("bits_per_weight=9",),
+    f"{BALANCED} target.quantization.budget_mb=80": ("budget_mb=96", "target=cpu_int8"),
     f"{BALANCED} target.quantization.bits_per_weight=9": ("target=cpu_int8",),
     "target=cpu_int8": ("block_size=16", "symmetric=false", "target=cpu_fp32"),
     CUDA: ("block_size=16", "gptq", "eight_bit", "bits=8"),
