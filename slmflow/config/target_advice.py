@@ -79,7 +79,7 @@ def _some_more_bits(
         return
     if (size := quantization.budget_mb) is not None:  # it replaces bits_per_weight
         yield Suggestion("a larger size", (f"{_PREFIX}budget_mb={1.2 * size:.4g}",))
-    elif (bits := quantization.bits_per_weight) is not None:
+    elif (bits := quantization.average_bits) is not None:
         if bits < BITS_PER_WEIGHT[1]:
             more = min(bits + 1, BITS_PER_WEIGHT[1])
             yield Suggestion("more bits", (f"{_PREFIX}bits_per_weight={more:g}",))
@@ -90,7 +90,7 @@ def _some_more_bits(
 
 
 def _has_budget(quantization: Quantization) -> bool:
-    return quantization.bits_per_weight is not None or quantization.budget_mb is not None
+    return quantization.average_bits is not None or quantization.budget_mb is not None
 
 
 def _more_bits(quantization: Quantization, provider: Provider) -> Iterator[Suggestion]:

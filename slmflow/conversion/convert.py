@@ -104,7 +104,9 @@ def convert_model(
                     calibration_windows,
                     Path(kept_work),
                 )
-            exact = exact_proof.prove(exported, reference, checkpoint, folder, target, prompts)
+            if exported.tensors is not checkpoint:
+                exact_proof.prove_preparation(exported, reference, prompts, expected)
+            exact = exact_proof.prove(exported, reference, folder, target, prompts)
         ignored_settings = generation_config.write(weights, folder)
         tokenizer_files.copy(weights, folder)
         note = genai_tokenizer.describe_differences(folder, tokenization_probes)

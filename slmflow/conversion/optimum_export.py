@@ -12,13 +12,14 @@ from slmflow.config.schema.target import Algorithm, Precision, Target
 from slmflow.console import messages, progress_bars
 from slmflow.conversion import decoder_spec, genai_builder, rotary, torch_tracing
 from slmflow.conversion.calibration import quantize_graph
+from slmflow.conversion.calibration.preparation import ModelTensors
 from slmflow.conversion.decoder_spec import DecoderSpec
 from slmflow.conversion.onnx_files import save
 from slmflow.conversion.passes.apply import apply_all
 from slmflow.conversion.passes.graph import PassReport
 from slmflow.conversion.quantization import schemes
 from slmflow.conversion.quantization.blockwise import QuantizedWeight
-from slmflow.conversion.quantization.lowering import Tensors, lower
+from slmflow.conversion.quantization.lowering import lower
 from slmflow.conversion.quantization.schemes import Scheme
 from slmflow.conversion.reference_model import ReferenceModel
 from slmflow.errors import UserError
@@ -43,10 +44,12 @@ class RewrittenGraph:
 class ExportedModel(RewrittenGraph):
     """An exported graph and what its proof needs.
 
-    schemes: scheme of each quantized weight by its name.
+    schemes: scheme of each quantized weight by its name; tensors: what the other weights are read
+    from, the checkpoint or the same function with other scales.
     """
 
     schemes: Mapping[str, Scheme]
+    tensors: ModelTensors
 
 
 def export(
@@ -67,8 +70,9 @@ def export(
     rewritten = trace_and_rewrite(weights, reference, folder, target)
     chosen = choose_schemes(rewritten, target)
     quantized: Mapping[str, QuantizedWeight] = {}
+    tensors: ModelTensors = checkpoint
     if target.quantization is not None and target.quantization.algorithm is Algorithm.gptq:
-        chosen, quantized = quantize_graph.quantize(
+        chosen, quantized, tensors = quantize_graph.quantize(
             rewritten.graph,
             chosen,
             target.quantization,
@@ -78,7 +82,7 @@ def export(
             scratch,
             fp16=_is_fp16(target),
         )
-    return write(rewritten, checkpoint, chosen, quantized, folder, target)
+    return write(rewritten, tensors, chosen, quantized, folder, target)
 
 
 def trace_and_rewrite(
@@ -112,7 +116,7 @@ def choose_schemes(rewritten: RewrittenGraph, target: Target) -> dict[str, Schem
 
 def write(
     rewritten: RewrittenGraph,
-    tensors: Tensors,
+    tensors: ModelTensors,
     chosen: Mapping[str, Scheme],
     quantized: Mapping[str, QuantizedWeight],
     folder: Path,
@@ -125,7 +129,7 @@ def write(
     lowered = rewritten.graph.clone()
     lower(lowered, tensors, chosen, quantized, fp16=_is_fp16(target))
     save(lowered, folder, f"weights for {target.name}")
-    return ExportedModel(rewritten.passes, rewritten.graph, chosen)
+    return ExportedModel(rewritten.passes, rewritten.graph, chosen, tensors)
 
 
 def _is_fp16(target: Target) -> bool:

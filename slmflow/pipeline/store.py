@@ -3,7 +3,7 @@
 <home>/<kind>/<key>/       a finished entry, read-only by convention, with `manifest.json`
 <home>/building/           entries being built; renamed into place when complete
 <home>/downloads/          partial downloads
-<home>/unfinished/         what builds can continue with after a kill
+<home>/unfinished/         what builds can continue with after a kill, for a week
 <home>/locks/              one lock file per entry
 
 On a Databricks Volume the store has only the entries. All else is in the driver's temporary folder,
@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,9 @@ from slmflow.errors import UserError
 from slmflow.system import databricks, locks
 
 MANIFEST = "manifest.json"
+
+# Unfinished work that nobody has continued for so long is removed: its key may never come again.
+_UNFINISHED_DAYS = 7
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
@@ -166,7 +170,8 @@ def lock(name: str) -> Iterator[None]:
 def unfinished(kind: str, key: str) -> Iterator[Path]:
     """Yield a folder that may not exist yet, for what a build can continue with after a kill.
 
-    It is removed when the block ends without an exception.
+    It is removed when the block ends without an exception, or when a week has passed without a new
+    file in it.
     """
     folder = workspace() / "unfinished" / f"{kind}-{key}"
     yield folder
@@ -176,10 +181,18 @@ def unfinished(kind: str, key: str) -> Iterator[Path]:
 
 
 def remove_abandoned_builds() -> None:
-    """Remove the build folders of dead processes: those whose lock is free."""
+    """Remove the build folders of dead processes: those whose lock is free.
+
+    Unfinished work goes, too, if no file in it has changed for a week.
+    """
     for folder in (workspace() / "building").glob("*"):
         with locks.try_hold(lock_file(folder.name)) as is_free:
             if is_free:
+                shutil.rmtree(folder, ignore_errors=True)
+    oldest = time.time() - _UNFINISHED_DAYS * 24 * 3600
+    for folder in (workspace() / "unfinished").glob("*"):
+        with suppress(OSError):  # another process may remove it
+            if folder.stat().st_mtime < oldest:
                 shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -37,6 +37,9 @@ class Algorithm(Enum):
     gptq = "gptq"
 
 
+DEFAULT_BITS_PER_WEIGHT = 4.5
+"""The size of llama.cpp's Q4_0."""
+
 BITS_PER_WEIGHT = (4, 9)
 """Bounds of `bits_per_weight`: 4 bits and no scale, which is too few; 8 bits and their scales."""
 
@@ -74,7 +77,7 @@ class Quantization:
     bits_per_weight: float | None = config_key(
         Kind.value,
         "average bits of a quantized weight, scales included, which calibration shares out among "
-        "the modules by their sensitivity; null gives all the same",
+        "the modules by their sensitivity; null: 4.5 with algorithm=gptq at 4 bits",
         None,
     )
     budget_mb: float | None = config_key(
@@ -86,6 +89,16 @@ class Quantization:
         "slower",
         32,
     )
+
+    @property
+    def average_bits(self) -> float | None:
+        """Bits per weight for calibration to share out, None if all modules have the same."""
+        is_mixed = self.algorithm is Algorithm.gptq and self.bits == 4
+        return (
+            DEFAULT_BITS_PER_WEIGHT
+            if is_mixed and self.bits_per_weight is None
+            else self.bits_per_weight
+        )
 
     def problems(self) -> Iterator[str]:
         """Yield one message for each invalid value."""

@@ -38,14 +38,16 @@ def stored_bytes(shape: Sequence[int], scheme: Scheme) -> int:
     return rows * (values + scales + row_scales + zero_points)
 
 
-def block_errors(weight: Float32, importance: Float32) -> dict[int, float]:
+def block_errors(
+    weight: Float32, importance: Float32, block_sizes: Sequence[int] = BLOCK_SIZES
+) -> dict[int, float]:
     """Return the expected squared error of rounding by block size, in a common unit.
 
     weight: float32 [N, K]; importance: float32 [K]. A block's steps are as wide as its largest
     weight requires.
     """
     errors = {}
-    for block_size in BLOCK_SIZES:
+    for block_size in block_sizes:
         padding = -weight.shape[1] % block_size
         blocks = np.abs(np.pad(weight, ((0, 0), (0, padding)))).reshape(len(weight), -1, block_size)
         columns = np.pad(importance, (0, padding)).reshape(-1, block_size).sum(1)

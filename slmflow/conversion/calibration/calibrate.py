@@ -18,6 +18,7 @@ from slmflow.conversion.calibration import allocation, gptq, sensitivity
 from slmflow.conversion.calibration.allocation import Option
 from slmflow.conversion.calibration.decoder_walk import DecoderWalk, Layer
 from slmflow.conversion.calibration.gptq import Feedback
+from slmflow.conversion.calibration.preparation import PreparedTensors
 from slmflow.conversion.calibration.sensitivity import Sensitivities
 from slmflow.conversion.calibration.workspace import Workspace
 from slmflow.conversion.quantization import blockwise
@@ -29,7 +30,7 @@ Windows = Sequence[Sequence[int]]
 # Tokens that sensitivities are measured on: gradients of all of them are in memory for one layer.
 SENSITIVITY_TOKENS = 2048
 
-_SENSITIVITY, _EMBEDDED, _HIDDEN = "sensitivity", "embedded", "hidden"
+_PREPARED, _SENSITIVITY, _EMBEDDED, _HIDDEN = "prepared", "sensitivity", "embedded", "hidden"
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,18 @@ class Quantizable:
 
 
 class Calibration:
-    """The calibration of one model, continued from what the workspace has."""
+    """The calibration of one model, continued from what the workspace has.
+
+    tensors: those of the checkpoint, scaled so that rounding costs less.
+    """
 
     def __init__(
         self, model: Any, checkpoint: CheckpointTensors, windows: Windows, workspace: Workspace
     ) -> None:
         """Take the model of a `ReferenceModel` and windows of token ids of equal length."""
-        self._model, self._checkpoint = model, checkpoint
+        self._model = model
+        changes = workspace.load(_PREPARED) if workspace.has(_PREPARED) else {}
+        self.tensors = PreparedTensors(checkpoint, changes)
         self._windows, self._workspace = windows, workspace
         self._head = _weight_name(model, model.get_output_embeddings())
         self._embedding = _weight_name(model, model.get_input_embeddings())
@@ -68,33 +74,37 @@ class Calibration:
 
     def quantize(self, weights: Quantizable) -> Mapping[str, QuantizedWeight]:
         """Round all weights by their schemes; return them, read from the workspace on access."""
+        self._sensitivities(weights)  # which prepares the tensors
         columns = {name: shape[1] for name, shape in weights.shapes.items()}
         embeddings = self._embedding_schemes(weights)
         self._quantize_embeddings(weights, embeddings)
         stored = self._workspace.weights(weights.schemes, columns)
-        self._quantize_layers(weights, _Overlay(self._checkpoint, embeddings, stored))
+        self._quantize_layers(weights, _Overlay(self.tensors, embeddings, stored))
         return self._workspace.weights(weights.schemes, columns)
 
     def _sensitivities(self, weights: Quantizable) -> Sensitivities:
         if not self._workspace.has(_SENSITIVITY):
+            self.tensors.changes.clear()
             count = max(1, SENSITIVITY_TOKENS // len(self._windows[0]))
             step = max(1, len(self._windows) // count)
-            walk = DecoderWalk(self._model, self._checkpoint, self._windows[::step][:count])
+            walk = DecoderWalk(self._model, self.tensors, self._windows[::step][:count])
             with item_bar() as progress:
                 task = progress.add_task("sensitivity of each weight", total=2 * len(walk))
                 costs = sensitivity.measure(
                     walk,
-                    self._checkpoint,
+                    self.tensors,
                     weights.schemes,
                     self._head,
                     self._embedding,
                     lambda: progress.advance(task),
                 )
+            changes = {name: vector.clone() for name, vector in self.tensors.changes.items()}
+            self._workspace.save(_PREPARED, changes)
             self._workspace.save(_SENSITIVITY, _pack(costs))
         return _unpack(self._workspace.load(_SENSITIVITY))
 
     def _choices(self, weights: Quantizable, costs: Sensitivities) -> dict[str, list[Option]]:
-        gathered = self._checkpoint.tied_names(self._embedding)
+        gathered = self.tensors.tied_names(self._embedding)
         choices = {}
         for name, scheme in weights.schemes.items():
             shape, cost = weights.shapes[name], costs.divergences[name]
@@ -102,7 +112,7 @@ class Calibration:
                 size = allocation.stored_bytes(shape, scheme)
                 choices[name] = [Option(scheme, size, cost)]
                 continue
-            rows = self._checkpoint[scheme.source.name][scheme.source.start : scheme.source.stop]
+            rows = self.tensors[scheme.source.name][scheme.source.start : scheme.source.stop]
             choices[name] = allocation.options(
                 scheme,
                 shape,
@@ -115,7 +125,7 @@ class Calibration:
 
     def _embedding_schemes(self, weights: Quantizable) -> dict[str, Scheme]:
         """Return the schemes of LM head and embedding, by weight name."""
-        outside = (*self._checkpoint.tied_names(self._head), self._embedding)
+        outside = (*self.tensors.tied_names(self._head), self._embedding)
         return {n: each for n, each in weights.schemes.items() if each.source.name in outside}
 
     def _quantize_embeddings(self, weights: Quantizable, schemes: Mapping[str, Scheme]) -> None:
@@ -126,8 +136,8 @@ class Calibration:
         head_feedback = Feedback(hessian)
         rounded = {}
         for name, scheme in schemes.items():
-            tensor = self._checkpoint[scheme.source.name]
-            is_head = self._head in self._checkpoint.tied_names(scheme.source.name)
+            tensor = self.tensors[scheme.source.name]
+            is_head = self._head in self.tensors.tied_names(scheme.source.name)
             feedback = head_feedback if is_head else Feedback(torch.eye(tensor.shape[1]))
             rounded[name] = gptq.quantize(tensor, feedback, scheme)
         self._workspace.save_weights(_EMBEDDED, rounded)
@@ -245,11 +255,11 @@ class _Overlay(Mapping[str, torch.Tensor]):
 
     def __init__(
         self,
-        checkpoint: CheckpointTensors,
+        checkpoint: PreparedTensors,
         schemes: Mapping[str, Scheme],
         quantized: Mapping[str, QuantizedWeight],
     ) -> None:
-        self._checkpoint = checkpoint
+        self.tensors = checkpoint
         self._quantized = quantized
         self._names = {
             alias: name
@@ -260,10 +270,10 @@ class _Overlay(Mapping[str, torch.Tensor]):
     def __getitem__(self, name: str) -> torch.Tensor:
         if name in self._names:
             return torch.from_numpy(blockwise.dequantize(self._quantized[self._names[name]]))
-        return self._checkpoint[name]
+        return self.tensors[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._checkpoint)
+        return iter(self.tensors)
 
     def __len__(self) -> int:
-        return len(self._checkpoint)
+        return len(self.tensors)

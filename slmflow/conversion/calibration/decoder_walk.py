@@ -23,16 +23,16 @@ Weights = Mapping[str, torch.Tensor]
 class Layer:
     """One decoder layer while its weights are in memory.
 
-    path: its name in the model; linears: its Linear modules by their names in the model.
+    path: its name in the model; modules: all modules in it by their names in the model; linears:
+    the Linear ones.
     """
 
     def __init__(self, path: str, module: nn.Module, recorder: "_Recorder") -> None:
         """Take the module, and the arguments that the model passes to it."""
         self.path = path
+        self.modules = {f"{path}.{name}": child for name, child in module.named_modules() if name}
         self.linears = {
-            f"{path}.{name}": child
-            for name, child in module.named_modules()
-            if isinstance(child, nn.Linear)
+            name: child for name, child in self.modules.items() if isinstance(child, nn.Linear)
         }
         self._module, self._recorder = module, recorder
 

@@ -13,6 +13,7 @@ from slmflow.config.schema.target import Quantization
 from slmflow.console import messages
 from slmflow.conversion.calibration import allocation
 from slmflow.conversion.calibration.calibrate import Calibration, Quantizable, Windows
+from slmflow.conversion.calibration.preparation import PreparedTensors
 from slmflow.conversion.calibration.workspace import Workspace
 from slmflow.conversion.onnx_files import planned_size
 from slmflow.conversion.passes.graph import is_weight, value_name, weight_shape
@@ -31,8 +32,10 @@ def quantize(
     folder: Path,
     *,
     fp16: bool,
-) -> tuple[dict[str, Scheme], Mapping[str, QuantizedWeight]]:
-    """Return the schemes and the quantized weights by name, which are read on access.
+) -> tuple[dict[str, Scheme], Mapping[str, QuantizedWeight], PreparedTensors]:
+    """Return the schemes, the quantized weights by name, and the tensors of all others.
+
+    Weights and tensors are read on access.
 
     graph: rewritten, its weights still inputs; chosen: schemes without a budget; model: that of a
     `ReferenceModel`; windows: token ids to calibrate on; folder: keeps what is done if the process
@@ -51,7 +54,8 @@ def quantize(
     schemes = calibration.choose_schemes(weights, budget)
     if budget is not None:
         _report(schemes, shapes, budget, quantization)
-    return schemes, calibration.quantize(dataclasses.replace(weights, schemes=schemes))
+    quantized = calibration.quantize(dataclasses.replace(weights, schemes=schemes))
+    return schemes, quantized, calibration.tensors
 
 
 def _budget(
@@ -65,7 +69,7 @@ def _budget(
 ) -> int | None:
     """Return the bytes that the quantized weights may take, None without a budget."""
     if quantization.budget_mb is None:
-        if (bits := quantization.bits_per_weight) is None:
+        if (bits := quantization.average_bits) is None:
             return None
         return int(bits * sum(rows * columns for rows, columns in shapes.values()) / 8)
     planned = graph.clone()
@@ -91,7 +95,8 @@ def _report(
         f"mixed precision: {eight / total:.0%} of the quantized weights at 8 bits, "
         f"{8 * size / total:.2f} bits per weight with scales"
     )
-    if size > budget:
+    is_explicit = quantization.budget_mb or quantization.bits_per_weight
+    if size > budget and is_explicit:
         key = "bits_per_weight" if quantization.budget_mb is None else "budget_mb"
         value = getattr(quantization, key)
         # Rounded up, or it would be too small again.

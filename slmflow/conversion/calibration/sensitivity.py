@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from slmflow.checkpoints.tensors import CheckpointTensors
 from slmflow.conversion.calibration import scale_search
 from slmflow.conversion.calibration.decoder_walk import DecoderWalk, Layer
+from slmflow.conversion.calibration.preparation import PreparedTensors, prepare
 from slmflow.conversion.quantization.blockwise import slabs
 from slmflow.conversion.quantization.schemes import Scheme
 
@@ -51,7 +51,7 @@ class _Traffic:
 
 def measure(
     walk: DecoderWalk,
-    checkpoint: CheckpointTensors,
+    checkpoint: PreparedTensors,
     schemes: Mapping[str, Scheme],
     head: str,
     embedding: str,
@@ -59,11 +59,14 @@ def measure(
 ) -> Sensitivities:
     """Run the walk's windows forward and backward through the unrounded model.
 
+    Each layer is prepared on its way forward: the changes are added to the tensors, which are those
+    of the walk.
+
     head, embedding: names of the weights of the LM head and the embedding; advance: is called after
     each layer, forward and backward.
     """
     meter = _Meter(checkpoint, schemes)
-    inputs = _run_forward(walk, advance)
+    inputs = _run_forward(walk, checkpoint, schemes, advance)
     gradients, head_traffic = _run_head(walk, inputs.pop())
     meter.add(head, head_traffic)
     for index in reversed(range(len(walk))):
@@ -84,12 +87,19 @@ def measure(
     return Sensitivities(meter.divergences, meter.importance, hessian)
 
 
-def _run_forward(walk: DecoderWalk, advance: Callable[[], None]) -> list[torch.Tensor]:
+def _run_forward(
+    walk: DecoderWalk,
+    tensors: PreparedTensors,
+    schemes: Mapping[str, Scheme],
+    advance: Callable[[], None],
+) -> list[torch.Tensor]:
     """Return the inputs of all layers and the output of the last: [windows, tokens, size] each."""
     hidden = [walk.embeddings]
     for index in range(len(walk)):
         with torch.no_grad(), walk.layer(index) as layer:
-            hidden.append(torch.cat([layer.forward(window[None]) for window in hidden[-1]]))
+            output, changes = prepare(layer, hidden[-1], schemes)
+        hidden.append(output)
+        tensors.changes |= changes
         advance()
     return hidden
 
@@ -147,7 +157,7 @@ def _observed(layer: Layer, traffic: Mapping[str, _Traffic]) -> Iterator[None]:
 class _Meter:
     """Adds up the divergences of the graph's weights, which may be rows of a tensor."""
 
-    def __init__(self, checkpoint: CheckpointTensors, schemes: Mapping[str, Scheme]) -> None:
+    def __init__(self, checkpoint: PreparedTensors, schemes: Mapping[str, Scheme]) -> None:
         self.divergences = dict.fromkeys(schemes, 0.0)
         self.importance: dict[str, torch.Tensor] = {}
         self._checkpoint = checkpoint

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from slmflow.checkpoints.tensors import CheckpointTensors
 from slmflow.config.schema.target import Precision, Target
 from slmflow.console.progress_bars import spinner
 from slmflow.conversion.optimum_export import ExportedModel
 from slmflow.conversion.proof import graph_variants, reference_logits
+from slmflow.conversion.proof.reference_logits import Logits
 from slmflow.conversion.proof.runtime_process import Call, run_calls
 from slmflow.conversion.reference_model import ReferenceModel
 from slmflow.errors import UserError
@@ -30,7 +30,6 @@ PROOF_STEPS = 4
 def prove(
     exported: ExportedModel,
     reference: ReferenceModel,
-    checkpoint: CheckpointTensors,
     folder: Path,
     target: Target,
     prompts: Sequence[Sequence[int]],
@@ -43,7 +42,7 @@ def prove(
     """
     rows = [list(prompt) for prompt in prompts[:PROOF_ROWS]]
     stored = graph_variants.StoredWeights(
-        exported, checkpoint, folder, fp16=target.precision is Precision.fp16
+        exported, exported.tensors, folder, fp16=target.precision is Precision.fp16
     )
     with (
         graph_variants.exact_graph(exported, stored, folder) as graph,
@@ -57,6 +56,26 @@ def prove(
     difference = float(np.nanmax(np.abs(logits - expected)))
     check_tolerance(difference, largest=float(np.abs(expected).max()))
     return difference
+
+
+def prove_preparation(
+    exported: ExportedModel,
+    reference: ReferenceModel,
+    prompts: Sequence[Sequence[int]],
+    expected: Sequence[Logits],
+) -> None:
+    """Check that the unrounded tensors of a calibrated model are still the model.
+
+    expected: logits of the reference for each prompt. Raises UserError if any logit differs by more
+    than the tolerance.
+    """
+    rows = prompts[:PROOF_ROWS]
+    computed = reference_logits.compute(reference.model, exported.tensors, rows)
+    pairs = list(zip(computed, expected, strict=False))
+    check_tolerance(
+        max(float(np.abs(logits - other).max()) for logits, other in pairs),
+        largest=max(float(np.abs(other).max()) for _, other in pairs),
+    )
 
 
 def check_tolerance(difference: float, *, largest: float) -> None:

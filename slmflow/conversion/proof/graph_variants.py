@@ -12,7 +12,7 @@ import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 
-from slmflow.checkpoints.tensors import CheckpointTensors
+from slmflow.conversion.calibration.preparation import ModelTensors
 from slmflow.conversion.onnx_files import GRAPH_FILE
 from slmflow.conversion.optimum_export import ExportedModel
 from slmflow.conversion.passes import last_position
@@ -57,7 +57,7 @@ class StoredWeights(ReplacedWeights):
     """Weights of a converted folder: the values that its graph computes with."""
 
     def __init__(
-        self, exported: ExportedModel, checkpoint: CheckpointTensors, folder: Path, *, fp16: bool
+        self, exported: ExportedModel, checkpoint: ModelTensors, folder: Path, *, fp16: bool
     ) -> None:
         """Read quantized weights from `folder`, the others from the checkpoint, rounded if fp16."""
         super().__init__(exported.schemes, checkpoint, fp16=fp16)

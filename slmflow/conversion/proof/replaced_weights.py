@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
-from slmflow.checkpoints.tensors import CheckpointTensors
 from slmflow.config.schema.target import Algorithm
+from slmflow.conversion.calibration.preparation import ModelTensors
 from slmflow.conversion.quantization import blockwise
 from slmflow.conversion.quantization.schemes import ScaleType, Scheme
 
@@ -19,7 +19,7 @@ class ReplacedWeights(Mapping[str, torch.Tensor]):
     """Weights by their names in the checkpoint, tied ones included: float32, read on access."""
 
     def __init__(
-        self, schemes: Mapping[str, Scheme], checkpoint: CheckpointTensors, *, fp16: bool
+        self, schemes: Mapping[str, Scheme], checkpoint: ModelTensors, *, fp16: bool
     ) -> None:
         """Replace the tensors that schemes have as their source.
 
