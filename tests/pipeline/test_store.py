@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,33 @@ def test_abandoned_builds_are_removed(home: Path) -> None:
         store.remove_abandoned_builds()
 
     assert [left.name for left in (home / "building").iterdir()] == [f"weights-{KEY}"]
+
+
+def test_unfinished_work_is_kept_until_it_is_finished(home: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), store.unfinished("calibration", KEY) as folder:
+        _write_partial(folder)
+        raise KeyboardInterrupt
+    with store.unfinished("calibration", "o" * 64) as other:
+        assert not other.exists()  # another key does not get it
+
+    with store.unfinished("calibration", KEY) as folder:
+        assert (folder / "half.bin").exists()
+
+    assert not folder.exists()
+    assert not (home / "unfinished").exists()
+
+
+def test_unfinished_work_that_stays_is_removed(home: Path) -> None:
+    names = ("calibration-old", "calibration-new")
+    for name, days in zip(names, (8, 6), strict=True):
+        folder = home / "unfinished" / name
+        _write_partial(folder)
+        changed = time.time() - days * 24 * 3600
+        os.utime(folder, (changed, changed))
+
+    store.remove_abandoned_builds()
+
+    assert [left.name for left in (home / "unfinished").iterdir()] == ["calibration-new"]
 
 
 def test_abandoned_files_get_into_no_entry(home: Path) -> None:
