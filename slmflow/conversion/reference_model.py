@@ -58,6 +58,11 @@ def load(weights: Path) -> ReferenceModel:
     return ReferenceModel(reference_tokenizer, model)
 
 
+def is_large(model: Any) -> bool:
+    """Return whether a model has a billion parameters, so that each token takes long."""
+    return sum(parameter.numel() for parameter in model.parameters()) >= 10**9
+
+
 def build_without_weights(config: Any) -> Any:
     """Build transformers' causal language model of a config, as in `ReferenceModel.model`."""
     # Only the eager code caps attention scores; sdpa leaves the cap out.

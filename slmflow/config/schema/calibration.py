@@ -21,7 +21,12 @@ class Calibration:
     held_out: str = config_key(
         Kind.path, "other text, to measure the converted model on: a file, or a folder likewise"
     )
-    tokens: int = config_key(Kind.value, "tokens of the text that calibration uses", 4096)
+    tokens: int | None = config_key(
+        Kind.value,
+        "tokens of the text that calibration uses; null: 8192, or 4096 for a model of a billion "
+        "parameters or more",
+        None,
+    )
 
     def problems(self) -> Iterator[str]:
         """Yield one message for each invalid value."""
@@ -32,7 +37,7 @@ class Calibration:
                 f"calibration.held_out={self.held_out!r}: is calibration.data too, so the model "
                 "would be judged by the text it was fitted to: give other text"
             )
-        if not MIN_TOKENS <= self.tokens <= MAX_TOKENS:
+        if self.tokens is not None and not MIN_TOKENS <= self.tokens <= MAX_TOKENS:
             yield f"calibration.tokens={self.tokens}: must be {MIN_TOKENS} to {MAX_TOKENS}"
 
     def _missing_texts(self) -> Iterator[str]:

@@ -12,7 +12,7 @@ import torch
 from slmflow.conversion.calibration import text
 from slmflow.conversion.proof import reference_logits
 from slmflow.conversion.proof.reference_logits import Logits, Observer
-from slmflow.conversion.reference_model import ReferenceModel
+from slmflow.conversion.reference_model import ReferenceModel, is_large
 
 Ids = Sequence[int]
 
@@ -24,14 +24,15 @@ _TOKENS, _WINDOWS = 2048, 4
 _MAX_BYTES = 512 * 10**6
 
 
-def window_size(config: Any) -> tuple[int, int]:
-    """Return the number of held-out tokens, and the length of a window, for a model's config.
+def window_size(model: Any) -> tuple[int, int]:
+    """Return the number of held-out tokens, and the length of a window, for a transformers model.
 
-    The logits of the tokens take at most 512 MB, there are at least four windows, and each fits the
-    context length.
+    A large model runs half as many, since each takes longer. The logits of the tokens take at most
+    512 MB, there are at least four windows, and each fits the context length.
     """
-    config = config.get_text_config()
-    tokens = min(_TOKENS, _MAX_BYTES // (np.dtype(np.float32).itemsize * config.vocab_size))
+    config = model.config.get_text_config()
+    wanted = _TOKENS // 2 if is_large(model) else _TOKENS
+    tokens = min(wanted, _MAX_BYTES // (np.dtype(np.float32).itemsize * config.vocab_size))
     return tokens, longest_window(config, tokens // _WINDOWS)
 
 
@@ -42,7 +43,7 @@ def longest_window(config: Any, length: int) -> int:
 
 def build_windows(reference: ReferenceModel, texts: Sequence[str]) -> list[list[int]]:
     """Return windows of token ids, see `text.windows`. Raises UserError for too little text."""
-    tokens, length = window_size(reference.model.config)
+    tokens, length = window_size(reference.model)
     return text.windows(reference.tokenizer, texts, tokens, length, name="calibration.held_out")
 
 

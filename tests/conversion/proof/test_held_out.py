@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from transformers import PretrainedConfig
 
 from slmflow.checkpoints.tensors import CheckpointTensors
@@ -50,5 +51,15 @@ def test_logits_equal_transformers(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_windows_fit_memory_and_context(fields: dict[str, int], tokens: int, length: int) -> None:
-    assert held_out.window_size(PretrainedConfig(**fields)) == (tokens, length)
+    assert held_out.window_size(_model(fields)) == (tokens, length)
     assert tokens * fields["vocab_size"] * 4 <= 512e6
+
+
+def test_large_model_runs_fewer_tokens() -> None:
+    assert held_out.window_size(_model({"vocab_size": 32064}, parameters=10**9)) == (1024, 256)
+
+
+def _model(fields: dict[str, int], parameters: int = 10**6) -> torch.nn.Module:
+    model = torch.nn.Linear(parameters, 1, bias=False, device="meta")
+    model.config = PretrainedConfig(**fields)  # type: ignore[assignment]
+    return model
