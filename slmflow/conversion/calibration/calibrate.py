@@ -24,10 +24,12 @@ from slmflow.conversion.calibration.workspace import Workspace
 from slmflow.conversion.quantization import blockwise
 from slmflow.conversion.quantization.blockwise import QuantizedWeight
 from slmflow.conversion.quantization.schemes import Scheme
+from slmflow.conversion.reference_model import is_large
 
 Windows = Sequence[Sequence[int]]
 
-# Tokens that sensitivities are measured on: gradients of all of them are in memory for one layer.
+# Tokens that sensitivities are measured on, half as many for a large model: the gradients of all of
+# them are in memory for one layer.
 SENSITIVITY_TOKENS = 2048
 
 _PREPARED, _SENSITIVITY, _EMBEDDED, _HIDDEN = "prepared", "sensitivity", "embedded", "hidden"
@@ -83,9 +85,10 @@ class Calibration:
         return self._workspace.weights(weights.schemes, columns)
 
     def _sensitivities(self, weights: Quantizable) -> Sensitivities:
-        if not self._workspace.has(_SENSITIVITY):
+        if not (self._workspace.has(_PREPARED) and self._workspace.has(_SENSITIVITY)):
             self.tensors.changes.clear()
-            count = max(1, SENSITIVITY_TOKENS // len(self._windows[0]))
+            tokens = SENSITIVITY_TOKENS // 2 if is_large(self._model) else SENSITIVITY_TOKENS
+            count = max(1, tokens // len(self._windows[0]))
             step = max(1, len(self._windows) // count)
             walk = DecoderWalk(self._model, self.tensors, self._windows[::step][:count])
             with item_bar() as progress:

@@ -81,15 +81,17 @@ def _divergence(inputs: Inputs, weights: Any) -> float:
     return float(np.mean([kl_divergence(log_softmax(p), log_softmax(q)) for p, q in pairs]))
 
 
-def _replaced(inputs: Inputs, weights: Quantizable, quantized: Any) -> dict[str, torch.Tensor]:
-    """Return the checkpoint's tensors with the rows that calibration has rounded."""
-    tensors = dict(inputs.checkpoint)
+def _replaced(
+    calibration: Calibration, weights: Quantizable, quantized: Any
+) -> dict[str, torch.Tensor]:
+    """Return the tensors of a calibration, with the rows that it has rounded."""
+    tensors = dict(calibration.tensors)
     for name, scheme in weights.schemes.items():
         source = scheme.source
         tensor = tensors[source.name]
         rounded = torch.from_numpy(blockwise.dequantize(quantized[name]))
         tensor[source.start : source.stop] = rounded
-        tensors.update(dict.fromkeys(inputs.checkpoint.tied_names(source.name), tensor))
+        tensors.update(dict.fromkeys(calibration.tensors.tied_names(source.name), tensor))
     return tensors
 
 
@@ -99,14 +101,15 @@ def test_all_weights_are_rounded_better_than_plainly(
 ) -> None:
     weights = inputs.weights(symmetric=symmetric)
 
-    quantized = inputs.calibration(tmp_path).quantize(weights)
+    calibration = inputs.calibration(tmp_path)
+    quantized = calibration.quantize(weights)
 
     assert sorted(quantized) == sorted(weights.schemes)
     for name, scheme in weights.schemes.items():
         scheme.check(quantized[name])
         assert blockwise.dequantize(quantized[name]).shape == tuple(weights.shapes[name])
     rtn = PlainlyRoundedWeights(weights.schemes, inputs.checkpoint, fp16=False)
-    calibrated = _divergence(inputs, _replaced(inputs, weights, quantized))
+    calibrated = _divergence(inputs, _replaced(calibration, weights, quantized))
     assert calibrated < 0.9 * _divergence(inputs, rtn)
 
 
@@ -176,8 +179,8 @@ def uninterrupted(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> d
     return _files(folder)
 
 
-# Written are: sensitivities, embeddings, and for each of two layers its weights and its output.
-@pytest.mark.parametrize("writes", range(1, 7))
+# Written are: scales, sensitivities, embeddings, and of each layer its weights and its output.
+@pytest.mark.parametrize("writes", range(1, 8))
 def test_a_killed_calibration_continues(
     inputs: Inputs, uninterrupted: dict[str, bytes], tmp_path: Path, writes: int
 ) -> None:
@@ -190,7 +193,7 @@ def test_a_killed_calibration_continues(
 
     assert _files(tmp_path) == uninterrupted
     kept = {name for name in finished if (tmp_path / name).stat().st_mtime_ns == finished[name]}
-    assert len(kept) >= min(writes - 1, 2)
+    assert len(kept) >= min(writes - 2, 3)
 
 
 def test_a_calibration_may_be_killed_twice(
@@ -205,7 +208,7 @@ def test_a_calibration_may_be_killed_twice(
     assert _files(tmp_path) == uninterrupted
 
 
-@pytest.mark.parametrize("lost", ["layer-0", "embedded", "hidden", "sensitivity"])
+@pytest.mark.parametrize("lost", ["layer-0", "embedded", "hidden", "sensitivity", "prepared"])
 def test_lost_files_are_computed_again(
     inputs: Inputs, uninterrupted: dict[str, bytes], tmp_path: Path, lost: str
 ) -> None:
@@ -214,8 +217,7 @@ def test_lost_files_are_computed_again(
 
     inputs.calibration(tmp_path).quantize(inputs.weights())
 
-    if lost != "sensitivity":  # which is not needed once the embeddings are rounded
-        assert _files(tmp_path) == uninterrupted
+    assert _files(tmp_path) == uninterrupted
 
 
 def test_finished_layers_are_not_computed_again(

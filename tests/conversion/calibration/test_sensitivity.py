@@ -13,6 +13,7 @@ from slmflow.checkpoints.tensors import CheckpointTensors
 from slmflow.config.schema.target import Algorithm
 from slmflow.conversion.calibration import scale_search, sensitivity
 from slmflow.conversion.calibration.decoder_walk import DecoderWalk
+from slmflow.conversion.calibration.preparation import PreparedTensors
 from slmflow.conversion.calibration.sensitivity import Sensitivities
 from slmflow.conversion.passes.graph import WeightSource
 from slmflow.conversion.proof import reference_logits
@@ -47,26 +48,27 @@ def _schemes(checkpoint: CheckpointTensors) -> dict[str, Scheme]:
 
 
 def _measure(
-    model: Any, checkpoint: CheckpointTensors, schemes: Mapping[str, Scheme], windows: Any
+    model: Any, tensors: PreparedTensors, schemes: Mapping[str, Scheme], windows: Any
 ) -> Sensitivities:
-    walk = DecoderWalk(model, checkpoint, windows)
-    return sensitivity.measure(walk, checkpoint, schemes, HEAD, EMBEDDING, lambda: None)
+    """Measure sensitivities; this scales the tensors."""
+    walk = DecoderWalk(model, tensors, windows)
+    return sensitivity.measure(walk, tensors, schemes, HEAD, EMBEDDING, lambda: None)
 
 
 def _divergence(
     model: Any,
-    checkpoint: CheckpointTensors,
+    tensors: PreparedTensors,
     scheme: Scheme,
     importance: torch.Tensor,
     expected: Sequence[Logits],
 ) -> float:
     """Return the mean KL divergence of rounding by a scheme, scaled up from a small share."""
-    weights = dict(checkpoint)
-    changed = checkpoint[scheme.source.name]
+    weights = dict(tensors)
+    changed = tensors[scheme.source.name]
     rows = changed[scheme.source.start : scheme.source.stop]
     rounded = scale_search.round_to_nearest(rows.numpy(), importance.numpy(), scheme)
     rows += SHARE * (torch.from_numpy(rounded) - rows)
-    weights.update(dict.fromkeys(checkpoint.tied_names(scheme.source.name), changed))
+    weights.update(dict.fromkeys(tensors.tied_names(scheme.source.name), changed))
     pairs = zip(expected, reference_logits.compute(model, weights, WINDOWS), strict=True)
     divergences = [kl_divergence(log_softmax(p), log_softmax(q)).mean() for p, q in pairs]
     return float(np.mean(divergences)) / SHARE**2
@@ -84,13 +86,14 @@ def test_estimate_is_near_the_divergence(tmp_path: Path, name: str) -> None:
     else:
         model, checkpoint = random_models.load(name, tmp_path / name)
     schemes = _schemes(checkpoint)
+    tensors = PreparedTensors(checkpoint)
 
-    costs = _measure(model, checkpoint, schemes, WINDOWS)
+    costs = _measure(model, tensors, schemes, WINDOWS)
 
     assert costs.divergences.keys() == costs.importance.keys() == schemes.keys()
     reference = reference_logits.compute(model, checkpoint, WINDOWS)
     measured = {
-        weight: _divergence(model, checkpoint, scheme, costs.importance[weight], reference)
+        weight: _divergence(model, tensors, scheme, costs.importance[weight], reference)
         for weight, scheme in schemes.items()
         if ("layers.1" not in weight and "layers.2" not in weight) or name != "bundled"
     }
@@ -107,8 +110,8 @@ def test_order_of_windows_hardly_matters(tmp_path: Path) -> None:
     model, checkpoint = random_models.load("llama", tmp_path / "llama")
     schemes = _schemes(checkpoint)
 
-    one = _measure(model, checkpoint, schemes, WINDOWS)
-    other = _measure(model, checkpoint, schemes, WINDOWS[::-1])
+    one = _measure(model, PreparedTensors(checkpoint), schemes, WINDOWS)
+    other = _measure(model, PreparedTensors(checkpoint), schemes, WINDOWS[::-1])
 
     for weight, divergence in one.divergences.items():
         assert other.divergences[weight] == pytest.approx(divergence, rel=0.4)
@@ -120,7 +123,9 @@ def test_measurement_is_repeatable(tmp_path: Path) -> None:
     model, checkpoint = random_models.load("phi3", tmp_path / "phi3")
     schemes = _schemes(checkpoint)
 
-    one, other = (_measure(model, checkpoint, schemes, WINDOWS[:1]) for _ in range(2))
+    one, other = (
+        _measure(model, PreparedTensors(checkpoint), schemes, WINDOWS[:1]) for _ in range(2)
+    )
 
     assert one.divergences == other.divergences
     assert torch.equal(one.head_hessian, other.head_hessian)
@@ -130,10 +135,12 @@ def test_importance_is_the_mean_square_of_inputs(tmp_path: Path) -> None:
     model, checkpoint = random_models.load("qwen3", tmp_path / "qwen3")
     name = "model.layers.1.mlp.down_proj"
     inputs: list[torch.Tensor] = []
+    tensors = PreparedTensors(checkpoint)
 
-    costs = _measure(model, checkpoint, _schemes(checkpoint), WINDOWS)
+    costs = _measure(model, tensors, _schemes(checkpoint), WINDOWS)
 
     loaded = architectures.load(tmp_path / "qwen3", attention="sdpa")
+    loaded.load_state_dict(dict(tensors))  # scaled
     for path in (name, "lm_head"):
         loaded.get_submodule(path).register_forward_pre_hook(lambda _, x: inputs.append(x[0]))
     with torch.no_grad():
@@ -153,8 +160,12 @@ def test_eight_bits_cost_far_less(tmp_path: Path) -> None:
     four = Scheme(WeightSource(name), 4, 32, True, Algorithm.gptq, 0, ScaleType.float32)
     eight = Scheme(WeightSource(name), 8, 32, True, Algorithm.gptq, 0, ScaleType.float32)
 
-    cost_of_four = _measure(model, checkpoint, {"w": four}, WINDOWS).divergences["w"]
-    cost_of_eight = _measure(model, checkpoint, {"w": eight}, WINDOWS).divergences["w"]
+    cost_of_four = _measure(model, PreparedTensors(checkpoint), {"w": four}, WINDOWS).divergences[
+        "w"
+    ]
+    cost_of_eight = _measure(model, PreparedTensors(checkpoint), {"w": eight}, WINDOWS).divergences[
+        "w"
+    ]
 
     # 16 times finer steps, so about 256 times less.
     assert cost_of_four / 400 < cost_of_eight < cost_of_four / 100
