@@ -145,7 +145,7 @@ def _build_calibration_windows(
     reference: ReferenceModel, texts: Sequence[str], tokens: int | None
 ) -> list[list[int]]:
     if tokens is None:
-        tokens = 4096 if reference_model.is_large(reference.model) else 8192
+        tokens = 3072 if reference_model.is_large(reference.model) else 8192
     length = held_out.longest_window(reference.model.config, _CALIBRATION_WINDOW)
     return text.windows(reference.tokenizer, texts, tokens, length)
 

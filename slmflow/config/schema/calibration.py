@@ -23,7 +23,7 @@ class Calibration:
     )
     tokens: int | None = config_key(
         Kind.value,
-        "tokens of the text that calibration uses; null: 8192, or 4096 for a model of a billion "
+        "tokens of the text that calibration uses; null: 8192, or 3072 for a model of a billion "
         "parameters or more",
         None,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from slmflow.conversion.quantization.blockwise import Float32, is_gatherable
+from slmflow.conversion.quantization.blockwise import Float32, is_gatherable, map_slabs
 from slmflow.conversion.quantization.schemes import ScaleType, Scheme
 
 BLOCK_SIZES = (256, 128, 64, 32, 16)
@@ -39,20 +39,47 @@ def stored_bytes(shape: Sequence[int], scheme: Scheme) -> int:
 
 
 def block_errors(
-    weight: Float32, importance: Float32, block_sizes: Sequence[int] = BLOCK_SIZES
+    weight: Float32,
+    importance: Float32,
+    block_sizes: Sequence[int] = BLOCK_SIZES,
+    factors: Float32 | None = None,
 ) -> dict[int, float]:
     """Return the expected squared error of rounding by block size, in a common unit.
 
-    weight: float32 [N, K]; importance: float32 [K]. A block's steps are as wide as its largest
-    weight requires.
+    weight: float32 [N, K], whose columns are multiplied by factors [K]; importance: float32 [K].
+    A block's steps are as wide as its largest weight requires.
     """
+    size = min(block_sizes)
+    maxima = _block_maxima(weight, size, factors)
+    columns = np.pad(importance, (0, -len(importance) % size)).reshape(-1, size).sum(1)
     errors = {}
-    for block_size in block_sizes:
-        padding = -weight.shape[1] % block_size
-        blocks = np.abs(np.pad(weight, ((0, 0), (0, padding)))).reshape(len(weight), -1, block_size)
-        columns = np.pad(importance, (0, padding)).reshape(-1, block_size).sum(1)
-        errors[block_size] = float((np.square(blocks.max(-1)) @ columns).mean())
+    for block_size in sorted(block_sizes):
+        while size < block_size:
+            maxima, columns = _pairs(maxima).max(-1), _pairs(columns).sum(-1)
+            size *= 2
+        errors[block_size] = float((np.square(maxima) @ columns).mean())
     return errors
+
+
+def _block_maxima(weight: Float32, block_size: int, factors: Float32 | None) -> Float32:
+    """Return the largest absolute value of each block: float32 [N, blocks]."""
+    padding = -weight.shape[1] % block_size
+
+    def maxima(slab: slice) -> Float32:
+        values = np.abs(weight[slab]) if factors is None else np.abs(weight[slab] * factors)
+        if padding:
+            values = np.pad(values, ((0, 0), (0, padding)))
+        largest: Float32 = values.reshape(len(values), -1, block_size).max(-1)
+        return largest
+
+    return np.concatenate(map_slabs(maxima, weight.shape))
+
+
+def _pairs(blocks: Float32) -> Float32:
+    """Return neighbors along the last axis in pairs: [..., blocks / 2, 2], padded with zero."""
+    if blocks.shape[-1] % 2:
+        blocks = np.pad(blocks, [(0, 0)] * (blocks.ndim - 1) + [(0, 1)])
+    return blocks.reshape(*blocks.shape[:-1], -1, 2)
 
 
 def options(

@@ -4,21 +4,25 @@ Source: Frantar, Ashkboos, Hoefler and Alistarh 2022, GPTQ, https://arxiv.org/ab
 columns are rounded in the order of their importance, on a grid that is fixed before.
 """
 
-from collections.abc import Iterator
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 
 from slmflow.conversion.calibration import scale_search
-from slmflow.conversion.quantization.blockwise import Float32, QuantizedWeight, pack
+from slmflow.conversion.quantization.blockwise import Float32, QuantizedWeight, pack, slabs
 from slmflow.conversion.quantization.schemes import Scheme
 
 # Share of the mean diagonal that is added to the diagonal of a Hessian before it is inverted.
 _DAMPING = 0.01
 
-# Columns whose feedback is applied at once, and rows that are rounded at a time: the working set
+# Columns whose feedback is applied one by one, and rows that are rounded at a time: the working set
 # stays in the CPU cache.
-_COLUMNS, _ROWS = 64, 4096
+_COLUMNS, _ROWS = 32, 2048
+
+# Size of a triangular matrix that is inverted directly.
+_SMALL = 256
 
 
 class Feedback:
@@ -45,19 +49,29 @@ class Feedback:
 
 def _factor(hessian: torch.Tensor) -> torch.Tensor:
     """Return the upper Cholesky factor of the inverse, damped as much as that requires."""
-    mean = float(hessian.diagonal().mean())
-    damping = _DAMPING * mean
+    damping = _DAMPING * float(hessian.diagonal().mean())
     while True:
         hessian.diagonal().add_(damping)
-        lower, failed = torch.linalg.cholesky_ex(hessian)
+        # Of the matrix in reverse order, the inverse of the lower factor is what is wanted.
+        lower, failed = torch.linalg.cholesky_ex(hessian.flip(0, 1))
         if not failed:
-            inverse = torch.cholesky_inverse(lower)
-            del lower
-            factor: torch.Tensor
-            factor, failed = torch.linalg.cholesky_ex(inverse, upper=True)
-            if not failed:
-                return factor
+            _invert_lower(lower)
+            return lower.flip(0, 1)
         damping *= 10
+
+
+def _invert_lower(matrix: torch.Tensor) -> None:
+    """Invert a lower triangular matrix in place, by halves, as products of matrices are fast."""
+    size = len(matrix)
+    if size <= _SMALL:
+        identity = torch.eye(size)
+        matrix.copy_(torch.linalg.solve_triangular(matrix, identity, upper=False))
+        return
+    half = size // 2
+    first, corner, second = matrix[:half, :half], matrix[half:, :half], matrix[half:, half:]
+    _invert_lower(first)
+    _invert_lower(second)
+    corner.copy_(-(second @ corner @ first))
 
 
 def quantize(weight: torch.Tensor, feedback: Feedback, scheme: Scheme) -> QuantizedWeight:
@@ -66,7 +80,8 @@ def quantize(weight: torch.Tensor, feedback: Feedback, scheme: Scheme) -> Quanti
     grid = scale_search.search(weight.numpy(), feedback.importance, scheme)
     blocks = grid.scales.shape[1]
     values = np.empty((rows, blocks * scheme.block_size), dtype=np.uint8)
-    for slab in _slabs(rows):
+
+    def round_slab(slab: slice) -> None:
         rounded = _round(
             weight[slab],
             _by_column(grid.scales[slab], scheme.block_size, feedback.order),
@@ -75,6 +90,12 @@ def quantize(weight: torch.Tensor, feedback: Feedback, scheme: Scheme) -> Quanti
             2**scheme.bits - 1,
         )
         values[slab, :columns] = rounded.numpy()
+
+    # The steps are too small for torch's threads.
+    with ThreadPoolExecutor(
+        os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        list(pool.map(round_slab, slabs(weight.shape, _ROWS * columns)))
     # Padding stands for zero.
     padding = values.shape[1] - columns
     values[:, columns:] = np.repeat(grid.zero_points[:, -1:], padding, axis=1)
@@ -86,11 +107,6 @@ def quantize(weight: torch.Tensor, feedback: Feedback, scheme: Scheme) -> Quanti
         None if scheme.symmetric else pack(grid.zero_points.astype(np.uint8), scheme.bits),
         grid.coded,
     )
-
-
-def _slabs(rows: int) -> Iterator[slice]:
-    for start in range(0, rows, _ROWS):
-        yield slice(start, start + _ROWS)
 
 
 def _by_column(blocks: Float32, block_size: int, order: torch.Tensor) -> torch.Tensor:
@@ -107,24 +123,28 @@ def _round(
 ) -> torch.Tensor:
     """Return the rounded values of a slab: uint8 [N, K]."""
     remaining = weight.T[feedback.order].contiguous()
-    columns, rows = remaining.shape
-    factor = feedback.factor
-    values = torch.empty_like(weight.T, dtype=torch.uint8)
-    scratch = torch.empty(rows)
-    for start in range(0, columns, _COLUMNS):
-        stop = min(start + _COLUMNS, columns)
-        errors = torch.empty(stop - start, rows)
+    factor, diagonal = feedback.factor, feedback.factor.diagonal().tolist()
+    errors, values = torch.empty_like(remaining), torch.empty_like(remaining, dtype=torch.uint8)
+    scratch = torch.empty(len(weight))
+
+    def round_columns(start: int, stop: int) -> None:
+        if stop - start > _COLUMNS:
+            middle = (start + stop) // 2
+            round_columns(start, middle)
+            remaining[middle:stop].addmm_(
+                factor[start:middle, middle:stop].T, errors[start:middle], alpha=-1
+            )
+            round_columns(middle, stop)
+            return
         for column in range(start, stop):
             exact, scale, zero_point = remaining[column], scales[column], zero_points[column]
             torch.div(exact, scale, out=scratch).round_().add_(zero_point).clamp_(0, highest)
-            values[feedback.order[column]] = scratch
+            values[column].copy_(scratch)
             scratch.sub_(zero_point).mul_(scale)
-            error = torch.sub(exact, scratch, out=errors[column - start])
-            error.div_(factor[column, column])
+            error = torch.sub(exact, scratch, out=errors[column]).div_(diagonal[column])
             if column + 1 < stop:
-                remaining[column + 1 : stop].addr_(
-                    factor[column, column + 1 : stop], error, alpha=-1
-                )
-        if stop < columns:
-            remaining[stop:].addmm_(factor[start:stop, stop:].T, errors, alpha=-1)
-    return values.T
+                feedback_row = factor[column, column + 1 : stop]
+                remaining[column + 1 : stop].addr_(feedback_row, error, alpha=-1)
+
+    round_columns(0, len(remaining))
+    return values[torch.argsort(feedback.order)].T

@@ -120,9 +120,10 @@ def _search(
         factors = factors.clamp(1 / _LARGEST_SCALE, _LARGEST_SCALE)
         error = sum(
             block_errors(
-                (layer.linears[reader].weight.data * factors).numpy(),
+                layer.linears[reader].weight.data.numpy(),
                 (importance / factors.square()).numpy(),
                 [blocks[f"{reader}.weight"]],
+                factors.numpy(),
             )[blocks[f"{reader}.weight"]]
             for reader in pair.readers
         )

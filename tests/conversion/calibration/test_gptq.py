@@ -103,7 +103,7 @@ def test_values_equal_the_textbook(scheme: Scheme, columns: int) -> None:
     assert differing.mean() <= (0.1 if scheme.bits == 4 else 0.3)
     inputs = _inputs(columns)
     assert _output_error(weight, rounded, inputs) == pytest.approx(
-        _output_error(weight, expected.astype(np.float32), inputs), rel=0.02
+        _output_error(weight, expected.astype(np.float32), inputs), rel=0.05
     )
 
 
