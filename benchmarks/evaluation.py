@@ -4,7 +4,7 @@ python -m benchmarks.evaluation --before ../earlier --before-python ../earlier-e
     --output docs/evaluation
 
 Both versions convert and log SmolLM2-135M-Instruct (`benchmarks.models.smollm2`, which needs the
-package gguf) at cpu_int4. Then each runs its step `measure` on all bundled questions, one version
+package gguf) at cpu_int8. Then each runs its step `measure` on all bundled questions, one version
 after the other, and the answers are compared row by row. --before is a checkout of the earlier
 version, --before-python the interpreter of an environment with its requirements. Writes measure.md
 and measure.json. Needs Linux. Nothing else should run at the same time.
@@ -31,7 +31,7 @@ from slmflow.console import messages
 from slmflow.pipeline import store
 from slmflow.reports import markdown
 
-TARGET = "cpu_int4"
+TARGET = "cpu_int8"  # the same in every version
 _FLAVORS = ("transformers", "genai")
 
 

@@ -30,7 +30,7 @@ from slmflow.pipeline import store
 from slmflow.pipeline.results import OnnxModel, Weights
 from slmflow.reports import markdown
 
-TARGETS = ("cpu_fp32", "cpu_int8", "cpu_int4")
+TARGETS = ("cpu_fp32", "cpu_int8", "cpu_balanced", "cpu_int4", "cpu_int4_rtn")
 PACKAGES = ("transformers", "tokenizers", "onnxruntime-genai", "torch")
 PROMPTS = (
     "What is the capital of France?",

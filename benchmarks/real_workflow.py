@@ -1,4 +1,4 @@
-"""Run the whole workflow on SmolLM2-135M-Instruct for several targets.
+"""Run the whole workflow on SmolLM2-135M-Instruct for all CPU targets.
 
 python -m benchmarks.real_workflow --output docs/real
 
@@ -30,7 +30,7 @@ from slmflow.pipeline.results import Evaluation
 from slmflow.reports import markdown, verdict_sentence
 from slmflow.reports.formatting import format_metric
 
-TARGETS = ("cpu_fp32", "cpu_int8", "cpu_int4")
+TARGETS = ("cpu_fp32", "cpu_int8", "cpu_balanced", "cpu_int4_rtn", "cpu_int4")
 _PACKAGES = ("transformers", "onnxruntime-genai", "torch", "mlflow")
 _PNG = "comparison.png"
 
@@ -55,7 +55,7 @@ class Report:
 
     def markdown(self) -> str:
         """Return the table, the verdict on each target, and notes."""
-        header = ["metric", *(f"{model.flavor}, {model.precision}" for model in self.models())]
+        header = ["metric", *map(self._label, self.models())]
         verdicts = [
             f"**{each.compared.target}**: {markdown.text(verdict_sentence.render(each))}"
             for each in self.comparisons
@@ -69,6 +69,10 @@ class Report:
         ]
         table = markdown.table(header, self.rows())
         return page.render("SmolLM2-135M-Instruct", f"{table}\n\n{page.bullets(verdicts)}", notes)
+
+    def _label(self, model: ModelMetrics) -> str:
+        is_reference = model == self.comparisons[-1].reference
+        return f"{model.flavor}, {model.precision if is_reference else model.target}"
 
     def json(self) -> str:
         """Return every metric."""

@@ -32,15 +32,20 @@ from slmflow.config.schema.target import ExporterName
 from slmflow.console import messages
 from slmflow.errors import BadArguments, UserError
 
-TARGET = "cpu_int4"
+# The builder does not calibrate.
+TARGETS = {"slmflow": "cpu_int4", "builder": "cpu_int4_rtn"}
 
 # An engine that uses more of a core while it is idle slows the others down.
 IDLE_CPU_SHARE = 0.05
 
 # Builds what each engine loads from a checkpoint.
 _BUILDERS: dict[str, Callable[[Path], Path]] = {
-    "slmflow": partial(stored_models.onnx_model, target=TARGET, exporter=ExporterName.optimum),
-    "builder": partial(stored_models.onnx_model, target=TARGET, exporter=ExporterName.builder),
+    "slmflow": partial(
+        stored_models.onnx_model, target=TARGETS["slmflow"], exporter=ExporterName.optimum
+    ),
+    "builder": partial(
+        stored_models.onnx_model, target=TARGETS["builder"], exporter=ExporterName.builder
+    ),
     "transformers": lambda weights: weights,
     "llama_cpp": stored_models.gguf_model,
 }
@@ -65,7 +70,7 @@ def measure(shape: str, engines: Sequence[str], plan: Plan) -> Report:
     models = {engine: EngineModel(engine, _BUILDERS[engine](weights)) for engine in installed}
     timings = engine_rounds.measure(models, plan)
     _warn_of_busy_engines(timings)
-    return Report(shape, TARGET, timings, left_out)
+    return Report(shape, TARGETS, timings, left_out)
 
 
 def _warn_of_busy_engines(timings: Sequence[EngineTimings]) -> None:

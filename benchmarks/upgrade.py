@@ -38,7 +38,8 @@ from slmflow.console import messages
 from slmflow.pipeline import store
 from slmflow.reports import markdown
 
-TARGET, EXPORTER = "cpu_int4", ExporterName.optimum
+# The target that is the same in every version.
+TARGET, EXPORTER = "cpu_int8", ExporterName.optimum
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class Genai:
         options = {"intra_op_num_threads": threads}
         config.overlay(json.dumps({"model": {"decoder": {"session_options": options}}}))
         self._og, self._model = og, og.Model(config)
-        self.description = f"onnxruntime-genai {metadata.version('onnxruntime-genai')}, int4"
+        self.description = f"onnxruntime-genai {metadata.version('onnxruntime-genai')}"
 
     def prefill(self, prompt: Sequence[int], new_tokens: int) -> None:
         """Create a generator, run the prompt, choose a token."""

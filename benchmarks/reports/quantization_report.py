@@ -43,7 +43,7 @@ class Option:
     """A target with changes to its quantization, such as `bits=8`."""
 
     changes: tuple[str, ...] = ()
-    target: str = "cpu_int4"
+    target: str = "cpu_int4_rtn"
 
     @property
     def name(self) -> str:
@@ -61,7 +61,10 @@ BASE = Option()
 
 OPTIONS = (
     Option(target="cpu_fp32"),
+    Option(target="cpu_balanced"),
+    Option(target="cpu_int4"),
     BASE,
+    Option(("algorithm=gptq",)),
     Option(("block_size=16",)),
     Option(("block_size=64",)),
     Option(("block_size=128",)),

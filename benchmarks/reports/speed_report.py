@@ -23,17 +23,21 @@ BASELINE = "builder"
 
 @dataclass(frozen=True)
 class Report:
-    """One measurement; `left_out`: the reason by the name of each engine that did not run."""
+    """One measurement.
+
+    targets: what each engine of a converted model was converted for, by its name; left_out: the
+    reason by the name of each engine that did not run.
+    """
 
     shape: str
-    target: str
+    targets: Mapping[str, str]
     timings: Sequence[EngineTimings]
     left_out: Mapping[str, str]
 
     @property
     def title(self) -> str:
-        """The title: shape and target."""
-        return f"Speed of {self.shape} at {self.target}"
+        """The title, with the shape."""
+        return f"Speed of {self.shape} at 4 bits"
 
     @property
     def engines(self) -> list[str]:
@@ -72,7 +76,7 @@ class Report:
         """Return every raw value, with medians and ratios."""
         fields = {
             "shape": self.shape,
-            "target": self.target,
+            "targets": dict(self.targets),
             **page.setup_fields(),
             "left_out": dict(self.left_out),
             "series": [
@@ -95,7 +99,8 @@ class Report:
         )
         for engine in self.engines:
             timings = next(t for t in self.timings if t.engine == engine)
-            yield f"{engine}: {timings.description}"
+            target = f", target={self.targets[engine]}" if engine in self.targets else ""
+            yield f"{engine}: {timings.description}{target}"
         for engine, reason in self.left_out.items():
             yield f"{engine} is left out: {reason}"
 

@@ -221,7 +221,7 @@ def test_unfused_longrope_is_rejected(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["llama", *_parameters(["phi4_mini", "gemma"])])
 def test_tied_embedding_is_quantized_once(name: str, converted: Converter) -> None:
     """The conversion itself proves the values; this checks that they are stored once."""
-    folder = converted(name, "cpu_int4").folder
+    folder = converted(name, "cpu_int4_rtn").folder
     graph = onnx.load(folder / GRAPH_FILE, load_external_data=False).graph
     config = (FUSED | UNFUSED)[name]
     weights = config.vocab_size * config.hidden_size

@@ -55,7 +55,7 @@ def test_calibrated_rounding_is_compared_with_plain_rounding(tmp_path: Path) -> 
     assert record.fidelity.median_kl < 0.8 * record.rtn_fidelity.median_kl
 
 
-@pytest.mark.parametrize(("name", "bits"), [("cpu_int8", 8), ("cpu_int4", 4)])
+@pytest.mark.parametrize(("name", "bits"), [("cpu_int8", 8), ("cpu_int4_rtn", 4)])
 def test_weights_are_quantized_for_the_target(tmp_path: Path, name: str, bits: int) -> None:
     folder = tmp_path / name
     record = convert(BUNDLED, folder, name)
@@ -91,10 +91,12 @@ def test_builder_writes_its_own_graph(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "overrides"),
     [
-        ("cpu_int4", []),
+        ("cpu_int4_rtn", []),
         pytest.param("cpu_int8", [], marks=pytest.mark.long),
-        pytest.param("cpu_int4", ["target.quantization.symmetric=false"], marks=pytest.mark.long),
-        pytest.param("cpu_int4", ["target.quantization.block_size=64"], marks=pytest.mark.long),
+        pytest.param(
+            "cpu_int4_rtn", ["target.quantization.symmetric=false"], marks=pytest.mark.long
+        ),
+        pytest.param("cpu_int4_rtn", ["target.quantization.block_size=64"], marks=pytest.mark.long),
     ],
 )
 def test_streamed_bytes_equal_whole_model_quantization(

@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct through the whole workflow, for three targets."""
+"""SmolLM2-135M-Instruct through the whole workflow, for all CPU targets."""
 
 import subprocess
 import sys
@@ -71,14 +71,23 @@ def test_reference_is_asked_once_for_all_targets(report: Report) -> None:
     assert all(each == answers[0] for each in answers)
 
 
-def test_gate_refuses_int4(report: Report, weights: Path) -> None:
-    compared = comparison(report, "cpu_int4")
+def test_calibration_keeps_more_of_the_original(report: Report) -> None:
+    balanced, calibrated, rounded = (
+        comparison(report, target).compared.perplexity
+        for target in ("cpu_balanced", "cpu_int4", "cpu_int4_rtn")
+    )
+    assert balanced and calibrated and rounded
+    assert balanced < calibrated < rounded
+
+
+def test_gate_refuses_plain_rounding(report: Report, weights: Path) -> None:
+    compared = comparison(report, "cpu_int4_rtn")
     assert compared.verdict and compared.verdict.outcome == NOT_GOOD_ENOUGH
     command = [
         sys.executable,
         "-m",
         "steps.register",
-        *real_workflow.overrides(weights, "cpu_int4"),
+        *real_workflow.overrides(weights, "cpu_int4_rtn"),
     ]
     result = subprocess.run(
         [*command, "registry.flavor=genai"],

@@ -23,7 +23,8 @@ def _timings(engine: str, prefill_s: tuple[float, ...], peak: int | None) -> Eng
 
 BUILDER = _timings("builder", (1.0, 2.0, 4.0), 100_000_000)
 SLMFLOW = _timings("slmflow", (1.0, 1.0, 0.5), 80_000_000)
-REPORT = Report("tiny", "cpu_int4", [SLMFLOW, BUILDER], {"llama_cpp": "not installed"})
+TARGETS = {"slmflow": "cpu_int4", "builder": "cpu_int4_rtn"}
+REPORT = Report("tiny", TARGETS, [SLMFLOW, BUILDER], {"llama_cpp": "not installed"})
 
 
 def test_ratio_of_medians_differs_from_median_of_ratios() -> None:
@@ -44,15 +45,17 @@ def test_table_shows_medians_and_ratios_to_builder() -> None:
 
 
 def test_unmeasured_metric_is_a_dash() -> None:
-    alone = Report("tiny", "cpu_int4", [_timings("slmflow", (1.0,), None)], {})
+    alone = Report("tiny", TARGETS, [_timings("slmflow", (1.0,), None)], {})
 
     assert [row[1] for row in alone.rows()] == ["100", "20", "-"]
 
 
-def test_markdown_names_left_out_engines() -> None:
+def test_markdown_names_targets_and_left_out_engines() -> None:
     text = REPORT.markdown()
 
     assert "| figure | slmflow | builder |" in text
+    assert "- slmflow: slmflow 1.0, target=cpu_int4\n" in text
+    assert "- builder: builder 1.0, target=cpu_int4_rtn\n" in text
     assert "- llama_cpp is left out: not installed" in text
 
 
@@ -65,4 +68,5 @@ def test_json_has_raw_values_and_both_ratios() -> None:
     assert figures["median"] == pytest.approx(100)
     assert figures["ratio of medians to builder"] == pytest.approx(2)
     assert figures["median of ratios to builder"] == pytest.approx(2)
+    assert fields["targets"] == TARGETS
     assert fields["left_out"] == {"llama_cpp": "not installed"}
