@@ -36,7 +36,7 @@ export: .venv
 	git archive $$(git stash create | grep . || echo HEAD) | tar -x -C $(UPLOAD)/slmflow
 	git describe --always --abbrev=40 --exclude='*' --dirty > $(UPLOAD)/slmflow/COMMIT
 
-# Run before a change to benchmarks/ or slmflow/sweeps lands: end-to-end tests of some minutes.
+# Run before a change to benchmarks/, databricks/ or slmflow/sweeps lands: end-to-end tests of some minutes.
 test-long: .venv
 	$(TOOLS) pytest -m long
 

@@ -93,6 +93,10 @@ def _has_budget(quantization: Quantization) -> bool:
     return quantization.average_bits is not None or quantization.budget_mb is not None
 
 
+def _has_given_budget(quantization: Quantization) -> bool:
+    return quantization.bits_per_weight is not None or quantization.budget_mb is not None
+
+
 def _more_bits(quantization: Quantization, provider: Provider) -> Iterator[Suggestion]:
     if quantization.bits == 8:
         override = _UNQUANTIZED_TARGETS.get(provider, "target.quantization=null")
@@ -100,6 +104,6 @@ def _more_bits(quantization: Quantization, provider: Provider) -> Iterator[Sugge
     elif override := _EIGHT_BIT_TARGETS.get(provider, ""):
         yield Suggestion("8 bits", (override,))
     elif quantization.algorithm is not Algorithm.hqq and not (
-        quantization.eight_bit or _has_budget(quantization)
+        quantization.eight_bit or _has_given_budget(quantization)
     ):
         yield Suggestion("8 bits", (f"{_PREFIX}bits=8",))

@@ -17,7 +17,8 @@ TARGETS = {
     f"{RTN} target.quantization.eight_bit=[lm_head]": ("block_size=16", "gptq"),
     f"{RTN} target.quantization.algorithm=hqq target.quantization.symmetric=false "
     "target.quantization.accuracy_level=0": ("block_size=16", "target=cpu_int8"),
-    RTN + GPTQ: ("block_size=16", "symmetric=false", BALANCED, "target=cpu_int8"),
+    RTN + GPTQ: ("symmetric=false", "bits_per_weight=5.5", "target=cpu_int8"),
+    "target=cpu_int4": ("symmetric=false", "bits_per_weight=5.5", "target=cpu_int8"),
     f"{RTN}{GPTQ} target.quantization.budget_mb=80": ("budget_mb=96", "target=cpu_int8"),
     f"{BALANCED} target.quantization.bits_per_weight=6": ("bits_per_weight=7", "target=cpu_int8"),
     f"{BALANCED} target.quantization.bits_per_weight=8.5": ("bits_per_weight=9",),
@@ -25,7 +26,7 @@ TARGETS = {
     f"{BALANCED} target.quantization.bits_per_weight=9": ("target=cpu_int8",),
     "target=cpu_int8": ("block_size=16", "symmetric=false", "target=cpu_fp32"),
     CUDA: ("block_size=16", "gptq", "eight_bit", "bits=8"),
-    CUDA + GPTQ: ("block_size=16", "symmetric=false", "eight_bit", "bits=8"),
+    CUDA + GPTQ: ("symmetric=false", "bits_per_weight=5.5", "bits=8"),
     f"{CUDA}{GPTQ} target.quantization.bits_per_weight=5": ("bits_per_weight=6",),
     f"{CUDA} target.quantization.bits=8": ("target=cuda_fp16",),
     "target=dml_int4 target.quantization.bits=8": ("target.quantization=null",),

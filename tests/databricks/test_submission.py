@@ -30,6 +30,9 @@ SUBMISSION_ARGUMENTS = {
 TEXT = "Be brief, please; and 'kind' > /dev/null"
 
 
+pytestmark = pytest.mark.long
+
+
 @dataclass(frozen=True)
 class Submission:
     """A submitted job of the step `fetch`, and the make target that submitted it."""
@@ -44,10 +47,7 @@ class Submission:
         return "slmflow/" if self.target == "databricks-spark" else ""
 
 
-@pytest.fixture(
-    scope="module",
-    params=["databricks", pytest.param("databricks-spark", marks=pytest.mark.long)],
-)
+@pytest.fixture(scope="module", params=["databricks", "databricks-spark"])
 def submission(
     request: pytest.FixtureRequest, checkout: Checkout, workspace: Workspace
 ) -> Submission:
@@ -144,7 +144,6 @@ def test_job_writes_only_to_scratch_and_upload(submission: Submission) -> None:
     assert unpacked == set(file_sizes(submission.archive))
 
 
-@pytest.mark.long
 def test_error_fails_the_job_with_its_message(checkout: Checkout, workspace: Workspace) -> None:
     """The error: names in Unity Catalog, the workspace's registry, have three parts."""
     job = checkout.submit("databricks-spark", *SUBMISSION_ARGUMENTS["databricks-spark"])
@@ -156,7 +155,6 @@ def test_error_fails_the_job_with_its_message(checkout: Checkout, workspace: Wor
     assert "error: registry.name='slmflow-tiny_phi3'" in " ".join(job.log.split())
 
 
-@pytest.mark.long
 def test_spark_job_without_the_project_names_the_make_target(
     checkout: Checkout, workspace: Workspace
 ) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from slmflow.config import compose as configs
+from slmflow.measurement.interleaved import Plan
 from slmflow.measurement.interleaved import measure as measured_in_turns
 from slmflow.measurement.measured_model import MeasuredModel
 from slmflow.metrics import evaluation_inputs
@@ -50,7 +51,7 @@ def test_accuracy_follows_the_largest_logit_of_transformers(
     assert 0 < sum(correct) < len(correct)
 
     models = [MeasuredModel.from_logged(pipeline), MeasuredModel.from_logged(chat)]
-    measurements = measured_in_turns(models, inputs.rows)
+    measurements = measured_in_turns(models, inputs.rows, Plan(timed_rows=1))
     with mlflow.start_run() as parent:
         onnx = OnnxModel(str(TINY_PHI3), mean_kl=0.04)
         both = evaluate_models(config, inputs, measurements, onnx)

@@ -121,6 +121,7 @@ def test_new_temperature_reuses_the_conversion(sandbox: Sandbox) -> None:
     _run_reusing(sandbox, "convert", "log_genai", "generation.temperature=0.5")
 
 
+@pytest.mark.long
 def test_new_target_reuses_the_weights(sandbox: Sandbox) -> None:
     _run_reusing(sandbox, "fetch", "convert", "target=cpu_int8")
 
@@ -230,8 +231,12 @@ def test_readme_runs_a_batch_job(sandbox: Sandbox) -> None:
     assert {row["error"] for row in rows} == {None}
 
 
-# These take a minute or more: they log and measure other models, or convert for another target.
-LONG = ("-P target=cpu_int8 ", "-e sweep", "target=cuda_int4", "steps.convert", "-e convert")
+# These log and measure other models, convert for another target, or repeat what the tests of their
+# step show.
+LONG = (
+    *("-P target=cpu_int8 ", "-e sweep", "target=cuda_int4", "steps.convert", "-e convert"),
+    *("-e evaluate ", "-e verify "),
+)
 
 RUN = [
     pytest.param(

@@ -68,7 +68,13 @@ def test_fp16_target_rejects_overflow(tmp_path: Path, factors: dict[str, float],
     with pytest.raises(UserError, match=f"float16, which ends at 65,504, but the values of {name}"):
         convert(weights, tmp_path / "cuda_fp16", "cuda_fp16")
 
-    convert(weights, tmp_path / "cpu_fp32", "cpu_fp32")
+
+def test_fp32_target_accepts_values_beyond_fp16(tmp_path: Path) -> None:
+    weights = _with_scaled(tmp_path, up_proj=1e4, down_proj=1e4)
+
+    record = convert(weights, tmp_path / "cpu_fp32", "cpu_fp32")
+
+    assert record.parity.top1_agreement == 1
 
 
 @pytest.mark.parametrize(("value", "warns"), [(LARGEST / 3, False), (LARGEST / 1.5, True)])

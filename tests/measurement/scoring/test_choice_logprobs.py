@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from slmflow.datasets.rows import Row
-from slmflow.measurement.interleaved import measure
+from slmflow.measurement.interleaved import Plan, measure
 from slmflow.measurement.measured_model import MeasuredModel
 from slmflow.measurement.records import Likelihood, Measurement
 from slmflow.pipeline.results import GenaiModel, TransformersModel
@@ -43,7 +43,7 @@ def test_all_interfaces_score_choices_like_transformers(
 ) -> None:
     models = [MeasuredModel.from_logged(each) for each in (pipeline, chat, prompted)]
     expected = [expected_logprobs(reference, row) for row in rows]
-    for measured in measure(models, rows):
+    for measured in measure(models, rows, Plan(timed_rows=1)):
         assert measured.choice_logprobs is not None and measured.likelihoods is not None
         for logprobs, wanted in zip(measured.choice_logprobs, expected, strict=True):
             assert logprobs == pytest.approx(wanted, abs=1e-3)
