@@ -13,6 +13,7 @@ import torch
 from slmflow.conversion.calibration import scale_search
 from slmflow.conversion.quantization.blockwise import Float32, QuantizedWeight, pack, slabs
 from slmflow.conversion.quantization.schemes import Scheme
+from slmflow.errors import UserError
 
 # Share of the mean diagonal that is added to the diagonal of a Hessian before it is inverted.
 _DAMPING = 0.01
@@ -35,11 +36,14 @@ class Feedback:
     def __init__(self, hessian: torch.Tensor) -> None:
         """Invert a Hessian float32 [K, K]: the mean of x x^T over the inputs x. It is overwritten.
 
-        Raises ValueError for a Hessian with values that are not finite.
+        Raises UserError for a Hessian with values that are not finite.
         """
         diagonal = hessian.diagonal()
         if not bool(torch.isfinite(diagonal).all()):
-            raise ValueError("the inputs have values that are not finite")
+            raise UserError(
+                "calibration: the model computes values that are not finite from calibration.data. "
+                "Check its weights, or calibrate on other text"
+            )
         # An input that is always zero counts as little as the damping does.
         diagonal[diagonal == 0] = _DAMPING * float(diagonal.mean()) or 1
         self.importance: Float32 = diagonal.numpy().copy()

@@ -14,6 +14,7 @@ from slmflow.conversion.calibration.scale_search import Grid
 from slmflow.conversion.passes.graph import WeightSource
 from slmflow.conversion.quantization import blockwise
 from slmflow.conversion.quantization.schemes import ScaleType, Scheme
+from slmflow.errors import UserError
 
 Float64 = NDArray[np.float64]
 
@@ -220,5 +221,5 @@ def test_inputs_that_are_not_finite_are_refused(value: float) -> None:
     hessian = torch.eye(8)
     hessian[3, 3] = value
 
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(UserError, match="not finite"):
         Feedback(hessian)
