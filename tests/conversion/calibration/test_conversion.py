@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 import onnx
 from onnx import TensorProto
 
@@ -13,6 +15,7 @@ from tests.conversion.calibration import random_models
 GPTQ = ("target.quantization.algorithm=gptq", "calibration.tokens=2048")
 
 
+@pytest.mark.long
 def test_a_budget_keeps_more_of_the_model_than_plain_rounding(tmp_path: Path) -> None:
     """In fewer bytes than plain rounding takes."""
     plain = conversions.convert(BUNDLED, tmp_path / "plain", "cpu_int4_rtn")
@@ -36,6 +39,7 @@ def test_a_tied_embedding_is_converted_within_the_budget(tmp_path: Path) -> None
     assert record.fidelity.mean_kl < record.rtn_fidelity.mean_kl
 
 
+@pytest.mark.long
 def test_fp16_graphs_have_float16_scales(tmp_path: Path) -> None:
     conversions.convert(BUNDLED, tmp_path / "gptq", "cuda_int4", *GPTQ)
 

@@ -70,7 +70,10 @@ class Traced:
         return schemes
 
 
-@pytest.fixture(scope="module", params=["bundled", "llama"])  # untied, packed rows; tied
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param("bundled", marks=pytest.mark.long), "llama"],  # untied, packed rows; tied
+)
 def traced(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Traced:
     folder = tmp_path_factory.mktemp(request.param)
     weights = BUNDLED
