@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-import pytest
-
 import onnx
+import pytest
 from onnx import TensorProto
 
 from slmflow.conversion.onnx_files import GRAPH_FILE
