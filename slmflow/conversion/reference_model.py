@@ -60,7 +60,7 @@ def load(weights: Path) -> ReferenceModel:
 
 def is_large(model: Any) -> bool:
     """Return whether a model has a billion parameters, so that each token takes long."""
-    return sum(parameter.numel() for parameter in model.parameters()) >= 10**9
+    return sum(int(parameter.numel()) for parameter in model.parameters()) >= 10**9
 
 
 def build_without_weights(config: Any) -> Any:

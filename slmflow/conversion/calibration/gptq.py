@@ -57,6 +57,7 @@ def _factor(hessian: torch.Tensor) -> torch.Tensor:
     while True:
         hessian.diagonal().add_(damping)
         # Of the matrix in reverse order, the inverse of the lower factor is what is wanted.
+        lower: torch.Tensor
         lower, failed = torch.linalg.cholesky_ex(hessian.flip(0, 1))
         if not failed:
             _invert_lower(lower)
