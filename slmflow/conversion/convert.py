@@ -1,7 +1,8 @@
 """Convert a checkpoint to an ONNX model and check it against the reference."""
 
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing, nullcontext
 from itertools import islice
 from pathlib import Path
@@ -31,14 +32,13 @@ from slmflow.conversion.proof import (
     graph_variants,
     held_out,
     parity,
-    reference_logits,
     tokenization,
 )
+from slmflow.conversion.proof.fidelity import Fidelity
 from slmflow.conversion.proof.fp16_range import LargestValue
 from slmflow.conversion.proof.parity import Parity
 from slmflow.conversion.proof.probes import build_prompts
 from slmflow.conversion.proof.reference_logits import Logits
-from slmflow.conversion.proof.replaced_weights import PlainlyRoundedWeights
 from slmflow.conversion.proof.runtime_process import Call, run_calls
 from slmflow.conversion.record import ConversionRecord
 from slmflow.conversion.reference_model import ReferenceModel
@@ -122,11 +122,10 @@ def convert_model(
             kept = fidelity.measure(windows, expected_of_windows, logits, target.name)
         kept_by_rtn = None
         if exported and is_calibrated:
-            rounded = PlainlyRoundedWeights(exported.schemes, checkpoint, fp16=values is not None)
-            logits_by_rtn = reference_logits.compute(reference.model, rounded, windows)
-            kept_by_rtn = fidelity.measure(
-                windows, expected_of_windows, logits_by_rtn, "plain rounding"
-            )
+            with TemporaryDirectory(dir=folder) as plain:
+                shutil.copy(folder / genai_builder.CONFIG_FILE, plain)
+                optimum_export.write_plainly_rounded(exported, checkpoint, Path(plain), target)
+                kept_by_rtn = _measure_plain_rounding(Path(plain), windows, expected_of_windows)
     ConversionRecord(
         parity=reached,
         fidelity=kept,
@@ -148,6 +147,17 @@ def _build_calibration_windows(
         tokens = 3072 if reference_model.is_large(reference.model) else 8192
     length = held_out.longest_window(reference.model.config, _CALIBRATION_WINDOW)
     return text.windows(reference.tokenizer, texts, tokens, length)
+
+
+def _measure_plain_rounding(
+    folder: Path, windows: Sequence[Sequence[int]], expected: Iterable[Logits]
+) -> Fidelity:
+    calls = [Call("logits", [ids]) for ids in windows]
+    with (
+        graph_variants.all_positions(folder) as name,
+        closing(run_calls(folder, name, calls)) as logits,
+    ):
+        return fidelity.measure(windows, expected, logits, "plain rounding")
 
 
 def _write_by_builder(weights: Path, folder: Path, target: Target) -> None:

@@ -15,7 +15,7 @@ def describe(record: ConversionRecord, target: Target, exporter: Exporter) -> st
         f"{_shares(fidelity)}"
     )
     if rtn := record.rtn_fidelity:
-        figures += f"; plain rounding with fp32 activations: KL {rtn.mean_kl:.2g}, {_shares(rtn)}"
+        figures += f"; plain rounding: KL {rtn.mean_kl:.2g}, {_shares(rtn)}"
     suggestions = () if loss is Loss.small else target_advice.suggest(target, exporter)
     advice = f" {target_advice.describe(suggestions)}" if suggestions else ""
     return f"{figures}. The loss is {loss.value}.{advice}"

@@ -1,5 +1,6 @@
 """exporter=optimum: trace the model, rewrite the graph, write it for the target."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from slmflow.conversion.passes.graph import PassReport
 from slmflow.conversion.quantization import schemes
 from slmflow.conversion.quantization.blockwise import QuantizedWeight
 from slmflow.conversion.quantization.lowering import lower
-from slmflow.conversion.quantization.schemes import Scheme
+from slmflow.conversion.quantization.schemes import ScaleType, Scheme
 from slmflow.conversion.reference_model import ReferenceModel
 from slmflow.errors import UserError
 
@@ -130,6 +131,21 @@ def write(
     lower(lowered, tensors, chosen, quantized, fp16=_is_fp16(target))
     save(lowered, folder, f"weights for {target.name}")
     return ExportedModel(rewritten.passes, rewritten.graph, chosen, tensors)
+
+
+def write_plainly_rounded(
+    exported: ExportedModel, checkpoint: CheckpointTensors, folder: Path, target: Target
+) -> None:
+    """Write the graph of a calibrated model into another folder, its weights rounded to nearest.
+
+    Bits, blocks and symmetry of each weight stay.
+    """
+    scale_type = ScaleType.float16 if _is_fp16(target) else ScaleType.float32
+    plain = {
+        name: dataclasses.replace(scheme, algorithm=Algorithm.rtn, scale_type=scale_type)
+        for name, scheme in exported.schemes.items()
+    }
+    write(exported, checkpoint, plain, {}, folder, target)
 
 
 def _is_fp16(target: Target) -> bool:

@@ -36,8 +36,7 @@ def _describe(record: ConversionRecord, overrides: list[str]) -> str:
 def test_small_loss_needs_no_advice() -> None:
     assert _describe(RECORD, GPTQ) == (
         "cpu_int4_rtn: 78.1 MB; on 2,048 held-out tokens KL 0.031 (0.028 to 0.034), top-1 90.0%, "
-        "perplexity x1.021; plain rounding with fp32 activations: KL 0.43, top-1 64.0%, "
-        "perplexity x1.380. "
+        "perplexity x1.021; plain rounding: KL 0.43, top-1 64.0%, perplexity x1.380. "
         "The loss is small."
     )
 

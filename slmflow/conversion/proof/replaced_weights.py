@@ -1,18 +1,12 @@
 """The weights of a checkpoint with other values where a graph quantizes them."""
 
-import dataclasses
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
-from slmflow.config.schema.target import Algorithm
 from slmflow.conversion.calibration.preparation import ModelTensors
-from slmflow.conversion.quantization import blockwise
-from slmflow.conversion.quantization.schemes import ScaleType, Scheme
-
-# Weights that are rounded at once: few, so that the largest embedding is not in memory twice.
-_SLAB = 1 << 24
+from slmflow.conversion.quantization.schemes import Scheme
 
 
 class ReplacedWeights(Mapping[str, torch.Tensor]):
@@ -55,22 +49,3 @@ class ReplacedWeights(Mapping[str, torch.Tensor]):
     def __len__(self) -> int:
         """Return the number of names."""
         return len(self._checkpoint)
-
-
-class PlainlyRoundedWeights(ReplacedWeights):
-    """Weights rounded to nearest (rtn) with the bits, blocks and symmetry of their schemes.
-
-    Scales are float32.
-    """
-
-    def _replacement(self, name: str, parts: Sequence[str]) -> torch.Tensor:
-        tensor = self._checkpoint[name]
-        for part in parts:
-            scheme = dataclasses.replace(
-                self._schemes[part], algorithm=Algorithm.rtn, scale_type=ScaleType.float32
-            )
-            weight = tensor[scheme.source.start : scheme.source.stop]
-            for slab in blockwise.slabs(weight.shape, _SLAB):
-                quantized = scheme.quantize(weight[slab])
-                weight[slab] = torch.from_numpy(blockwise.dequantize(quantized))
-        return tensor

@@ -19,11 +19,11 @@ from slmflow.conversion.calibration.workspace import Workspace
 from slmflow.conversion.passes.graph import WeightSource
 from slmflow.conversion.proof import reference_logits
 from slmflow.conversion.proof.distributions import kl_divergence, log_softmax
-from slmflow.conversion.proof.replaced_weights import PlainlyRoundedWeights
 from slmflow.conversion.quantization import blockwise
 from slmflow.conversion.quantization.schemes import ScaleType, Scheme
 from tests.conversion import architectures
 from tests.conversion.calibration import random_models
+from tests.conversion.calibration.plain_rounding import PlainlyRoundedWeights
 
 WINDOWS = [architectures.prompt(96, seed) for seed in range(12)]
 HELD_OUT = [architectures.prompt(96, seed) for seed in range(100, 104)]
