@@ -13,7 +13,7 @@ import numpy as np
 from slmflow.checkpoints import size_limits, tokenizer_files
 from slmflow.checkpoints.tensors import CheckpointTensors
 from slmflow.config.schema.calibration import Calibration
-from slmflow.config.schema.target import Algorithm, ExporterName, Precision, Target
+from slmflow.config.schema.target import ExporterName, Precision, Target
 from slmflow.console import messages, progress_bars
 from slmflow.conversion import (
     builder_support,
@@ -68,8 +68,7 @@ def convert_model(
     return_freed_memory()
     supported_models.check(weights, exporter)
     size_limits.check(weights)
-    is_calibrated = target.quantization and target.quantization.algorithm is Algorithm.gptq
-    calibration_texts = text.read(calibration.data_path) if is_calibrated else []
+    calibration_texts = text.read(calibration.data_path) if target.is_calibrated else []
     texts = text.read(calibration.held_out_path)
     reference = reference_model.load(weights)
     if exporter is ExporterName.builder:
@@ -81,7 +80,7 @@ def convert_model(
     windows = held_out.build_windows(reference, texts)
     calibration_windows = (
         _build_calibration_windows(reference, calibration_texts, calibration.tokens)
-        if is_calibrated
+        if target.is_calibrated
         else []
     )
     values = LargestValue() if target.precision is Precision.fp16 else None
@@ -121,7 +120,7 @@ def convert_model(
             _check_parity(reached, expected, target)
             kept = fidelity.measure(windows, expected_of_windows, logits, target.name)
         kept_by_rtn = None
-        if exported and is_calibrated:
+        if exported and target.is_calibrated:
             with TemporaryDirectory(dir=folder) as plain:
                 shutil.copy(folder / genai_builder.CONFIG_FILE, plain)
                 optimum_export.write_plainly_rounded(exported, checkpoint, Path(plain), target)

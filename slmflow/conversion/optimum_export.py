@@ -21,7 +21,7 @@ from slmflow.conversion.passes.graph import PassReport
 from slmflow.conversion.quantization import schemes
 from slmflow.conversion.quantization.blockwise import QuantizedWeight
 from slmflow.conversion.quantization.lowering import lower
-from slmflow.conversion.quantization.schemes import ScaleType, Scheme
+from slmflow.conversion.quantization.schemes import Scheme
 from slmflow.conversion.reference_model import ReferenceModel
 from slmflow.errors import UserError
 
@@ -72,7 +72,7 @@ def export(
     chosen = choose_schemes(rewritten, target)
     quantized: Mapping[str, QuantizedWeight] = {}
     tensors: ModelTensors = checkpoint
-    if target.quantization is not None and target.quantization.algorithm is Algorithm.gptq:
+    if target.quantization is not None and target.is_calibrated:
         chosen, quantized, tensors = quantize_graph.quantize(
             rewritten.graph,
             chosen,
@@ -140,7 +140,7 @@ def write_plainly_rounded(
 
     Bits, blocks and symmetry of each weight stay.
     """
-    scale_type = ScaleType.float16 if _is_fp16(target) else ScaleType.float32
+    scale_type = schemes.scale_type(Algorithm.rtn, fp16=_is_fp16(target))
     plain = {
         name: dataclasses.replace(scheme, algorithm=Algorithm.rtn, scale_type=scale_type)
         for name, scheme in exported.schemes.items()

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -23,6 +24,7 @@ from slmflow.conversion.calibration.sensitivity import Sensitivities
 from slmflow.conversion.calibration.workspace import Workspace
 from slmflow.conversion.quantization import blockwise
 from slmflow.conversion.quantization.blockwise import QuantizedWeight
+from slmflow.conversion.quantization.replaced_weights import ReplacedWeights
 from slmflow.conversion.quantization.schemes import Scheme
 from slmflow.conversion.reference_model import is_large
 
@@ -76,12 +78,12 @@ class Calibration:
 
     def quantize(self, weights: Quantizable) -> Mapping[str, QuantizedWeight]:
         """Round all weights by their schemes; return them, read from the workspace on access."""
-        self._sensitivities(weights)  # which prepares the tensors
+        costs = self._sensitivities(weights)  # prepares the tensors
         columns = {name: shape[1] for name, shape in weights.shapes.items()}
         embeddings = self._embedding_schemes(weights)
-        self._quantize_embeddings(weights, embeddings)
+        self._quantize_embeddings(embeddings, costs.head_hessian)
         stored = self._workspace.weights(weights.schemes, columns)
-        self._quantize_layers(weights, _Overlay(self.tensors, embeddings, stored))
+        self._quantize_layers(weights, _RoundedWeights(embeddings, self.tensors, stored))
         return self._workspace.weights(weights.schemes, columns)
 
     def _sensitivities(self, weights: Quantizable) -> Sensitivities:
@@ -131,12 +133,13 @@ class Calibration:
         outside = (*self.tensors.tied_names(self._head), self._embedding)
         return {n: each for n, each in weights.schemes.items() if each.source.name in outside}
 
-    def _quantize_embeddings(self, weights: Quantizable, schemes: Mapping[str, Scheme]) -> None:
+    def _quantize_embeddings(
+        self, schemes: Mapping[str, Scheme], head_hessian: torch.Tensor
+    ) -> None:
         """Round LM head and embedding, which the inputs of the LM head calibrate."""
         if not schemes or self._workspace.has(_EMBEDDED):
             return
-        hessian = self._sensitivities(weights).head_hessian
-        head_feedback = Feedback(hessian)
+        head_feedback = Feedback(head_hessian)
         rounded = {}
         for name, scheme in schemes.items():
             tensor = self.tensors[scheme.source.name]
@@ -145,7 +148,7 @@ class Calibration:
             rounded[name] = gptq.quantize(tensor, feedback, scheme)
         self._workspace.save_weights(_EMBEDDED, rounded)
 
-    def _quantize_layers(self, weights: Quantizable, values: "_Overlay") -> None:
+    def _quantize_layers(self, weights: Quantizable, values: "_RoundedWeights") -> None:
         walk = DecoderWalk(self._model, values, self._windows)
         done, hidden = self._finished_layers() or (0, walk.embeddings)
         with item_bar() as progress, torch.no_grad():
@@ -240,43 +243,30 @@ def _hessians(layer: Layer, hidden: torch.Tensor) -> Iterator[tuple[list[str], t
 def _recorded_inputs(layer: Layer) -> Iterator[dict[str, torch.Tensor]]:
     """Yield a dict that receives the input of each Linear module that runs."""
     inputs: dict[str, torch.Tensor] = {}
-    hooks = [
-        module.register_forward_pre_hook(
-            lambda _, arguments, name=name: inputs.__setitem__(name, arguments[0])
+
+    def register(name: str, module: nn.Module) -> Any:
+        if name not in layer.linears:
+            return None
+        return module.register_forward_pre_hook(
+            lambda _, arguments: inputs.__setitem__(name, arguments[0])
         )
-        for name, module in layer.linears.items()
-    ]
-    try:
+
+    with layer.hooked(register):
         yield inputs
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
-class _Overlay(Mapping[str, torch.Tensor]):
-    """The checkpoint's tensors, those of some schemes by their rounded values."""
+class _RoundedWeights(ReplacedWeights):
+    """The tensors of a model, those of some schemes by their rounded values."""
 
     def __init__(
         self,
-        checkpoint: PreparedTensors,
         schemes: Mapping[str, Scheme],
+        tensors: PreparedTensors,
         quantized: Mapping[str, QuantizedWeight],
     ) -> None:
-        self.tensors = checkpoint
+        super().__init__(schemes, tensors, fp16=False)
         self._quantized = quantized
-        self._names = {
-            alias: name
-            for name, scheme in schemes.items()
-            for alias in checkpoint.tied_names(scheme.source.name)
-        }
 
-    def __getitem__(self, name: str) -> torch.Tensor:
-        if name in self._names:
-            return torch.from_numpy(blockwise.dequantize(self._quantized[self._names[name]]))
-        return self.tensors[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.tensors)
-
-    def __len__(self) -> int:
-        return len(self.tensors)
+    def _replacement(self, name: str, parts: Sequence[str]) -> torch.Tensor:
+        values = [blockwise.dequantize(self._quantized[part]) for part in parts]
+        return torch.from_numpy(np.concatenate(values))

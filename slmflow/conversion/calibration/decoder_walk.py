@@ -41,6 +41,19 @@ class Layer:
         forward: Callable[..., torch.Tensor] = type(self._module).forward
         return forward(self._module, hidden, *self._recorder.arguments, **self._recorder.options)
 
+    @contextmanager
+    def hooked(self, register: Callable[[str, nn.Module], Any]) -> Iterator[None]:
+        """Hook the layer's modules while the block runs.
+
+        register: adds a hook to a module of that name and returns its handle, or None for none.
+        """
+        handles = [register(name, module) for name, module in self.modules.items()]
+        try:
+            yield
+        finally:
+            for handle in filter(None, handles):
+                handle.remove()
+
 
 class DecoderWalk:
     """The decoder of a causal language model over windows of equal length.

@@ -6,7 +6,7 @@ projection. Source: AWQ, Lin et al. 2023, https://arxiv.org/abs/2306.00978.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,9 @@ from slmflow.conversion.quantization.schemes import Scheme
 # Exponents tried for the root mean square of an input; 0 scales nothing.
 _EXPONENTS = (0.0, 0.15, 0.25, 0.35, 0.5)
 _LARGEST_SCALE = 16.0
+
+# What a change does, before the name of its tensor.
+_KINDS = ("vector", "columns", "rows")
 
 # Modules whose output a gate multiplies, before down_proj reads it.
 _UP = ("up_proj", "gate_up_proj")
@@ -45,13 +48,10 @@ class PreparedTensors(Mapping[str, torch.Tensor]):
 
     def __getitem__(self, name: str) -> torch.Tensor:
         """Read a tensor."""
-        if (vector := self.changes.get(f"vector {name}")) is not None:
-            return vector.clone()
         tensor = self._checkpoint[name]
-        if (factors := self.changes.get(f"columns {name}")) is not None:
-            tensor *= factors
-        if (factors := self.changes.get(f"rows {name}")) is not None:
-            tensor *= factors[:, None]
+        for kind in _KINDS:
+            if (vector := self.changes.get(f"{kind} {name}")) is not None:
+                _apply(kind, tensor, vector)
         return tensor
 
     def __iter__(self) -> Iterator[str]:
@@ -74,6 +74,17 @@ class PreparedTensors(Mapping[str, torch.Tensor]):
 ModelTensors = CheckpointTensors | PreparedTensors
 
 
+def _apply(kind: str, tensor: torch.Tensor, vector: torch.Tensor) -> None:
+    """Change a tensor in place: multiply its columns or rows, or put the vector in its place."""
+    match kind:
+        case "vector":
+            tensor.copy_(vector)
+        case "columns":
+            tensor *= vector
+        case "rows":
+            tensor *= vector[:, None]
+
+
 @dataclass(frozen=True)
 class _Pair:
     """A module and the Linear modules that read its output and nothing else does."""
@@ -91,16 +102,16 @@ def prepare(
     changes by tensor name, see `PreparedTensors`: none if the scaled layer returned anything else.
     """
     outputs = []
-    with _observed(layer) as traffic:
+    with _observed(layer) as connections:
         for window in hidden:
             outputs.append(layer.forward(window[None]))
-            traffic.end_window(len(window))
+            connections.end_window(len(window))
     output = torch.cat(outputs)
     blocks = {scheme.source.name: scheme.block_size for scheme in schemes.values()}
     changes: dict[str, torch.Tensor] = {}
-    for pair in traffic.pairs():
+    for pair in connections.pairs():
         if all(f"{reader}.weight" in blocks for reader in pair.readers):
-            scales = _search(layer, pair, traffic.importance(pair.readers[0]), blocks)
+            scales = _search(layer, pair, connections.importance(pair.readers[0]), blocks)
             if scales is not None:
                 changes |= _changes(layer, pair, scales)
     if changes and not _returns(layer, changes, hidden[:1], output[:1]):
@@ -179,10 +190,7 @@ def _returns(
         module, _, parameter = name.rpartition(".")
         tensor: torch.Tensor = getattr(layer.modules[module], parameter).data
         kept.setdefault(name, tensor.clone())
-        if kind == "vector":
-            tensor.copy_(vector)
-        else:
-            tensor *= vector if kind == "columns" else vector[:, None]
+        _apply(kind, tensor, vector)
     difference = float((layer.forward(hidden) - output).abs().max())
     for name, tensor in kept.items():
         module, _, parameter = name.rpartition(".")
@@ -190,7 +198,7 @@ def _returns(
     return difference <= _TOLERANCE * float(output.abs().max())
 
 
-class _Traffic:
+class _Connections:
     """Which module reads whose output, and how large inputs are."""
 
     def __init__(self) -> None:
@@ -238,23 +246,23 @@ class _Traffic:
 
 
 @contextmanager
-def _observed(layer: Layer) -> Iterator[_Traffic]:
+def _observed(layer: Layer) -> Iterator[_Connections]:
     """Record what the layer's modules read and return, window by window."""
-    traffic = _Traffic()
-    with ExitStack() as hooks:
-        for path, module in layer.modules.items():
-            if path in layer.linears:
-                hook: Any = module.register_forward_pre_hook(
-                    lambda _, inputs, path=path: traffic.record_input(path, inputs[0])
-                )
-            elif _is_norm(module):
-                hook = module.register_forward_hook(
-                    lambda _, __, output, path=path: traffic.record_output(path, output)
-                )
-            else:
-                continue
-            hooks.callback(hook.remove)
-        yield traffic
+    connections = _Connections()
+
+    def register(path: str, module: nn.Module) -> Any:
+        if path in layer.linears:
+            return module.register_forward_pre_hook(
+                lambda _, inputs: connections.record_input(path, inputs[0])
+            )
+        if _is_norm(module):
+            return module.register_forward_hook(
+                lambda _, __, output: connections.record_output(path, output)
+            )
+        return None
+
+    with layer.hooked(register):
+        yield connections
 
 
 def _is_norm(module: nn.Module) -> bool:

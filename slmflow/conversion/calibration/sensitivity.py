@@ -10,9 +10,11 @@ Source: Kunstner, Balles and Hennig 2019, https://arxiv.org/abs/1905.12558 (samp
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from slmflow.conversion.calibration import scale_search
 from slmflow.conversion.calibration.decoder_walk import DecoderWalk, Layer
@@ -141,17 +143,15 @@ def _observed(layer: Layer, traffic: Mapping[str, _Traffic]) -> Iterator[None]:
         traffic[name].inputs.append(inputs.detach()[0])
         output.register_hook(lambda gradient: traffic[name].gradients.append(gradient[0]))
 
-    hooks = [
-        module.register_forward_hook(
-            lambda _, inputs, output, name=name: observe(name, inputs[0], output)
+    def register(name: str, module: nn.Module) -> Any:
+        if name not in layer.linears:
+            return None
+        return module.register_forward_hook(
+            lambda _, inputs, output: observe(name, inputs[0], output)
         )
-        for name, module in layer.linears.items()
-    ]
-    try:
+
+    with layer.hooked(register):
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 class _Meter:

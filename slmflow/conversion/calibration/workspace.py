@@ -1,6 +1,6 @@
 """What calibration has finished, kept on disk so that a killed conversion continues there."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -39,9 +39,8 @@ class Workspace:
 
     def save(self, name: str, tensors: Mapping[str, torch.Tensor]) -> None:
         """Write tensors under a name."""
-        building = self._folder / "building"
-        save_tensors({key: tensor.contiguous() for key, tensor in tensors.items()}, building)
-        building.replace(self._file(name))
+        contiguous = {key: tensor.contiguous() for key, tensor in tensors.items()}
+        self._write(name, lambda file: save_tensors(contiguous, file))
 
     def load(self, name: str) -> dict[str, torch.Tensor]:
         """Read the tensors of a name."""
@@ -54,19 +53,24 @@ class Workspace:
             for name, weight in weights.items()
             for part, array in _parts(weight)
         }
-        building = self._folder / "building"
-        save_file(tensors, building)
-        building.replace(self._file(group))
+        self._write(group, lambda file: save_file(tensors, file))
 
-    def weights(self, schemes: Mapping[str, Scheme], columns: Mapping[str, int]) -> "StoredWeights":
+    def weights(
+        self, schemes: Mapping[str, Scheme], columns: Mapping[str, int]
+    ) -> "FinishedWeights":
         """Return the quantized weights of all groups, read on access."""
-        return StoredWeights(self._folder, schemes, columns)
+        return FinishedWeights(self._folder, schemes, columns)
+
+    def _write(self, name: str, save: Callable[[Path], None]) -> None:
+        building = self._folder / "building"
+        save(building)
+        building.replace(self._file(name))
 
     def _file(self, name: str) -> Path:
         return self._folder / f"{name}.safetensors"
 
 
-class StoredWeights(Mapping[str, QuantizedWeight]):
+class FinishedWeights(Mapping[str, QuantizedWeight]):
     """Quantized weights by name, read from the files of a workspace on each access."""
 
     def __init__(

@@ -18,10 +18,10 @@ from slmflow.conversion.optimum_export import ExportedModel
 from slmflow.conversion.passes import last_position
 from slmflow.conversion.passes.graph import rank
 from slmflow.conversion.passes.graph_editor import GraphEditor, clean_up
-from slmflow.conversion.proof.replaced_weights import ReplacedWeights
 from slmflow.conversion.quantization import blockwise
 from slmflow.conversion.quantization.blockwise import CodedScales, QuantizedWeight
 from slmflow.conversion.quantization.lowering import lower
+from slmflow.conversion.quantization.replaced_weights import ReplacedWeights
 from slmflow.conversion.quantization.schemes import ScaleType
 
 Array = NDArray[Any]

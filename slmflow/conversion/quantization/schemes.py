@@ -109,7 +109,7 @@ def choose(graph: ir.Graph, quantization: Quantization | None, *, fp16: bool) ->
             quantization.symmetric,
             quantization.algorithm,
             quantization.accuracy_level,
-            _scale_type(quantization.algorithm, fp16=fp16),
+            scale_type(quantization.algorithm, fp16=fp16),
         )
     return chosen
 
@@ -127,7 +127,7 @@ def _block_size(weight: ir.Value, quantization: Quantization) -> int:
     return largest
 
 
-def _scale_type(algorithm: Algorithm, *, fp16: bool) -> ScaleType:
+def scale_type(algorithm: Algorithm, *, fp16: bool) -> ScaleType:
     """Return how scales are stored: gptq chooses them as coded; others have the graph's type."""
     if fp16:
         return ScaleType.float16

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import torch
 
 from slmflow.config.schema.target import Algorithm
-from slmflow.conversion.proof.replaced_weights import ReplacedWeights
 from slmflow.conversion.quantization import blockwise
+from slmflow.conversion.quantization.replaced_weights import ReplacedWeights
 from slmflow.conversion.quantization.schemes import ScaleType
 
 
