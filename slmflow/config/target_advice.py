@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from slmflow.config.schema.target import (
     BITS_PER_WEIGHT,
+    BLOCK_SIZES,
     Algorithm,
     Exporter,
     ExporterName,
@@ -14,7 +15,7 @@ from slmflow.config.schema.target import (
     Target,
 )
 
-_SMALLEST_BLOCK, _TYPICAL_BLOCK = 16, 32
+_SMALLEST_BLOCK, _TYPICAL_BLOCK = BLOCK_SIZES[:2]
 _BALANCED_TARGETS = {Provider.cpu: "target=cpu_balanced"}
 _EIGHT_BIT_TARGETS = {Provider.cpu: "target=cpu_int8"}
 _UNQUANTIZED_TARGETS = {Provider.cpu: "target=cpu_fp32", Provider.cuda: "target=cuda_fp16"}

@@ -40,6 +40,9 @@ class Algorithm(Enum):
 DEFAULT_BITS_PER_WEIGHT = 4.5
 """The size of llama.cpp's Q4_0."""
 
+BLOCK_SIZES = (16, 32, 64, 128, 256)
+"""Weights that share a scale, as ONNX Runtime's kernels take them."""
+
 BITS_PER_WEIGHT = (4, 9)
 """Bounds of `bits_per_weight`: 4 bits and no scale, which is too few; 8 bits and their scales."""
 
@@ -105,7 +108,7 @@ class Quantization:
         if self.bits not in (4, 8):
             yield f"target.quantization.bits={self.bits}: must be 4 or 8"
         for key in ("block_size", "smallest_block"):
-            if (size := getattr(self, key)) not in (16, 32, 64, 128, 256):
+            if (size := getattr(self, key)) not in BLOCK_SIZES:
                 yield f"target.quantization.{key}={size}: must be 16, 32, 64, 128 or 256"
         if self.accuracy_level not in range(5):
             yield f"target.quantization.accuracy_level={self.accuracy_level}: must be 0 to 4"

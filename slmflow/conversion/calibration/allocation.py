@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from slmflow.config.schema.target import BLOCK_SIZES
 from slmflow.conversion.quantization.blockwise import Float32, is_gatherable, map_slabs
 from slmflow.conversion.quantization.schemes import ScaleType, Scheme
-
-BLOCK_SIZES = (256, 128, 64, 32, 16)
 
 # Smaller blocks of 8 bits would be slower, and no more exact than what multiplies with them.
 _SMALLEST_EIGHT_BIT = 32

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 import onnx_ir as ir
 import torch
 
-from slmflow.config.schema.target import Algorithm, Quantization
+from slmflow.config.schema.target import BLOCK_SIZES, Algorithm, Quantization
 from slmflow.conversion.passes.graph import (
     WeightSource,
     embedding_weight,
@@ -26,9 +26,6 @@ from slmflow.conversion.quantization.blockwise import (
     is_quantizable,
 )
 from slmflow.errors import UserError
-
-# The smallest blocks of ONNX Runtime's kernels.
-SMALLEST_BLOCK = 16
 
 
 class ScaleType(Enum):
@@ -121,7 +118,7 @@ def _block_size(weight: ir.Value, quantization: Quantization) -> int:
     """
     largest, columns = quantization.block_size, weight_shape(weight)[1]
     if quantization.algorithm is Algorithm.gptq:
-        while largest > SMALLEST_BLOCK and columns % largest:
+        while largest > BLOCK_SIZES[0] and columns % largest:
             largest //= 2
         return quantization.block_size if columns % largest else largest
     return largest

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from slmflow.config.schema.target import Algorithm
+from slmflow.config.schema.target import BLOCK_SIZES, Algorithm
 from slmflow.conversion.calibration import allocation, scale_search
-from slmflow.conversion.calibration.allocation import BLOCK_SIZES, Option
+from slmflow.conversion.calibration.allocation import Option
 from slmflow.conversion.passes.graph import WeightSource
 from slmflow.conversion.quantization.schemes import ScaleType, Scheme
 
