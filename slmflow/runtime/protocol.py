@@ -12,6 +12,7 @@ that `PyFuncModel.unwrap_python_model()` returns:
   `chat`; older models have no such attribute, and all take messages.
 
 A server speaks every version up to its own `PROTOCOL_VERSION` and rejects a model with a newer one.
+A feature that the model's version lacks is rejected by name.
 
 Version 1
 =========
@@ -43,13 +44,21 @@ wrote before `text`. A server older than this field gets no reasoning, and the s
 `track(request_id)` returns a context manager that attributes this thread's calls of `predict` to a
 request: `cancel(request_id)` cancels them. The manager yields a list, which after the block holds
 one `finished` event per completion.
+
+Version 2
+=========
+
+A rejection names the field of the body that is at fault and OpenAI's code of the error, or null:
+
+    {"id": 1, "type": "rejected", "message": "...", "param": "messages",
+     "code": "context_length_exceeded"}
 """
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 Request = dict[str, Any]
 Event = dict[str, Any]

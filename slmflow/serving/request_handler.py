@@ -198,7 +198,10 @@ def _raise_if_error(event: Event) -> None:
 
 
 def _request_error(event: Event) -> RequestError:
-    return RequestError(event["message"], status=400 if event["type"] == "rejected" else 500)
+    if event["type"] == "failed":
+        return RequestError(event["message"], status=500)
+    # A model of version 1 of the protocol names neither.
+    return RequestError(event["message"], param=event.get("param"), code=event.get("code"))
 
 
 def _merge_completions(finished: Sequence[Event], text: str) -> Event:
