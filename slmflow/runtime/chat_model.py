@@ -9,9 +9,9 @@ from types import MappingProxyType
 from typing import Any
 
 from .errors import reject
-from .generation.active_request import ActiveRequest
+from .generation.active_request import ActiveRequest, ModelTraits
 from .generation.engine import Engine, PromptEncoder
-from .generation.events import Completion, Deliver, Event, PrefillStarted, ReasoningPiece
+from .generation.events import Completion, Deliver, Event, Piece, PrefillStarted
 from .generation.options import NAMES, UNSUPPORTED, RequestOptions
 from .generation.reasoning import ReasoningFormat
 from .prompts import template_variables
@@ -48,6 +48,7 @@ class ChatModel:
         self._engine, self._prompts = engine, prompts
         self._defaults = {**engine.defaults, **defaults}
         self._variables = dict(variables)
+        self._traits = ModelTraits(prompts.tokenizer, engine.end_tokens, engine.settings)
         self._scheduler = Scheduler(engine)
 
     @property
@@ -108,7 +109,7 @@ class ChatModel:
                 each.cancel()
         return [each.completion for each in active if each.completion]
 
-    def stream(self, request: Mapping[str, Any]) -> Generator[str | ReasoningPiece | Completion]:
+    def stream(self, request: Mapping[str, Any]) -> Generator[Piece | Completion]:
         """Yield the pieces of a completion as they are generated, then the completion.
 
         Raises MlflowException for an invalid request, at the call. Closing the iterator early
@@ -127,25 +128,16 @@ class ChatModel:
     ) -> ActiveRequest:
         parsed = RequestOptions.parse(options, self._defaults)
         context = self._engine.context_length
-        if parsed.schema is not None and not self._engine.supports_json_schema:
-            reject("response_format is not supported by this flavor: leave it out")
+        if parsed.guidance and not self._engine.supports_guidance:
+            param = parsed.guidance.param
+            reject(f"{param} is not supported by this flavor: leave it out", param=param)
         reject_long(prompt, context)
         reject_empty(prompt)
-        tokenizer, end_tokens = self._prompts.tokenizer, self._engine.end_tokens
-        reject_unknown_tokens(prompt, self._engine.vocabulary_size, tokenizer)
+        reject_unknown_tokens(prompt, self._engine.vocabulary_size, self._prompts.tokenizer)
         max_new_tokens = min(parsed.max_tokens, context - len(prompt))
-        if parsed.schema is not None:  # it constrains the completion from its first token
+        if parsed.guidance:  # it constrains the completion from its first token
             reasoning = None
-        return ActiveRequest(
-            prompt,
-            parsed,
-            max_new_tokens,
-            tokenizer,
-            end_tokens,
-            deliver,
-            reasoning,
-            self._engine.settings,
-        )
+        return ActiveRequest(prompt, parsed, max_new_tokens, self._traits, deliver, reasoning)
 
     def _template_variables(self, values: Any) -> dict[str, Any]:
         """Return the variables of a request's template, with the defaults for those left out."""
@@ -166,7 +158,7 @@ class ChatModel:
 
     def _stream(
         self, active: ActiveRequest, events: "queue.SimpleQueue[Event]"
-    ) -> Generator[str | ReasoningPiece | Completion]:
+    ) -> Generator[Piece | Completion]:
         self.submit([active])
         try:
             while True:

@@ -16,7 +16,7 @@ from . import likelihood, protocol
 from .chat_model import ChatModel
 from .completions import ResponseShape
 from .errors import reject
-from .generation.events import ReasoningPiece
+from .generation.events import ReasoningPiece, TextPiece
 from .generation.genai import GenaiEngine
 from .generation.genai_scorer import GenaiScorer
 from .prompts.message_encoder import Message, TemplatePromptEncoder
@@ -162,9 +162,9 @@ class GenaiPyfunc(PythonModel):
                     if self._interface == "chat":
                         yield shape.chunk(role="assistant", reasoning=event.text)
                     continue
-                if isinstance(event, str):
+                if isinstance(event, TextPiece):
                     is_text = self._interface == "prompt"
-                    yield event if is_text else shape.chunk(event, role="assistant")
+                    yield event.text if is_text else shape.chunk(event.text, role="assistant")
                     continue
                 self._tracer.trace("predict_stream", request, dataclasses.asdict(event))
                 if self._interface == "chat":

@@ -10,9 +10,9 @@ from mlflow.exceptions import MlflowException
 
 from . import protocol
 from .chat_model import ChatModel
-from .errors import is_rejection
+from .errors import is_rejection, rejection_fields
 from .generation.active_request import ActiveRequest
-from .generation.events import Completion, Deliver, Event, PrefillStarted, ReasoningPiece
+from .generation.events import Completion, Deliver, Event, PrefillStarted, ReasoningPiece, TextPiece
 from .request_group import RequestGroup
 
 
@@ -76,12 +76,12 @@ def _message(request_id: int, event: Event) -> protocol.Event:
         fields: protocol.Event = {"type": "started"}
     elif isinstance(event, ReasoningPiece):
         fields = {"type": "piece", "text": "", "reasoning": event.text}
-    elif isinstance(event, str):
-        fields = {"type": "piece", "text": event}
+    elif isinstance(event, TextPiece):
+        fields = {"type": "piece", "text": event.text}
     elif isinstance(event, Completion):
         fields = {"type": "finished", **dataclasses.asdict(event)}
     elif isinstance(event, MlflowException) and is_rejection(event):
-        fields = {"type": "rejected", "message": event.message}
+        fields = {"type": "rejected", **rejection_fields(event)}
     else:
         fields = {"type": "failed", "message": f"{type(event).__name__}: {event}"}
     return {"id": request_id, **fields}

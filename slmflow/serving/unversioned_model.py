@@ -12,7 +12,14 @@ from typing import Any, cast
 
 from slmflow.runtime.chat_model import ChatModel
 from slmflow.runtime.generation.active_request import ActiveRequest
-from slmflow.runtime.generation.events import Completion, Deliver, Event, PrefillStarted, Usage
+from slmflow.runtime.generation.events import (
+    Completion,
+    Deliver,
+    Event,
+    PrefillStarted,
+    TextPiece,
+    Usage,
+)
 from slmflow.runtime.request_group import join_current_group
 
 
@@ -68,7 +75,9 @@ def _event(event: Any) -> Event:
     kind = type(event).__name__
     if kind == "Taken":
         return PrefillStarted()
-    return _completion(event) if kind == "Answer" else event
+    if kind == "Answer":
+        return _completion(event)
+    return TextPiece(event) if isinstance(event, str) else event
 
 
 def _completion(answer: Any) -> Completion:

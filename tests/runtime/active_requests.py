@@ -2,11 +2,12 @@
 
 from tokenizers import Tokenizer, models
 
-from slmflow.runtime.generation.active_request import ActiveRequest
+from slmflow.runtime.generation.active_request import ActiveRequest, ModelTraits
 from slmflow.runtime.generation.events import Deliver
 from slmflow.runtime.generation.options import RequestOptions
 
 TOKENIZER = Tokenizer(models.WordLevel({"a": 0, "end": 1}, unk_token="a"))  # noqa: S106
+MODEL = ModelTraits(TOKENIZER, frozenset({1}))
 
 
 def active_request(
@@ -14,4 +15,4 @@ def active_request(
 ) -> ActiveRequest:
     options = RequestOptions(max_tokens=max_tokens, temperature=0.0, top_p=1.0)
     prompt = [0] * prompt_tokens
-    return ActiveRequest(prompt, options, max_tokens, TOKENIZER, frozenset({1}), deliver)
+    return ActiveRequest(prompt, options, max_tokens, MODEL, deliver)

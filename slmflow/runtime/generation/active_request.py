@@ -3,17 +3,31 @@
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tokenizers import Tokenizer
 
 from .checkpoint_settings import CheckpointSettings
 from .detokenizer import CompletionText
-from .events import Completion, Deliver, Event, PrefillStarted, ReasoningPiece, Usage
+from .events import Completion, Deliver, Event, PrefillStarted, ReasoningPiece, TextPiece, Usage
 from .options import RequestOptions
 from .reasoning import ReasoningFormat, ReasoningSplitter
 from .sampling import NO_SETTINGS, Sampler
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ModelTraits:
+    """What all requests to one model share.
+
+    tokenizer: decodes the completions; end_tokens: ids of the tokens that end them; settings: the
+    checkpoint's own.
+    """
+
+    tokenizer: Tokenizer
+    end_tokens: frozenset[int]
+    settings: CheckpointSettings = NO_SETTINGS
 
 
 class ActiveRequest:
@@ -24,11 +38,9 @@ class ActiveRequest:
         prompt: Sequence[int],
         options: RequestOptions,
         max_new_tokens: int,
-        tokenizer: Tokenizer,
-        end_tokens: frozenset[int],
+        model: ModelTraits,
         deliver: Deliver,
         reasoning: ReasoningFormat | None = None,
-        settings: CheckpointSettings = NO_SETTINGS,
     ) -> None:
         """Generate at most `max_new_tokens` after the token ids of `prompt`.
 
@@ -36,14 +48,14 @@ class ActiveRequest:
         """
         self.prompt, self.options, self.max_new_tokens = prompt, options, max_new_tokens
         self.generated: list[int] = []
-        self.sampler = Sampler(options, prompt, settings, end_tokens)
+        self.sampler = Sampler(options, prompt, model.settings, model.end_tokens)
         self.cancelled = False
         self.finished = False
         self.completion: Completion | None = None
         self.submitted_at = time.perf_counter()
-        self._end_tokens, self._deliver = end_tokens, deliver
+        self._end_tokens, self._deliver = model.end_tokens, deliver
         splitter = ReasoningSplitter(reasoning) if reasoning else None
-        self._text = CompletionText(tokenizer, options.stop, splitter)
+        self._text = CompletionText(model.tokenizer, options.stop, splitter)
         self._pieces: list[str] = []
         self._reasoning: list[str] = []
         self._prefill_at: float | None = None
@@ -52,7 +64,7 @@ class ActiveRequest:
     @property
     def is_plain_greedy(self) -> bool:
         """Whether ONNX Runtime GenAI can choose the tokens itself: the most likely one each."""
-        return self.options.is_greedy and self.sampler.keeps_logits and self.options.schema is None
+        return self.options.is_greedy and self.sampler.keeps_logits and not self.options.guidance
 
     @property
     def remaining_tokens(self) -> int:
@@ -122,7 +134,7 @@ class ActiveRequest:
             self._emit(ReasoningPiece(reasoning))
         if piece:
             self._pieces.append(piece)
-            self._emit(piece)
+            self._emit(TextPiece(piece))
 
     def _emit(self, event: Event) -> None:
         try:

@@ -14,6 +14,27 @@ class Usage(TypedDict):
 
 
 @dataclass(frozen=True)
+class TokenChance:
+    """A token, and its natural log-probability in the model's own distribution.
+
+    text: what it adds to a text, with U+FFFD for bytes that are no whole character; bytes: of these
+    the UTF-8 bytes, None for a token without bytes of its own.
+    """
+
+    token: int
+    text: str
+    bytes: tuple[int, ...] | None
+    logprob: float
+
+
+@dataclass(frozen=True)
+class TokenLogprob(TokenChance):
+    """A token of a prompt or completion. top: the most likely tokens at its place, best first."""
+
+    top: tuple[TokenChance, ...] = ()
+
+
+@dataclass(frozen=True)
 class Completion:
     """A finished completion.
 
@@ -45,7 +66,21 @@ class ReasoningPiece:
     text: str
 
 
-Event = PrefillStarted | ReasoningPiece | str | Completion | Exception
-"""A string is the next piece of the text; a completion or an exception ends the request."""
+@dataclass(frozen=True)
+class TextPiece:
+    """The next piece of the text.
+
+    logprobs: of the tokens since the last piece, if the request asks for them.
+    """
+
+    text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+Piece = ReasoningPiece | TextPiece
+"""What streams of a completion consist of."""
+
+Event = PrefillStarted | Piece | Completion | Exception
+"""A completion or an exception ends the request."""
 
 Deliver = Callable[[Event], None]

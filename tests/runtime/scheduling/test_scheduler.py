@@ -13,7 +13,7 @@ from mlflow.pyfunc import PyFuncModel
 
 from slmflow.runtime.chat_model import ChatModel
 from slmflow.runtime.generation.active_request import ActiveRequest
-from slmflow.runtime.generation.events import Completion, Event, PrefillStarted
+from slmflow.runtime.generation.events import Completion, Event, PrefillStarted, TextPiece
 from slmflow.runtime.generation.reasoning import ReasoningReader
 from slmflow.runtime.generation.sampling import NO_SETTINGS
 from slmflow.runtime.pyfunc import GenaiPyfunc
@@ -29,7 +29,7 @@ class FakeEngine:
     """Generates token 0, records its batches, and can be paused before a step."""
 
     context_length, end_tokens = 10_000, frozenset({1})
-    defaults, supports_json_schema = dict[str, Any](), False
+    defaults, supports_guidance = dict[str, Any](), False
     vocabulary_size, settings = 2, NO_SETTINGS
 
     def __init__(self, max_rows: int) -> None:
@@ -298,7 +298,10 @@ def test_staggered_streams_equal_single_completions(
     for request in requests:
         streams.append(bare._chat_model.stream(request))
         next(streams[-1])
-    rests = ["".join(event for event in stream if isinstance(event, str)) for stream in streams]
+    rests = [
+        "".join(event.text for event in stream if isinstance(event, TextPiece))
+        for stream in streams
+    ]
     assert all(whole.endswith(rest) for whole, rest in zip(alone, rests, strict=True))
 
 
