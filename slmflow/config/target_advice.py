@@ -40,11 +40,13 @@ def describe(suggestions: Iterable[Suggestion]) -> str:
     return f"Try {' or '.join(part for part in (', '.join(others), last) if part)}."
 
 
-def suggest(target: Target, exporter: Exporter) -> tuple[Suggestion, ...]:
+def suggest(
+    target: Target, exporter: Exporter, size_mb: float | None = None
+) -> tuple[Suggestion, ...]:
     """Return what rounds less, the smallest change first.
 
     Each is valid with the rest of the target, or is a target of its own. Empty if nothing can be
-    rounded less.
+    rounded less. size_mb: of the converted model, which a budget that is too small does not bound.
     """
     if target.quantization is None:
         if target.precision is Precision.fp32:
@@ -55,7 +57,7 @@ def suggest(target: Target, exporter: Exporter) -> tuple[Suggestion, ...]:
     has_options = exporter.name is ExporterName.optimum and quantization.bits == 4
     return (
         *_finer_quantization(quantization, has_options),
-        *_some_more_bits(quantization, target.provider, has_options),
+        *_some_more_bits(quantization, target.provider, has_options, size_mb or 0),
         *_more_bits(quantization, target.provider),
     )
 
@@ -73,13 +75,14 @@ def _finer_quantization(quantization: Quantization, has_options: bool) -> Iterat
 
 
 def _some_more_bits(
-    quantization: Quantization, provider: Provider, has_options: bool
+    quantization: Quantization, provider: Provider, has_options: bool, size_mb: float
 ) -> Iterator[Suggestion]:
     """Yield what gives more bits to some weights."""
     if not has_options or quantization.algorithm is Algorithm.hqq:
         return
-    if (size := quantization.budget_mb) is not None:  # it replaces bits_per_weight
-        yield Suggestion("a larger size", (f"{_PREFIX}budget_mb={1.2 * size:.4g}",))
+    if (budget := quantization.budget_mb) is not None:  # it replaces bits_per_weight
+        larger = 1.2 * max(budget, size_mb)
+        yield Suggestion("a larger size", (f"{_PREFIX}budget_mb={larger:.4g}",))
     elif (bits := quantization.average_bits) is not None:
         if bits < BITS_PER_WEIGHT[1]:
             more = min(bits + 1, BITS_PER_WEIGHT[1])

@@ -2,8 +2,8 @@
 
 import shutil
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +25,7 @@ from slmflow.conversion import (
 )
 from slmflow.conversion.calibration import text
 from slmflow.conversion.onnx_files import GRAPH_FILE
+from slmflow.conversion.optimum_export import ExportedModel
 from slmflow.conversion.proof import (
     exact_proof,
     fidelity,
@@ -68,8 +69,8 @@ def convert_model(
     return_freed_memory()
     supported_models.check(weights, exporter)
     size_limits.check(weights)
-    calibration_texts = text.read(calibration.data_path) if target.is_calibrated else []
-    texts = text.read(calibration.held_out_path)
+    texts = text.read(calibration.held_out_path, "calibration.held_out")
+    calibration_texts = text.read_for_target(calibration, target)
     reference = reference_model.load(weights)
     if exporter is ExporterName.builder:
         builder_support.check_settings(reference.model)
@@ -103,9 +104,7 @@ def convert_model(
                     calibration_windows,
                     Path(kept_work),
                 )
-            if exported.tensors is not checkpoint:
-                exact_proof.prove_preparation(exported, reference, prompts, expected)
-            exact = exact_proof.prove(exported, reference, folder, target, prompts)
+            exact = _prove(exported, reference, checkpoint, folder, target, prompts, expected)
         ignored_settings = generation_config.write(weights, folder)
         tokenizer_files.copy(weights, folder)
         note = genai_tokenizer.describe_differences(folder, tokenization_probes)
@@ -121,10 +120,8 @@ def convert_model(
             kept = fidelity.measure(windows, expected_of_windows, logits, target.name)
         kept_by_rtn = None
         if exported and target.is_calibrated:
-            with TemporaryDirectory(dir=folder) as plain:
-                shutil.copy(folder / genai_builder.CONFIG_FILE, plain)
-                optimum_export.write_plainly_rounded(exported, checkpoint, Path(plain), target)
-                kept_by_rtn = _measure_plain_rounding(Path(plain), windows, expected_of_windows)
+            with _plainly_rounded(exported, checkpoint, folder, target) as plain:
+                kept_by_rtn = _measure_plain_rounding(plain, windows, expected_of_windows)
     ConversionRecord(
         parity=reached,
         fidelity=kept,
@@ -146,6 +143,32 @@ def _build_calibration_windows(
         tokens = 3072 if reference_model.is_large(reference.model) else 8192
     length = held_out.longest_window(reference.model.config, _CALIBRATION_WINDOW)
     return text.windows(reference.tokenizer, texts, tokens, length)
+
+
+def _prove(
+    exported: ExportedModel,
+    reference: ReferenceModel,
+    checkpoint: CheckpointTensors,
+    folder: Path,
+    target: Target,
+    prompts: Sequence[Sequence[int]],
+    expected: Sequence[Logits],
+) -> float:
+    """Return the largest difference of the exact graph; prove the scaled weights equal before."""
+    if exported.tensors is not checkpoint:
+        exact_proof.prove_preparation(exported, reference, prompts, expected)
+    return exact_proof.prove(exported, reference, folder, target, prompts)
+
+
+@contextmanager
+def _plainly_rounded(
+    exported: ExportedModel, checkpoint: CheckpointTensors, folder: Path, target: Target
+) -> Iterator[Path]:
+    """Yield a folder with the graph in which the weights are rounded to nearest."""
+    with TemporaryDirectory(dir=folder) as plain:
+        shutil.copy(folder / genai_builder.CONFIG_FILE, plain)
+        optimum_export.write_plainly_rounded(exported, checkpoint, Path(plain), target)
+        yield Path(plain)
 
 
 def _measure_plain_rounding(

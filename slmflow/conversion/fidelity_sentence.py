@@ -5,6 +5,11 @@ from slmflow.config.schema.target import Exporter, Target
 from slmflow.conversion.proof.fidelity import Fidelity, Loss
 from slmflow.conversion.record import ConversionRecord
 
+_NO_GAIN = (
+    "Calibration made the model worse than plain rounding: give text like the model's own use, in "
+    "its languages and its prompt format (calibration.data), or more of it (calibration.tokens)."
+)
+
 
 def describe(record: ConversionRecord, target: Target, exporter: Exporter) -> str:
     """Return the line; what to try in place of the target unless the loss is small."""
@@ -16,9 +21,14 @@ def describe(record: ConversionRecord, target: Target, exporter: Exporter) -> st
     )
     if rtn := record.rtn_fidelity:
         figures += f"; plain rounding: KL {rtn.mean_kl:.2g}, {_shares(rtn)}"
-    suggestions = () if loss is Loss.small else target_advice.suggest(target, exporter)
-    advice = f" {target_advice.describe(suggestions)}" if suggestions else ""
-    return f"{figures}. The loss is {loss.value}.{advice}"
+    sentences = [f"{figures}.", f"The loss is {loss.value}."]
+    if rtn and rtn.mean_kl < fidelity.mean_kl:
+        sentences.append(_NO_GAIN)
+    if loss is not Loss.small and (
+        suggestions := target_advice.suggest(target, exporter, record.onnx_size_mb)
+    ):
+        sentences.append(target_advice.describe(suggestions))
+    return " ".join(sentences)
 
 
 def _shares(fidelity: Fidelity) -> str:

@@ -49,6 +49,12 @@ def test_suggestions_are_valid_overrides(target: str) -> None:
         assert changed.target != config.target
 
 
+def test_larger_budget_is_above_the_reached_size() -> None:
+    config = configs.load(["target=cpu_int4", "target.quantization.budget_mb=2"])
+    suggestions = suggest(config.target, config.exporter, size_mb=50)
+    assert any("budget_mb=60" in str(each) for each in suggestions)
+
+
 def test_unrounded_target_has_no_suggestion() -> None:
     config = configs.load(["target=cpu_fp32"])
     assert suggest(config.target, config.exporter) == ()

@@ -51,6 +51,12 @@ def test_larger_loss_is_answered_by_advice() -> None:
     assert line.endswith("or 8 bits (target=cpu_int8).")
 
 
+def test_calibration_without_gain_is_remarked_on() -> None:
+    record = dataclasses.replace(RECORD, rtn_fidelity=dataclasses.replace(SMALL, mean_kl=0.03))
+
+    assert "worse than plain rounding: give text" in _describe(record, GPTQ)
+
+
 def test_exact_target_needs_no_advice() -> None:
     record = dataclasses.replace(RECORD, fidelity=RTN, rtn_fidelity=None)
 

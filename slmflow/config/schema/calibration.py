@@ -11,6 +11,10 @@ MIN_TOKENS, MAX_TOKENS = 512, 262_144
 """The tokens that calibration may use: one window, and what still fits the memory of its pass."""
 
 
+BUNDLED_TEXT = "bundled/calibration"
+"""The text that calibration uses unless another is given."""
+
+
 @dataclass
 class Calibration:
     """The calibration text of algorithm=gptq, and the held-out text of every conversion."""

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from slmflow.checkpoints.tensors import CheckpointTensors
+from slmflow.console import messages
 from slmflow.console.progress_bars import item_bar
 from slmflow.conversion.calibration import allocation, gptq, sensitivity
 from slmflow.conversion.calibration.allocation import Option
@@ -151,6 +152,8 @@ class Calibration:
     def _quantize_layers(self, weights: Quantizable, values: "_RoundedWeights") -> None:
         walk = DecoderWalk(self._model, values, self._windows)
         done, hidden = self._finished_layers() or (0, walk.embeddings)
+        if done:
+            messages.info(f"calibration continues after layer {done} of {len(walk)}")
         with item_bar() as progress, torch.no_grad():
             task = progress.add_task("calibrated rounding", total=len(walk), completed=done)
             for index in range(done, len(walk)):

@@ -1,5 +1,7 @@
-"""Evaluation rows in the text that a model is calibrated on: their answers would be too good."""
+"""Evaluation rows in calibration or held-out text: the model would be judged on what shaped it."""
 
+import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 
 from slmflow.config.schema.config import Config
@@ -12,12 +14,15 @@ from slmflow.errors import UserError
 # What is shorter may occur in any text.
 _QUESTION_CHARACTERS, _ANSWER_CHARACTERS = 16, 40
 
+_NOT_WORDS = re.compile(r"[\W_]+")
+
 
 def check(configs: Iterable[Config], rows: Sequence[Row]) -> None:
     """Raise UserError, with the locations of the rows, if calibration or held-out text has any.
 
     configs: of the models that answer the rows; those without calibration have no such text. A
-    question counts from 16 characters, an accepted answer from 40, in any case and spacing.
+    question counts from 16 characters, an accepted answer from 40, in any case, spacing and
+    punctuation.
     """
     texts = dict.fromkeys(
         (name, path)
@@ -27,16 +32,16 @@ def check(configs: Iterable[Config], rows: Sequence[Row]) -> None:
     )
     problems = []
     for name, path in texts:
-        normalized = _normalize("\n".join(text.read(path)))
+        normalized = _normalize("\n".join(text.read(path, f"calibration.{name}")))
         problems += [
-            f"{row.location}: the {part} is in calibration.{name}={str(path)!r}"
+            f"evaluation.data, {row.location}: the {part} is in calibration.{name}={str(path)!r}"
             for row in rows
             if (part := _find(row, normalized)) is not None
         ]
     if problems:
         summary = (
-            "the evaluation cannot judge a model that was calibrated on its rows: take them out of "
-            "the text, or evaluate other rows"
+            "the evaluation cannot judge a model by rows of its calibration or held-out text: take "
+            "them out of the text, or evaluate other rows"
         )
         raise UserError("\n".join([summary, *list_first(problems)]))
 
@@ -64,4 +69,5 @@ def _occurs(part: str, least_characters: int, normalized_text: str) -> bool:
 
 
 def _normalize(part: str) -> str:
-    return " ".join(part.split()).casefold()
+    composed = unicodedata.normalize("NFKC", part).casefold()
+    return _NOT_WORDS.sub(" ", composed).strip()

@@ -108,5 +108,5 @@ def _report(
         messages.warning(
             f"target.quantization.{key}={value}: too small for {quantization.bits} bits in blocks "
             f"of {quantization.block_size}; the smallest possible is {smallest}, which is used. "
-            "Raise the budget or block_size"
+            "For a smaller model set a larger block_size"
         )

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from slmflow.config.schema.calibration import MIN_TOKENS
+from slmflow.config.schema.calibration import BUNDLED_TEXT, MIN_TOKENS, Calibration
+from slmflow.config.schema.target import Target
 from slmflow.console import messages
 from slmflow.errors import UserError
-from slmflow.paths import is_file, is_folder
+from slmflow.paths import PROJECT, is_file, is_folder
 
 _SUFFIX = ".txt"
 
@@ -19,13 +20,36 @@ _MIN_CHARACTERS = 8 * 10**3  # of one file, where a part of a folder's is read
 _SEPARATOR = "\n\n"
 
 
-def read(path: Path) -> list[str]:
+def read(path: Path, key: str) -> list[str]:
     """Return the text of a file, or of each .txt file of a folder in alphabetical order.
 
     Of more than 4 million characters, each file gives its share, from its beginning; of a folder
-    of very many files, every n-th. Raises UserError for a missing path, a folder without .txt
-    files, a link out of the folder, and a file that is blank or cannot be read as UTF-8.
+    of very many files, every n-th. key: of the configuration that the path comes from. Raises
+    UserError for a missing path, a folder without .txt files, a link out of the folder, and a file
+    that is blank or cannot be read as UTF-8.
     """
+    try:
+        return _read(path)
+    except UserError as error:
+        raise UserError(f"{key}: {error}") from error
+
+
+def read_for_target(calibration: Calibration, target: Target) -> list[str]:
+    """Return the calibration text of a target, empty if it uses none. Raises as `read`.
+
+    Warns of the user's own text that the target does not use.
+    """
+    if target.is_calibrated:
+        return read(calibration.data_path, "calibration.data")
+    if calibration.data_path != PROJECT / BUNDLED_TEXT:
+        messages.warning(
+            f"calibration.data={calibration.data!r} is not used: {target.name} is not calibrated, "
+            "which takes target.quantization.algorithm=gptq"
+        )
+    return []
+
+
+def _read(path: Path) -> list[str]:
     files = _text_files(path) if is_folder(path) else [path]
     sizes = {file: _size(file) for file in files}
     if sum(sizes.values()) > _MAX_CHARACTERS:

@@ -65,12 +65,22 @@ def test_row_in_the_text_is_named(tmp_path: Path, row: dict[str, Any], part: str
         check(config(tmp_path, text, row, key=key))
 
     reason, where = str(error.value).splitlines()
-    assert "calibrated on its rows" in reason
-    assert where == f"line 2: the {part} is in calibration.{key}='{tmp_path}'"
+    assert "rows of its calibration or held-out text" in reason
+    assert where == f"evaluation.data, line 2: the {part} is in calibration.{key}='{tmp_path}'"
 
 
-@pytest.mark.parametrize("spelling", [QUESTION.upper(), QUESTION.replace(" ", "\n\t ")])
-def test_case_and_spacing_do_not_hide_a_row(tmp_path: Path, spelling: str) -> None:
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        QUESTION.upper(),
+        QUESTION.replace(" ", "\n\t "),
+        QUESTION.replace("?", " ?"),
+        QUESTION.removesuffix("?"),
+        QUESTION.replace("spider", "\u201cspider\u201d"),
+        QUESTION.replace("m", "\uff4d"),  # full width
+    ],
+)
+def test_spelling_does_not_hide_a_row(tmp_path: Path, spelling: str) -> None:
     row = {"question": QUESTION, "answer": "Eight."}
     with pytest.raises(UserError, match="line 2: the question"):
         check(config(tmp_path, spelling, row, key="data"))

@@ -217,7 +217,7 @@ def test_eight_bit_modules_stay_at_eight_bits(traced: Traced, tmp_path: Path) ->
 
 @pytest.mark.parametrize("layer", [0, 1])
 def test_a_killed_conversion_ends_in_the_same_files(
-    traced: Traced, tmp_path: Path, layer: int
+    traced: Traced, tmp_path: Path, layer: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     target = _target("bits_per_weight=5")
     traced.convert(target, tmp_path / "whole", tmp_path / "expected")
@@ -236,7 +236,10 @@ def test_a_killed_conversion_ends_in_the_same_files(
         os._exit(0)
     _, status = os.waitpid(child, 0)
     assert os.WTERMSIG(status) == signal.SIGKILL
+    capsys.readouterr()
 
     traced.convert(target, tmp_path / "killed", tmp_path / "continued")
 
+    # The inputs of the layer after the last are written after the weights of the last.
+    assert ("calibration continues after layer" in capsys.readouterr().err) == (layer > 0)
     assert _files(tmp_path / "continued") == _files(tmp_path / "expected")

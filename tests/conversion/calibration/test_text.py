@@ -8,6 +8,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from slmflow.config import compose as configs
 from slmflow.conversion.calibration import text
 from slmflow.errors import UserError
 from slmflow.paths import PROJECT
@@ -59,20 +60,20 @@ def test_folder_has_a_text_for_each_file(tmp_path: Path) -> None:
     (tmp_path / "nested").mkdir()
     (tmp_path / "nested" / "c.txt").write_text("no text")
 
-    assert text.read(tmp_path) == ["первый текст", "zweiter\nText"]
-    assert text.read(tmp_path / "b.txt") == ["zweiter\nText"]
+    assert text.read(tmp_path, "calibration.data") == ["первый текст", "zweiter\nText"]
+    assert text.read(tmp_path / "b.txt", "calibration.data") == ["zweiter\nText"]
 
 
 def test_link_within_the_folder_is_read(tmp_path: Path) -> None:
     (tmp_path / "real").write_text("a text")
     (tmp_path / "link.txt").symlink_to("real")
-    assert text.read(tmp_path) == ["a text"]
+    assert text.read(tmp_path, "calibration.data") == ["a text"]
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "own.txt is blank"),
+        (b"", "^calibration.data: .*own.txt is blank"),
         (b" \n\t\n", "own.txt is blank"),
         ("Grüße".encode("latin-1"), "own.txt is not UTF-8 text: .*save it as UTF-8"),
         ("text".encode("utf-16"), "own.txt is not UTF-8 text"),
@@ -84,13 +85,25 @@ def test_file_without_text_is_named(tmp_path: Path, content: bytes, message: str
     (tmp_path / "own.txt").write_bytes(content)
     for path in (tmp_path, tmp_path / "own.txt"):
         with pytest.raises(UserError, match=message):
-            text.read(path)
+            text.read(path, "calibration.data")
+
+
+def test_text_that_a_target_does_not_use_is_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for target in ("cpu_int8", "cpu_fp32"):
+        config = configs.load([f"target={target}", f"calibration.data={tmp_path}"])
+        assert text.read_for_target(config.calibration, config.target) == []
+        assert f"{target} is not calibrated" in capsys.readouterr().err
+    config = configs.load(["target=cpu_int8"])
+    assert text.read_for_target(config.calibration, config.target) == []
+    assert capsys.readouterr().err == ""
 
 
 def test_folder_without_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "data.json").write_text("{}")
     with pytest.raises(UserError, match=f"{tmp_path} has no .txt file"):
-        text.read(tmp_path)
+        text.read(tmp_path, "calibration.data")
 
 
 def test_path_that_is_no_file_is_named(tmp_path: Path) -> None:
@@ -98,7 +111,7 @@ def test_path_that_is_no_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "folder.txt" / "dangling.txt").symlink_to("nothing")
     for path in (tmp_path / "missing", Path("/dev/zero"), tmp_path, tmp_path / "folder.txt"):
         with pytest.raises(UserError, match="is not a file"):
-            text.read(path)
+            text.read(path, "calibration.data")
 
 
 @pytest.mark.parametrize("target", ["../secret", "/etc/passwd", "loop.txt"])
@@ -108,7 +121,7 @@ def test_link_out_of_the_folder_is_refused(tmp_path: Path, target: str) -> None:
     (tmp_path / "secret").write_text("a secret")
     (folder / "loop.txt").symlink_to(target)
     with pytest.raises(UserError, match=r"loop\.txt"):
-        text.read(folder)
+        text.read(folder, "calibration.data")
 
 
 def test_enormous_files_are_read_in_part(tmp_path: Path) -> None:
@@ -118,7 +131,7 @@ def test_enormous_files_are_read_in_part(tmp_path: Path) -> None:
             stream.write(b"a text ")
             stream.truncate(size)
 
-    sizes = [len(each) for each in text.read(tmp_path)]
+    sizes = [len(each) for each in text.read(tmp_path, "calibration.data")]
 
     assert sum(sizes) <= 4_000_003
     assert sizes[0] == sizes[1] == pytest.approx(10 * sizes[2], rel=1e-3)
@@ -128,7 +141,7 @@ def test_part_of_very_many_files_is_read(tmp_path: Path) -> None:
     for number in range(1200):
         (tmp_path / f"{number:04}.txt").write_text(f"{number:04}" + "é" * 4000)
 
-    texts = text.read(tmp_path)
+    texts = text.read(tmp_path, "calibration.data")
 
     assert 300 < len(texts) < 600
     assert min(map(len, texts)) > 2000
@@ -200,7 +213,7 @@ def test_short_context_gets_more_windows(tokenizer: Any) -> None:
 @pytest.mark.parametrize("folder", BUNDLED, ids=lambda folder: folder.name)
 def test_bundled_text_is_enough_for_the_bundled_model(folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(PROJECT / "bundled" / "tiny_phi3")
-    texts = text.read(folder)
+    texts = text.read(folder, "calibration.data")
 
     windows = text.windows(tokenizer, texts, tokens=2048)
 

@@ -29,7 +29,7 @@ def _load(name: str, folder: Path) -> tuple[Path, ReferenceModel, CheckpointTens
 @pytest.mark.parametrize("name", ["bundled", "phi3_longrope", "gemma2"])
 def test_logits_equal_transformers(tmp_path: Path, name: str) -> None:
     weights, reference, checkpoint = _load(name, tmp_path / name)
-    windows = held_out.build_windows(reference, text.read(HELD_OUT))
+    windows = held_out.build_windows(reference, text.read(HELD_OUT, "calibration.held_out"))
     prompts = build_prompts(reference.tokenizer)
 
     with held_out.compute_reference(reference, checkpoint, prompts, windows) as (kept, stored):
