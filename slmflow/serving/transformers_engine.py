@@ -33,7 +33,7 @@ def open_session(model: PyFuncModel, deliver: Deliver, model_name: str | None = 
 class PipelineEngine:
     """An `Engine` over a text generation pipeline."""
 
-    supports_json_schema = False
+    supports_guidance = False
 
     def __init__(self, pipeline: Any) -> None:
         """Use a loaded pipeline."""

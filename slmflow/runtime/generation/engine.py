@@ -56,8 +56,8 @@ class Engine(Protocol):
 
     context_length: the most tokens of a prompt and its completion together; vocabulary_size: all
     token ids are below it; end_tokens: ids of the end tokens; settings: the checkpoint's own;
-    defaults: options for requests that leave them out; supports_json_schema: whether completions
-    can be constrained to a JSON schema.
+    defaults: options for requests that leave them out; supports_guidance: whether completions can
+    be constrained to a form.
     """
 
     context_length: int
@@ -65,7 +65,7 @@ class Engine(Protocol):
     end_tokens: frozenset[int]
     settings: CheckpointSettings
     defaults: dict[str, Any]
-    supports_json_schema: bool
+    supports_guidance: bool
 
     def can_batch(self, requests: Sequence[ActiveRequest]) -> bool:
         """Return whether these requests fit into one batch."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..errors import reject
 from .active_request import ActiveRequest
 from .checkpoint_settings import CheckpointSettings
+from .guidance import Guidance
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when the runtime is imported
 import onnxruntime_genai as og
@@ -39,9 +40,6 @@ _NO_SETTINGS = {
 # Far more than logits differ.
 _FORBIDDEN = np.float32(1000)
 
-# Otherwise llguidance allows white space around any value, and a model may generate it to the end.
-_COMPACT_JSON = {"x-guidance": {"whitespace_flexible": False}}
-
 # These types have other rotary factors beyond this length, so their KV cache is recomputed where a
 # text grows beyond it. GenAI 0.15 does that for a single row only.
 _LONGROPE_TYPES, _LONGROPE_LENGTH = ("phi3", "phimoe"), 4096
@@ -50,7 +48,7 @@ _LONGROPE_TYPES, _LONGROPE_LENGTH = ("phi3", "phimoe"), 4096
 class GenaiEngine:
     """The `Engine` of a model folder. It has no mutable state, so threads may share it."""
 
-    supports_json_schema = True
+    supports_guidance = True
 
     def __init__(self, folder: Path) -> None:
         """Load the folder with `genai_config.json`. The weights are memory-mapped."""
@@ -76,7 +74,7 @@ class GenaiEngine:
         """Return whether these requests fit into one batch."""
         if len(requests) == 1:
             return True
-        if any(each.options.schema for each in requests):  # it applies to the whole generator
+        if any(each.options.guidance for each in requests):  # it applies to the whole generator
             return False
         new_tokens = max(each.max_new_tokens for each in requests)
         prompts = [each.prompt for each in requests]
@@ -108,7 +106,7 @@ class GenaiEngine:
             max_length=padded.shape[1] + max(each.max_new_tokens for each in requests),
             **self._search_options(requests[0]),
         )
-        generator = _generator(self._model, params, requests[0].options.schema)
+        generator = _generator(self._model, params, requests[0].options.guidance)
         _append(generator, padded, self._pad)
         return GenaiBatch(generator, requests)
 
@@ -131,9 +129,9 @@ class GenaiEngine:
         return padded
 
     def _search_options(self, request: ActiveRequest) -> dict[str, Any]:
-        """Return GenAI's sampling options. It samples itself only where a schema masks tokens."""
+        """Return GenAI's sampling options. It samples itself only where guidance masks tokens."""
         options = request.options
-        if options.schema is None or options.is_greedy:
+        if options.guidance is None or options.is_greedy:
             return {"do_sample": False, **_NO_SETTINGS}
         return {
             "do_sample": True,
@@ -182,7 +180,7 @@ class GenaiBatch:
         for row, request in enumerate(self.requests):
             if self._is_replaying(request):
                 forced[row, -1, request.generated[self._steps]] = 0
-            elif request.options.schema is not None:  # GenAI has yet to mask and choose
+            elif request.options.guidance:  # GenAI has yet to mask and choose
                 forced[row, -1] = _possible(
                     request.sampler.process(logits[row, -1]), logits[row, -1]
                 )
@@ -211,20 +209,23 @@ def _append(generator: og.Generator, rows: NDArray[np.int32], pad: int) -> None:
     generator.append_tokens(rows)
 
 
-def _generator(model: og.Model, params: og.GeneratorParams, schema: str | None) -> og.Generator:
-    if schema is None:
+def _generator(
+    model: og.Model, params: og.GeneratorParams, guidance: Guidance | None
+) -> og.Generator:
+    if guidance is None:
         return og.Generator(model, params)
     try:
-        params.set_guidance("json_schema", json.dumps(_COMPACT_JSON | json.loads(schema)))
+        params.set_guidance(guidance.kind, guidance.text)
         return og.Generator(model, params)
     except RuntimeError as error:
-        reject(f"response_format: the runtime does not support this schema: {error}")
+        param = guidance.param
+        reject(f"{param}: the runtime does not support this schema: {error}", param=param)
 
 
 def _possible(processed: NDArray[np.float32], logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return processed logits where forbidden tokens remain possible, if barely.
 
-    A schema may allow no other: only the end token after the last brace, for example.
+    Guidance may allow no other: only the end token after the last brace, for example.
     """
     return np.where(np.isneginf(processed), logits - _FORBIDDEN, processed)
 

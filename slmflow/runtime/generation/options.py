@@ -1,12 +1,12 @@
 """The options of a request: which exist, their ranges, and which are rejected by name."""
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import reject
+from .guidance import Guidance, parse_response_format
 
 # Of each number: its type, its test, and the test in words.
 _NUMBERS: dict[str, tuple[type, Callable[[float], bool], str]] = {
@@ -34,9 +34,6 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
 # Each token is checked against all of them; OpenAI accepts four.
 _MAX_STOP_STRINGS = 64
 
-# The grammar compiler writes one rule per item a list may have: a million take gigabytes.
-_MAX_SCHEMA_ITEMS = 10_000
-
 NAMES = (*_NUMBERS, "stop", "response_format")
 
 
@@ -47,7 +44,7 @@ class RequestOptions:
     temperature: 0 is greedy. top_k: 0 is no limit. seed: None draws a new one each time.
     presence_penalty, frequency_penalty: subtracted from the logits of tokens already generated,
     once or per occurrence. repetition_penalty: as in transformers, over prompt and completion.
-    schema: JSON schema of the completion as JSON text, None for free text.
+    guidance: what constrains the completion, None for free text.
     """
 
     max_tokens: int
@@ -59,7 +56,7 @@ class RequestOptions:
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     repetition_penalty: float = 1.0
-    schema: str | None = None
+    guidance: Guidance | None = None
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> "RequestOptions":
@@ -76,11 +73,11 @@ class RequestOptions:
             elif name == "stop":
                 parsed["stop"] = _parse_stop(value)
             elif name == "response_format":
-                parsed["schema"] = _parse_schema(value)
+                parsed["guidance"] = parse_response_format(value)
             elif name not in UNSUPPORTED:
-                reject(f"{name} is not an option: use {', '.join(NAMES)}")
+                reject(f"{name} is not an option: use {', '.join(NAMES)}", param=name)
             elif value not in UNSUPPORTED[name]:
-                reject(f"{name}={value!r} is not supported: leave it out")
+                reject(f"{name}={value!r} is not supported: leave it out", param=name)
         return cls(**parsed)
 
     @property
@@ -99,46 +96,14 @@ def _parse_number(name: str, value: Any) -> float:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     # The range first: an int may be too large for a float. NaN and infinity are in no range.
     if not is_number or not is_valid(value) or value == math.inf or kind(value) != value:
-        reject(f"{name}={value!r}: must be {requirement}")
+        reject(f"{name}={value!r}: must be {requirement}", param=name)
     return kind(value)  # type: ignore[no-any-return]
 
 
 def _parse_stop(value: Any) -> tuple[str, ...]:
     stop = [value] if isinstance(value, str) else value
     if not isinstance(stop, list) or not all(isinstance(text, str) and text for text in stop):
-        reject(f"stop={value!r}: must be a non-empty string or a list of them")
+        reject(f"stop={value!r}: must be a non-empty string or a list of them", param="stop")
     if len(stop) > _MAX_STOP_STRINGS:
-        reject(f"stop has {len(stop)} strings: give at most {_MAX_STOP_STRINGS}")
+        reject(f"stop has {len(stop)} strings: give at most {_MAX_STOP_STRINGS}", param="stop")
     return tuple(stop)
-
-
-def _parse_schema(value: Any) -> str | None:
-    """Return the JSON schema of an OpenAI `response_format`, None for free text."""
-    kind = value.get("type") if isinstance(value, Mapping) else None
-    if kind == "text":
-        return None
-    if kind == "json_object":
-        return '{"type": "object"}'
-    json_schema = value.get("json_schema") if kind == "json_schema" else None
-    schema = json_schema.get("schema") if isinstance(json_schema, Mapping) else None
-    if not isinstance(schema, Mapping):
-        reject(
-            f"response_format={value!r}: must be {{'type': 'text'}}, {{'type': 'json_object'}} or "
-            "{'type': 'json_schema', 'json_schema': {'schema': {...}}}"
-        )
-    _reject_long_lists(schema)
-    return json.dumps(schema)
-
-
-def _reject_long_lists(schema: Mapping[str, Any]) -> None:
-    remaining: list[Any] = [schema]
-    while remaining:
-        value = remaining.pop()
-        if isinstance(value, list):
-            remaining.extend(value)
-        elif isinstance(value, Mapping):
-            remaining.extend(value.values())
-            for key in ("minItems", "maxItems"):
-                if isinstance(count := value.get(key), int | float) and count > _MAX_SCHEMA_ITEMS:
-                    limit = f"give at most {_MAX_SCHEMA_ITEMS:,}, or leave it out"
-                    reject(f"response_format: {key}={count}: {limit}")
