@@ -80,7 +80,7 @@ def fixed_cost_scheduler(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def final_event(events: Events) -> Event:
-    while isinstance(event := events.get(timeout=30), str | PrefillStarted):
+    while isinstance(event := events.get(timeout=30), TextPiece | PrefillStarted):
         pass
     return event
 
@@ -248,7 +248,7 @@ def test_engine_error_fails_all_and_scheduler_continues(
     completion(events)
 
 
-@pytest.mark.parametrize("fails_at", [PrefillStarted, str, Completion])
+@pytest.mark.parametrize("fails_at", [PrefillStarted, TextPiece, Completion])
 def test_failing_listener_leaves_others_running(fails_at: type) -> None:
     engine, events = FakeEngine(max_rows=4), Events()
     received: list[Event] = []
