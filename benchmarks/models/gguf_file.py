@@ -1,4 +1,4 @@
-"""Write a Phi-3 checkpoint as a GGUF file for llama.cpp.
+"""Write a Phi-3 or Llama checkpoint as a GGUF file for llama.cpp.
 
 python -m benchmarks.models.gguf_file /checkpoint/folder /new/model.gguf
 python -m benchmarks.models.gguf_file /checkpoint/folder /new/model.gguf --type F32
@@ -17,21 +17,24 @@ import gguf
 import numpy as np
 import torch
 from gguf import GGMLQuantizationType, GGUFWriter
+from numpy.typing import NDArray
 from safetensors import safe_open
-from transformers import Phi3Config
+from transformers import AutoConfig, PretrainedConfig
 
 from benchmarks.harness.command_line import create_parser, run_main
 from slmflow.console import progress_bars
+
+_ARCHITECTURES = {"phi3": gguf.MODEL_ARCH.PHI3, "llama": gguf.MODEL_ARCH.LLAMA}
 
 TYPES = {kind.name: kind for kind in (GGMLQuantizationType.Q4_0, GGMLQuantizationType.F32)}
 
 
 def write_gguf(weights: Path, file: Path, kind: GGMLQuantizationType) -> None:
     """Write matrices as `kind` and norms as fp32, with one tensor in memory at a time."""
-    config = Phi3Config.from_pretrained(weights)
-    writer = GGUFWriter(file, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.PHI3])
+    config = AutoConfig.from_pretrained(weights)
+    writer = GGUFWriter(file, gguf.MODEL_ARCH_NAMES[_ARCHITECTURES[config.model_type]])
     _add_config(writer, config)
-    _add_tensor_infos(writer, weights, config.num_hidden_layers, kind)
+    _add_tensor_infos(writer, weights, config, kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
@@ -40,11 +43,12 @@ def write_gguf(weights: Path, file: Path, kind: GGMLQuantizationType) -> None:
         for part, name in progress.track(tensors, description=f"{file.name}: {kind.name}"):
             with safe_open(part, "pt") as opened:
                 values = opened.get_tensor(name).to(torch.float32).numpy()
+            values = _with_paired_channels(name, values, config)
             writer.write_tensor_data(gguf.quantize(values, _stored_type(values.shape, kind)))
     writer.close()
 
 
-def _add_config(writer: GGUFWriter, config: Phi3Config) -> None:
+def _add_config(writer: GGUFWriter, config: PretrainedConfig) -> None:
     """Add the metadata that llama.cpp needs."""
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
@@ -53,19 +57,22 @@ def _add_config(writer: GGUFWriter, config: Phi3Config) -> None:
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
+    head_size = (
+        getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    )
+    writer.add_rope_dimension_count(head_size)
     rotary: dict[str, Any] = dict(config.rope_parameters or {})
     writer.add_rope_freq_base(rotary["rope_theta"])
-    writer.add_sliding_window(config.sliding_window or 0)
+    writer.add_sliding_window(getattr(config, "sliding_window", None) or 0)
     writer.add_tokenizer_model("none")
     writer.add_vocab_size(config.vocab_size)
 
 
 def _add_tensor_infos(
-    writer: GGUFWriter, weights: Path, layers: int, kind: GGMLQuantizationType
+    writer: GGUFWriter, weights: Path, config: PretrainedConfig, kind: GGMLQuantizationType
 ) -> None:
     """Add name, shape and type of each tensor, in the order of their data."""
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.PHI3, layers)
+    names = gguf.get_tensor_name_map(_ARCHITECTURES[config.model_type], config.num_hidden_layers)
     for part, name in _tensors(weights):
         with safe_open(part, "pt") as opened:
             shape = tuple(opened.get_slice(name).get_shape())
@@ -73,6 +80,21 @@ def _add_tensor_infos(
         size = math.prod(gguf.quant_shape_to_byte_shape(shape, stored_type))
         gguf_name = names[name.removesuffix(".weight")] + ".weight"
         writer.add_tensor_info(gguf_name, shape, np.dtype(np.float32), size, raw_dtype=stored_type)
+
+
+def _with_paired_channels(
+    name: str, values: NDArray[np.float32], config: PretrainedConfig
+) -> NDArray[np.float32]:
+    """Return the rows of a query or key projection in the order of llama.cpp's Llama.
+
+    Its rotary embedding turns neighboring channels, that of transformers channels half a head apart.
+    """
+    projection = name.removesuffix(".weight").rpartition(".")[2]
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    if projection not in heads:
+        return values
+    halves = values.reshape(heads[projection], 2, -1, values.shape[1])
+    return halves.swapaxes(1, 2).reshape(values.shape)
 
 
 def _tensors(weights: Path) -> Iterator[tuple[Path, str]]:

@@ -49,11 +49,16 @@ def onnx_model(weights: Path, target: str, exporter: ExporterName) -> Path:
     )
 
 
-def gguf_model(weights: Path) -> Path:
-    """Return the GGUF file of a checkpoint for llama.cpp, at Q4_0; needs the gguf package."""
-    key = module_key("models.gguf_file", ("gguf",), store.digest(weights))
+def gguf_model(weights: Path, kind: str = "Q4_0") -> Path:
+    """Return the GGUF file of a checkpoint for llama.cpp; needs the gguf package.
+
+    kind: Q4_0 or F32.
+    """
+    key = module_key("models.gguf_file", ("gguf",), f"{store.digest(weights)} {kind}")
     folder = store.get_or_build(
-        "gguf", key, lambda building: _run("models.gguf_file", weights, building / GGUF_FILE)
+        "gguf",
+        key,
+        lambda building: _run("models.gguf_file", weights, building / GGUF_FILE, "--type", kind),
     )
     return folder / GGUF_FILE
 
