@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -10,10 +10,12 @@ from starlette.types import ASGIApp
 
 from slmflow.config.schema.serving import Serve
 from slmflow.runtime.tracing import Tracer
+from slmflow.serving.content_types import require_json, require_json_or_csv
 from slmflow.serving.errors import RequestError, check_model
-from slmflow.serving.middleware import AccessMiddleware
+from slmflow.serving.middleware import CountingMiddleware, KeyMiddleware
 from slmflow.serving.model_process import ModelProcess
 from slmflow.serving.openai_responses import error_response
+from slmflow.serving.origins import OriginMiddleware
 from slmflow.serving.prometheus import Metrics
 from slmflow.serving.request_handler import CLIENT_CLOSED_REQUEST, RequestHandler
 
@@ -23,12 +25,16 @@ def create(model: ModelProcess, settings: Serve, api_key: str | None, tracer: Tr
     app = FastAPI(title="slmflow", docs_url=None, redoc_url=None, openapi_url=None)
     metrics = Metrics(model)
     handler = RequestHandler(model, settings, metrics, tracer)
-    app.post("/v1/chat/completions")(handler.chat)
-    app.post("/v1/completions")(handler.completion)
-    app.post("/invocations")(handler.invocations)
+    takes_json = [Depends(require_json)]
+    app.post("/v1/chat/completions", dependencies=takes_json)(handler.chat)
+    app.post("/v1/completions", dependencies=takes_json)(handler.completion)
+    app.post("/invocations", dependencies=[Depends(require_json_or_csv)])(handler.invocations)
     _add_monitoring_endpoints(app, model, metrics)
     _add_error_handlers(app)
-    return AccessMiddleware(app, api_key, metrics)
+    guarded = KeyMiddleware(app, api_key) if api_key else app
+    # Outside, because a preflight has no key.
+    guarded = OriginMiddleware(guarded, settings.origins, has_key=api_key is not None)
+    return CountingMiddleware(guarded, metrics)
 
 
 def _add_monitoring_endpoints(app: FastAPI, model: ModelProcess, metrics: Metrics) -> None:

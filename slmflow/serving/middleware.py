@@ -9,7 +9,7 @@ from slmflow.serving.errors import RequestError
 from slmflow.serving.openai_responses import error_response
 from slmflow.serving.prometheus import Metrics
 
-# Load balancers request these without a key.
+# Load balancers request the health checks without a key.
 _PUBLIC_PATHS = ("/health", "/ping")
 
 _INVALID_KEY = RequestError(
@@ -18,16 +18,15 @@ _INVALID_KEY = RequestError(
     code="invalid_api_key",
 )
 
+# Neither is a `BaseHTTPMiddleware`, because that hides from the app that a client disconnects.
 
-class AccessMiddleware:
-    """Pass on requests with the API key, and count all responses.
 
-    This is not a `BaseHTTPMiddleware`, because that hides from the app that a client disconnects.
-    """
+class CountingMiddleware:
+    """Count all responses."""
 
-    def __init__(self, app: ASGIApp, api_key: str | None, metrics: Metrics) -> None:
-        """Wrap an app. Without an API key, all requests pass."""
-        self._app, self._api_key, self._metrics = app, api_key, metrics
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        """Wrap an app."""
+        self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
@@ -38,13 +37,23 @@ class AccessMiddleware:
                 self._metrics.count_response(getattr(route, "path", "other"), message["status"])
             await send(message)
 
+        await self._app(scope, receive, counting_send)
+
+
+class KeyMiddleware:
+    """Pass on requests with the API key."""
+
+    def __init__(self, app: ASGIApp, api_key: str) -> None:
+        """Wrap an app."""
+        self._app, self._api_key = app, api_key
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request."""
         is_allowed = scope["path"] in _PUBLIC_PATHS or self._has_key(scope)
         app = self._app if is_allowed else error_response(_INVALID_KEY)
-        await app(scope, receive, counting_send)
+        await app(scope, receive, send)
 
     def _has_key(self, scope: Scope) -> bool:
-        if self._api_key is None:
-            return True
         scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
         # Takes the same time for any wrong key.
         is_same = hmac.compare_digest(key.strip().encode(), self._api_key.encode())

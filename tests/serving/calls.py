@@ -24,11 +24,17 @@ NUMBERS: Any = {
 def send(
     server: Server, method: str, path: str, body: Body, **headers: str
 ) -> http.client.HTTPConnection:
-    """Send a request, a dict as JSON, without waiting for the response."""
+    """Send a request without waiting for the response.
+
+    body: a dict is sent as JSON, and bytes as they are. headers: instead of the usual ones; an
+    empty one is not sent.
+    """
     connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=60)
     if isinstance(body, dict):
-        body, headers = json.dumps(body).encode(), {"Content-Type": "application/json", **headers}
-    connection.request(method, path, body, {"Authorization": f"Bearer {KEY}", **headers})
+        body = json.dumps(body).encode()
+    usual = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+    sent = {name: value for name, value in {**usual, **headers}.items() if value}
+    connection.request(method, path, body, sent)
     return connection
 
 

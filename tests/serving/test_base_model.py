@@ -91,6 +91,16 @@ def test_invocations_takes_prompts(
     assert continuation.strip() == base_reference.continue_text(PROMPT).strip()
 
 
+def test_invocations_takes_csv(base_server: Server, base_reference: BaseReference) -> None:
+    body = f'prompt\n"{PROMPT}"\n'.encode()
+    headers = {"Content-Type": "text/csv"}
+    status, _, text = call(base_server, "POST", "/invocations", body, **headers)
+    assert status == 200, text
+    answer = json.loads(text)
+    [continuation] = answer["predictions"] if isinstance(answer, dict) else answer
+    assert continuation.strip() == base_reference.continue_text(PROMPT).strip()
+
+
 def test_invocations_refuses_messages(base_server: Server) -> None:
     status, _, text = call(base_server, "POST", "/invocations", {"messages": QUESTION})
     assert status == 400, text

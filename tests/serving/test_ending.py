@@ -107,6 +107,8 @@ def test_model_ends_with_its_server(chat: GenaiModel, tmp_path: Path) -> None:
         ("serve.model_uri=models:/nobody@1", "serve.model_uri='models:/nobody@1': no model can"),
         ("registry.name=none", "or run the workflow first"),
         ("serve.port=70000 serve.tracing=all", "serve.tracing"),
+        ("serve.origins=[http://localhost:3000/]", "'http://localhost:3000/' is not an origin"),
+        ("serve.origins=[localhost]", "'localhost' is not an origin: give scheme, host and port"),
     ],
 )
 def test_invalid_arguments_are_reported(tmp_path: Path, arguments: str, message: str) -> None:

@@ -22,7 +22,7 @@ LONG: Any = {"max_tokens": 400, "response_format": NUMBERS}
 def test_curl_streams(server: Server) -> None:
     body = json.dumps({"messages": QUESTION, "stream": True})
     url, key = f"{server.url}/v1/chat/completions", f"Authorization: Bearer {KEY}"
-    command = ["curl", "-sN", url, "-H", key, "-d", body]
+    command = ["curl", "-sN", url, "-H", key, "-H", "Content-Type: application/json", "-d", body]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     *chunks, done = [line for line in output.splitlines() if line]
     assert done == "data: [DONE]"

@@ -1,10 +1,14 @@
 """The server of a logged model: `serve.*`."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
 from slmflow.config.schema.fields import Kind, config_key
+
+# As browsers write it: in lower case, and without a path.
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[a-z0-9._:\[\]-]+")
 
 
 class Tracing(Enum):
@@ -28,6 +32,16 @@ class Serve:
         Kind.value, "length of the queue; further requests are rejected", 64
     )
     most_body_kb: int = config_key(Kind.value, "largest request body, in kB", 1000)
+    default_max_tokens: int = config_key(
+        Kind.value,
+        "most tokens of an answer where neither the request nor generation.max_new_tokens says",
+        1024,
+    )
+    origins: list[str] = config_key(
+        Kind.list,
+        "origins of web pages that may use the server, [http://localhost:3000]; [*] allows all",
+        list,
+    )
     tracing: Tracing = config_key(
         Kind.value,
         "what MLflow traces record: nothing, usage (tokens, times) or content",
@@ -43,6 +57,13 @@ class Serve:
         for key, value in (
             ("most_waiting", self.most_waiting),
             ("most_body_kb", self.most_body_kb),
+            ("default_max_tokens", self.default_max_tokens),
         ):
             if value < 1:
                 yield f"serve.{key}={value}: must be at least 1"
+        for origin in self.origins:
+            if not _ORIGIN.fullmatch(origin):
+                yield (
+                    f"serve.origins: {origin!r} is not an origin: give scheme, host and port in "
+                    "lower case without a path, such as http://localhost:3000, or * for all"
+                )
