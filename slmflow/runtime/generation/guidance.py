@@ -6,33 +6,36 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..errors import reject
+from .json_schema import bound, longest_closing, reject_long_lists
 
 # Otherwise llguidance allows white space around any value, and a model may generate it to the end.
 _COMPACT_JSON = {"x-guidance": {"whitespace_flexible": False}}
-
-# The grammar compiler writes one rule per item a list may have: a million take gigabytes.
-_MAX_ITEMS = 10_000
 
 
 @dataclass(frozen=True)
 class Guidance:
     """A constraint as ONNX Runtime GenAI's `set_guidance` takes it.
 
-    param: the field of the request that asks for it.
+    param: the field of the request that asks for it. closing: of a form that contains JSON, about
+    the longest text that completes what may be open (see `json_schema.longest_closing`); without it
+    nothing is closed in time.
     """
 
     kind: Literal["json_schema", "lark_grammar", "regex"]
     text: str
     param: str = "response_format"
+    closing: str | None = None
 
 
 def guide_json(schema: Mapping[str, Any], param: str) -> Guidance:
     """Return the guidance to compact JSON of a schema, which may ask for other white space.
 
-    Raises MlflowException (HTTP 400), which names the field `param`, for lists that are too long.
+    Integers and objects are bounded. Raises MlflowException (HTTP 400), which names the field
+    `param`, for lists that are too long.
     """
-    _reject_long_lists(schema, param)
-    return Guidance("json_schema", json.dumps(_COMPACT_JSON | dict(schema)), param)
+    reject_long_lists(schema, param)
+    text = json.dumps(_COMPACT_JSON | bound(schema))
+    return Guidance("json_schema", text, param, longest_closing(schema))
 
 
 def parse_response_format(value: Any) -> Guidance | None:
@@ -54,17 +57,3 @@ def parse_response_format(value: Any) -> Guidance | None:
             param="response_format",
         )
     return guide_json(schema, "response_format")
-
-
-def _reject_long_lists(schema: Mapping[str, Any], param: str) -> None:
-    remaining: list[Any] = [schema]
-    while remaining:
-        value = remaining.pop()
-        if isinstance(value, list):
-            remaining.extend(value)
-        elif isinstance(value, Mapping):
-            remaining.extend(value.values())
-            for key in ("minItems", "maxItems"):
-                if isinstance(count := value.get(key), int | float) and count > _MAX_ITEMS:
-                    limit = f"give at most {_MAX_ITEMS:,}, or leave it out"
-                    reject(f"{param}: {key}={count}: {limit}", param=param)
