@@ -83,6 +83,13 @@ def default_template(tokenizer: Any) -> str:
     return template or ""
 
 
+def tool_template(tokenizer: Any) -> str:
+    """Return the template that transformers' tokenizer renders tools with; empty if it has none."""
+    templates = tokenizer.chat_template
+    own = templates.get("tool_use") if isinstance(templates, dict) else None
+    return own or default_template(tokenizer)
+
+
 def check_file(file: Path, key: str) -> None:
     """Raise UserError unless a file holds a template that renders a question.
 

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from slmflow.checkpoints.chat_template import default_template
+from slmflow.checkpoints.chat_template import default_template, tool_template
 from slmflow.runtime.errors import reject
 from slmflow.runtime.generation.reasoning import ReasoningReader
 from slmflow.runtime.prompts.message_encoder import Message, encode_document
 from slmflow.runtime.prompts.template import NO_TEMPLATE, template_variables
+from slmflow.runtime.tools.declarations import Declaration
+from slmflow.runtime.tools.template_support import ToolTemplate
 
 
 class PipelinePromptEncoder:
@@ -22,20 +24,39 @@ class PipelinePromptEncoder:
         self.takes_messages = bool(template)
         self.template_variables = template_variables(template)
         self.reasoning = ReasoningReader(template, self.tokenizer)
+        self.tools = ToolTemplate(self._render, tool_template(tokenizer), self.tokenizer)
 
     def encode_chat(
-        self, messages: Sequence[Message], variables: Mapping[str, Any] = MappingProxyType({})
+        self,
+        messages: Sequence[Message],
+        variables: Mapping[str, Any] = MappingProxyType({}),
+        tools: Sequence[Declaration] = (),
+        *,
+        add_generation_prompt: bool = True,
     ) -> list[int]:
-        """Return the token ids of a conversation, up to where the answer begins."""
+        """Return the token ids of a conversation, by default up to where the answer begins."""
         if not self.takes_messages:
-            reject(NO_TEMPLATE)
+            reject(NO_TEMPLATE, param="messages")
+        messages, tool_variables = self.tools.arrange(messages, tools)
         try:
-            ids: list[int] = self._tokenizer.apply_chat_template(
-                list(messages), add_generation_prompt=True, return_dict=False, **variables
-            )
+            text = self._render(messages, {**variables, **tool_variables}, add_generation_prompt)
         except Exception as error:
-            reject(f"the model's chat template rejects these messages: {error}")
-        return ids
+            reject(f"the model's chat template rejects these messages: {error}", param="messages")
+        return self.encode_text(text)
+
+    def _render(
+        self,
+        messages: Sequence[Message],
+        variables: Mapping[str, Any],
+        add_generation_prompt: bool = True,
+    ) -> str:
+        text: str = self._tokenizer.apply_chat_template(
+            list(messages),
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            **variables,
+        )
+        return text
 
     def encode_document(self, text: str) -> list[int]:
         """Return the token ids of a plain text, with the tokenizer's BOS."""

@@ -8,19 +8,31 @@ GenAI's own template engine supports fewer templates, and its tokenizer splits s
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 from tokenizers import Tokenizer
 
 from ..errors import reject
 from ..generation.reasoning import ReasoningReader
+from ..tools.declarations import Declaration
+from ..tools.messages import validate_calls
+from ..tools.template_support import ToolTemplate
+from .message_fields import drop_neutral_fields
 from .template import ChatTemplate
 
-Message = Mapping[str, str]
+Message = Mapping[str, Any]
 
 # Anything else is rejected: a chat template silently ignores what it does not know.
 _ROLES = ("system", "user", "assistant", "tool")
-_MESSAGE_FIELDS = ("role", "content", "name", "reasoning_content")
+_MESSAGE_FIELDS = (
+    *("role", "content", "name"),
+    *("reasoning_content", "tool_calls", "tool_call_id"),
+)
+_ROLE_OF_FIELD = {
+    "reasoning_content": "assistant",
+    "tool_calls": "assistant",
+    "tool_call_id": "tool",
+}
 
 
 def validate_messages(messages: Any) -> list[Message]:
@@ -73,14 +85,28 @@ class TemplatePromptEncoder:
         self.takes_messages = not self._template.is_missing
         self.template_variables = self._template.variables
         self.reasoning = ReasoningReader(self._template.source, self.tokenizer)
+        source = self._template.tool_source or ""
+        self.tools = ToolTemplate(self._template.render, source, self.tokenizer)
 
     def encode_chat(
         self,
         messages: Sequence[Message],
         variables: Mapping[str, Any] = MappingProxyType({}),
+        tools: Sequence[Declaration] = (),
+        *,
+        add_generation_prompt: bool = True,
     ) -> list[int]:
-        """Return the token ids of a conversation. Only its template adds special tokens."""
-        return self.encode_text(self._template.render(messages, variables))
+        """Return the token ids of a conversation, by default up to where the answer begins.
+
+        Only its template adds special tokens.
+        """
+        messages, tool_variables = self.tools.arrange(messages, tools)
+        text = self._template.render(
+            messages,
+            {**variables, **tool_variables},
+            add_generation_prompt=add_generation_prompt,
+        )
+        return self.encode_text(text)
 
     def encode_document(self, text: str) -> list[int]:
         """Return the token ids of a plain text, with the tokenizer's BOS."""
@@ -94,22 +120,33 @@ class TemplatePromptEncoder:
 
 def _validate_message(message: Any) -> Message:
     if not isinstance(message, Mapping):
-        reject(f"message {message!r}: give an object with role and content")
-    fields = {name: value for name, value in message.items() if value is not None}
+        _reject(f"message {message!r:.100}: give an object with role and content")
+    fields = drop_neutral_fields(message)
+    if calls := fields.pop("tool_calls", None):
+        fields["tool_calls"] = validate_calls(calls)
+    if fields.get("role") == "assistant" and not calls:
+        fields.setdefault("content", "")  # null is the text of an empty answer
     for name in ("role", "content"):
-        if not isinstance(fields.get(name), str):
-            reject(f"{name}={fields.get(name)!r} in a message: give text")
+        is_missing = name not in fields and not (name == "content" and calls)
+        if is_missing or not isinstance(fields.get(name, ""), str):
+            _reject(f"{name}={fields.get(name)!r:.100} in a message: give text")
     if fields["role"] not in _ROLES:
-        reject(f"role={fields['role']!r} in a message: use one of {', '.join(_ROLES)}")
+        _reject(f"role={fields['role']!r} in a message: use one of {', '.join(_ROLES)}")
     if unknown := sorted(fields.keys() - set(_MESSAGE_FIELDS)):
-        reject(f"{unknown[0]} in a message is not supported: use {', '.join(_MESSAGE_FIELDS)}")
-    if "reasoning_content" in fields:
-        _check_reasoning(fields)
+        _reject(f"{unknown[0]} in a message is not supported: use {', '.join(_MESSAGE_FIELDS)}")
+    for name, role in _ROLE_OF_FIELD.items():
+        if name in fields:
+            _check_field(name, role, fields)
     return fields
 
 
-def _check_reasoning(fields: Mapping[str, Any]) -> None:
-    if fields["role"] != "assistant":
-        reject(f"reasoning_content in a message of role {fields['role']}: only assistant has it")
-    if not isinstance(fields["reasoning_content"], str):
-        reject(f"reasoning_content={fields['reasoning_content']!r} in a message: give text")
+def _check_field(name: str, role: str, fields: Mapping[str, Any]) -> None:
+    """Raise MlflowException for a field in a message of another role, or with another type."""
+    if fields["role"] != role:
+        _reject(f"{name} in a message of role {fields['role']}: only {role} has it")
+    if name != "tool_calls" and not isinstance(fields[name], str):
+        _reject(f"{name}={fields[name]!r:.100} in a message: give text")
+
+
+def _reject(problem: str) -> NoReturn:
+    reject(problem, param="messages")

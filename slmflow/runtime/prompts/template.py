@@ -15,7 +15,12 @@ from jinja2.parser import Parser
 from ..errors import reject
 from .sandbox import BoundedEnvironment
 
-_FILES = ("additional_chat_templates/default.jinja", "chat_template.jinja")
+# The templates in files of their own, by name; the later of two of one name counts.
+_FILES = {
+    "chat_template.jinja": "default",
+    "additional_chat_templates/default.jinja": "default",
+    "additional_chat_templates/tool_use.jinja": "tool_use",
+}
 
 NO_TEMPLATE = (
     "this model has no chat template, so it accepts no messages: send a prompt, at "
@@ -30,14 +35,16 @@ class ChatTemplate:
     def __init__(self, folder: Path) -> None:
         """Read it from a file, or from `tokenizer_config.json` as older models do.
 
-        Raises MlflowException for an invalid template.
+        Some models have a template of their own for prompts with tools. Raises MlflowException for
+        an invalid template.
         """
         settings = folder / "tokenizer_config.json"
         config = json.loads(settings.read_text("utf-8")) if settings.is_file() else {}
-        file = next((folder / name for name in _FILES if (folder / name).is_file()), None)
-        source = file.read_text("utf-8") if file else _default_template(config.get("chat_template"))
-        self.source = source or None
-        self._template = _compile(source) if source else None
+        named = _read_files(folder) or _named_templates(config.get("chat_template"))
+        self.source = named.get("default") or None
+        self.tool_source = named.get("tool_use") or self.source
+        self._template = _compile(self.source) if self.source else None
+        self._tool_template = _compile(self.tool_source) if self.tool_source else None
         self._special = _special_tokens(config)
 
     @property
@@ -48,36 +55,38 @@ class ChatTemplate:
     @property
     def variables(self) -> frozenset[str]:
         """The names of all variables that the template uses."""
-        return template_variables(self.source or "")
+        sources = (self.source or "", self.tool_source or "")
+        return frozenset().union(*(template_variables(source) for source in sources))
 
     def render(
         self,
-        messages: Sequence[Mapping[str, str]],
+        messages: Sequence[Mapping[str, Any]],
         variables: Mapping[str, Any] = MappingProxyType({}),
         *,
         add_generation_prompt: bool = True,
     ) -> str:
         """Return the text of a conversation, by default up to where the answer begins.
 
-        variables: further ones of the template, such as `enable_thinking`. Raises MlflowException
-        if the model has no template, or its template rejects the messages.
+        variables: further ones of the template, such as `tools` or `enable_thinking`. Raises
+        MlflowException if the model has no template, or its template rejects the messages.
         """
-        if self._template is None:
-            reject(NO_TEMPLATE)
+        template = self._tool_template if "tools" in variables else self._template
+        if template is None or self._template is None:
+            reject(NO_TEMPLATE, param="messages")
         try:
             with _ENVIRONMENT.limits():
-                return self._template.render(
+                return template.render(
                     {
                         **self._special,
+                        "tools": None,
                         **variables,
                         "messages": messages,
-                        "tools": None,
                         "documents": None,
                         "add_generation_prompt": add_generation_prompt,
                     }
                 )
         except Exception as error:
-            reject(f"the model's chat template rejects these messages: {error}")
+            reject(f"the model's chat template rejects these messages: {error}", param="messages")
 
 
 def template_variables(source: str) -> frozenset[str]:
@@ -119,12 +128,24 @@ def _compile(source: str) -> Template:
         reject(f"the model's chat template is invalid: {error}")
 
 
-def _default_template(templates: Any) -> str | None:
-    """Return the default template. A config may list several, by name."""
+def _read_files(folder: Path) -> dict[str, str]:
+    """Return the templates in files of their own, by name. They hide those of the config."""
+    files = {folder / name: key for name, key in _FILES.items() if (folder / name).is_file()}
+    return {key: file.read_text("utf-8") for file, key in files.items()}
+
+
+def _named_templates(templates: Any) -> dict[str, str]:
+    """Return the templates of a config by name. It may list several, or have a single one."""
     if isinstance(templates, list):
         pairs = (each for each in templates if isinstance(each, Mapping))
-        templates = {each.get("name"): each.get("template") for each in pairs}.get("default")
-    return templates if isinstance(templates, str) else None
+        named = {each.get("name"): each.get("template") for each in pairs}
+    else:
+        named = {"default": templates}
+    return {
+        name: text
+        for name, text in named.items()
+        if isinstance(name, str) and isinstance(text, str)
+    }
 
 
 def _special_tokens(config: Mapping[str, Any]) -> dict[str, str]:

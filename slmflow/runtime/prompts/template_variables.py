@@ -35,7 +35,7 @@ def find_problems(variables: Mapping[Any, Any]) -> Iterator[str]:
             yield f"{name!r:.100} is not the name of a variable: use letters, digits and '_'"
         elif name in _RESERVED:
             yield f"{name} is set by slmflow itself: leave it out"
-        elif problem := _find_problem(value):
+        elif problem := find_json_problem(value, _MAX_DEPTH):
             yield f"{name}: {problem}"
         elif (length := len(json.dumps(value))) > _MAX_CHARACTERS:
             yield f"{name} has {length:,} characters: give at most {_MAX_CHARACTERS:,}"
@@ -71,9 +71,10 @@ def template_with_defaults(source: str, variables: Mapping[str, Any]) -> str:
     )
 
 
-def _find_problem(value: Any) -> str | None:
-    if _is_deeper(value, _MAX_DEPTH):
-        return f"nested more than {_MAX_DEPTH} levels deep"
+def find_json_problem(value: Any, max_depth: int) -> str | None:
+    """Return why a value from outside is no JSON, or too deep; None if nothing is wrong."""
+    if _is_deeper(value, max_depth):
+        return f"nested more than {max_depth} levels deep"
     try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False)
         text.encode()

@@ -1,0 +1,1 @@
+"""Tools: what a request declares, how a model calls them, and how calls are found and enforced."""
