@@ -11,7 +11,7 @@ TOOLS := uv run --quiet --no-project --python 3.11 --with-requirements requireme
 
 UPLOAD := .venv/upload
 
-.PHONY: run test test-long test-spark test-launchers test-lm-eval test-real docs fuzz kill-storm lint format lock audit licences benchmarks databricks databricks-spark export
+.PHONY: run test test-long test-spark test-launchers test-lm-eval test-real test-clients docs fuzz kill-storm lint format lock audit licences benchmarks databricks databricks-spark export
 
 run: .venv
 	mlflow run . --env-manager uv $(ARGS)
@@ -60,6 +60,13 @@ test-real: .venv
 # Run before a change to slmflow/measurement lands: its tests with lm-evaluation-harness.
 test-lm-eval: .venv
 	$(subst requirements.txt,requirements-lm-eval.txt,$(TOOLS)) pytest -n 0 tests/measurement/harness/test_lm_eval.py
+
+# Run before a change to slmflow/serving lands: real clients against the server, each in an environment of
+# its own; about half an hour, 4 GB, Node.js and Chromium. MODEL=bundled takes less. Writes docs/clients.md.
+MODEL ?= smollm2
+test-clients: .venv
+	$(TOOLS:--=) --with-requirements requirements-real.txt -- \
+		python -m tests.clients.run --model $(MODEL) --output docs/clients.md
 
 # Ten minutes; it stops at the first finding and prints its bytes.
 FUZZ_TARGETS := arguments jsonl csv index safetensors request completion template

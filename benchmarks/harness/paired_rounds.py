@@ -1,10 +1,10 @@
-"""Measure two functions in alternating rounds.
+"""Measure two or more functions in alternating rounds.
 
 A shared machine changes its speed within seconds, which then affects both alike.
 """
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from benchmarks.harness.engine_rounds import WARM_UPS
 from slmflow.console import progress_bars
@@ -20,15 +20,20 @@ def alternate(
 
     Each is called with the number of the round; their order changes from round to round.
     """
-    first_results: list[A] = []
-    second_results: list[B] = []
-    calls: list[Callable[[int], None]] = [
-        lambda number: first_results.append(first(number)),
-        lambda number: second_results.append(second(number)),
-    ]
+    functions: dict[str, Callable[[int], Any]] = {"first": first, "second": second}
+    results = alternate_all(label, functions, rounds)
+    return results["first"], results["second"]
+
+
+def alternate_all(
+    label: str, functions: Mapping[str, Callable[[int], A]], rounds: int
+) -> dict[str, tuple[A, ...]]:
+    """Return the results of each function in each round, by its name; as `alternate`."""
+    results: dict[str, list[A]] = {name: [] for name in functions}
+    names = list(functions)
     with progress_bars.item_bar() as progress:
         for number in progress.track(range(WARM_UPS + rounds), description=label):
-            for call in calls:
-                call(number)
-            calls.reverse()
-    return tuple(first_results[WARM_UPS:]), tuple(second_results[WARM_UPS:])
+            for name in names:
+                results[name].append(functions[name](number))
+            names.reverse()
+    return {name: tuple(each[WARM_UPS:]) for name, each in results.items()}

@@ -1,13 +1,15 @@
 """Write a Phi-3 or Llama checkpoint as a GGUF file for llama.cpp.
 
 python -m benchmarks.models.gguf_file /checkpoint/folder /new/model.gguf
-python -m benchmarks.models.gguf_file /checkpoint/folder /new/model.gguf --type F32
+python -m benchmarks.models.gguf_file /checkpoint/folder /new/model.gguf --type F32 --tokenizer
 
-Q4_0 stores all matrices, embedding and LM head included, in blocks of 32 values of 4 bits. The file
-has no tokenizer: it takes token ids and returns logits. Needs gguf, one of
+Q4_0 stores all matrices, embedding and LM head included, in blocks of 32 values of 4 bits. Without
+a tokenizer the file takes token ids and returns logits. With SmolLM2's it can be served for chats;
+other tokenizers are not supported. Needs gguf, one of
 `benchmarks.harness.engines.LLAMA_CPP`.
 """
 
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,24 +18,31 @@ from typing import Any
 import gguf
 import numpy as np
 import torch
-from gguf import GGMLQuantizationType, GGUFWriter
+from gguf import GGMLQuantizationType, GGUFWriter, SpecialVocab, TokenType
 from numpy.typing import NDArray
 from safetensors import safe_open
 from transformers import AutoConfig, PretrainedConfig
 
 from benchmarks.harness.command_line import create_parser, run_main
 from slmflow.console import progress_bars
+from slmflow.errors import UserError
 
 _ARCHITECTURES = {"phi3": gguf.MODEL_ARCH.PHI3, "llama": gguf.MODEL_ARCH.LLAMA}
 
 TYPES = {kind.name: kind for kind in (GGMLQuantizationType.Q4_0, GGMLQuantizationType.F32)}
 
 
-def write_gguf(weights: Path, file: Path, kind: GGMLQuantizationType) -> None:
+def write_gguf(
+    weights: Path, file: Path, kind: GGMLQuantizationType, *, with_tokenizer: bool = False
+) -> None:
     """Write matrices as `kind` and norms as fp32, with one tensor in memory at a time."""
     config = AutoConfig.from_pretrained(weights)
     writer = GGUFWriter(file, gguf.MODEL_ARCH_NAMES[_ARCHITECTURES[config.model_type]])
     _add_config(writer, config)
+    if with_tokenizer:
+        _add_tokenizer(writer, weights)
+    else:
+        writer.add_tokenizer_model("none")
     _add_tensor_infos(writer, weights, config, kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -57,22 +66,38 @@ def _add_config(writer: GGUFWriter, config: PretrainedConfig) -> None:
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    head_size = (
-        getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    )
-    writer.add_rope_dimension_count(head_size)
+    head_size = config.hidden_size // config.num_attention_heads
+    writer.add_rope_dimension_count(getattr(config, "head_dim", None) or head_size)
     rotary: dict[str, Any] = dict(config.rope_parameters or {})
+    if (rope_type := rotary.get("rope_type", "default")) != "default":
+        raise UserError(f"rope_type={rope_type} is not written as GGUF: give another checkpoint")
     writer.add_rope_freq_base(rotary["rope_theta"])
     writer.add_sliding_window(getattr(config, "sliding_window", None) or 0)
-    writer.add_tokenizer_model("none")
     writer.add_vocab_size(config.vocab_size)
+
+
+def _add_tokenizer(writer: GGUFWriter, weights: Path) -> None:
+    """Add the byte-level BPE and the chat template of SmolLM2."""
+    tokenizer = json.loads((weights / "tokenizer.json").read_text("utf-8"))
+    special = {each["id"]: each["content"] for each in tokenizer["added_tokens"] if each["special"]}
+    tokens = {number: token for token, number in tokenizer["model"]["vocab"].items()} | special
+    kinds = (
+        TokenType.CONTROL if number in special else TokenType.NORMAL
+        for number in range(len(tokens))
+    )
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
+    writer.add_token_list([tokens[number] for number in range(len(tokens))])
+    writer.add_token_types(kinds)
+    SpecialVocab(weights, load_merges=True).add_to_gguf(writer)
 
 
 def _add_tensor_infos(
     writer: GGUFWriter, weights: Path, config: PretrainedConfig, kind: GGMLQuantizationType
 ) -> None:
     """Add name, shape and type of each tensor, in the order of their data."""
-    names = gguf.get_tensor_name_map(_ARCHITECTURES[config.model_type], config.num_hidden_layers)
+    architecture = _ARCHITECTURES[config.model_type]
+    names = gguf.get_tensor_name_map(architecture, config.num_hidden_layers)
     for part, name in _tensors(weights):
         with safe_open(part, "pt") as opened:
             shape = tuple(opened.get_slice(name).get_shape())
@@ -87,7 +112,7 @@ def _with_paired_channels(
 ) -> NDArray[np.float32]:
     """Return the rows of a query or key projection in the order of llama.cpp's Llama.
 
-    Its rotary embedding turns neighboring channels, that of transformers channels half a head apart.
+    Its rotary embedding turns neighboring channels; transformers turns those half a head apart.
     """
     projection = name.removesuffix(".weight").rpartition(".")[2]
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
@@ -114,8 +139,10 @@ def _main() -> None:
     parser.add_argument("weights", type=Path)
     parser.add_argument("file", type=Path)
     parser.add_argument("--type", choices=TYPES, default=GGMLQuantizationType.Q4_0.name)
+    parser.add_argument("--tokenizer", action="store_true", help="with that of SmolLM2")
     arguments = parser.parse_args()
-    write_gguf(arguments.weights, arguments.file, TYPES[arguments.type])
+    kind = TYPES[arguments.type]
+    write_gguf(arguments.weights, arguments.file, kind, with_tokenizer=arguments.tokenizer)
 
 
 if __name__ == "__main__":

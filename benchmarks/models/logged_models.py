@@ -14,6 +14,7 @@ from typing import TypeVar
 import mlflow
 
 from benchmarks.harness.child_process import check_exit
+from benchmarks.harness.installation import Installation
 from slmflow.config import compose
 from slmflow.errors import UserError
 from slmflow.pipeline import runs
@@ -47,7 +48,12 @@ def use_tracking_folder(folder: Path) -> Iterator[None]:
 
 def environment() -> dict[str, str]:
     """Return the environment of a child process with the same tracking database."""
-    return child_processes.environment(MLFLOW_TRACKING_URI=mlflow.get_tracking_uri())
+    return child_processes.environment(**tracking_variables())
+
+
+def tracking_variables() -> dict[str, str]:
+    """Return the variables that make the current tracking database a child's."""
+    return {"MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()}
 
 
 def ensure_logged(overrides: Sequence[str]) -> GenaiModel:
@@ -59,6 +65,23 @@ def ensure_logged(overrides: Sequence[str]) -> GenaiModel:
         command = [sys.executable, "-m", "steps.log_genai", *overrides]
         check_exit(command, subprocess.call(command, env=environment()))
     return find_logged(GenaiModel, overrides)[0]
+
+
+def log_with(installation: Installation, overrides: Sequence[str]) -> str:
+    """Log the GenAI model with another version of the project; return its URI.
+
+    The tracking database must be one of its own. Raises UserError if it fails.
+    """
+    command = [str(installation.python), "-m", "steps.log_genai", *overrides]
+    environment = installation.environment() | tracking_variables()
+    check_exit(command, subprocess.call(command, env=environment))
+    [newest] = mlflow.search_logged_models(
+        [EXPERIMENT_ID],
+        order_by=[{"field_name": "creation_timestamp", "ascending": False}],
+        max_results=1,
+        output_format="list",
+    )
+    return newest.model_uri
 
 
 def find_logged(kind: type[R], overrides: Sequence[str]) -> tuple[R, str]:

@@ -1,12 +1,11 @@
-"""The project's server in a child process: `python -m steps.serve`."""
+"""A server in a child process: the project's, `python -m steps.serve`, or another one."""
 
 import signal
 import subprocess
-import sys
 import threading
 import urllib.request
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TextIO, cast
@@ -15,6 +14,7 @@ from openai import APIError, OpenAI
 from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.harness import process_tree
+from benchmarks.harness.installation import CURRENT, Installation
 from benchmarks.models import logged_models
 from slmflow.errors import UserError
 
@@ -28,11 +28,12 @@ class RunningServer:
 
     url: str
     pid: int
+    api_key: str = "none"
     client: OpenAI = field(init=False)
 
     def __post_init__(self) -> None:
         """Create OpenAI's client, without retries, so that every error counts."""
-        client = OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0)
+        client = OpenAI(base_url=f"{self.url}/v1", api_key=self.api_key, max_retries=0)
         object.__setattr__(self, "client", client)
 
     @property
@@ -58,22 +59,43 @@ class RunningServer:
 
 
 @contextmanager
-def serving(model_uri: str) -> Iterator[RunningServer]:
+def serving(
+    model_uri: str,
+    *overrides: str,
+    api_key: str | None = None,
+    installation: Installation = CURRENT,
+) -> Iterator[RunningServer]:
     """Serve a model of the current tracking database on a free loopback port.
 
-    Raises UserError if the server exits, or does not respond to a request.
+    overrides: further settings; api_key: one that the server requires; installation: the version of
+    the project that serves. Raises UserError if the server exits, or does not respond to a request.
     """
-    line = [sys.executable, "-m", "steps.serve", f"serve.model_uri={model_uri}", "serve.port=0"]
-    with subprocess.Popen(
-        line, env=logged_models.environment(), stderr=subprocess.PIPE, text=True
-    ) as process:
+    settings = [f"serve.model_uri={model_uri}", "serve.port=0", *overrides]
+    environment = {**installation.environment(), **logged_models.tracking_variables()}
+    if api_key:
+        environment["SLMFLOW_API_KEY"] = api_key
+    command = [str(installation.python), "-m", "steps.serve", *settings]
+    with run_server(command, environment, api_key) as server:
+        yield server
+
+
+@contextmanager
+def run_server(
+    command: Sequence[str], environment: Mapping[str, str], api_key: str | None = None
+) -> Iterator[RunningServer]:
+    """Run a command that serves OpenAI's API, and that writes its address to standard error.
+
+    Raises UserError if it exits, or does not respond to a request.
+    """
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         last_lines: deque[str] = deque(maxlen=20)
         stderr = cast(TextIO, process.stderr)
         # A full pipe would block the server.
         reader = threading.Thread(target=last_lines.extend, args=(stderr,))
         try:
-            server = RunningServer(_wait_for_address(stderr, last_lines), process.pid)
+            address = _wait_for_address(stderr, last_lines)
             reader.start()
+            server = RunningServer(address, process.pid, api_key or "none")
             with server.client:
                 yield server
         except (APIError, OSError) as error:

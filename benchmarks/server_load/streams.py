@@ -62,14 +62,15 @@ def measure(server: RunningServer, kind: str, texts: Sequence[str], rounds: int)
     model = server.model
     alone, together = alternate(
         f"{len(texts)} streams, {kind}",
-        lambda number: _round(server, model, [texts[number % len(texts)]]),
-        lambda _: _round(server, model, texts),
+        lambda number: run_round(server, model, [texts[number % len(texts)]]),
+        lambda _: run_round(server, model, texts),
         rounds,
     )
     return Streams(alone, together)
 
 
-def _round(server: RunningServer, model: str, texts: Sequence[str]) -> Round:
+def run_round(server: RunningServer, model: str, texts: Sequence[str]) -> Round:
+    """Stream the completions of all texts at once."""
     start = time.perf_counter()
     with ThreadPoolExecutor(len(texts)) as clients:
         streams = tuple(clients.map(lambda text: _stream(server, model, text), texts))
