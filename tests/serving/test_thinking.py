@@ -81,6 +81,13 @@ def test_variable_of_a_request_switches_thinking_off(
     assert completion.usage.prompt_tokens == len(prompt)
 
 
+def test_reasoning_effort_switches_thinking(ask: Callable[..., Any]) -> None:
+    assert ask(reasoning_effort="none").choices == ask(extra_body=OFF).choices
+    assert ask(reasoning_effort="low").choices == ask().choices
+    both = {**OFF, "reasoning_effort": "high"}  # what a request says itself goes first
+    assert ask(extra_body=both).choices == ask(extra_body=OFF).choices
+
+
 def test_stream_has_reasoning_before_the_answer(ask: Callable[..., Any]) -> None:
     message = ask().choices[0].message
     deltas = [chunk.choices[0].delta for chunk in ask(stream=True)]
@@ -171,3 +178,58 @@ def test_invocations_take_variables_or_reject_them(
     turns = [*QUESTION, {"role": "assistant", "content": "a", "reasoning_content": "b"}, *QUESTION]
     status, _, body = call(server, "POST", "/invocations", {"messages": turns})
     assert (status, f'"prompt_tokens": {len(model.prompt(turns))}' in body) == (200, True)
+
+
+def test_response_has_the_reasoning_as_an_item(server: Server, model: ThinkingModel) -> None:
+    client = server.client()
+    [name] = [each.id for each in client.models.list()]
+    request: Any = {"model": name, "input": QUESTION}
+    response = client.responses.create(**request)
+    thought, message = response.output
+    expected = model.answer(QUESTION)
+    assert response.usage
+    reasoning_tokens = response.usage.output_tokens_details.reasoning_tokens
+    written = model.generate(QUESTION)
+    assert model.kind.end in model.tokenizer.decode(written[:reasoning_tokens])
+    assert model.kind.end not in model.tokenizer.decode(written[: reasoning_tokens - 1])
+    assert (thought.content[0].text, message.content[0].text) == expected
+    assert (thought.type, thought.summary) == ("reasoning", [])
+    events = list(client.responses.create(**request, stream=True))
+    streamed = [each.delta for each in events if each.type == "response.reasoning_text.delta"]
+    assert "".join(streamed) == expected[0]
+    final_thought, final_message = events[-1].response.output
+    assert (final_thought.content[0].text, final_message.content[0].text) == expected
+
+
+def test_response_summarizes_with_the_reasoning_itself(
+    server: Server, model: ThinkingModel
+) -> None:
+    client = server.client()
+    [name] = [each.id for each in client.models.list()]
+    request: Any = {"model": name, "input": QUESTION, "reasoning": {"summary": "auto"}}
+    thought, _ = client.responses.create(**request).output
+    assert thought.summary[0].text == model.answer(QUESTION)[0]
+    events = list(client.responses.create(**request, stream=True))
+    streamed = [
+        each.delta for each in events if each.type == "response.reasoning_summary_text.delta"
+    ]
+    assert "".join(streamed) == thought.summary[0].text
+
+
+def test_reasoning_item_reaches_the_template(server: Server, model: ThinkingModel) -> None:
+    client = server.client()
+    [name] = [each.id for each in client.models.list()]
+    first = client.responses.create(model=name, input=QUESTION)
+    second = client.responses.create(model=name, input=[*QUESTION, *first.output, *QUESTION])
+    reasoning, answer = model.answer(QUESTION)
+    turn = {"role": "assistant", "content": answer, "reasoning_content": reasoning}
+    assert second.usage
+    assert second.usage.input_tokens == len(model.prompt([*QUESTION, turn, *QUESTION]))
+
+
+def test_effort_none_switches_thinking_off(server: Server, model: ThinkingModel) -> None:
+    client = server.client()
+    [name] = [each.id for each in client.models.list()]
+    response = client.responses.create(model=name, input=QUESTION, reasoning={"effort": "none"})
+    assert response.output_text == model.answer(QUESTION, enable_thinking=False)[1]
+    assert [item.type for item in response.output] == ["message"]

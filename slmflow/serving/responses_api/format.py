@@ -78,7 +78,9 @@ class ResponsesFormat:
         logprobs = [_logprob(each) for each in piece.get("logprobs", ())]
         if call := piece.get("tool_call"):
             events, text = self._switch_to(call["index"], call), call.get("arguments") or ""
-        elif text := piece.get("reasoning", ""):
+        elif "reasoning" in piece:  # may consist of tokens without text, at its end
+            if not (text := piece["reasoning"]):
+                return []
             events = self._switch_to(self._reasoning_style)
         elif (text := piece["text"]) or logprobs:
             events = self._switch_to(ANSWER)
@@ -116,7 +118,7 @@ class ResponsesFormat:
     def _response(self, finished: Event) -> Fields:
         status = _status(finished)
         details = {"reason": "max_output_tokens"} if status == "incomplete" else None
-        usage = _usage(finished["usage"])
+        usage = _usage(finished)
         return self._snapshot(status, incomplete_details=details, usage=usage)
 
     def _snapshot(self, status: str, **fields: Any) -> Fields:
@@ -137,12 +139,13 @@ def _status(finished: Event) -> str:
     return "incomplete" if finished["finish_reason"] == "length" else "completed"
 
 
-def _usage(usage: Fields) -> Fields:
-    cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0)
-    reasoning = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens", 0)
+def _usage(finished: Event) -> Fields:
+    usage = finished["usage"]
+    # A model of an older slmflow does not count them.
+    reasoning = finished.get("reasoning_tokens", 0)
     return {
         "input_tokens": usage["prompt_tokens"],
-        "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0},
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
         "output_tokens": usage["completion_tokens"],
         "output_tokens_details": {"reasoning_tokens": reasoning},
         "total_tokens": usage["total_tokens"],
