@@ -27,6 +27,9 @@ _MAX_DEPTH = 48
 
 _NO_PARAMETERS = {"type": "object", "properties": {}, "additionalProperties": False}
 
+# A schema with no others has no parameters, where it lists none.
+_KEYS_OF_NO_PARAMETERS = {"type", "properties", "required", "title", "description", "$schema"}
+
 # What clients call the modes of `tool_choice`, OpenAI's own words first.
 _MODES = {"none": "none", "auto": "auto", "required": "required", "any": "required"}
 
@@ -123,7 +126,8 @@ def _parse_parameters(schema: Any, place: str) -> Mapping[str, Any]:
     kind = schema.get("type", "object") if isinstance(schema, Mapping) else None
     if kind != "object":
         _reject("tools", f"{place}.parameters={schema!r:.100}: must be a JSON schema of an object")
-    return {"type": "object", **schema}
+    is_empty = not schema.get("properties") and schema.keys() <= _KEYS_OF_NO_PARAMETERS
+    return {"type": "object", **schema, **({"additionalProperties": False} if is_empty else {})}
 
 
 def _parse_choice(choice: Any) -> _Choice:

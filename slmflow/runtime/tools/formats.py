@@ -18,8 +18,8 @@ class ToolFormat:
     (is_list); end may be empty, where the completion ends instead. is_bare: whether the model may
     leave out the start, and does in its own template. padding: white space within start and end.
     between: the text between two calls. arguments: the key of a call's arguments. id_length: how
-    many letters and digits an id has, None for OpenAI's form. tag_tokens: the tokens that are
-    start and end, with their texts; special: those of them that have no text in a completion.
+    many letters and digits an id has, None for OpenAI's form. special: the special tokens that are
+    start or end, with their texts; they have no text in a completion.
     """
 
     start: str
@@ -30,7 +30,6 @@ class ToolFormat:
     between: str = ", "
     arguments: str = "arguments"
     id_length: int | None = None
-    tag_tokens: Mapping[int, str] = field(default_factory=dict)
     special: Mapping[int, str] = field(default_factory=dict)
 
     def write(self, calls: Sequence[Call]) -> str:
@@ -65,7 +64,7 @@ def recognize(source: str, tokenizer: Tokenizer) -> ToolFormat | None:
     if any(text in source for text in _OTHER_FORMATS):
         return None
     found = next(_candidates(source, tokenizer), None)
-    return found and _with_tokens(found, tokenizer)
+    return found and with_tokens(found, tokenizer)
 
 
 def _candidates(source: str, tokenizer: Tokenizer) -> Iterator[ToolFormat]:
@@ -78,18 +77,15 @@ def _candidates(source: str, tokenizer: Tokenizer) -> Iterator[ToolFormat]:
         yield MISTRAL
     if has(CLOSED_LIST.start):
         yield CLOSED_LIST if has(CLOSED_LIST.end) else OPEN_LIST
-    if '"parameters": ' in source and has(LLAMA.start):
+    if '"parameters": ' in source:
         yield LLAMA
 
 
-def _with_tokens(found: ToolFormat, tokenizer: Tokenizer) -> ToolFormat:
-    added = {
-        token_id: token
+def with_tokens(found: ToolFormat, tokenizer: Tokenizer) -> ToolFormat:
+    """Return a format with the tokens that are its start and end in a vocabulary."""
+    special = {
+        token_id: token.content
         for token_id, token in tokenizer.get_added_tokens_decoder().items()
-        if token.content in (found.start, found.end)
+        if token.special and token.content in (found.start, found.end)
     }
-    return replace(
-        found,
-        tag_tokens={token_id: token.content for token_id, token in added.items()},
-        special={token_id: token.content for token_id, token in added.items() if token.special},
-    )
+    return replace(found, special=special)

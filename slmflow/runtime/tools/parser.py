@@ -48,6 +48,26 @@ class ToolCallParser(Protocol):
         """Return what is held back, at the end of the completion."""
 
 
+@dataclass(frozen=True)
+class CallFormat:
+    """How to find the calls in one completion.
+
+    names: of the tools that may be called; parallel: whether several may be; is_guided: whether a
+    grammar holds the completion to calls.
+    """
+
+    format: ToolFormat
+    names: frozenset[str]
+    parallel: bool
+    is_guided: bool
+
+    def parser(self) -> ToolCallParser:
+        """Return a parser for the completion."""
+        if self.is_guided:
+            return GuidedCallParser(self.format)
+        return FreeCallParser(self.format, self.names, self.parallel)
+
+
 class GuidedCallParser:
     """Read a completion that a grammar of `grammar` holds to calls; arguments stream."""
 
@@ -138,8 +158,7 @@ class FreeCallParser:
         while not self.is_done:
             if self._call is None:
                 texts.append(self._read_text(is_end))
-            outcome = self._call and self._call.read(self._held, is_end)
-            if self._call is None or outcome is None:
+            if self._call is None or (outcome := self._call.read(self._held, is_end)) is None:
                 break
             if outcome.calls:
                 calls.extend(self._accept(outcome.calls))
