@@ -19,6 +19,7 @@ from slmflow.flavors.provenance import Provenance
 from slmflow.pipeline import source_code
 from slmflow.pipeline.results import GenaiModel
 from slmflow.runtime.chat_model import TEMPLATE_VARIABLES
+from slmflow.runtime.tools import declarations
 
 # By name, so that the key of the logged model covers their source.
 _CODE = source_code.path("slmflow.flavors.genai_model")
@@ -27,18 +28,23 @@ ARTIFACTS_FOLDER = "artifacts"
 """Folder inside the model where MLflow puts its `artifacts`."""
 
 # MLflow drops fields that the signature lacks, with a mere warning. These extend `llm/v1/chat`:
-# the first four are supported; the others are listed so that the model can reject them by name.
+# the last ones are listed so that the model can reject them by name, the others are supported.
 _EXTRA_FIELDS: dict[str, DataType | AnyType] = {
     "seed": DataType.long,
     "repetition_penalty": DataType.double,
+    "min_p": DataType.double,
+    "logit_bias": AnyType(),
+    "logprobs": DataType.boolean,
+    "top_logprobs": DataType.long,
     "response_format": AnyType(),
     TEMPLATE_VARIABLES: AnyType(),
+    # Of any JSON schema; that of `llm/v1/chat` has no nested parameters.
+    **{name: AnyType() for name in declarations.FIELDS},
     **{
         name: AnyType()
         for name in (
-            *("tool_choice", "parallel_tool_calls", "functions", "function_call"),
-            *("logit_bias", "logprobs", "top_logprobs"),
-            *("max_completion_tokens", "max_new_tokens", "min_p"),
+            *("functions", "function_call"),
+            *("max_completion_tokens", "max_new_tokens"),
             *("enable_thinking", "reasoning_effort"),
         )
     },
@@ -50,7 +56,7 @@ _REASONING = Property("reasoning_content", DataType.string, required=False)
 _CHAT_INPUT = Schema(
     [
         ColSpec(Array(Object([*_MESSAGES.type.dtype.properties, _REASONING])), _MESSAGES.name),
-        *_OPTIONS,
+        *(option for option in _OPTIONS if option.name not in _EXTRA_FIELDS),
         *(ColSpec(kind, name, required=False) for name, kind in _EXTRA_FIELDS.items()),
     ]
 )

@@ -48,13 +48,68 @@ one `finished` event per completion.
 Version 2
 =========
 
+`template_variables` of a session holds the names of the variables that its chat template uses.
+
+The body of a chat may have `max_completion_tokens` for `max_tokens`, and `reasoning_effort`, which
+sets a variable of the chat template.
+
+A `piece` has the token counts so far:
+
+    {"id": 1, "type": "piece", "text": "Par",
+     "usage": {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}}
+
 A rejection names the field of the body that is at fault and OpenAI's code of the error, or null:
 
     {"id": 1, "type": "rejected", "message": "...", "param": "messages",
      "code": "context_length_exceeded"}
+
+`open_session` takes `cache_mb`, the most that the KV caches of earlier requests may take together
+with those that are in use; 0 keeps none of them.
+
+A request has `streamed`, true if somebody reads the pieces as they come: what delays these for long
+is avoided then.
+
+`submit_all(requests)` of a session starts several requests together, so that they are decoded in
+one batch. If one of them is rejected, all are.
+
+The body of a chat may have `logprobs`, true or false, and `top_logprobs`; that of a completion the
+number `logprobs`, and `echo`, with which the completion begins with its prompt and `max_tokens` may
+be 0. Its `prompt` is a text or a list of token ids. With log-probabilities, a `piece` has those of
+the tokens whose text it completes, and `finished` has all of them:
+
+    {"id": 2, "type": "piece", "text": " a", "logprobs": [{"token": 263, "text": " a",
+     "bytes": [32, 97], "logprob": -0.71, "offset": 9, "top": [{"token": 263, "text": " a",
+     "bytes": [32, 97], "logprob": -0.71}]}]}
+    {"id": 2, "type": "finished", ..., "logprobs": [...], "reasoning_logprobs": [...]}
+
+The body of a chat may have `tools`, `tool_choice` and `parallel_tool_calls`, and its messages may
+have `tool_calls` and `tool_call_id`. Calls come in pieces, of which the first of each call has its
+id and name, and whole in `finished`, whose `finish_reason` then is "tool_calls":
+
+    {"id": 1, "type": "piece", "text": "", "tool_call": {"index": 0, "id": "call_Qx...",
+     "name": "get_weather", "arguments": ""}}
+    {"id": 1, "type": "piece", "text": "", "tool_call": {"index": 0, "id": null, "name": null,
+     "arguments": "{\"city\": \"Paris\"}"}}
+    {"id": 1, "type": "finished", ..., "tool_calls": [{"id": "call_Qx...", "name": "get_weather",
+     "arguments": "{\"city\": \"Paris\"}"}]}
+
+`offset` counts characters of `text`. The `logprob` of the first token of a prompt is null.
+
+`finished` has the number of `reasoning_tokens`, which count in `usage`, too.
+
+Two types of request are answered at once, without a completion. `tokenize` takes the fields of a
+chat that shape its prompt, or a `prompt`; the booleans are optional, and true but for `texts`:
+
+    {"id": 3, "type": "tokenize", "body": {"messages": [...], "add_generation_prompt": true}}
+    {"id": 4, "type": "tokenize", "body": {"prompt": "A b", "add_special_tokens": true,
+     "texts": true}}
+    {"id": 4, "type": "tokenized", "tokens": [1, 319, 289], "context_length": 4096,
+     "texts": ["<s>", "A", "b"]}
+    {"id": 5, "type": "detokenize", "body": {"tokens": [1, 319, 289]}}
+    {"id": 5, "type": "detokenized", "text": "<s> A b"}
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -70,9 +125,13 @@ class Session(Protocol):
 
     model_name: str
     takes_messages: bool
+    template_variables: frozenset[str]
 
     def submit(self, request: Request) -> None:
         """Start a request. Its outcome, a rejection too, arrives as an event."""
+
+    def submit_all(self, requests: Sequence[Request]) -> None:
+        """Start several requests together, or none of them if one is rejected."""
 
     def cancel(self, request_id: int) -> None:
         """End a request early. Do nothing if it has ended."""

@@ -4,6 +4,7 @@ import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,16 @@ from tokenizers import Tokenizer
 
 from . import likelihood, protocol
 from .chat_model import ChatModel
-from .completions import ResponseShape
+from .completions import ResponseShape, total_usage
 from .errors import reject
-from .generation.events import ReasoningPiece, TextPiece
+from .generation.events import ReasoningPiece, TextPiece, TokenLogprob
 from .generation.genai import GenaiEngine
 from .generation.genai_scorer import GenaiScorer
+from .generation.repeats import repeat
 from .prompts.message_encoder import Message, TemplatePromptEncoder
 from .readings import TokenPair
 from .session import ModelSession
+from .tools.calls import ToolCallPiece
 from .tracing import OFF, Tracer
 
 TRACING = "SLMFLOW_TRACING"
@@ -55,10 +58,15 @@ class GenaiPyfunc(PythonModel):
         )
 
     def open_session(
-        self, deliver: protocol.Deliver, model_name: str | None = None
+        self,
+        deliver: protocol.Deliver,
+        model_name: str | None = None,
+        cache_mb: int | None = None,
     ) -> protocol.Session:
         """Return a session for a server; see `protocol`."""
         self._chat_model.name = model_name or self._chat_model.name
+        if cache_mb is not None:
+            self._engine.cache.max_bytes = cache_mb * 2**20
         return ModelSession(self._chat_model, deliver)
 
     def predict(
@@ -74,17 +82,15 @@ class GenaiPyfunc(PythonModel):
         400) for an invalid row, before any row is answered.
         """
         requests = [self._request({**(params or {}), **row}) for row in _rows(model_input)]
-        completions = self._chat_model.generate(requests)
-        for request, completion in zip(requests, completions, strict=True):
-            self._tracer.trace("predict", request, dataclasses.asdict(completion))
+        repeated = [repeat(request) for request in requests]
+        completions = self._chat_model.generate(list(chain.from_iterable(repeated)))
+        finished = [dataclasses.asdict(completion) for completion in completions]
+        for request, completion in zip(chain.from_iterable(repeated), finished, strict=True):
+            self._tracer.trace("predict", request, completion)
         if self._interface == "prompt":
-            return [completion.text for completion in completions]
-        return [
-            ResponseShape(self._chat_model.name).completion(
-                completion.text, completion.finish_reason, completion.usage, completion.reasoning
-            )
-            for completion in completions
-        ]
+            return [completion["text"] for completion in finished]
+        remaining = iter(finished)
+        return [self._response(list(islice(remaining, len(row)))) for row in repeated]
 
     def predict_stream(
         self,
@@ -154,17 +160,29 @@ class GenaiPyfunc(PythonModel):
             *pair, engine.context_length, engine.vocabulary_size, self._prompts.tokenizer
         )
 
+    def _response(self, choices: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        usage = total_usage([choice["usage"] for choice in choices], n=len(choices))
+        return ResponseShape(self._chat_model.name).completion(choices, usage)
+
     def _stream(self, request: dict[str, Any]) -> Iterator[Any]:
         shape = ResponseShape(self._chat_model.name)
         with closing(self._chat_model.stream(request)) as events:
             for event in events:
                 if isinstance(event, ReasoningPiece):
                     if self._interface == "chat":
-                        yield shape.chunk(role="assistant", reasoning=event.text)
+                        yield shape.chunk(
+                            role="assistant", reasoning=event.text, logprobs=_fields(event.logprobs)
+                        )
+                    continue
+                if isinstance(event, ToolCallPiece):
+                    yield shape.chunk(role="assistant", tool_call=dataclasses.asdict(event))
                     continue
                 if isinstance(event, TextPiece):
-                    is_text = self._interface == "prompt"
-                    yield event.text if is_text else shape.chunk(event.text, role="assistant")
+                    if self._interface == "prompt":
+                        yield event.text
+                    else:
+                        logprobs = _fields(event.logprobs)
+                        yield shape.chunk(event.text, role="assistant", logprobs=logprobs)
                     continue
                 self._tracer.trace("predict_stream", request, dataclasses.asdict(event))
                 if self._interface == "chat":
@@ -178,6 +196,10 @@ class GenaiPyfunc(PythonModel):
         if self._chat_model.takes_messages:
             return {"messages": [{"role": "user", "content": prompt}], **row}
         return {"prompt": prompt, **row}
+
+
+def _fields(logprobs: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(each) for each in logprobs]
 
 
 def _rows(model_input: Any) -> list[dict[str, Any]]:

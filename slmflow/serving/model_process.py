@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import IO, Any
 
@@ -19,6 +19,9 @@ import mlflow
 
 from slmflow.errors import UserError
 from slmflow.runtime.protocol import Event, is_final
+from slmflow.serving import older_models
+from slmflow.serving.pending import PendingChoices, PendingRequest
+from slmflow.serving.request_defaults import RequestDefaults
 from slmflow.system import child_processes
 
 # A line may hold the responses to a frame of many rows.
@@ -31,47 +34,19 @@ _RETURN_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
 _PROCESS_ENDED: Event = {"type": "failed", "message": "the model's process ended"}
 
 
-class PendingRequest:
-    """A request in the model's process, and its events (see `slmflow.runtime.protocol`)."""
-
-    def __init__(self, cancel: Callable[[], None]) -> None:
-        """Follow a request that `cancel` ends."""
-        self.started = False
-        self.cancelled = False
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
-        self._cancel = cancel
-
-    def put(self, event: Event) -> None:
-        """Add an event of the request."""
-        self.started = True
-        self._events.put_nowait(event)
-
-    async def next_event(self) -> Event:
-        """Return the next event."""
-        return await self._events.get()
-
-    async def final_event(self) -> Event:
-        """Return the event that ends the request."""
-        while not is_final(event := await self.next_event()):
-            pass
-        return event
-
-    def cancel(self) -> None:
-        """End the request early. Do nothing if it has ended."""
-        if not self.cancelled:
-            self.cancelled = True
-            self._cancel()
-
-
 class ModelProcess:
     """The process and its pending requests."""
 
     name: str
     takes_messages: bool
+    protocol_version: int
 
-    def __init__(self, process: Process, log: IO[str]) -> None:
-        """Communicate with a process that has just started and logs to `log`."""
-        self._process, self._log = process, log
+    def __init__(self, process: Process, log: IO[str], defaults: RequestDefaults) -> None:
+        """Communicate with a process that has just started and logs to `log`.
+
+        defaults: options for requests that leave them out.
+        """
+        self._process, self._log, self._defaults = process, log, defaults
         self.started_at = int(time.time())
         self._ids = itertools.count()
         self._pending: dict[int, PendingRequest] = {}
@@ -81,11 +56,13 @@ class ModelProcess:
         self.on_cancel: Callable[[], None] = lambda: None
 
     @classmethod
-    async def start(cls, model_uri: str) -> "ModelProcess":
+    async def start(
+        cls, model_uri: str, defaults: RequestDefaults, cache_mb: int
+    ) -> "ModelProcess":
         """Return the process once it has loaded the model. Raises UserError if it cannot."""
         log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (open as long as the process)
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "slmflow.serving.worker", model_uri),
+            *(sys.executable, "-m", "slmflow.serving.worker", model_uri, str(cache_mb)),
             stdin=PIPE,
             stdout=PIPE,
             stderr=log,
@@ -97,7 +74,7 @@ class ModelProcess:
             limit=_MAX_LINE_BYTES,
             start_new_session=True,  # Ctrl-C is for the server, which still needs the model
         )
-        model = cls(process, log)
+        model = cls(process, log, defaults)
         try:
             await model._load(model_uri)
         except BaseException:
@@ -117,15 +94,43 @@ class ModelProcess:
         return sum(request.started for request in self._pending.values())
 
     def submit(self, kind: str, **fields: Any) -> PendingRequest:
-        """Send a request of type `chat`, `completion` or `invocations` with its fields."""
+        """Send a request of type `chat`, `completion` or `invocations` with its fields.
+
+        Raises RequestError for an option that needs a model logged by a newer slmflow.
+        """
+        if kind in ("chat", "completion"):
+            fields["body"] = self._complete_body(fields["body"], is_chat=kind == "chat")
         request_id = next(self._ids)
         pending = PendingRequest(partial(self._cancel, request_id))
-        if self.ended.done():
-            pending.put(_PROCESS_ENDED)
-        else:
-            self._send({"id": request_id, "type": kind, **fields})
-            self._pending[request_id] = pending
+        self._start({request_id: pending}, {"id": request_id, "type": kind, **fields})
         return pending
+
+    def submit_choices(
+        self, kind: str, bodies: Sequence[Mapping[str, Any]], n: int, **fields: Any
+    ) -> PendingChoices:
+        """Send the requests for all choices of a response, to be decoded together.
+
+        n: how many bodies in a row have the same prompt. Raises RequestError as `submit`.
+        """
+        completed = [self._complete_body(body, is_chat=kind == "chat") for body in bodies]
+        choices, pending, requests = PendingChoices(n), {}, []
+        for body in completed:
+            request_id = next(self._ids)
+            pending[request_id] = choices.open(partial(self._cancel, request_id))
+            requests.append({"id": request_id, "type": kind, "body": body, **fields})
+        self._start(pending, {"type": "together", "requests": requests})
+        return choices
+
+    def _start(self, pending: Mapping[int, PendingRequest], message: dict[str, Any]) -> None:
+        if self.ended.done():
+            for request in pending.values():
+                request.put(_PROCESS_ENDED)
+        else:
+            self._send(message)
+            self._pending.update(pending)
+
+    def _complete_body(self, body: Mapping[str, Any], is_chat: bool) -> dict[str, Any]:
+        return older_models.adapt(self._defaults.fill(body, is_chat), self.protocol_version)
 
     async def stop(self) -> None:
         """End the process."""
@@ -145,6 +150,9 @@ class ModelProcess:
         if message["type"] == "rejected":
             raise UserError(f"serve.model_uri={model_uri}: {message['message']}")
         self.name, self.takes_messages = message["model_name"], message["takes_messages"]
+        self.protocol_version = message["protocol_version"]
+        if (used := message["template_variables"]) is not None:
+            self._defaults.check_variables(used)
         self._reader = asyncio.create_task(self._read_events())
 
     def _cancel(self, request_id: int) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from slmflow.serving.errors import RequestError
+from slmflow.serving.openai_requests import StreamOptions
 
 # Options that version 2 brought.
 _NEWER_OPTIONS = ("reasoning_effort", "logprobs", "top_logprobs", "echo", "min_p", "logit_bias")
@@ -41,6 +42,12 @@ def adapt(body: Mapping[str, Any], version: int) -> dict[str, Any]:
     if isinstance(adapted.get("prompt"), list):
         raise _needs_newer_model("a prompt of token ids", "prompt")
     return adapted
+
+
+def check_stream_options(options: StreamOptions, version: int) -> None:
+    """Raise RequestError for counts in every chunk, which older models do not send."""
+    if options.continuous_usage_stats and version < 2:
+        raise _needs_newer_model("continuous_usage_stats in stream_options", "stream_options")
 
 
 def _needs_newer_model(what: str, param: str) -> RequestError:

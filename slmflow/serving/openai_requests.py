@@ -1,17 +1,26 @@
 """Parse OpenAI's requests into those of the model: renamed, unwrapped, or rejected by name."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
+from slmflow.runtime.generation.repeats import MAX_COMPLETIONS, repeat
+from slmflow.runtime.generation.unsupported import UNSUPPORTED, is_neutral
+from slmflow.runtime.prompts.message_fields import drop_neutral_fields
+from slmflow.runtime.tools.declarations import FIELDS as TOOL_FIELDS
 from slmflow.serving.errors import RequestError
 
-# Fields about the caller, which do not affect the completion.
-_CALLER_FIELDS = ("user", "metadata", "safety_identifier", "prompt_cache_key")
+# Fields about the caller and its account, which do not affect the completion.
+_CALLER_FIELDS = (
+    *("user", "metadata", "safety_identifier", "request_id"),
+    *("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "cache_salt"),
+)
 
-# Options of /v1/completions only that are not supported, with the values that have no effect.
-_UNSUPPORTED_COMPLETION_OPTIONS = {"best_of": (1,), "echo": (False,), "suffix": ("",)}
+# Other servers' value for no limit, and for no seed.
+_NONE = -1
+_MAY_BE_NONE = ("max_tokens", "max_completion_tokens", "seed")
 
 # No conversation is nested, and few schemas are this deep. Much deeper values overflow the stack
 # here, in the model's process or in the runtime's native code.
@@ -19,18 +28,39 @@ _MAX_DEPTH = 64
 
 
 @dataclass(frozen=True)
+class StreamOptions:
+    """What a stream has beside the text.
+
+    include_usage: a last chunk with the token counts; continuous_usage_stats: the counts so far in
+    every chunk.
+    """
+
+    include_usage: bool = False
+    continuous_usage_stats: bool = False
+
+
+@dataclass(frozen=True)
 class OpenAIRequest:
     """A parsed request.
 
     body: `messages` or `prompt`, and options for the model. is_chat: whether it has messages.
-    stream, include_usage: how to respond. model: the requested model's name.
+    stream, stream_options: how to respond. model: the requested model's name. prompts: those of a
+    text completion. n: how many completions each has.
     """
 
     body: dict[str, Any]
     is_chat: bool
     stream: bool = False
-    include_usage: bool = False
+    stream_options: StreamOptions = field(default_factory=StreamOptions)
     model: str | None = None
+    prompts: Sequence[Any] = ()
+    n: int = 1
+
+    @cached_property
+    def bodies(self) -> list[dict[str, Any]]:
+        """The body of each completion: those of the first prompt, then of the next."""
+        prompted = [{**self.body, "prompt": prompt} for prompt in self.prompts] or [self.body]
+        return [each for body in prompted for each in repeat({**body, "n": self.n})]
 
 
 def parse_body(body: bytes) -> dict[str, Any]:
@@ -52,14 +82,11 @@ def parse_body(body: bytes) -> dict[str, Any]:
 
 def parse_chat(body: bytes) -> OpenAIRequest:
     """Parse a body of /v1/chat/completions. Raises RequestError."""
-    fields = parse_body(body)
-    if "max_completion_tokens" in fields:
-        if "max_tokens" in fields:
-            raise RequestError(
-                "max_tokens and max_completion_tokens are the same option: give one of them",
-                param="max_tokens",
-            )
-        fields["max_tokens"] = fields.pop("max_completion_tokens")
+    return parse_chat_fields(parse_body(body))
+
+
+def parse_chat_fields(fields: dict[str, Any]) -> OpenAIRequest:
+    """Parse the fields of such a body. Raises RequestError."""
     if isinstance(fields.get("messages"), list):
         fields["messages"] = [_parse_message(message) for message in fields["messages"]]
     return _parse_fields(fields, is_chat=True)
@@ -68,15 +95,39 @@ def parse_chat(body: bytes) -> OpenAIRequest:
 def parse_completion(body: bytes) -> OpenAIRequest:
     """Parse a body of /v1/completions. Raises RequestError."""
     fields = parse_body(body)
-    prompt = fields.get("prompt")
-    if isinstance(prompt, list) and len(prompt) == 1:
-        [prompt] = prompt
-    if not isinstance(prompt, str):
-        raise RequestError("prompt: give one text", param="prompt")
-    for name, accepted in _UNSUPPORTED_COMPLETION_OPTIONS.items():
-        if (value := fields.pop(name, accepted[0])) not in accepted:
-            raise RequestError(f"{name}={value!r} is not supported: leave it out", param=name)
-    return _parse_fields({**fields, "prompt": prompt}, is_chat=False)
+    prompts = _parse_prompts(fields.get("prompt"))
+    if fields.get("best_of") == fields.get("n", 1):
+        fields.pop("best_of", None)
+    echo = {"echo": fields.pop("echo")} if "echo" in fields else {}
+    parsed = _parse_fields(fields, is_chat=False)
+    return replace(parsed, body={**parsed.body, **echo}, prompts=prompts)
+
+
+def _parse_prompts(prompt: Any) -> list[Any]:
+    """Return the prompts: texts, or lists of token ids, whose values the model checks."""
+    if isinstance(prompt, str) or (isinstance(prompt, list) and _is_ids(prompt)):
+        return [prompt]
+    if isinstance(prompt, list) and (
+        all(isinstance(each, str) for each in prompt)
+        or all(isinstance(each, list) and _is_ids(each) for each in prompt)
+    ):
+        return prompt
+    raise RequestError(
+        "prompt: give a text, a list of texts, a list of token ids, or a list of such lists",
+        param="prompt",
+    )
+
+
+def _is_ids(values: list[Any]) -> bool:
+    return bool(values) and all(type(each) is int for each in values)
+
+
+def _parse_n(n: Any) -> int:
+    if type(n) is not int or not 1 <= n <= MAX_COMPLETIONS:
+        raise RequestError(
+            f"n={n!r:.100}: must be a whole number from 1 to {MAX_COMPLETIONS}", param="n"
+        )
+    return n
 
 
 def _is_deeper(value: Any, depth: int) -> bool:
@@ -96,55 +147,77 @@ def _is_deeper(value: Any, depth: int) -> bool:
 
 
 def _parse_fields(fields: dict[str, Any], is_chat: bool) -> OpenAIRequest:
-    for name in _CALLER_FIELDS:
-        fields.pop(name, None)
-    if fields.pop("store", False) is not False:
-        raise RequestError("store=True is not supported: leave it out", param="store")
     stream = fields.pop("stream", False)
     if not isinstance(stream, bool):
         raise RequestError(f"stream={stream!r}: must be true or false", param="stream")
     model = fields.pop("model", None)
     if model is not None and not isinstance(model, str):
         raise RequestError(f"model={model!r}: must be a text", param="model")
-    include_usage = _parse_include_usage(fields.pop("stream_options", {}), stream)
-    return OpenAIRequest(fields, is_chat, stream, include_usage, model)
+    options = _parse_stream_options(fields.pop("stream_options", {}), stream)
+    n = _parse_n(fields.pop("n", 1))
+    return OpenAIRequest(_parse_options(fields), is_chat, stream, options, model, n=n)
 
 
-def _parse_include_usage(options: Any, stream: bool) -> bool:
-    if options and not stream:
+def _parse_options(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options for the model. Raises RequestError for one that is not supported."""
+    options = {name: value for name, value in fields.items() if name not in _CALLER_FIELDS}
+    if options.get("tool_choice") == "none":
+        options.pop("tools", None)
+    if options.get("function_call") == "none":
+        options.pop("functions", None)
+    for name in _MAY_BE_NONE:
+        if options.get(name) == _NONE:
+            del options[name]
+    # Whether a model can be told to think more or less, or has tools, only the model knows.
+    for name in options.keys() & UNSUPPORTED.keys() - {"reasoning_effort", *TOOL_FIELDS}:
+        if not is_neutral(name, value := options.pop(name)):
+            raise RequestError(f"{name}={value!r:.200} is not supported: leave it out", param=name)
+    return options
+
+
+def _parse_stream_options(options: Any, stream: bool) -> StreamOptions:
+    if not isinstance(options, Mapping):
+        raise RequestError(f"stream_options={options!r}: must be an object", param="stream_options")
+    given = {name: value for name, value in options.items() if value not in (None, False)}
+    for name, value in given.items():
+        if name not in ("include_usage", "continuous_usage_stats"):
+            raise RequestError(
+                f"stream_options: {name}={value!r:.200} in it is not supported: use include_usage "
+                "or continuous_usage_stats",
+                param="stream_options",
+            )
+        if value is not True:
+            raise RequestError(
+                f"{name}={value!r:.200} in stream_options: must be true or false",
+                param="stream_options",
+            )
+    if given and not stream:
         raise RequestError("stream_options requires stream=true", param="stream_options")
-    if not isinstance(options, Mapping) or (unknown := options.keys() - {"include_usage"}):
-        invalid = f"{sorted(unknown)[0]} in it" if isinstance(options, Mapping) else repr(options)
-        raise RequestError(
-            f"stream_options: {invalid} is not supported: use include_usage",
-            param="stream_options",
-        )
-    include = options.get("include_usage", False)
-    if not isinstance(include, bool):
-        raise RequestError(
-            f"include_usage={include!r} in stream_options: must be true or false",
-            param="stream_options",
-        )
-    return include
+    return StreamOptions(**given)
 
 
 def _parse_message(message: Any) -> Any:
     """Return a message as the model accepts it: one text, and a role that it knows."""
     if not isinstance(message, dict):
         return message
-    message = dict(message)
+    message = drop_neutral_fields(message)
     if message.get("role") == "developer":  # OpenAI's newer name of the role
         message["role"] = "system"
     parts = message.get("content")
     if isinstance(parts, list):
-        if not all(_is_text_part(part) for part in parts):
-            raise RequestError(
-                "messages: give text as content, this model accepts nothing else", param="messages"
-            )
-        message["content"] = "".join(part["text"] for part in parts)
+        message["content"] = "".join(_parse_part(part) for part in parts)
     return message
 
 
-def _is_text_part(part: Any) -> bool:
-    has_text = isinstance(part, dict) and part.keys() == {"type", "text"}
-    return has_text and part["type"] == "text" and isinstance(part["text"], str)
+def _parse_part(part: Any) -> str:
+    """Return the text of a part of a message's content."""
+    fields = drop_neutral_fields(part) if isinstance(part, dict) else {}
+    # A refusal is the text of an assistant that refused.
+    kind = "refusal" if "refusal" in fields else "text"
+    text = fields.pop(kind, None)
+    if fields.pop("type", kind) != kind or fields or not isinstance(text, str):
+        raise RequestError(
+            f"messages: {part!r:.200} in content is no text, and this model accepts nothing else",
+            param="messages",
+        )
+    return text

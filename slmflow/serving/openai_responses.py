@@ -1,7 +1,8 @@
 """Events of the model as OpenAI's responses: JSON, server-sent events, and errors."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi.responses import JSONResponse
@@ -9,6 +10,7 @@ from fastapi.responses import JSONResponse
 from slmflow.runtime.completions import ResponseShape
 from slmflow.runtime.protocol import Event
 from slmflow.serving.errors import RequestError
+from slmflow.serving.openai_requests import StreamOptions
 
 _DONE = "data: [DONE]\n\n"
 
@@ -22,40 +24,59 @@ _ERROR_TYPES = {
 
 @dataclass(frozen=True)
 class ResponseFormat:
-    """Format the events of one request."""
+    """Format the events of one request with so many `choices`."""
 
     shape: ResponseShape
-    include_usage: bool = False
+    options: StreamOptions = field(default_factory=StreamOptions)
+    choices: int = 1
 
     def whole(self, finished: Event) -> JSONResponse:
         """Return a response without a stream."""
-        reasoning = finished.get("reasoning", "")  # a model logged earlier sends none
-        return JSONResponse(
-            self.shape.completion(
-                finished["text"], finished["finish_reason"], finished["usage"], reasoning
-            )
-        )
+        choices = finished.get("choices", [finished])
+        return JSONResponse(self.shape.completion(choices, finished["usage"]))
 
     def first(self) -> str:
-        """Return the chunk that opens a chat's stream; the stream of a text has none."""
-        return self._chunk("", role="assistant") if self.shape.is_chat else ""
+        """Return the chunks that open the choices of a chat's stream; that of a text has none."""
+        indices = range(self.choices if self.shape.is_chat else 0)
+        return "".join(self._chunk("", role="assistant", index=index) for index in indices)
 
     def piece(self, event: Event) -> str:
-        """Return the chunk with a piece of the text, or of the reasoning before it."""
-        if reasoning := event.get("reasoning"):
-            return self._chunk(reasoning=reasoning)
-        return self._chunk(event["text"])
+        """Return the chunk with a piece of the text, or of the reasoning before it.
+
+        One of several choices ends with a piece, too.
+        """
+        usage, index = event.get("usage"), event.get("index", 0)
+        if (reason := event.get("finish_reason")) is not None:
+            return self._chunk(finish_reason=reason, usage=usage, index=index)
+        if (call := event.get("tool_call")) is not None:
+            return self._chunk(tool_call=call, usage=usage, index=index)
+        logprobs = event.get("logprobs", ())
+        if (reasoning := event.get("reasoning")) is not None:
+            return self._chunk(reasoning=reasoning, usage=usage, logprobs=logprobs, index=index)
+        return self._chunk(event["text"], usage=usage, logprobs=logprobs, index=index)
 
     def last(self, finished: Event) -> str:
         """Return the chunks that end a stream."""
-        end = self._chunk(finish_reason=finished["finish_reason"])
-        if self.include_usage:
+        end = ""
+        if "choices" not in finished:
+            end = self._chunk(finish_reason=finished["finish_reason"], usage=finished["usage"])
+        if self.options.include_usage:
             end += _server_sent_event(self.shape.usage_chunk(finished["usage"]))
         return end + _DONE
 
-    def _chunk(self, text: str | None = None, **fields: str) -> str:
-        usage = {"usage": None} if self.include_usage else {}
-        return _server_sent_event({**self.shape.chunk(text, **fields), **usage})
+    def error(self, error: RequestError) -> str:
+        """Return the event for an error after the status has been sent."""
+        return _server_sent_event({"error": _error_body(error)})
+
+    def _chunk(
+        self, text: str | None = None, usage: Mapping[str, int] | None = None, **fields: Any
+    ) -> str:
+        chunk = self.shape.chunk(text, **fields)
+        if self.options.continuous_usage_stats:
+            chunk["usage"] = usage
+        elif self.options.include_usage:
+            chunk["usage"] = None
+        return _server_sent_event(chunk)
 
 
 def error_response(error: RequestError) -> JSONResponse:
@@ -63,11 +84,6 @@ def error_response(error: RequestError) -> JSONResponse:
     wait = error.retry_after_s
     headers = {} if wait is None else {"Retry-After": str(wait)}
     return JSONResponse({"error": _error_body(error)}, error.status, headers)
-
-
-def streamed_error(error: RequestError) -> str:
-    """Return the event for an error after the status has been sent."""
-    return _server_sent_event({"error": _error_body(error)})
 
 
 def _error_body(error: RequestError) -> dict[str, Any]:

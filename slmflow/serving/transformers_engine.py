@@ -12,8 +12,12 @@ from slmflow.flavors.pipeline_prompts import PipelinePromptEncoder
 from slmflow.runtime.chat_model import ChatModel
 from slmflow.runtime.generation.active_request import ActiveRequest
 from slmflow.runtime.generation.checkpoint_settings import CheckpointSettings
+from slmflow.runtime.generation.engine import WholePrefill, padded_tokens
 from slmflow.runtime.protocol import Deliver, Session
 from slmflow.runtime.session import ModelSession
+
+# Read at once for the log-probabilities of a prompt, whose logits take memory.
+_REPLAYED_TOKENS = 128
 
 
 def open_session(model: PyFuncModel, deliver: Deliver, model_name: str | None = None) -> Session:
@@ -50,38 +54,62 @@ class PipelineEngine:
         """Return whether this is a single request: batching would not be faster."""
         return len(requests) == 1
 
-    def prefill(self, requests: Sequence[ActiveRequest]) -> "PipelineBatch":
-        """Read the prompt and return its batch."""
-        return PipelineBatch(self._model, requests[0])
+    def count_unread(self, requests: Sequence[ActiveRequest]) -> int:
+        """Return how many tokens a prefill of these requests reads."""
+        return padded_tokens(requests)
+
+    def shared_length(self, request: ActiveRequest, other: ActiveRequest) -> int:
+        """Return 0: nothing that is read serves another request."""
+        return 0
+
+    def start_prefill(self, requests: Sequence[ActiveRequest]) -> WholePrefill:
+        """Begin to read the prompt of a request."""
+        return WholePrefill(requests, lambda: PipelineBatch(self._model, requests[0]))
 
 
 class PipelineBatch:
-    """A batch of one request."""
+    """A batch of one request. Its cache grows as far as is needed."""
+
+    is_full = False
 
     def __init__(self, model: Any, request: ActiveRequest) -> None:
         """Read the prompt."""
         self.requests = [request]
         self._model = model
         self._cache: Any = None
-        self._logits = self._forward(request.prompt)
-        self._cached = 0
+        self._logits = self._forward(request.prompt)[-1]
+        self._read = 0
 
     def step(self) -> None:
-        """Decode the next token of the request."""
+        """Decode the next token of the request, or replay some."""
         [request] = self.requests
-        if len(request.generated) > self._cached:
-            self._logits = self._forward(request.generated[self._cached :])
-            self._cached = len(request.generated)
-        request.append_token(request.sampler.choose(self._logits))
+        tokens = request.generated[self._read : self._read + _REPLAYED_TOKENS]
+        if tokens:
+            self._replay(request, tokens)
+        if self._read == len(request.generated) and not request.finished:
+            request.append_token(request.sampler.choose(self._logits), self._logits)
+
+    def close(self) -> None:
+        """Do nothing: the cache is freed with the batch."""
+
+    def _replay(self, request: ActiveRequest, tokens: Sequence[int]) -> None:
+        logits = [self._logits, *self._forward(tokens)]
+        for index in range(len(tokens)):
+            request.read_replayed(self._read + index, logits[index])
+        self._logits = logits[-1]
+        self._read += len(tokens)
 
     def _forward(self, tokens: Sequence[int]) -> NDArray[np.float32]:
-        """Return the logits after further tokens, float32[vocabulary]."""
+        """Read further tokens, and return the logits, float32[tokens, vocabulary], after each.
+
+        Of the prompt these are the logits after the last token only.
+        """
         with torch.inference_mode():
             out = self._model(
                 torch.tensor([tokens], device=self._model.device),
                 past_key_values=self._cache,
                 use_cache=True,
-                logits_to_keep=1,
+                logits_to_keep=1 if self._cache is None else len(tokens),
             )
         self._cache = out.past_key_values
-        return np.asarray(out.logits[0, -1].float().cpu().numpy())
+        return np.asarray(out.logits[0].float().cpu().numpy())

@@ -1,18 +1,24 @@
-"""The model's process: `python -m slmflow.serving.worker MODEL_URI`, a child of `model_process`.
+"""The model's process: `python -m slmflow.serving.worker MODEL_URI CACHE_MB`, of `model_process`.
 
 It passes messages of `slmflow.runtime.protocol` between its pipes and the loaded model, one JSON
-object per line. Two kinds of request are added to the protocol's own:
+object per line. Three kinds of request are added to the protocol's own:
 
     {"id": 3, "type": "invocations", "body": "...", "content_type": "application/json"}
     {"id": 3, "type": "cancel"}
+    {"type": "together", "requests": [{"id": 4, "type": "chat", ...}, {"id": 5, ...}]}
 
 `invocations` ends with `failed`, or with the response of MLflow's scoring server and the `finished`
 events of all rows: {"id": 3, "type": "response", "body": "...", "status": 200, "media_type": "...",
 "finished": [...]}.
 
-The first line of standard output is {"type": "ready", "model_name": "...", "takes_messages": true},
-or {"type": "rejected", "message": "..."} for a model that cannot be served. The process ends when
-its standard input closes. Everything that libraries print goes to standard error.
+The first line of standard output is {"type": "rejected", "message": "..."} for a model that cannot
+be served, or else
+
+    {"type": "ready", "model_name": "...", "takes_messages": true, "protocol_version": 2,
+     "template_variables": ["enable_thinking"]}
+
+whose last field is null for a model that does not tell. The process ends when its standard input
+closes. Everything that libraries print goes to standard error.
 """
 
 import json
@@ -50,8 +56,18 @@ class Worker:
         elif request["type"] == "invocations":
             tracked = session.track(request["id"])  # now, so that an early `cancel` takes effect
             self._threads.submit(self._invoke, request, tracked)
+        elif request["type"] == "together":
+            self._submit_together(request["requests"])
         else:
             session.submit(request)
+
+    def _submit_together(self, requests: list[Request]) -> None:
+        session = self._model.session
+        if hasattr(session, "submit_all"):
+            session.submit_all(requests)
+            return
+        for each in requests:  # a model of an older slmflow
+            session.submit(each)
 
     def _invoke(
         self, request: dict[str, Any], tracked: AbstractContextManager[list[Event]]
@@ -77,14 +93,22 @@ def _main() -> None:
             print(line, file=stdout, flush=True)
 
     try:
-        model = load(sys.argv[1], write)
+        model = load(sys.argv[1], write, cache_mb=int(sys.argv[2]))
     except (UserError, MlflowException) as error:
         write({"type": "rejected", "message": str(error)})
         return
     session = model.session
-    # A model of an older slmflow has a chat template, and no such attribute.
-    takes_messages = getattr(session, "takes_messages", True)
-    write({"type": "ready", "model_name": session.model_name, "takes_messages": takes_messages})
+    variables = getattr(session, "template_variables", None)
+    write(
+        {
+            "type": "ready",
+            "model_name": session.model_name,
+            # A model of an older slmflow has a chat template, and no such attribute.
+            "takes_messages": getattr(session, "takes_messages", True),
+            "protocol_version": model.protocol_version,
+            "template_variables": None if variables is None else sorted(variables),
+        }
+    )
     worker = Worker(model, write)
     for line in sys.stdin:
         worker.handle(json.loads(line))

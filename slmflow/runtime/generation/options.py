@@ -3,60 +3,66 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from ..errors import reject
 from .guidance import Guidance, parse_response_format
+from .token_options import MAX_TOP_LOGPROBS, Biases, parse_logit_bias
+from .unsupported import UNSUPPORTED, is_neutral
 
 # Of each number: its type, its test, and the test in words.
 _NUMBERS: dict[str, tuple[type, Callable[[float], bool], str]] = {
     "max_tokens": (int, lambda value: value >= 1, "a whole number, at least 1"),
+    "max_completion_tokens": (int, lambda value: value >= 1, "a whole number, at least 1"),
     "temperature": (float, lambda value: 0 <= value <= 2, "between 0 (greedy) and 2"),
     "top_p": (float, lambda value: 0 < value <= 1, "above 0 and at most 1"),
-    "top_k": (int, lambda value: value >= 0, "a whole number, at least 0 (no limit)"),
-    "seed": (int, lambda value: 0 <= value < 2**63, "a whole number from 0 to 2**63 - 1"),
+    "top_k": (int, lambda value: value >= -1, "a whole number, at least 0 (no limit, as is -1)"),
+    "min_p": (float, lambda value: 0 <= value <= 1, "between 0 and 1"),
+    "seed": (int, lambda v: -(2**63) <= v < 2**63, "a whole number from -2**63 to 2**63 - 1"),
     "presence_penalty": (float, lambda value: -2 <= value <= 2, "between -2 and 2"),
     "frequency_penalty": (float, lambda value: -2 <= value <= 2, "between -2 and 2"),
     "repetition_penalty": (float, lambda value: 0 < value <= 10, "above 0 (1 is none), at most 10"),
-}
-# Chat options that this model does not support, each with the values that have no effect.
-UNSUPPORTED: dict[str, tuple[Any, ...]] = {
-    "n": (1,),
-    "stream": (False,),
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
-    "parallel_tool_calls": (True, False),
-    "logit_bias": ({},),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
-    "custom_inputs": ({},),
+    "logprobs": (
+        int,
+        lambda value: 0 <= value <= MAX_TOP_LOGPROBS,
+        f"a whole number from 0 to {MAX_TOP_LOGPROBS}",
+    ),
 }
 # Each token is checked against all of them; OpenAI accepts four.
 _MAX_STOP_STRINGS = 64
 
-NAMES = (*_NUMBERS, "stop", "response_format")
+# Other servers' value for no limit, and for no seed.
+_NONE = -1
+
+NAMES = (*_NUMBERS, "stop", "response_format", "logit_bias")
 
 
 @dataclass(frozen=True)
 class RequestOptions:
     """How one completion is generated.
 
-    temperature: 0 is greedy. top_k: 0 is no limit. seed: None draws a new one each time.
+    temperature: 0 is greedy. top_k: 0 is no limit. min_p: None is what the checkpoint says. seed: a
+    natural number; None draws a new one each time.
     presence_penalty, frequency_penalty: subtracted from the logits of tokens already generated,
     once or per occurrence. repetition_penalty: as in transformers, over prompt and completion.
-    guidance: what constrains the completion, None for free text.
+    logit_bias: token ids, and what is added to their logits. guidance: what constrains the
+    completion, None for free text. logprobs: how many alternatives each token's log-probability
+    comes with, None without log-probabilities.
     """
 
     max_tokens: int
     temperature: float
     top_p: float
     top_k: int = 0
+    min_p: float | None = None
     stop: tuple[str, ...] = ()
     seed: int | None = None
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     repetition_penalty: float = 1.0
+    logit_bias: Biases = ()
     guidance: Guidance | None = None
+    logprobs: int | None = None
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> "RequestOptions":
@@ -65,19 +71,23 @@ class RequestOptions:
         Raises MlflowException (HTTP 400) that names an option which is unknown, unsupported or out
         of range.
         """
-        parsed: dict[str, Any] = {}
-        for name, value in {**defaults, **values}.items():
+        parsed = dict(defaults)  # checked by the configuration or with the checkpoint
+        for name, value in values.items():
             if name in _NUMBERS:
-                # A default is the configuration's or the checkpoint's, which is checked before.
-                parsed[name] = _parse_number(name, value) if name in values else value
+                parsed[name] = _parse_number(name, value)
             elif name == "stop":
                 parsed["stop"] = _parse_stop(value)
+            elif name == "logit_bias":
+                parsed["logit_bias"] = parse_logit_bias(value)
             elif name == "response_format":
                 parsed["guidance"] = parse_response_format(value)
-            elif name not in UNSUPPORTED:
-                reject(f"{name} is not an option: use {', '.join(NAMES)}", param=name)
-            elif value not in UNSUPPORTED[name]:
-                reject(f"{name}={value!r} is not supported: leave it out", param=name)
+            elif not is_neutral(name, value):
+                _reject_unsupported(name, value)
+        _rename_max_completion_tokens(parsed, values)
+        if parsed.get("top_k") == _NONE:
+            parsed["top_k"] = 0
+        if (seed := parsed.get("seed")) is not None:
+            parsed["seed"] = None if seed == _NONE else seed % 2**64
         return cls(**parsed)
 
     @property
@@ -89,6 +99,24 @@ class RequestOptions:
     def has_penalties(self) -> bool:
         """Whether earlier tokens change the logits."""
         return (self.presence_penalty, self.frequency_penalty, self.repetition_penalty) != (0, 0, 1)
+
+
+def _reject_unsupported(name: str, value: Any) -> NoReturn:
+    if name in UNSUPPORTED:
+        reject(f"{name}={value!r:.200} is not supported: leave it out", param=name)
+    reject(f"{name} is not an option: use {', '.join(NAMES)}", param=name)
+
+
+def _rename_max_completion_tokens(parsed: dict[str, Any], values: Mapping[str, Any]) -> None:
+    """Give OpenAI's newer name of `max_tokens` the older one."""
+    if (newer := parsed.pop("max_completion_tokens", None)) is None:
+        return
+    if "max_tokens" in values:
+        reject(
+            "max_tokens and max_completion_tokens are the same option: give one of them",
+            param="max_completion_tokens",
+        )
+    parsed["max_tokens"] = newer
 
 
 def _parse_number(name: str, value: Any) -> float:

@@ -157,6 +157,11 @@ class ReasoningSplitter:
         """Whether the reasoning has begun; it may be empty."""
         return self._opened is not None
 
+    @property
+    def held_length(self) -> int:
+        """The number of characters held back."""
+        return len(self._held)
+
     def push(self, piece: str) -> SplitText:
         """Add text and return what is now final."""
         if self.is_answer:

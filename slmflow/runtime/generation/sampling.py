@@ -1,8 +1,8 @@
 """Choose the next token of a completion from its logits, by its request and the checkpoint.
 
 The steps are those of transformers' `generate`, in its order: biases, repetition penalty, the other
-settings of the checkpoint, temperature, and the filters of sampling. Presence and frequency penalty
-are OpenAI's, over the tokens generated so far.
+settings of the checkpoint, temperature, and the filters of sampling. Biases of a request, presence
+and frequency penalty are OpenAI's; the penalties are over the tokens generated so far.
 """
 
 from collections import Counter
@@ -47,7 +47,8 @@ class Sampler:
     @property
     def keeps_logits(self) -> bool:
         """Whether tokens are chosen by the model's own logits."""
-        return self._processors is None and not self._options.has_penalties
+        options = self._options
+        return self._processors is None and not (options.has_penalties or options.logit_bias)
 
     def record(self, token: int) -> None:
         """Count a generated token."""
@@ -65,6 +66,8 @@ class Sampler:
         logits = logits.copy()
         if self._processors:
             self._processors.add_biases(logits)
+        for token, bias in self._options.logit_bias:
+            logits[token] += bias
         self._apply_penalties(logits)
         if self._processors:
             self._processors.apply(logits)
@@ -98,6 +101,7 @@ def candidate_tokens(
     Ascending ids make a seed choose the same token where rounding changes the order of the logits.
     """
     kept = np.arange(len(logits))
+    min_p = settings.min_p if options.min_p is None else options.min_p
     if settings.top_h < 1:
         kept = _top_h(_probabilities(logits, options), settings.top_h)
     if 0 < options.top_k < len(kept):
@@ -106,7 +110,7 @@ def candidate_tokens(
     probabilities = _probabilities(logits[kept], options)
     filters = [
         (_nucleus, options.top_p, options.top_p < 1),
-        (_min_p, settings.min_p, settings.min_p > 0),
+        (_min_p, min_p, min_p > 0),
         (_typical, settings.typical_p, settings.typical_p < 1),
         (_epsilon, settings.epsilon_cutoff, settings.epsilon_cutoff > 0),
         (_eta, settings.eta_cutoff, settings.eta_cutoff > 0),

@@ -87,6 +87,20 @@ def test_unfinished_stop_string_is_released_at_the_end(tokenizer: Tokenizer) -> 
     assert not text.stopped
 
 
+@pytest.mark.parametrize("prompt", ["Once", "Once ", "日", "", "def f(n):\n"])
+@pytest.mark.parametrize("text", TEXTS)
+def test_continuation_is_that_of_the_whole_text(
+    tokenizer: Tokenizer, reference: Reference, prompt: str, text: str
+) -> None:
+    context = tokenizer.encode(prompt).ids
+    ids = tokenizer.encode(prompt + text).ids[len(context) :]
+    before, whole = (
+        reference.tokenizer.decode(each, skip_special_tokens=True)
+        for each in (context, context + ids)
+    )
+    assert joined(CompletionText(tokenizer, [], context=context), ids) == whole[len(before) :]
+
+
 def test_leading_white_space_is_removed(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode(" \n  Paris is", add_special_tokens=False).ids
     text = CompletionText(tokenizer, [])

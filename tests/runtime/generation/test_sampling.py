@@ -7,12 +7,15 @@ import pytest
 import torch
 from transformers import (
     LogitsProcessorList,
+    MinPLogitsWarper,
     RepetitionPenaltyLogitsProcessor,
+    SequenceBiasLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
 
+from slmflow.runtime.generation.checkpoint_settings import CheckpointSettings
 from slmflow.runtime.generation.options import RequestOptions
 from slmflow.runtime.generation.sampling import Sampler, candidate_tokens
 
@@ -51,6 +54,37 @@ def test_probabilities_equal_those_of_transformers(
         ours = np.zeros(len(raw))
         ours[tokens] = probabilities
         np.testing.assert_allclose(ours, warped[0].double().softmax(-1).numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 2.0])
+@pytest.mark.parametrize("min_p", [0.0, 0.02, 0.5, 1.0])
+@pytest.mark.parametrize("logit_bias", [{}, {"0": 3, "49": -100.0, "7": 0.5}])
+@pytest.mark.parametrize("penalty", [1.0, 1.3])
+def test_min_p_and_biases_equal_those_of_transformers(
+    temperature: float, min_p: float, logit_bias: dict[str, float], penalty: float
+) -> None:
+    warpers: list[Any] = [RepetitionPenaltyLogitsProcessor(penalty)]
+    if logit_bias:
+        biases = [([int(token)], float(bias)) for token, bias in logit_bias.items()]
+        warpers.insert(0, SequenceBiasLogitsProcessor(biases))
+    warpers += [TemperatureLogitsWarper(temperature), MinPLogitsWarper(min_p)]
+    requested = options(
+        temperature=temperature, min_p=min_p, logit_bias=logit_bias, repetition_penalty=penalty
+    )
+    for seed in range(5):
+        raw = logits(seed)
+        warped = LogitsProcessorList(warpers)(torch.tensor([PROMPT]), torch.tensor(raw)[None])
+        tokens, probabilities = candidate_tokens(Sampler(requested, PROMPT).process(raw), requested)
+        ours = np.zeros(len(raw))
+        ours[tokens] = probabilities
+        np.testing.assert_allclose(ours, warped[0].double().softmax(-1).numpy(), atol=1e-6)
+
+
+def test_request_replaces_min_p_of_the_checkpoint() -> None:
+    settings, raw = CheckpointSettings(min_p=0.5), logits(0)
+    filtered, _ = candidate_tokens(raw, options(), settings)
+    unfiltered, _ = candidate_tokens(raw, options(min_p=0.0), settings)
+    assert len(filtered) < len(unfiltered) == len(raw)
 
 
 def test_penalties_apply_to_generated_tokens() -> None:
