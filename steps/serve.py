@@ -14,6 +14,7 @@ from slmflow.runtime.tracing import Tracer
 from slmflow.serving import server
 from slmflow.serving.app import create
 from slmflow.serving.model_process import ModelProcess
+from slmflow.serving.request_defaults import RequestDefaults
 
 API_KEY = "SLMFLOW_API_KEY"
 
@@ -29,7 +30,9 @@ async def _serve(step: Step) -> None:
     model_uri = model_uris.resolve(settings.model_uri, step.config.registry)
     model_uris.load_metadata("serve.model_uri", model_uri)
     with progress_bars.spinner(f"loading {model_uri}"):
-        model = await ModelProcess.start(model_uri)
+        model = await ModelProcess.start(
+            model_uri, RequestDefaults.from_config(step.config, step.overrides), settings.cache_mb
+        )
     experiment_id = step.run.info.experiment_id
     tracer = Tracer(settings.tracing.value, experiment_id, warn=messages.warning)
     app = create(model, settings, os.environ.get(API_KEY) or None, tracer)

@@ -10,14 +10,17 @@ from starlette.types import ASGIApp
 
 from slmflow.config.schema.serving import Serve
 from slmflow.runtime.tracing import Tracer
+from slmflow.serving import chat_page
 from slmflow.serving.content_types import require_json, require_json_or_csv
 from slmflow.serving.errors import RequestError, check_model
+from slmflow.serving.http_exchange import CLIENT_CLOSED_REQUEST
 from slmflow.serving.middleware import CountingMiddleware, KeyMiddleware
 from slmflow.serving.model_process import ModelProcess
 from slmflow.serving.openai_responses import error_response
 from slmflow.serving.origins import OriginMiddleware
 from slmflow.serving.prometheus import Metrics
-from slmflow.serving.request_handler import CLIENT_CLOSED_REQUEST, RequestHandler
+from slmflow.serving.request_handler import RequestHandler
+from slmflow.serving.tokenization import TokenizationHandler
 
 
 def create(model: ModelProcess, settings: Serve, api_key: str | None, tracer: Tracer) -> ASGIApp:
@@ -28,13 +31,22 @@ def create(model: ModelProcess, settings: Serve, api_key: str | None, tracer: Tr
     takes_json = [Depends(require_json)]
     app.post("/v1/chat/completions", dependencies=takes_json)(handler.chat)
     app.post("/v1/completions", dependencies=takes_json)(handler.completion)
+    app.post("/v1/responses", dependencies=takes_json)(handler.responses)
+    tokenization = TokenizationHandler(model, settings.most_body_kb)
+    app.post("/tokenize", dependencies=takes_json)(tokenization.tokenize)
+    app.post("/detokenize", dependencies=takes_json)(tokenization.detokenize)
     app.post("/invocations", dependencies=[Depends(require_json_or_csv)])(handler.invocations)
+    app.get("/")(_chat_page)
     _add_monitoring_endpoints(app, model, metrics)
     _add_error_handlers(app)
-    guarded = KeyMiddleware(app, api_key) if api_key else app
+    guarded: ASGIApp = KeyMiddleware(app, api_key) if api_key else app
     # Outside, because a preflight has no key.
     guarded = OriginMiddleware(guarded, settings.origins, has_key=api_key is not None)
     return CountingMiddleware(guarded, metrics)
+
+
+async def _chat_page() -> Response:
+    return chat_page.create()
 
 
 def _add_monitoring_endpoints(app: FastAPI, model: ModelProcess, metrics: Metrics) -> None:
@@ -78,7 +90,7 @@ def _add_error_handlers(app: FastAPI) -> None:
 
 def _model_card(model: ModelProcess) -> dict[str, Any]:
     """Return OpenAI's card of the model, and which of OpenAI's endpoints it answers at."""
-    chat = ["/v1/chat/completions"] if model.takes_messages else []
+    chat = ["/v1/chat/completions", "/v1/responses"] if model.takes_messages else []
     return {
         "id": model.name,
         "object": "model",

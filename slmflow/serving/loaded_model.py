@@ -22,13 +22,20 @@ from slmflow.serving.unversioned_model import adapt
 # By alias, version or stage. Any other URI has no registered name.
 _REGISTERED = re.compile(r"models:/([^/@]+)[/@][^/@]+")
 
+# The first version of the protocol whose sessions take `cache_mb`.
+_CACHE_VERSION = 2
+
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A loaded model: the session for OpenAI requests, and the pyfunc for MLflow's."""
+    """A loaded model: the session for OpenAI requests, and the pyfunc for MLflow's.
+
+    protocol_version: of the session; 0 for a model logged before the protocol had a version.
+    """
 
     session: Session
     pyfunc: PyFuncModel
+    protocol_version: int = PROTOCOL_VERSION
 
     def invoke(self, body: str, content_type: str) -> dict[str, Any]:
         """Return the response of MLflow's scoring server: its body, status and media type."""
@@ -57,10 +64,11 @@ class LoadedModel:
                 )
 
 
-def load(model_uri: str, deliver: Deliver) -> LoadedModel:
+def load(model_uri: str, deliver: Deliver, cache_mb: int | None = None) -> LoadedModel:
     """Load a model. Its session delivers events to `deliver`.
 
-    A registered model gets its registered name. Raises UserError for a model that cannot be served.
+    A registered model gets its registered name. cache_mb: memory for KV caches; None is the model's
+    own default. Raises UserError for a model that cannot be served.
     """
     pyfunc = mlflow.pyfunc.load_model(model_uri)
     install_check(pyfunc)
@@ -71,12 +79,17 @@ def load(model_uri: str, deliver: Deliver) -> LoadedModel:
         from slmflow.serving.transformers_engine import open_session
 
         return LoadedModel(open_session(pyfunc, deliver, name), pyfunc)
-    return LoadedModel(_genai_session(pyfunc.unwrap_python_model(), deliver, name), pyfunc)
+    python_model: Any = pyfunc.unwrap_python_model()
+    version = getattr(python_model, "protocol_version", 0)
+    options: dict[str, Any] = {} if version < _CACHE_VERSION else {"cache_mb": cache_mb}
+    session = _genai_session(python_model, version, deliver, name, **options)
+    return LoadedModel(session, pyfunc, version)
 
 
-def _genai_session(python_model: Any, deliver: Deliver, name: str | None) -> Session:
-    version = getattr(python_model, "protocol_version", None)
-    if version is None:
+def _genai_session(
+    python_model: Any, version: int, deliver: Deliver, name: str | None, **options: Any
+) -> Session:
+    if version == 0:
         if hasattr(python_model, "chat"):
             return ModelSession(adapt(python_model.chat, name), deliver)
         raise UserError(
@@ -88,5 +101,5 @@ def _genai_session(python_model: Any, deliver: Deliver, name: str | None) -> Ses
             f"the model uses version {version} of the serving protocol, and this slmflow supports "
             f"versions up to {PROTOCOL_VERSION}: upgrade slmflow, or log the model again with it"
         )
-    session: Session = python_model.open_session(deliver, model_name=name)
+    session: Session = python_model.open_session(deliver, model_name=name, **options)
     return session

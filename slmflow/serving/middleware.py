@@ -9,8 +9,8 @@ from slmflow.serving.errors import RequestError
 from slmflow.serving.openai_responses import error_response
 from slmflow.serving.prometheus import Metrics
 
-# Load balancers request the health checks without a key.
-_PUBLIC_PATHS = ("/health", "/ping")
+# Load balancers request the health checks without a key. The chat page asks for it.
+_PUBLIC_PATHS = ("/", "/health", "/ping")
 
 _INVALID_KEY = RequestError(
     "the API key is wrong or missing: send it as `Authorization: Bearer KEY`",

@@ -35,6 +35,7 @@ def adapt(chat: Any, name: str | None) -> ChatModel:
 
 class _UnversionedModel:
     takes_messages = True
+    template_variables = None  # unknown
 
     def __init__(self, chat: Any) -> None:
         self.name = chat.name

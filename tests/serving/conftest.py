@@ -96,6 +96,14 @@ def server(chat: GenaiModel, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(scope="session")
+def keyless_server(chat: GenaiModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The GenAI flavor, served without a key."""
+    uri = f"serve.model_uri={chat.model_uri}"
+    with serving(tmp_path_factory.mktemp("serve"), uri, SLMFLOW_API_KEY="") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def torch_server(
     pipeline: TransformersModel, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
@@ -106,14 +114,19 @@ def torch_server(
 
 
 @pytest.fixture(scope="session")
-def older_server(
+def older_model(
     onnx: Path, chat: GenaiModel, experiment: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
-    """A GenAI model logged before the serving protocol had a version."""
+) -> str:
+    """The URI of a GenAI model logged before the serving protocol had a version."""
     folder = tmp_path_factory.mktemp("older")
     zipfile.ZipFile(Path(__file__).parent / "data" / "unversioned_runtime.zip").extractall(folder)
-    uri = log_with_runtime(folder / "model.py", folder / "runtime", onnx, chat, experiment)
-    with serving(folder / "serve", f"serve.model_uri={uri}") as running:
+    return log_with_runtime(folder / "model.py", folder / "runtime", onnx, chat, experiment)
+
+
+@pytest.fixture(scope="session")
+def older_server(older_model: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The older model, served."""
+    with serving(tmp_path_factory.mktemp("serve"), f"serve.model_uri={older_model}") as running:
         yield running
 
 

@@ -42,7 +42,7 @@ def test_malformed_body_is_rejected(body: bytes, message: str) -> None:
 @pytest.mark.parametrize(
     "option",
     [
-        *({"max_tokens": value} for value in (0, -1, 1.5, True, "9", float("nan"), [1])),
+        *({"max_tokens": value} for value in (0, -2, 1.5, True, "9", float("nan"), [1])),
         *({"temperature": value} for value in (float("nan"), float("inf"), -1, {}, "0")),
         {"stop": ["a"] * 65},
         {"messages": [{"role": "user", "content": 1}]},

@@ -37,6 +37,12 @@ class Serve:
         "most tokens of an answer where neither the request nor generation.max_new_tokens says",
         1024,
     )
+    cache_mb: int = config_key(
+        Kind.value,
+        "memory for the KV caches of recent conversations and of requests in progress, in MB; 0 "
+        "keeps none for later requests",
+        2048,
+    )
     origins: list[str] = config_key(
         Kind.list,
         "origins of web pages that may use the server, [http://localhost:3000]; [*] allows all",
@@ -61,6 +67,8 @@ class Serve:
         ):
             if value < 1:
                 yield f"serve.{key}={value}: must be at least 1"
+        if self.cache_mb < 0:
+            yield f"serve.cache_mb={self.cache_mb}: must be at least 0 (keep nothing)"
         for origin in self.origins:
             if not _ORIGIN.fullmatch(origin):
                 yield (

@@ -204,8 +204,9 @@ def _resolve(reference: str, root: Schema) -> Any:
 
 def _count(schema: Schema, key: str) -> int:
     value = schema.get(key)
-    is_count = isinstance(value, int) and not isinstance(value, bool) and value > 0
-    return min(value, _MAX_CLOSING_CHARACTERS) if is_count else 0
+    if not isinstance(value, int) or isinstance(value, bool):
+        return 0
+    return max(0, min(value, _MAX_CLOSING_CHARACTERS))
 
 
 def _longest(texts: Iterable[str]) -> str:
