@@ -57,13 +57,6 @@ def page(browser: Browser) -> Iterator[Page]:
     context.close()
 
 
-@pytest.fixture(scope="module")
-def keyless(chat: GenaiModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    uri = f"serve.model_uri={chat.model_uri}"
-    with serving(tmp_path_factory.mktemp("serve"), uri, SLMFLOW_API_KEY="") as running:
-        yield running
-
-
 def watch(page: Page, server: Server) -> list[str]:
     """Return what the browser reports: errors, and requests to anything but the server."""
     problems: list[str] = []
@@ -91,8 +84,10 @@ def answers(page: Page) -> Any:
     return page.locator("article.assistant > .text")
 
 
-def test_answer_streams_with_its_figures(page: Page, keyless: Server, reference: Reference) -> None:
-    problems = open_page(page, keyless)
+def test_answer_streams_with_its_figures(
+    page: Page, keyless_server: Server, reference: Reference
+) -> None:
+    problems = open_page(page, keyless_server)
     expect(page.locator("#model")).to_have_text("tiny_phi3")
 
     ask(page, ASKED)
@@ -107,9 +102,9 @@ def test_answer_streams_with_its_figures(page: Page, keyless: Server, reference:
 
 
 def test_conversation_is_sent_and_survives_a_reload(
-    page: Page, keyless: Server, reference: Reference
+    page: Page, keyless_server: Server, reference: Reference
 ) -> None:
-    problems = open_page(page, keyless)
+    problems = open_page(page, keyless_server)
     turns = [{"role": "user", "content": ASKED}]
     ask(page, ASKED)
     turns.append({"role": "assistant", "content": reference.text(reference.generate(turns, 48))})
@@ -129,8 +124,8 @@ def test_conversation_is_sent_and_survives_a_reload(
     assert problems == []
 
 
-def test_settings_take_effect(page: Page, keyless: Server) -> None:
-    problems = open_page(page, keyless)
+def test_settings_take_effect(page: Page, keyless_server: Server) -> None:
+    problems = open_page(page, keyless_server)
     sent: list[Any] = []
     page.on("request", lambda request: sent.append(request.post_data_json))
     page.get_by_role("button", name="Settings").click()
@@ -148,15 +143,15 @@ def test_settings_take_effect(page: Page, keyless: Server) -> None:
     assert problems == []
 
 
-def test_stop_button_frees_the_model(page: Page, keyless: Server) -> None:
-    problems = open_page(page, keyless)
-    cancelled = metric(keyless, "slmflow_requests_cancelled_total")
-    with keyless.paused():
+def test_stop_button_frees_the_model(page: Page, keyless_server: Server) -> None:
+    problems = open_page(page, keyless_server)
+    cancelled = metric(keyless_server, "slmflow_requests_cancelled_total")
+    with keyless_server.paused():
         ask(page, ASKED)
         page.get_by_role("button", name="Stop").click()
         expect(page.locator(".figures")).to_have_text("stopped")
     expect(page.get_by_role("button", name="Send")).to_be_visible()
-    assert metric(keyless, "slmflow_requests_cancelled_total") == cancelled + 1
+    assert metric(keyless_server, "slmflow_requests_cancelled_total") == cancelled + 1
     assert problems == []
 
 
@@ -177,8 +172,8 @@ def test_page_asks_for_the_key(page: Page, server: Server) -> None:
     expect(dialog).not_to_be_visible()
 
 
-def test_markup_is_shown_as_text(page: Page, keyless: Server) -> None:
-    problems = open_page(page, keyless)
+def test_markup_is_shown_as_text(page: Page, keyless_server: Server) -> None:
+    problems = open_page(page, keyless_server)
     markup = "<img src=x onerror=alert(1)><b>bold</b>"
     page.route(
         "**/v1/chat/completions",
@@ -197,9 +192,9 @@ def test_markup_is_shown_as_text(page: Page, keyless: Server) -> None:
     assert problems == []
 
 
-def test_policy_forbids_foreign_code(page: Page, keyless: Server) -> None:
-    open_page(page, keyless)
-    policy = call(keyless, "GET", "/")[1]["Content-Security-Policy"]
+def test_policy_forbids_foreign_code(page: Page, keyless_server: Server) -> None:
+    open_page(page, keyless_server)
+    policy = call(keyless_server, "GET", "/")[1]["Content-Security-Policy"]
     assert "unsafe" not in policy
     page.evaluate(
         "() => { const s = document.createElement('script');"
@@ -208,8 +203,8 @@ def test_policy_forbids_foreign_code(page: Page, keyless: Server) -> None:
     assert page.evaluate("() => window.ran") is None
 
 
-def test_rejected_message_shows_why_and_is_dropped(page: Page, keyless: Server) -> None:
-    open_page(page, keyless)
+def test_rejected_message_shows_why_and_is_dropped(page: Page, keyless_server: Server) -> None:
+    open_page(page, keyless_server)
     ask(page, "x " * 900)
     expect(page.locator(".fault")).to_contain_text("context holds 512")
     ask(page, ASKED)
@@ -255,13 +250,13 @@ def other_page() -> Iterator[str]:
         thread.join()
 
 
-def test_page_of_another_origin_cannot_use_the_server(page: Page, keyless: Server) -> None:
-    before = metric(keyless, "slmflow_completion_tokens_total")
+def test_page_of_another_origin_cannot_use_the_server(page: Page, keyless_server: Server) -> None:
+    before = metric(keyless_server, "slmflow_completion_tokens_total")
     with other_page() as origin:
         page.goto(origin)
         for content_type in ("application/json", "text/plain"):
-            assert "Failed to fetch" in page.evaluate(FETCH, [keyless.url, content_type])
-    assert metric(keyless, "slmflow_completion_tokens_total") == before
+            assert "Failed to fetch" in page.evaluate(FETCH, [keyless_server.url, content_type])
+    assert metric(keyless_server, "slmflow_completion_tokens_total") == before
 
 
 def test_allowed_page_gets_answers(page: Page, chat: GenaiModel, tmp_path: Path) -> None:

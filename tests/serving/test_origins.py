@@ -28,13 +28,6 @@ def open_server(chat: GenaiModel, tmp_path_factory: pytest.TempPathFactory) -> I
         yield running
 
 
-@pytest.fixture(scope="module")
-def keyless_server(chat: GenaiModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    settings = (f"serve.model_uri={chat.model_uri}", "serve.origins=[]")
-    with serving(tmp_path_factory.mktemp("serve"), *settings, SLMFLOW_API_KEY="") as running:
-        yield running
-
-
 def preflight(server: Server, path: str, origin: str, method: str = "POST") -> Any:
     """Send what a browser sends before a request with a key and JSON."""
     headers = {

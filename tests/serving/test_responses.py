@@ -5,10 +5,15 @@ from typing import Any, Literal
 
 import openai
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from openai import OpenAI
 from openai.types.responses import Response
 from pydantic import BaseModel
 
+from slmflow.serving.errors import RequestError
+from slmflow.serving.responses_api import requests
+from slmflow.serving.responses_api.format import ResponsesFormat
 from tests.fixtures.bundled_model import Reference
 from tests.serving.calls import call
 from tests.serving.conftest import Server
@@ -257,7 +262,7 @@ def test_options_that_ask_for_nothing_are_accepted(client: OpenAI) -> None:
             r"input\[0\].content\[0\]=.*only text",
             "input",
         ),
-        ({"input": []}, "at least one item", "input"),
+        ({"input": []}, "at least one message", "input"),
         ({"input": "x " * 900}, "context holds 512", "input"),
         ({"model": "gpt-4"}, "is not served here", "model"),
     ],
@@ -278,10 +283,6 @@ def test_unsupported_options_are_rejected_by_name(
 
 def test_failure_within_a_stream_ends_the_response(server: Server) -> None:
     """It is checked on the format itself: a model's process that ends would end the server."""
-    from slmflow.serving.errors import RequestError
-    from slmflow.serving.responses_api import requests
-    from slmflow.serving.responses_api.format import ResponsesFormat
-
     format_ = ResponsesFormat(requests.parse(json.dumps({"input": ASKED}).encode()), "m")
     sent = format_.first() + format_.piece({"type": "piece", "text": "a"})
     sent += format_.error(RequestError("the model's process ended", 500))
@@ -296,3 +297,40 @@ def test_disconnect_cancels_a_response(server: Server) -> None:
     with server.client().responses.create(model="tiny_phi3", input=ASKED, stream=True) as stream:
         next(iter(stream))
     assert call(server, "GET", "/health")[0] == 200
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=6,
+)
+_TYPES = ("message", "reasoning", "function_call", "function_call_output", "item_reference")
+_PARTS = st.lists(
+    st.fixed_dictionaries({"type": st.sampled_from(["input_text", "refusal"]), "text": _JSON}),
+    max_size=2,
+)
+_ITEMS = st.fixed_dictionaries(
+    {"type": st.sampled_from(_TYPES) | _JSON},
+    optional={
+        "role": st.sampled_from(["user", "assistant", "developer"]) | _JSON,
+        **dict.fromkeys(("call_id", "name", "arguments", "summary"), _JSON),
+        **dict.fromkeys(("content", "output"), _PARTS | _JSON),
+    },
+)
+_NAMES = ("text", "reasoning", "include", "tools", "tool_choice", "max_output_tokens", "stream")
+_FIELDS = st.fixed_dictionaries(
+    {"input": st.lists(_ITEMS, max_size=3) | _JSON},
+    optional=dict.fromkeys((*_NAMES, "instructions", "metadata", "stream_options"), _JSON),
+)
+
+
+@given(fields=_FIELDS)
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_any_request_is_parsed_or_rejected(fields: dict[str, Any]) -> None:
+    try:
+        parsed = requests.parse(json.dumps(fields).encode())
+    except RequestError as error:
+        assert str(error)
+        return
+    assert parsed.chat.body["messages"]
+    assert json.dumps(parsed.repeated)

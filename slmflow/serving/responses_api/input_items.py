@@ -24,11 +24,13 @@ def read_messages(value: Any, instructions: str | None) -> list[Message]:
         conversation.add_text("system", instructions)
     if isinstance(value, str):
         conversation.add_text("user", value)
-    elif isinstance(value, list) and value:
+    elif isinstance(value, list):
         for index, item in enumerate(value):
             conversation.add_item(item, f"input[{index}]")
     else:
-        _reject("input", value, "give text or a list of at least one item")
+        _reject("input", value, "give text or a list of items")
+    if not conversation.messages:
+        _reject("input", value, "give at least one message")
     return conversation.messages
 
 
