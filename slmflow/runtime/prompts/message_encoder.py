@@ -41,7 +41,7 @@ def validate_messages(messages: Any) -> list[Message]:
     Raises MlflowException (HTTP 400) that names the first invalid value.
     """
     if not isinstance(messages, list) or not messages:
-        reject(f"messages={messages!r}: give a list of at least one message")
+        _reject(f"messages={messages!r:.100}: give a list of at least one message")
     return [_validate_message(message) for message in messages]
 
 
