@@ -95,6 +95,7 @@ benchmarks: .venv
 	$(TOOLS) python -m benchmarks.speed --shape phi3_mini_8_layers --rounds 6 --output docs/speed
 	$(TOOLS) python -m benchmarks.quantization --output docs
 	$(TOOLS) python -m benchmarks.serving --output docs/serving
+	$(TOOLS) python -m benchmarks.prefix_cache --output docs/serving
 	$(TOOLS) python -m benchmarks.sweep --output docs/sweeps
 	$(ON_SPARK) python -m benchmarks.batch --output docs/batch
 	$(ON_SPARK) python -m benchmarks.batch --shape phi3_220m --rows 128 --rounds 4 --output docs/batch

@@ -9,13 +9,15 @@ from typing import Any
 
 from slmflow.config.schema.target import Provider, Quantization, Target
 from slmflow.console.library_output import preserve_logging, silence
-from slmflow.conversion import genai_builder_shims
+from slmflow.conversion import genai_builder_shims, rotary
 from slmflow.errors import UserError
 
 CONFIG_FILE = "genai_config.json"
 
 # The runtime's types of the architectures that have one of their own. Any other decoder runs as
-# the type `decoder`, which is the same code: only phi3 differs, in what it does for LongRoPE.
+# the type `decoder`, which is the same code: only phi3 differs, in what it does for LongRoPE. It
+# would read long texts of a Phi-3 without LongRoPE again, too.
+_LONGROPE_TYPE, _PLAIN_TYPE = "phi3", "decoder"
 _RUNTIME_TYPES = {
     f"{name}ForCausalLM": name.lower()
     for name in (
@@ -53,11 +55,19 @@ def write_config(weights: Path, folder: Path, target: Target) -> None:
     if target.provider is Provider.dml:
         # Graph capture needs a graph of fixed shapes.
         options.append("enable_dml_graph=false")
-    adapt = genai_builder_shims.adapt_for_config
+    rope_types: set[str] = set()
+
+    def adapt(config: Any) -> None:
+        rope_types.update(rotary.rope_types(config))
+        genai_builder_shims.adapt_for_config(config)
+
     _run_builder(weights, folder, target.precision.value, target, options, adapt)
     with edited_config(folder) as config:
         known = (_RUNTIME_TYPES.get(name) for name in _architectures(weights))
-        config["model"]["type"] = next(filter(None, known), "decoder")
+        kind = next(filter(None, known), _PLAIN_TYPE)
+        if kind == _LONGROPE_TYPE and rotary.LONGROPE not in rope_types:
+            kind = _PLAIN_TYPE
+        config["model"]["type"] = kind
 
 
 def enable_cache_sharing(folder: Path) -> None:

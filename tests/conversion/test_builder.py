@@ -350,6 +350,7 @@ def test_only_equal_lengths_are_batched_with_states(tmp_path: Path) -> None:
         (Olmo3Config(**SIZES, sliding_window=WINDOW, layer_types=ALTERNATING), "decoder"),
         (_config("Gemma3ForCausalLM", "default"), "gemma3_text"),
         (_config("Phi3ForCausalLM", "longrope"), "phi3"),
+        (_config("Phi3ForCausalLM", "default"), "decoder"),
         (_config("MistralForCausalLM", "default"), "mistral"),
         (LlamaConfig(**SIZES, rope_parameters=dict(ROPE_PARAMETERS["yarn"])), "llama"),
         (Qwen3Config(**SIZES, rope_parameters=dict(ROPE_PARAMETERS["llama3"])), "qwen3"),

@@ -51,6 +51,12 @@ def test_other_model_keeps_its_logged_name(chat: GenaiModel) -> None:
     assert invocation(model)["model"] == "tiny_phi3"
 
 
+def test_memory_for_earlier_requests_is_the_servers(chat: GenaiModel) -> None:
+    model = load(chat.model_uri, lambda _: None, cache_mb=7)
+
+    assert model.pyfunc.unwrap_python_model()._engine.cache.max_bytes == 7 * 2**20
+
+
 def test_newer_protocol_is_rejected(
     onnx: Path, chat: GenaiModel, experiment: str, tmp_path: Path
 ) -> None:

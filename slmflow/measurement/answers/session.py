@@ -14,6 +14,10 @@ from slmflow.measurement.answers.single import SingleAnswerer, to_answer
 from slmflow.measurement.records import Answer
 from slmflow.runtime import protocol
 
+# The first version of the protocol whose sessions take `cache_mb`; and what examples that the rows
+# share may take, where nothing is timed.
+_CACHE_VERSION, _CACHE_MB = 2, 1024
+
 
 class SessionClient:
     """Sends requests to the session of a loaded model, as many at once as there are."""
@@ -21,9 +25,15 @@ class SessionClient:
     def __init__(self, model: PyFuncModel) -> None:
         """Open the session of a model that slmflow logged."""
         self._events: queue.SimpleQueue[protocol.Event] = queue.SimpleQueue()
-        python_model: Any = model.unwrap_python_model()
-        self._session: protocol.Session = python_model.open_session(self._events.put)
+        self._python_model: Any = model.unwrap_python_model()
+        self._session: protocol.Session = self._python_model.open_session(self._events.put)
         self.takes_messages: bool = getattr(self._session, "takes_messages", True)
+
+    def limit_cache(self, megabytes: int) -> None:
+        """Limit what the model keeps of earlier requests; 0 keeps nothing."""
+        if self._python_model.protocol_version >= _CACHE_VERSION:
+            deliver = self._events.put
+            self._session = self._python_model.open_session(deliver, cache_mb=megabytes)
 
     def send(self, requests: Mapping[int, protocol.Request]) -> Iterator[protocol.Event]:
         """Yield the final event of each request, in any order; its id is the request's number."""
@@ -42,11 +52,13 @@ class SessionAnswerer(SingleAnswerer):
         """Answer with a loaded model that slmflow logged."""
         super().__init__(model, seed)
         self._client = SessionClient(model)
+        self._client.limit_cache(0)  # a timed request must not go on from an earlier one
         self._takes_prompt = find_interface(model.metadata).takes_prompt
         self._options = {} if seed is None else {"seed": seed}
 
     def answer(self, rows: Mapping[int, Row]) -> Iterator[tuple[int, Answer]]:
         """Yield the number of each row with its answer, in any order."""
+        self._client.limit_cache(_CACHE_MB)
         requests = {number: self._build_request(row) for number, row in rows.items()}
         for event in self._client.send(requests):
             yield event["id"], self._to_answer(event)

@@ -1,11 +1,13 @@
 """The interfaces a chat model is built from: an engine that generates, and a prompt encoder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from tokenizers import Tokenizer
 
 from ..prompts.message_encoder import Message
+from ..tools.declarations import Declaration
+from ..tools.template_support import ToolTemplate
 from .active_request import ActiveRequest
 from .checkpoint_settings import CheckpointSettings
 from .reasoning import ReasoningReader
@@ -21,15 +23,21 @@ class PromptEncoder(Protocol):
 
     tokenizer: Tokenizer
     reasoning: ReasoningReader
+    tools: ToolTemplate
     template_variables: frozenset[str]
     takes_messages: bool
 
     def encode_chat(
-        self, messages: Sequence[Message], variables: Mapping[str, Any] = ...
+        self,
+        messages: Sequence[Message],
+        variables: Mapping[str, Any] = ...,
+        tools: Sequence[Declaration] = ...,
+        *,
+        add_generation_prompt: bool = ...,
     ) -> list[int]:
-        """Return the token ids of a conversation, rendered with further template variables.
+        """Return the token ids of a conversation, rendered with variables and declared tools.
 
-        Only the template adds special tokens.
+        By default they end where the answer begins. Only the template adds special tokens.
         """
 
     def encode_document(self, text: str) -> list[int]:
@@ -40,15 +48,42 @@ class PromptEncoder(Protocol):
 
 
 class Batch(Protocol):
-    """Requests that are decoded together."""
+    """Requests that are decoded together.
+
+    is_full: whether there is no room for the next token, so that the unfinished requests must be
+    prefilled again.
+    """
 
     requests: list[ActiveRequest]
+    is_full: bool
 
     def step(self) -> None:
         """Decode one token of each unfinished request.
 
         A request that joined with tokens already generated replays them first, one per step.
         """
+
+    def close(self) -> None:
+        """End the batch. What it has read may serve later requests."""
+
+
+class Prefill(Protocol):
+    """Requests whose prompts are being read.
+
+    unread: the number of tokens still to be read, padding included.
+    """
+
+    requests: list[ActiveRequest]
+    unread: int
+
+    def advance(self, tokens: int) -> Batch | None:
+        """Read about so many tokens more. Return the batch once all are read.
+
+        What cannot be read in parts is read as a whole.
+        """
+
+    def close(self) -> None:
+        """End a prefill that has not become a batch. What it has read may serve later requests."""
 
 
 class Engine(Protocol):
@@ -70,5 +105,34 @@ class Engine(Protocol):
     def can_batch(self, requests: Sequence[ActiveRequest]) -> bool:
         """Return whether these requests fit into one batch."""
 
-    def prefill(self, requests: Sequence[ActiveRequest]) -> Batch:
-        """Read the prompts and return their batch."""
+    def count_unread(self, requests: Sequence[ActiveRequest]) -> int:
+        """Return how many tokens a prefill of these requests reads, padding included."""
+
+    def shared_length(self, request: ActiveRequest, other: ActiveRequest) -> int:
+        """Return how many tokens a request need not read if it runs alone after another."""
+
+    def start_prefill(self, requests: Sequence[ActiveRequest]) -> Prefill:
+        """Begin to read the prompts of a batch."""
+
+
+class WholePrefill:
+    """A prefill that reads everything at once."""
+
+    def __init__(self, requests: Sequence[ActiveRequest], read: Callable[[], Batch]) -> None:
+        """Read with a function that returns the batch."""
+        self.requests, self.unread = list(requests), padded_tokens(requests)
+        self._read = read
+
+    def advance(self, tokens: int) -> Batch:
+        """Read all prompts and return their batch."""
+        batch = self._read()
+        self.unread = 0
+        return batch
+
+    def close(self) -> None:
+        """Do nothing: nothing is read in part."""
+
+
+def padded_tokens(requests: Sequence[ActiveRequest]) -> int:
+    """Return the prefill tokens of a batch: each prompt is padded to the longest."""
+    return len(requests) * max(each.read_length for each in requests)

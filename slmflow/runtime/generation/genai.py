@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from ..errors import reject
 from .active_request import ActiveRequest
 from .checkpoint_settings import CheckpointSettings
+from .engine import Prefill, WholePrefill, padded_tokens
+from .genai_prefill import RowPrefill
 from .guidance import Guidance
+from .prefix_cache import PrefixCache, Reader, saved_tokens
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when the runtime is imported
 import onnxruntime_genai as og
@@ -21,12 +24,22 @@ import onnxruntime_genai as og
 # More rows hardly speed up two cores, and make each request slower.
 MAX_ROWS = 16
 
-# Prompt tokens prefilled at once for several rows. More are read no faster, delay the requests that
-# are decoding, and need memory that ONNX Runtime's arena never returns.
+# Prompt tokens prefilled at once for several rows, which cannot be read in parts. More are read no
+# faster, delay other requests, and need memory that ONNX Runtime's arena never returns.
 MAX_PREFILL_TOKENS = 1536
 
 # A generator reserves the KV cache of all its rows up to their greatest length.
 MAX_CACHE_BYTES = 2 * 2**30
+
+# What is reserved at first for the new tokens of one row. A completion that outgrows it is
+# prefilled again with room for twice as many: a high `max_tokens` costs no memory by itself.
+_FIRST_NEW_BYTES, _FIRST_NEW_TOKENS = 256 * 2**20, 1024
+
+# A generator has room for later turns of its conversation: half of the prompt, and these tokens.
+_FOLLOW_UP_TOKENS = 256
+
+# What generators of earlier requests may take; a server sets its own limit.
+DEFAULT_CACHE_BYTES = 512 * 2**20
 
 # Settings of genai_config.json that the sampler applies, or that this engine does not support.
 _NO_SETTINGS = {
@@ -46,7 +59,10 @@ _LONGROPE_TYPES, _LONGROPE_LENGTH = ("phi3", "phimoe"), 4096
 
 
 class GenaiEngine:
-    """The `Engine` of a model folder. It has no mutable state, so threads may share it."""
+    """The `Engine` of a model folder. Threads may share it, but only one may prefill and decode.
+
+    cache: the generators of earlier requests.
+    """
 
     supports_guidance = True
 
@@ -60,7 +76,7 @@ class GenaiEngine:
         self.vocabulary_size: int = model["vocab_size"]
         self.settings = CheckpointSettings.read(folder, self.vocabulary_size)
         self.defaults: dict[str, Any] = self.settings.request_defaults()
-        self._pad: int = model["pad_token_id"]
+        self.pad_token: int = model["pad_token_id"]
         self._cache_bytes = _cache_bytes_per_token(model["decoder"])
         # Padding would enter the states of convolutions and of linear attention. These cannot be
         # rewound either, nor can a KV cache that GenAI itself limits to a window.
@@ -68,23 +84,25 @@ class GenaiEngine:
         self.can_rewind = self._can_pad and "sliding_window" not in model["decoder"]
         has_longrope = model["type"] in _LONGROPE_TYPES and self.context_length > _LONGROPE_LENGTH
         self.max_shared_length = _LONGROPE_LENGTH if has_longrope else self.context_length
+        self._first_new_tokens = max(_FIRST_NEW_BYTES // self._cache_bytes, _FIRST_NEW_TOKENS)
+        self.cache: PrefixCache[og.Generator] = PrefixCache(DEFAULT_CACHE_BYTES)
         self._model = _load(folder)
 
     def can_batch(self, requests: Sequence[ActiveRequest]) -> bool:
         """Return whether these requests fit into one batch."""
         if len(requests) == 1:
             return True
-        if any(each.options.guidance for each in requests):  # it applies to the whole generator
-            return False
-        new_tokens = max(each.max_new_tokens for each in requests)
-        prompts = [each.prompt for each in requests]
-        return self.can_batch_texts(prompts, new_tokens, MAX_ROWS)
+        if any(each.options.guidance or each.replays_end_token for each in requests):
+            return False  # guidance applies to the whole generator
+        new_tokens = max(self._new_tokens(each) for each in requests)
+        texts = [each.tokens_to_read for each in requests]
+        return self.can_batch_texts(texts, new_tokens, MAX_ROWS)
 
     def can_batch_texts(
         self, texts: Sequence[Sequence[int]], new_tokens: int, max_rows: int
     ) -> bool:
         """Return whether texts fit into one batch, with up to so many new tokens each."""
-        if any(text[-1] == self._pad for text in texts):  # it would count as padding
+        if any(text[-1] == self.pad_token for text in texts):  # it would count as padding
             return False
         if not self._can_pad and len(set(map(len, texts))) > 1:
             return False
@@ -97,18 +115,72 @@ class GenaiEngine:
             and len(texts) * reserved * self._cache_bytes <= MAX_CACHE_BYTES
         )
 
-    def prefill(self, requests: Sequence[ActiveRequest]) -> "GenaiBatch":
-        """Read the prompts and return their batch."""
-        padded = self._pad_rows([each.prompt for each in requests])
-        params = og.GeneratorParams(self._model)
-        params.set_search_options(
-            batch_size=len(requests),
-            max_length=padded.shape[1] + max(each.max_new_tokens for each in requests),
-            **self._search_options(requests[0]),
+    def count_unread(self, requests: Sequence[ActiveRequest]) -> int:
+        """Return how many tokens a prefill of these requests reads, padding included."""
+        if len(requests) > 1:
+            return padded_tokens(requests)
+        [request] = requests
+        saved = self.cache.shared_length(request.tokens_to_read) if self._can_reuse(request) else 0
+        return request.read_length - saved
+
+    def shared_length(self, request: ActiveRequest, other: ActiveRequest) -> int:
+        """Return how many tokens a request need not read if it runs alone after another."""
+        if not (self._can_reuse(request) and self._can_reuse(other)):
+            return 0
+        return saved_tokens(other.tokens_to_read, request.tokens_to_read)
+
+    def start_prefill(self, requests: Sequence[ActiveRequest]) -> Prefill:
+        """Begin to read the prompts of a batch: of one request in parts, of several at once."""
+        for request in requests:
+            request.settled = self._settled(request)
+        if len(requests) == 1:
+            return RowPrefill(self, requests[0])
+        return WholePrefill(requests, lambda: self._prefill_rows(requests))
+
+    def can_split(self, tokens: Sequence[int]) -> bool:
+        """Return whether a text may be read in parts, with the same result."""
+        return self.can_rewind and len(tokens) <= self.max_shared_length
+
+    def open_reader(
+        self, request: ActiveRequest, tokens: NDArray[np.int32]
+    ) -> Reader[og.Generator]:
+        """Return a generator of one row for a request that reads `tokens`.
+
+        It may have read some of them.
+        """
+        capacity = len(tokens) + self._new_tokens(request)
+        if self._can_reuse(request):
+            if taken := self.cache.take(tokens, capacity):
+                reader, shared = taken
+                reader.generator.rewind_to(shared)
+                reader.tokens = reader.tokens[:shared]
+                return reader
+            capacity = self._with_room_for_more(capacity, len(tokens))
+        generator, size = self._open_for([request], capacity)
+        return Reader(generator, capacity, size, tokens[:0])
+
+    def decode_row(self, request: ActiveRequest, reader: Reader[og.Generator]) -> "GenaiBatch":
+        """Return the batch of a request whose prompt is read."""
+        return GenaiBatch(
+            reader.generator,
+            [request],
+            [self._limit(request)],
+            lambda is_intact: self.close_reader(request, reader, is_intact),
         )
-        generator = _generator(self._model, params, requests[0].options.guidance)
-        _append(generator, padded, self._pad)
-        return GenaiBatch(generator, requests)
+
+    def close_reader(
+        self, request: ActiveRequest, reader: Reader[og.Generator], is_intact: bool = True
+    ) -> None:
+        """Keep a generator for later requests, if these can continue it."""
+        can_keep = (
+            is_intact
+            and self._can_reuse(request)
+            and reader.generator.token_count() <= self.max_shared_length
+        )
+        if can_keep:
+            self.cache.keep(reader)
+        else:
+            self.cache.release(reader.size)
 
     def open_generator(self, rows: int, length: int) -> og.Generator:
         """Return a greedy generator for texts of up to `length` tokens."""
@@ -120,10 +192,70 @@ class GenaiEngine:
 
     def append(self, generator: og.Generator, texts: Sequence[Sequence[int]]) -> None:
         """Read the next tokens of each row, padded on the right."""
-        _append(generator, self._pad_rows(texts), self._pad)
+        _append(generator, self._pad_rows(texts), self.pad_token)
+
+    def _prefill_rows(self, requests: Sequence[ActiveRequest]) -> "GenaiBatch":
+        padded = self._pad_rows([each.tokens_to_read for each in requests])
+        new_tokens = max(map(self._new_tokens, requests))
+        generator, size = self._open_for(requests, padded.shape[1] + new_tokens)
+        try:
+            _append(generator, padded, self.pad_token)
+        except BaseException:
+            self.cache.release(size)
+            raise
+        limits = [self._limit(each) for each in requests]
+        return GenaiBatch(generator, requests, limits, lambda _: self.cache.release(size))
+
+    def _open_for(self, requests: Sequence[ActiveRequest], length: int) -> tuple[og.Generator, int]:
+        """Return a generator for requests, and the size of its KV cache in bytes."""
+        params = og.GeneratorParams(self._model)
+        params.set_search_options(
+            batch_size=len(requests), max_length=length, **self._search_options(requests[0])
+        )
+        size = len(requests) * length * self._cache_bytes
+        self.cache.reserve(size)
+        try:
+            return _generator(self._model, params, requests[0].options.guidance), size
+        except BaseException:
+            self.cache.release(size)
+            raise
+
+    def _can_reuse(self, request: ActiveRequest) -> bool:
+        """Return whether a request may continue a kept generator, and leave one."""
+        return (
+            self.cache.max_bytes > 0
+            and self.can_split(request.tokens_to_read)
+            and request.options.guidance is None  # part of the generator
+        )
+
+    def _with_room_for_more(self, capacity: int, prompt: int) -> int:
+        """Return a capacity for the next turns of a conversation, too, if it may be kept."""
+        roomy = min(capacity + prompt // 2 + _FOLLOW_UP_TOKENS, self.context_length)
+        return roomy if roomy * self._cache_bytes <= self.cache.max_bytes else capacity
+
+    def _limit(self, request: ActiveRequest) -> int:
+        """Return how many generated tokens a request may have before it is prefilled again."""
+        limit = self._first_new_tokens
+        while limit <= len(request.generated):
+            limit *= 2
+        return limit
+
+    def _settled(self, request: ActiveRequest) -> int:
+        """Return how many of the generated tokens are prefilled rather than replayed.
+
+        It depends on their number only, so that every restart gives the same logits. Guidance has
+        to see all tokens, and echoed ones need the logits of each.
+        """
+        limit = self._limit(request)
+        must_replay = request.options.guidance or request.options.logprobs is not None
+        return 0 if must_replay or limit == self._first_new_tokens else limit // 2
+
+    def _new_tokens(self, request: ActiveRequest) -> int:
+        """Return how many tokens are reserved after those that are prefilled."""
+        return min(request.max_new_tokens, self._limit(request)) - request.settled
 
     def _pad_rows(self, texts: Sequence[Sequence[int]]) -> NDArray[np.int32]:
-        padded = np.full((len(texts), max(map(len, texts))), self._pad, dtype=np.int32)
+        padded = np.full((len(texts), max(map(len, texts))), self.pad_token, dtype=np.int32)
         for row, text in zip(padded, texts, strict=True):
             row[: len(text)] = text
         return padded
@@ -150,40 +282,92 @@ class GenaiBatch:
     with the prompt: attention rounds differently in prefill, and the completion could change.
     """
 
-    def __init__(self, generator: og.Generator, requests: Sequence[ActiveRequest]) -> None:
-        """Continue a generator that has read the prompt of each request."""
+    def __init__(
+        self,
+        generator: og.Generator,
+        requests: Sequence[ActiveRequest],
+        limits: Sequence[int],
+        on_close: Callable[[bool], None],
+    ) -> None:
+        """Continue a generator that has read the prompt of each request.
+
+        limits: how many generated tokens each request has room for. on_close: called at the end,
+        with whether all steps have succeeded.
+        """
         self.requests = list(requests)
-        self._generator = generator
+        self._generator, self._limits, self._on_close = generator, limits, on_close
         self._steps = 0
+        self._is_intact = True
+
+    @property
+    def is_full(self) -> bool:
+        """Whether an unfinished request has no room for its next token."""
+        return any(
+            not request.finished and len(request.generated) >= limit
+            for request, limit in zip(self.requests, self._limits, strict=True)
+        )
+
+    def close(self) -> None:
+        """End the batch. Later requests may continue a generator of one row."""
+        self._on_close(self._is_intact)
 
     def step(self) -> None:
         """Decode the next token of each unfinished request, or replay one."""
+        self._is_intact = False
+        self._step()
+        self._is_intact = True
+
+    def _step(self) -> None:
+        logits: NDArray[np.float32] | None = None
         if not all(
             request.finished or (request.is_plain_greedy and not self._is_replaying(request))
             for request in self.requests
         ):
-            self._generator.set_logits(self._forced_logits(self._generator.get_logits()))
-        self._generator.generate_next_token()
-        decoding = [not (each.finished or self._is_replaying(each)) for each in self.requests]
+            logits = self._generator.get_logits()
+        tokens = self._next_tokens(logits)
+        places = [self._place(each) for each in self.requests]
         self._steps += 1
-        tokens = self._generator.get_next_tokens()
-        for request, token, is_decoding in zip(self.requests, tokens, decoding, strict=True):
-            if is_decoding:
-                request.append_token(int(token))
+        for row, (request, place) in enumerate(zip(self.requests, places, strict=True)):
+            own = None if logits is None else logits[row, -1]
+            if request.finished:
+                continue
+            if place < len(request.generated):
+                request.read_replayed(place, own)
+            else:
+                request.append_token(int(tokens[row]), own)
+
+    def _next_tokens(self, logits: NDArray[np.float32] | None) -> Sequence[int]:
+        """Add the next token of each row: ours, or without logits the most likely one."""
+        first = self.requests[0]
+        if first.replays_end_token and self._is_replaying(first):
+            # As a generated token it would end the row. Such a request has a batch of its own.
+            token = first.generated[self._place(first)]
+            self._generator.append_tokens(np.array([[token]], dtype=np.int32))
+            return [token]
+        if logits is not None:
+            self._generator.set_logits(self._forced_logits(logits))
+        self._generator.generate_next_token()
+        return self._generator.get_next_tokens()  # type: ignore[no-any-return]
+
+    def _place(self, request: ActiveRequest) -> int:
+        """Return the index, among the generated tokens, of the next one."""
+        return request.settled + self._steps
 
     def _is_replaying(self, request: ActiveRequest) -> bool:
-        return self._steps < len(request.generated)
+        return self._place(request) < len(request.generated)
 
     def _forced_logits(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return logits, float32[rows, 1, vocabulary], that make GenAI choose our tokens."""
         forced = np.full_like(logits, np.finfo(np.float32).min)
         for row, request in enumerate(self.requests):
             if self._is_replaying(request):
-                forced[row, -1, request.generated[self._steps]] = 0
+                forced[row, -1, request.generated[self._place(request)]] = 0
             elif request.options.guidance:  # GenAI has yet to mask and choose
                 forced[row, -1] = _possible(
                     request.sampler.process(logits[row, -1]), logits[row, -1]
                 )
+                if request.json_ending:
+                    request.json_ending.favor(forced[row, -1])
             elif not request.finished:
                 forced[row, -1, request.sampler.choose(logits[row, -1])] = 0
         return forced

@@ -9,6 +9,9 @@ _NEW_WEIGHT = 0.2
 # two cores with int4 weights and 220 million parameters. Phi-3-mini's widths have 2.4 and 1.0.
 _STEP_TOKENS, _ROW_TOKENS = 3.3, 1.6
 
+# Fewer prompt tokens than these take longer each: the weights are read once for all.
+_MANY_TOKENS = 32
+
 
 class CostModel:
     """Seconds per prompt token, and per decode step as a linear function of its rows."""
@@ -16,12 +19,14 @@ class CostModel:
     def __init__(self) -> None:
         """Start with the ratios above; one prompt token counts as a second until measured."""
         self._token_s = 1.0
+        self._measured_tokens = 0
         self._step_s: dict[int, float] = {}
         self._line: tuple[float, float] | None = None
 
     def record_prefill(self, tokens: int, seconds: float) -> None:
         """Record the duration of a prefill of `tokens` tokens, padding included."""
-        self._token_s = seconds / tokens
+        if tokens >= min(_MANY_TOKENS, self._measured_tokens):
+            self._token_s, self._measured_tokens = seconds / tokens, tokens
 
     def record_step(self, rows: int, seconds: float) -> None:
         """Record the duration of a decode step of a batch of `rows` requests."""
@@ -32,6 +37,10 @@ class CostModel:
     def prefill_s(self, tokens: int) -> float:
         """Return the seconds to prefill `tokens` tokens, padding included."""
         return self._token_s * tokens
+
+    def tokens_in(self, seconds: float) -> int:
+        """Return how many prompt tokens can be read in so many seconds, 0 until measured."""
+        return int(seconds / self._token_s) if self._measured_tokens else 0
 
     def step_s(self, rows: int) -> float:
         """Return the seconds of a decode step of a batch of `rows` requests."""

@@ -6,11 +6,8 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from slmflow.runtime.generation.active_request import ActiveRequest
-from slmflow.runtime.scheduling.batch_planning import (
-    padded_tokens,
-    plan_next_batch,
-    remaining_steps,
-)
+from slmflow.runtime.generation.engine import padded_tokens
+from slmflow.runtime.scheduling.batch_planning import plan_next_batch, remaining_steps
 from slmflow.runtime.scheduling.cost_model import CostModel
 from tests.runtime.active_requests import active_request
 

@@ -1,10 +1,9 @@
 """Which requests share a batch and when, on a fake engine and on the real one."""
 
 import ctypes
-import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,84 +14,21 @@ from slmflow.runtime.chat_model import ChatModel
 from slmflow.runtime.generation.active_request import ActiveRequest
 from slmflow.runtime.generation.events import Completion, Event, PrefillStarted, TextPiece
 from slmflow.runtime.generation.reasoning import ReasoningReader
-from slmflow.runtime.generation.sampling import NO_SETTINGS
 from slmflow.runtime.pyfunc import GenaiPyfunc
-from slmflow.runtime.scheduling.cost_model import CostModel
 from slmflow.runtime.scheduling.scheduler import Scheduler
 from tests.runtime.active_requests import TOKENIZER, active_request
+from tests.runtime.fixed_costs import FixedCosts
+from tests.runtime.scheduling.fake_engine import (
+    Events,
+    FakeBatch,
+    FakeEngine,
+    completion,
+    final_event,
+    fixed_cost_scheduler,
+    tokens,
+)
 
 Conversation = list[dict[str, str]]
-Events = queue.SimpleQueue[Event]
-
-
-class FakeEngine:
-    """Generates token 0, records its batches, and can be paused before a step."""
-
-    context_length, end_tokens = 10_000, frozenset({1})
-    defaults, supports_guidance = dict[str, Any](), False
-    vocabulary_size, settings = 2, NO_SETTINGS
-
-    def __init__(self, max_rows: int) -> None:
-        self.max_rows = max_rows
-        self.batches: list[int] = []
-        self.step_rows: list[int] = []
-        self.running = threading.Event()
-        self.running.set()
-        self.before_step: Callable[[], None] = lambda: None
-
-    def can_batch(self, requests: Sequence[ActiveRequest]) -> bool:
-        return len(requests) <= self.max_rows
-
-    def prefill(self, requests: Sequence[ActiveRequest]) -> "FakeBatch":
-        if any(len(each.prompt) == 13 for each in requests):
-            raise RuntimeError("a prompt of 13 tokens")
-        self.batches.append(len(requests))
-        return FakeBatch(self, list(requests))
-
-
-class FakeBatch:
-    def __init__(self, engine: FakeEngine, requests: list[ActiveRequest]) -> None:
-        self.engine, self.requests, self.steps = engine, requests, 0
-
-    def step(self) -> None:
-        assert self.engine.running.wait(30)
-        self.engine.before_step()
-        unfinished = [each for each in self.requests if not each.finished]
-        self.engine.step_rows.append(len(self.requests))
-        self.steps += 1
-        for each in unfinished:
-            if len(each.generated) < self.steps:
-                each.append_token(0)
-
-
-class FixedCosts(CostModel):
-    """Ignores measurements: the steps of the fake engine take no time."""
-
-    def record_prefill(self, tokens: int, seconds: float) -> None: ...
-
-    def record_step(self, rows: int, seconds: float) -> None: ...
-
-
-def fixed_cost_scheduler(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> Scheduler:
-    scheduler = Scheduler(engine)
-    monkeypatch.setattr(scheduler, "_costs", FixedCosts())
-    return scheduler
-
-
-def final_event(events: Events) -> Event:
-    while isinstance(event := events.get(timeout=30), TextPiece | PrefillStarted):
-        pass
-    return event
-
-
-def completion(events: Events) -> Completion:
-    event = final_event(events)
-    assert isinstance(event, Completion)
-    return event
-
-
-def tokens(of: Completion) -> int:
-    return of.usage["completion_tokens"]
 
 
 def test_long_completion_restarts_without_finished_rows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,7 +208,7 @@ def test_stream_yields_each_piece_before_the_next_token() -> None:
         tokenizer=TOKENIZER,
         reasoning=ReasoningReader(None, TOKENIZER),
         template_variables=frozenset(),
-        encode_chat=lambda messages, variables: [0],
+        encode_chat=lambda *_, **__: [0],
     )
     model = ChatModel(engine, prompts, "fake", {"temperature": 0, "top_p": 1})
     request = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 20}
@@ -348,9 +284,9 @@ def test_restart_does_not_change_completions(
     scheduler, costs = bare._chat_model._scheduler, FixedCosts()
     monkeypatch.setattr(costs, "step_s", lambda rows: 100.0**rows)
     monkeypatch.setattr(scheduler, "_costs", costs)
-    prefill, batches = scheduler._engine.prefill, list[int]()
+    start, batches = scheduler._engine.start_prefill, list[int]()
     monkeypatch.setattr(
-        scheduler._engine, "prefill", lambda each: [batches.append(len(each)), prefill(each)][1]
+        scheduler._engine, "start_prefill", lambda each: [batches.append(len(each)), start(each)][1]
     )
     sampled = {"temperature": 1.5, "seed": 7, "repetition_penalty": 1.2}
     requests = [
