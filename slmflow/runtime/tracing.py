@@ -10,6 +10,7 @@ import mlflow
 from mlflow.entities import SpanStatusCode, SpanType
 from mlflow.tracing.constant import SpanAttributeKey
 
+from .completions import shape_call
 from .errors import reject
 
 OFF, USAGE, CONTENT = LEVELS = ("off", "usage", "content")
@@ -49,7 +50,7 @@ class Tracer:
             return
         content = {}
         if self._level == CONTENT:
-            content = {"inputs": request, "outputs": completion["text"]}
+            content = {"inputs": request, "outputs": _output(completion)}
         self._writer.submit(self._write, name, completion, content)
 
     def close(self) -> None:
@@ -68,6 +69,8 @@ class Tracer:
                 experiment_id=self._experiment_id,
                 start_time_ns=ended_ns - round(completion["total_s"] * 1e9),
             )
+            if tools := content.get("inputs", {}).get("tools"):
+                span.set_attribute(SpanAttributeKey.CHAT_TOOLS, tools)
             span.set_attributes(
                 {
                     SpanAttributeKey.CHAT_USAGE: {
@@ -87,3 +90,11 @@ class Tracer:
             self._warned = True
         finally:
             self._free_slots.release()
+
+
+def _output(completion: Mapping[str, Any]) -> Any:
+    """Return the text of a completion, or its message if it calls tools."""
+    if not (calls := completion.get("tool_calls")):
+        return completion["text"]
+    shaped = [shape_call(call) for call in calls]
+    return {"role": "assistant", "content": completion["text"] or None, "tool_calls": shaped}
