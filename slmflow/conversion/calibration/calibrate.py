@@ -20,6 +20,7 @@ from slmflow.conversion.calibration import allocation, gptq, sensitivity
 from slmflow.conversion.calibration.allocation import Option
 from slmflow.conversion.calibration.decoder_walk import DecoderWalk, Layer
 from slmflow.conversion.calibration.gptq import Feedback
+from slmflow.conversion.calibration.input_moments import InputMoments
 from slmflow.conversion.calibration.preparation import PreparedTensors
 from slmflow.conversion.calibration.sensitivity import Sensitivities
 from slmflow.conversion.calibration.workspace import Workspace
@@ -223,9 +224,9 @@ def _quantize_layer(
 
 
 def _hessians(layer: Layer, hidden: torch.Tensor) -> Iterator[tuple[list[str], torch.Tensor]]:
-    """Yield groups of a layer's modules that read the same input, with the mean of x x^T."""
+    """Yield groups of a layer's modules that read the same input, with its Hessian."""
     groups: dict[str, str] = {}
-    sums: dict[str, torch.Tensor] = {}
+    moments: dict[str, InputMoments] = {}
     for window in hidden:
         with _recorded_inputs(layer) as inputs:
             layer.forward(window[None])
@@ -234,12 +235,12 @@ def _hessians(layer: Layer, hidden: torch.Tensor) -> Iterator[tuple[list[str], t
             first = first_readers.setdefault(values.data_ptr(), name)
             groups[name] = first
             if first == name:
-                x = values.flatten(0, -2)
-                if name not in sums:
-                    sums[name] = torch.zeros(x.shape[1], x.shape[1])
-                sums[name].addmm_(x.T, x, alpha=1 / hidden[..., 0].numel())
-    for first in list(sums):
-        yield [name for name, other in groups.items() if other == first], sums.pop(first)
+                if name not in moments:
+                    moments[name] = InputMoments(values.shape[-1], hidden[..., 0].numel())
+                moments[name].add(values.flatten(0, -2))
+    for first in list(moments):
+        members = [name for name, other in groups.items() if other == first]
+        yield members, moments.pop(first).hessian()
 
 
 @contextmanager
