@@ -212,6 +212,21 @@ def test_options_take_effect_and_are_repeated(client: OpenAI) -> None:
     assert greedy.output_text == plain.output_text
 
 
+def test_log_probabilities_are_those_of_a_chat(client: OpenAI) -> None:
+    options: Any = {"model": "tiny_phi3", "top_logprobs": 2}
+    included: Any = {"input": ASKED, "include": ["message.output_text.logprobs"], **options}
+    response = client.responses.create(**included)
+    [message] = response.output
+    [part] = message.content
+    chat = client.chat.completions.create(messages=QUESTION, logprobs=True, **options)
+    expected = chat.choices[0].logprobs.content
+    assert [each.to_dict() for each in part.logprobs] == [each.to_dict() for each in expected]
+    events = client.responses.create(**included, stream=True)
+    deltas = [each for each in events if each.type == "response.output_text.delta"]
+    streamed = [each for delta in deltas for each in delta.logprobs]
+    assert [each.logprob for each in streamed] == [each.logprob for each in expected]
+
+
 def test_options_that_ask_for_nothing_are_accepted(client: OpenAI) -> None:
     response = client.responses.create(
         model="tiny_phi3",
