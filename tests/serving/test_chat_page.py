@@ -212,6 +212,30 @@ def test_rejected_message_shows_why_and_is_dropped(page: Page, keyless_server: S
     expect(page.locator("article.user")).to_have_count(1)
 
 
+def test_failed_request_can_be_tried_again(page: Page, keyless_server: Server) -> None:
+    open_page(page, keyless_server)
+    page.route("**/v1/chat/completions", lambda route: route.abort())
+    ask(page, ASKED)
+    expect(page.locator(".fault")).to_be_visible()
+    page.unroute("**/v1/chat/completions")
+    page.get_by_role("button", name="Try again").click()
+    expect(answers(page)).to_contain_text("Tokyo")
+    expect(page.locator(".fault")).to_have_count(0)
+    expect(page.locator("article.user")).to_have_count(1)
+
+
+def test_new_chat_ends_the_answer_in_progress(page: Page, keyless_server: Server) -> None:
+    problems = open_page(page, keyless_server)
+    with keyless_server.paused():
+        ask(page, ASKED)
+        page.get_by_role("button", name="New chat").click()
+    expect(page.locator("article")).to_have_count(0)
+    ask(page, "What is the capital of Peru?")
+    expect(answers(page)).to_contain_text("Lima")
+    assert page.evaluate("() => JSON.parse(sessionStorage.messages).length") == 2
+    assert problems == []
+
+
 def test_base_model_continues_text(
     page: Page, base_genai: LoggedModel, base_reference: BaseReference, tmp_path: Path
 ) -> None:
