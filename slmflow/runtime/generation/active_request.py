@@ -61,8 +61,9 @@ class ModelTraits:
         """Return what ends the JSON of a guided completion, None for other text."""
         if options.guidance is None or options.guidance.closing is None:
             return None
-        closing = self.tokenizer.encode(options.guidance.closing, add_special_tokens=False).ids
-        return JsonEnding(self.closing_tokens, self.texts, max_new_tokens, len(closing))
+        closing = options.guidance.closing
+        length = len(self.tokenizer.encode(closing, add_special_tokens=False).ids)
+        return JsonEnding(self.closing_tokens, self.texts, max_new_tokens, closing, length)
 
 
 @dataclass(frozen=True)

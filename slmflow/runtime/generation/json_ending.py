@@ -52,48 +52,89 @@ class JsonEnding:
     """The state of one completion that contains JSON."""
 
     def __init__(
-        self, tokens: ClosingTokens, texts: TokenTexts, max_new_tokens: int, closing_tokens: int
+        self,
+        tokens: ClosingTokens,
+        texts: TokenTexts,
+        max_new_tokens: int,
+        closing: str,
+        closing_tokens: int,
     ) -> None:
         """Start a completion of at most `max_new_tokens`.
 
-        closing_tokens: how many tokens a tokenizer needs for closing what may be open.
+        closing: the longest text that completes a document in which no object is inside one of the
+        same schema; closing_tokens: how many tokens the tokenizer makes of it.
         """
         self._tokens, self._texts = tokens, texts
         self._remaining = max_new_tokens
-        self._reserve = math.ceil(_MORE_TOKENS * closing_tokens) + _SPARE_TOKENS
-        self._in_string, self._is_escaped = False, False
-        self._digits, self._in_exponent = 0, False
+        self._closing_tokens, self._closing_depth = closing_tokens, _depth(closing)
+        self._reader = _JsonReader()
 
     def record(self, token: int) -> None:
         """Add a generated token."""
         self._remaining -= 1
-        for byte in self._texts.bytes(token):
-            self._read(byte)
+        self._reader.read(self._texts.bytes(token))
 
     def favor(self, logits: Logits) -> None:
         """Raise the logits of closing tokens, float32[vocabulary], in place, if it is time."""
-        is_late = self._remaining <= self._reserve
-        if self._in_string:
-            if is_late and not self._is_escaped:
+        reader, is_late = self._reader, self._remaining <= self._reserve
+        if reader.in_string:
+            if is_late and not reader.is_escaped:
                 logits[self._tokens.string_end] += _CERTAIN
-        elif is_late or self._digits >= (
-            _MAX_EXPONENT_DIGITS if self._in_exponent else _MAX_DIGITS
-        ):
+        elif is_late or reader.has_long_number:
             logits[self._tokens.separator] += _CERTAIN
             # What is complete needs no further value.
             logits[self._tokens.brackets] += 2 * _CERTAIN if is_late else _CERTAIN
 
-    def _read(self, byte: int) -> None:
-        character = chr(byte)
-        if self._is_escaped:
-            self._is_escaped = False
+    @property
+    def _reserve(self) -> int:
+        """How many tokens closing takes. A schema inside itself is closed at each level."""
+        repeated = max(1.0, self._reader.depth / self._closing_depth)
+        return math.ceil(_MORE_TOKENS * self._closing_tokens * repeated) + _SPARE_TOKENS
+
+
+class _JsonReader:
+    """Where a text is in its JSON. Text before and after the JSON must have no quotes.
+
+    depth: how many lists and objects are open.
+    """
+
+    def __init__(self) -> None:
+        self.in_string, self.is_escaped = False, False
+        self.depth = 0
+        self._digits, self._in_exponent = 0, False
+
+    @property
+    def has_long_number(self) -> bool:
+        return self._digits >= (_MAX_EXPONENT_DIGITS if self._in_exponent else _MAX_DIGITS)
+
+    def read(self, text: bytes) -> None:
+        for byte in text:
+            self._read(chr(byte))
+
+    def _read(self, character: str) -> None:
+        if self.is_escaped:
+            self.is_escaped = False
         elif character == '"':
-            self._in_string = not self._in_string
-        elif self._in_string:
-            self._is_escaped = character == "\\"
-        elif character in "0123456789":
+            self.in_string = not self.in_string
+        elif self.in_string:
+            self.is_escaped = character == "\\"
+        else:
+            self.depth += (character in "[{") - (character in "]}")
+            self._read_number(character)
+
+    def _read_number(self, character: str) -> None:
+        if character in "0123456789":
             self._digits += 1
         elif character in "eE" and self._digits:
             self._digits, self._in_exponent = 0, True
         elif character not in "+-.":
             self._digits, self._in_exponent = 0, False
+
+
+def _depth(text: str) -> int:
+    """Return how many lists and objects are open at once in JSON, at least 1."""
+    reader, depth = _JsonReader(), 1
+    for character in text:
+        reader.read(character.encode())
+        depth = max(depth, reader.depth)
+    return depth
