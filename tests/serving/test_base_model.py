@@ -68,7 +68,8 @@ def test_models_name_the_endpoints(base_server: Server, server: Server) -> None:
         return list(model["endpoints"])
 
     assert endpoints(base_server) == ["/v1/completions"]
-    assert endpoints(server) == ["/v1/chat/completions", "/v1/completions"]
+    chat = ["/v1/chat/completions", "/v1/responses"]
+    assert endpoints(server) == [*chat, "/v1/completions"]
 
 
 @pytest.mark.parametrize(
