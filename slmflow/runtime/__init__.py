@@ -12,6 +12,7 @@ and onnxruntime_genai, but no torch, no transformers and nothing else of slmflow
 | `prompts/` | messages -> chat template (`template`, in `sandbox`) -> token ids (`conversation`) |
 | `scheduling/` | which requests are decoded together (`batch_planning`, by `cost_model`) and when |
 | `generation/` | `options` of a request; `genai` decodes, `sampling` picks, `detokenizer` writes |
+| `generation/guidance` | JSON of a schema: bounded by `json_schema`, closed by `json_ending` |
 | `generation/reasoning` | what a thinking model writes before its answer |
 | `completions` | shape responses as OpenAI does |
 | `scoring` | log-probability of an answer |

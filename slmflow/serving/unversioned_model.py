@@ -59,9 +59,10 @@ def _request(job: Any) -> ActiveRequest:
     return cast(ActiveRequest, _UnversionedRequest(job))
 
 
-@dataclass(frozen=True)
+@dataclass
 class _UnversionedRequest:
     job: Any
+    streamed: bool = False  # without effect
 
     @property
     def completion(self) -> Completion | None:
