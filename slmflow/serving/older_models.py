@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+from slmflow.runtime.tools.declarations import FIELDS as TOOL_FIELDS
 from slmflow.serving.errors import RequestError
 from slmflow.serving.openai_requests import StreamOptions
 
 # Options that version 2 brought.
-_NEWER_OPTIONS = ("reasoning_effort", "logprobs", "top_logprobs", "echo", "min_p", "logit_bias")
+_NEWER_OPTIONS = (
+    *("reasoning_effort", "logprobs", "top_logprobs", "echo", "min_p", "logit_bias"),
+    *TOOL_FIELDS,
+)
 
 # Of some, values that ask for nothing.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -16,6 +20,9 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "top_logprobs": (0,),
     "echo": (False,),
     "logit_bias": ({},),
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "parallel_tool_calls": (True, False),
 }
 
 

@@ -99,7 +99,7 @@ def test_nested_parameters_pass_the_signature(calling: PyFuncModel) -> None:
     }
     tool = {"type": "function", "function": {"name": "nest", "parameters": parameters}}
     request = {"messages": QUESTION, "tools": [tool], "tool_choice": "required"}
-    [completion] = calling.predict({**request, "parallel_tool_calls": False})
+    [completion] = calling.predict({**request, "parallel_tool_calls": False, "max_tokens": 150})
     assert json.loads(only_call(completion)["arguments"]) == {"list": [{"n": 1}]}
 
 

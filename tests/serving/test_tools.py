@@ -196,6 +196,13 @@ def test_model_without_tools_rejects_them_by_name(server: Server) -> None:
     assert asking(server)(tool_choice="none").choices[0].message.content
 
 
+def test_older_model_must_be_logged_again_for_tools(older_server: Server) -> None:
+    with pytest.raises(openai.BadRequestError, match="log the model again") as rejected:
+        asking(older_server)()
+    assert rejected.value.param == "tools"
+    assert asking(older_server)(tool_choice="none").choices[0].message.content
+
+
 @pytest.mark.parametrize(
     ("options", "param"),
     [
@@ -216,6 +223,13 @@ def test_schema_that_the_runtime_does_not_know_is_rejected(ask_genai: Ask) -> No
     with pytest.raises(openai.BadRequestError) as rejected:
         ask_genai(tools=[{"type": "function", "function": function}], tool_choice="required")
     assert rejected.value.param == "tools"
+
+
+def test_tools_at_invocations_of_mlflow_s_own_flavor_are_rejected(torch: Server) -> None:
+    """They would not reach the template."""
+    body = {"messages": QUESTION, "tools": TOOLS}
+    status, _, text = call(torch, "POST", "/invocations", body)
+    assert (status, "tools" in text) == (400, True)
 
 
 def test_calls_at_invocations(genai: Server) -> None:
