@@ -21,4 +21,5 @@ def repeat(request: Mapping[str, Any]) -> list[dict[str, Any]]:
     seed = single.get("seed")
     if type(seed) is not int or seed < 0:  # none, or one that is drawn, or that is invalid
         return [dict(single) for _ in range(n)]
-    return [{**single, "seed": (seed + index) % 2**63} for index in range(n)]
+    others = ({**single, "seed": (seed + index) % 2**63} for index in range(1, n))
+    return [single, *others]
