@@ -171,6 +171,37 @@ def test_input_is_the_same_prompt_as_messages(
     assert response.usage.input_tokens == completion.usage.prompt_tokens
 
 
+@pytest.mark.parametrize("text_first", [True, False])
+def test_items_of_one_turn_are_one_message(text_first: bool) -> None:
+    text = {"role": "assistant", "content": "Let me see."}
+    calls = [
+        {"type": "function_call", "call_id": each, "name": "f", "arguments": "{}"} for each in "ab"
+    ]
+    outputs = [
+        {"type": "function_call_output", "call_id": "a", "output": "1"},
+        {
+            "type": "function_call_output",
+            "call_id": "b",
+            "output": [{"type": "input_text", "text": "2"}],
+        },
+    ]
+    thought = {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "Hm."}]}
+    turn = [text, *calls] if text_first else [*calls, text]
+    body = json.dumps({"input": [*QUESTION, thought, *turn, *outputs]}).encode()
+    function = {"name": "f", "arguments": "{}"}
+    assert requests.parse(body).chat.body["messages"] == [
+        *QUESTION,
+        {
+            "role": "assistant",
+            "content": "Let me see.",
+            "reasoning_content": "Hm.",
+            "tool_calls": [{"id": each, "type": "function", "function": function} for each in "ab"],
+        },
+        {"role": "tool", "tool_call_id": "a", "content": "1"},
+        {"role": "tool", "tool_call_id": "b", "content": "2"},
+    ]
+
+
 def test_answer_can_be_sent_back_as_input(client: OpenAI) -> None:
     first = client.responses.create(model="tiny_phi3", input=ASKED)
     again = "What is the capital of Peru?"

@@ -70,13 +70,21 @@ class _Conversation:
 
     def add_text(self, role: str, text: str) -> None:
         if role == "assistant":
-            self._add({"role": role, "content": text, **self._take_reasoning()})
+            self._add_answer(text)
             return
         role = "system" if role in _SYSTEM_ROLES else role
         if role == "system" and [each["role"] for each in self.messages] == ["system"]:
             self.messages[0]["content"] += f"\n\n{text}"
         else:
             self._add({"role": role, "content": text})
+
+    def _add_answer(self, text: str) -> None:
+        """Add a text of the assistant; after calls of the same turn, to their message."""
+        last = self.messages[-1] if self.messages else {}
+        if "tool_calls" in last and last["content"] is None:
+            last["content"] = text
+        else:
+            self._add({"role": "assistant", "content": text, **self._take_reasoning()})
 
     def _add_call(self, item: Mapping[str, Any]) -> None:
         """Add a call to the assistant's message, which may consist of calls only."""
