@@ -7,6 +7,7 @@ import pytest
 from mlflow.pyfunc import PyFuncModel
 from pydantic import BaseModel, RootModel
 
+from tests.fixtures.bundled_model import Reference
 from tests.runtime.test_options import QUESTION
 
 
@@ -102,3 +103,29 @@ def test_values_in_the_schema_are_never_cut(pyfunc: PyFuncModel) -> None:
     }
     text, _ = complete(pyfunc, json_schema(schema), max_tokens=100)
     assert json.loads(text) == {"n": 10**25, "name": name}
+
+
+class Link(BaseModel):
+    label: str
+    next: "Link | None"
+    size: int
+
+
+def test_recursion_that_the_model_prefers_is_ended(
+    pyfunc: PyFuncModel, reference: Reference
+) -> None:
+    favored = [text for text in reference.tokenizer.get_vocab() if text.startswith(("{", '"'))]
+    ids = reference.tokenizer.convert_tokens_to_ids(favored)
+    schema = json_schema(Link.model_json_schema())
+
+    def depth(max_tokens: int) -> int:
+        text, _ = complete(
+            pyfunc, schema, max_tokens=max_tokens, logit_bias={str(token): 20 for token in ids}
+        )
+        link: Link | None = Link.model_validate_json(text, strict=True)
+        links = 0
+        while link:
+            link, links = link.next, links + 1
+        return links
+
+    assert 1 <= depth(60) < depth(150) < depth(400)

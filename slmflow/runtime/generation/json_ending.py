@@ -16,10 +16,12 @@ from tokenizers import Tokenizer
 from .logits_processors import Logits
 from .token_texts import TokenTexts
 
-# Tokens by what they write: the end of a string, of lists and objects, or of one value in these.
+# Tokens by what they write: the end of a string, of lists and objects, or of one value in these;
+# and the start of a list or object.
 _STRING_END = re.compile(r'"[\]}]*|<0x22>')
 _BRACKETS = re.compile(r"[\]}]+")
 _SEPARATOR = re.compile(r',"?')
+_OPENING = re.compile(r".*[\[{].*", re.DOTALL)
 
 # More would not fit int64, or make a float64 infinite.
 _MAX_DIGITS, _MAX_EXPONENT_DIGITS = 19, 2
@@ -32,7 +34,7 @@ _MORE_TOKENS, _SPARE_TOKENS = 1.5, 8
 
 
 class ClosingTokens:
-    """The tokens of a vocabulary that close JSON."""
+    """The tokens of a vocabulary that close JSON, and those that open more of it."""
 
     def __init__(self, tokenizer: Tokenizer, end_tokens: Iterable[int]) -> None:
         """Find them. end_tokens: the ids that end a completion."""
@@ -43,6 +45,7 @@ class ClosingTokens:
             return np.array(ids, dtype=np.int64)  # plain tokens, so the model knows them
 
         self.string_end, self.separator = matching(_STRING_END), matching(_SEPARATOR)
+        self.opening = matching(_OPENING)
         self.brackets = np.concatenate(
             [matching(_BRACKETS), np.array(sorted(end_tokens), dtype=np.int64)]
         )
@@ -80,10 +83,13 @@ class JsonEnding:
         if reader.in_string:
             if is_late and not reader.is_escaped:
                 logits[self._tokens.string_end] += _CERTAIN
-        elif is_late or reader.has_long_number:
+        elif is_late:
+            logits[self._tokens.opening] -= _CERTAIN
             logits[self._tokens.separator] += _CERTAIN
-            # What is complete needs no further value.
-            logits[self._tokens.brackets] += 2 * _CERTAIN if is_late else _CERTAIN
+            logits[self._tokens.brackets] += 2 * _CERTAIN  # what is complete needs no more values
+        elif reader.has_long_number:
+            logits[self._tokens.separator] += _CERTAIN
+            logits[self._tokens.brackets] += _CERTAIN
 
     @property
     def _reserve(self) -> int:
