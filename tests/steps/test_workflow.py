@@ -199,7 +199,7 @@ def test_readme_serves_the_registered_model(sandbox: Sandbox) -> None:
 
 def test_readme_serves_openai_clients(sandbox: Sandbox) -> None:
     """The command of the page on a free port, with curl and with the OpenAI client."""
-    [serve] = [command for command in COMMANDS if " -e serve " in command]
+    [serve] = [each for each in COMMANDS if " -e serve " in each and "port=8000" in each]
     [curl] = [command for command in COMMANDS if command.startswith("curl -N")]
     serve = serve.replace("mlflow run .", f"mlflow run {PROJECT}").replace("port=8000", "port=0")
 
