@@ -1,6 +1,7 @@
 """What earlier requests have read, used by later ones: the texts stay the same."""
 
 import queue
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from slmflow.conversion.genai_builder import edited_config
 from slmflow.runtime.chat_model import ChatModel
 from slmflow.runtime.generation.events import Completion, TextPiece
 from slmflow.runtime.generation.genai import GenaiEngine
@@ -24,14 +26,14 @@ OPTIONS = [
     {"temperature": 1.5, "seed": 7},
     {"repetition_penalty": 1.3, "frequency_penalty": 0.5},
 ]
+DEFAULTS = {"max_tokens": 20, "temperature": 0.0, "top_p": 1.0}
 LONG_QUESTION = "What is the capital of Japan, of Peru, of Kenya and of Norway? " * 8
 
 
 @pytest.fixture(scope="module")
 def model(onnx: Path) -> ChatModel:
     """The bundled model, greedy if a request does not say otherwise."""
-    defaults = {"max_tokens": 20, "temperature": 0.0, "top_p": 1.0}
-    return ChatModel(GenaiEngine(onnx), TemplatePromptEncoder(onnx), "bundled", defaults)
+    return ChatModel(GenaiEngine(onnx), TemplatePromptEncoder(onnx), "bundled", DEFAULTS)
 
 
 @pytest.fixture
@@ -277,6 +279,28 @@ def test_completion_that_outgrows_its_memory(
     together = model.generate(requests)
     assert [each.text for each in together] == [each.text for each in alone]
     assert max(opened) == 24
+
+
+def test_high_max_tokens_reserves_little(
+    model: ChatModel, onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 2,000,000 positions, whose KV caches would take 10 GB."""
+    folder = Path(shutil.copytree(onnx, tmp_path / "long"))
+    with edited_config(folder) as config:
+        config["model"]["context_length"] = 2_000_000
+    engine = GenaiEngine(folder)
+    reserved, reserve = list[int](), engine.cache.reserve
+    monkeypatch.setattr(
+        engine.cache, "reserve", lambda size: [reserved.append(size), reserve(size)]
+    )
+    long = ChatModel(engine, TemplatePromptEncoder(folder), "long", DEFAULTS)
+    messages = turns("What is the capital of Japan?")[0]
+    requests = [{"messages": messages, "max_tokens": 1_900_000}, {"messages": messages}]
+
+    texts = [each.text for request in requests for each in long.generate([request])]
+
+    assert texts == [answer(model, messages)] * 2
+    assert 0 < max(reserved) < 300e6
 
 
 def test_long_completion_of_a_schema_keeps_its_form(

@@ -16,7 +16,7 @@ from .checkpoint_settings import CheckpointSettings
 from .engine import Prefill, WholePrefill, padded_tokens
 from .genai_prefill import RowPrefill
 from .guidance import Guidance
-from .prefix_cache import PrefixCache, Reader, saved_tokens
+from .prefix_cache import LEAST_KEPT, PrefixCache, Reader, saved_tokens
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when the runtime is imported
 import onnxruntime_genai as og
@@ -230,6 +230,8 @@ class GenaiEngine:
 
     def _with_room_for_more(self, capacity: int, prompt: int) -> int:
         """Return a capacity for the next turns of a conversation, too, if it may be kept."""
+        if prompt < LEAST_KEPT:
+            return capacity
         roomy = min(capacity + prompt // 2 + _FOLLOW_UP_TOKENS, self.context_length)
         return roomy if roomy * self._cache_bytes <= self.cache.max_bytes else capacity
 

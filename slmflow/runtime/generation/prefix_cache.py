@@ -15,8 +15,11 @@ ALIGNMENT = 16
 """Prompts are read in parts that end at multiples of this: the kernels round single rows at the end
 of a part in another way, so that other parts would give other logits."""
 
-# A shorter prefix is read again in no time.
-_LEAST_SHARED = 2 * ALIGNMENT
+LEAST_KEPT = 4 * ALIGNMENT
+"""Shorter texts are not kept: they take more memory than time."""
+
+# A generator that saves less is left to its own conversation.
+_LEAST_SAVED = 2 * ALIGNMENT
 
 G = TypeVar("G")
 
@@ -92,14 +95,14 @@ class PrefixCache(Generic[G]):
     def keep(self, reader: Reader[G]) -> None:
         """Keep a generator that was running."""
         self._running_bytes -= reader.size
-        if reader.reusable >= _LEAST_SHARED:
+        if reader.reusable >= LEAST_KEPT:
             self._kept.append(reader)
             self.version += 1
         self._evict()
 
     def _find_best(self, tokens: NDArray[np.int32], length: int) -> tuple[Reader[G], int] | None:
         """Return the generator that saves more tokens than it loses, and the shared length."""
-        best, best_gain, best_shared = None, _LEAST_SHARED - 1, 0
+        best, best_gain, best_shared = None, _LEAST_SAVED - 1, 0
         for reader in self._kept:
             shared, gain = _shared(reader.tokens, tokens)
             if reader.capacity >= length and gain > best_gain:
@@ -125,7 +128,7 @@ class PrefixCache(Generic[G]):
 def saved_tokens(read: Sequence[int], tokens: Sequence[int]) -> int:
     """Return how many tokens of a text need not be read by a generator that has read another."""
     shared, gain = _shared(_array(read), _array(tokens))
-    return shared if gain >= _LEAST_SHARED else 0
+    return shared if gain >= _LEAST_SAVED and _aligned(len(read)) >= LEAST_KEPT else 0
 
 
 def _array(tokens: Sequence[int] | NDArray[np.int32]) -> NDArray[np.int32]:

@@ -8,14 +8,15 @@ class RunningBatch:
     """A batch that is being read or decoded, and the seconds spent on rows that are finished.
 
     batch: None until all prompts are read. is_fresh: whether the first step is still to come. It is
-    free: prefill has computed its logits.
+    free: prefill has computed its logits. is_offered: whether requests that arrived during the
+    prefill could join.
     """
 
     def __init__(self) -> None:
         """Start without requests."""
         self.requests: list[ActiveRequest] = []
         self.batch: Batch | None = None
-        self.wasted_s, self.is_fresh = 0.0, True
+        self.wasted_s, self.is_fresh, self.is_offered = 0.0, True, False
         self._prefill: Prefill | None = None
 
     @property
@@ -36,7 +37,7 @@ class RunningBatch:
     def read(self, prefill: Prefill) -> None:
         """Begin a prefill."""
         self.requests, self._prefill = prefill.requests, prefill
-        self.wasted_s, self.is_fresh = 0.0, True
+        self.wasted_s, self.is_fresh, self.is_offered = 0.0, True, False
 
     def advance(self, tokens: int) -> None:
         """Read about so many tokens more."""

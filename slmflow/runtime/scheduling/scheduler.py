@@ -95,7 +95,8 @@ class Scheduler:
         if reading := self._next_to_read():
             self._read(reading)
         for running in self._running:
-            self._step(running)
+            if not self._may_grow(running):
+                self._step(running)
         for running in self._running:
             if not running.unfinished:
                 running.close()
@@ -123,6 +124,16 @@ class Scheduler:
             return []
         prefixes = SharedPrefixes(ready, self._engine)
         return plan_next_batch(ready, self._can_batch, self._costs, prefixes.count_unread)
+
+    def _may_grow(self, running: RunningBatch) -> bool:
+        """Return whether to offer a batch, once, to requests that arrived while it was read.
+
+        After its first token somebody may wait for the next one.
+        """
+        if running.batch is None or not running.is_fresh or running.is_offered:
+            return False
+        running.is_offered = True
+        return bool(self._waiting)
 
     def _situation(self) -> tuple[int, ...]:
         """Return what decides whether requests wait: the running batches, and how many wait."""

@@ -122,3 +122,18 @@ def test_full_batch_is_prefilled_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [tokens(completion(events)) for _ in requests] == [20, 40, 60]
     assert engine.batches[0] == 3
     assert engine.closed >= 1
+
+
+def test_streams_that_arrive_together_share_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first is read before the others arrive, and gets its first token with them."""
+    engine, events = FakeEngine(max_rows=8), Events()
+    scheduler = fixed_cost_scheduler(engine, monkeypatch)
+    streams = [active_request(100, 100, events.put) for _ in range(8)]
+    for stream in streams:
+        stream.streamed = True
+    first, *arriving = streams
+    engine.before_part = lambda: [scheduler.submit(arriving), arriving.clear()]
+    scheduler.submit([first])
+    for _ in streams:
+        completion(events)
+    assert engine.batches == [1, 8]
