@@ -211,6 +211,8 @@ def test_each_choice_has_a_place_in_the_queue(server: Server) -> None:
             pass
         assert call(server, "POST", "/v1/completions", full)[0] == 429
         waiting.close()
+        while metric(server, "slmflow_requests_waiting"):
+            pass
     status, _, text = call(server, "POST", "/v1/completions", full)
     assert status == 200 and len(json.loads(text)["choices"]) == MOST_WAITING
 

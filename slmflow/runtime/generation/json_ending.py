@@ -75,7 +75,7 @@ class JsonEnding:
     def record(self, token: int) -> None:
         """Add a generated token."""
         self._remaining -= 1
-        self._reader.read(self._texts.bytes(token))
+        self._reader.read(self._texts.bytes_of(token))
 
     def favor(self, logits: Logits) -> None:
         """Raise the logits of closing tokens, float32[vocabulary], in place, if it is time."""

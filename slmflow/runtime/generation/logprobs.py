@@ -25,7 +25,7 @@ class LogprobReader:
 
         offset: where it begins in the text. Without logits it has none.
         """
-        text, token_bytes = self._texts.text(token), tuple(self._texts.bytes(token))
+        text, token_bytes = self._texts.text_of(token), tuple(self._texts.bytes_of(token))
         if logits is None:
             return TokenLogprob(token, text, token_bytes, None, offset)
         logprobs = logits.astype(np.float64)
@@ -36,7 +36,7 @@ class LogprobReader:
         return TokenLogprob(token, text, token_bytes, logprob, offset, top)
 
     def _chance(self, token: int, logprobs: NDArray[np.float64]) -> TokenChance:
-        text, token_bytes = self._texts.text(token), tuple(self._texts.bytes(token))
+        text, token_bytes = self._texts.text_of(token), tuple(self._texts.bytes_of(token))
         return TokenChance(token, text, token_bytes, max(float(logprobs[token]), _LEAST))
 
 

@@ -23,7 +23,7 @@ class TokenTexts:
         self._has_byte_tokens = "ByteFallback" in decoders
         self._bytes: dict[int, bytes] = {}
 
-    def bytes(self, token: int) -> bytes:
+    def bytes_of(self, token: int) -> bytes:
         """Return the UTF-8 bytes that a token adds to a text; of a special token those of its name.
 
         A token id without a token, as some vocabularies have at their end, has none.
@@ -32,9 +32,9 @@ class TokenTexts:
             self._bytes[token] = self._find_bytes(token)
         return self._bytes[token]
 
-    def text(self, token: int) -> str:
+    def text_of(self, token: int) -> str:
         r"""Return the text that a token adds; other bytes are written as in `\xe4`, as OpenAI."""
-        return self.bytes(token).decode("utf-8", errors="backslashreplace")
+        return self.bytes_of(token).decode("utf-8", errors="backslashreplace")
 
     def _find_bytes(self, token: int) -> bytes:
         if (added := self._added.get(token)) is not None:

@@ -63,8 +63,8 @@ def test_bytes_join_to_the_text(make: Callable[[], Tokenizer], prefix: bytes, te
     tokenizer = make()
     texts = TokenTexts(tokenizer)
     ids = tokenizer.encode(text).ids
-    assert b"".join(texts.bytes(token) for token in ids) == prefix + text.encode()
-    whole = [texts.text(token) for token in ids if "\\x" not in texts.text(token)]
+    assert b"".join(texts.bytes_of(token) for token in ids) == prefix + text.encode()
+    whole = [texts.text_of(token) for token in ids if "\\x" not in texts.text_of(token)]
     assert all(each in f" {text}" for each in whole)
 
 
@@ -73,22 +73,22 @@ def test_bundled_tokens_join_to_the_text(weights: Path, text: str) -> None:
     tokenizer = bundled(weights)
     texts = TokenTexts(tokenizer)
     ids = tokenizer.encode(text, add_special_tokens=False).ids
-    assert b"".join(texts.bytes(token) for token in ids).lstrip() == text.encode().lstrip()
+    assert b"".join(texts.bytes_of(token) for token in ids).lstrip() == text.encode().lstrip()
 
 
 def test_part_of_a_character_is_escaped() -> None:
     tokenizer = byte_level()
     texts = TokenTexts(tokenizer)
     first, last = tokenizer.encode("日").ids
-    assert (texts.text(first), texts.bytes(first)) == (r"\xe6\x97", b"\xe6\x97")
-    assert (texts.text(last), texts.bytes(last)) == (r"\xa5", b"\xa5")
+    assert (texts.text_of(first), texts.bytes_of(first)) == (r"\xe6\x97", b"\xe6\x97")
+    assert (texts.text_of(last), texts.bytes_of(last)) == (r"\xa5", b"\xa5")
 
 
 def test_special_token_has_its_name(weights: Path) -> None:
     tokenizer = bundled(weights)
     token = tokenizer.token_to_id("<|end|>")
-    assert TokenTexts(tokenizer).text(token) == "<|end|>"
+    assert TokenTexts(tokenizer).text_of(token) == "<|end|>"
 
 
 def test_id_without_a_token_has_no_bytes(weights: Path) -> None:
-    assert TokenTexts(bundled(weights)).bytes(10**6) == b""
+    assert TokenTexts(bundled(weights)).bytes_of(10**6) == b""
