@@ -17,6 +17,9 @@ BUNDLED, SMOLLM2 = "bundled", "smollm2"
 
 _KEY = "sesame"
 
+# Of a client that gives no limit: a small model goes on and on.
+_LONGEST_ANSWER = 128
+
 
 @dataclass(frozen=True)
 class ServedModel:
@@ -52,8 +55,8 @@ def serve(model: ServedModel) -> Iterator[dict[str, Any]]:
     logged = logged_models.ensure_logged(model.overrides)
     weights, _ = logged_models.find_logged(Weights, model.overrides)
     origins = [f"http://127.0.0.1:{free_port()}" for _ in range(2)]
-    setting = f"serve.origins=[{origins[0]}]"
-    with serving(logged.model_uri, setting, api_key=_KEY) as server:
+    settings = (f"serve.origins=[{origins[0]}]", f"serve.default_max_tokens={_LONGEST_ANSWER}")
+    with serving(logged.model_uri, *settings, api_key=_KEY) as server:
         yield {
             "url": server.url,
             "model": server.model,

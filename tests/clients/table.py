@@ -10,7 +10,8 @@ WORKS, REFUSED, FAILED = "works", "refused", "failed"
 _MISSING = "-"
 _FEATURES = (
     *("chat", "stream", "completions", "JSON schema", "tools, auto", "tools, required"),
-    *("logprobs", "n", "responses", "responses, tools", "thinking", "embeddings", "other origin"),
+    *("logprobs", "n", "responses", "responses, tools", "thinking", "embeddings"),
+    *("fixed length", "other origin"),
 )
 _COMMAND = "`make test-clients`"
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-QUESTION = "What is the capital of France?"
+QUESTION = "Name the capital of France."
 ANSWER = "Paris"
 
 PROMPT = "The capital of France is"

@@ -12,7 +12,9 @@ from cells import Server, cell, main
 REQUESTS = 4
 
 
-def run(server: Server, request_format: str, *, stream: bool) -> None:
+def run(
+    server: Server, request_format: str, *, stream: bool = True, fixed_length: bool = False
+) -> None:
     """Send a load and assert that every request succeeded."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
@@ -23,13 +25,21 @@ def run(server: Server, request_format: str, *, stream: bool) -> None:
             "api_key": server.key,
             "request_format": request_format,
             "stream": stream,
+            "max_tokens": 8,
         }
+        prompts = Path(folder, "prompts.txt")
+        prompts.write_text("".join(f"Name the capital of country {n}.\n" for n in range(REQUESTS)))
+        data = (
+            {"kind": "synthetic_text", "prompt_tokens": 24, "output_tokens": 8}
+            if fixed_length
+            else {"kind": "text_file", "path": str(prompts)}
+        )
         options = {
             "--backend": backend,
             "--profile": {"kind": "concurrent", "streams": 2},
             "--constraint": {"kind": "max_requests", "count": REQUESTS},
             "--tokenizer": {"kind": "hf_auto", "model": server.tokenizer},
-            "--data": {"kind": "synthetic_text", "prompt_tokens": 24, "output_tokens": 8},
+            "--data": data,
             "--output": {"kind": "json", "path": str(report)},
         }
         arguments = [each for name, value in options.items() for each in (name, json.dumps(value))]
@@ -56,17 +66,23 @@ def chat(server: Server) -> None:
 
 @cell("stream")
 def stream(server: Server) -> None:
-    run(server, "/v1/chat/completions", stream=True)
+    run(server, "/v1/chat/completions")
 
 
 @cell("completions")
 def completions(server: Server) -> None:
-    run(server, "/v1/completions", stream=True)
+    run(server, "/v1/completions")
 
 
 @cell("responses")
 def responses(server: Server) -> None:
-    run(server, "/v1/responses", stream=True)
+    run(server, "/v1/responses")
+
+
+@cell("fixed length", refused="ignore_eos")
+def fixed_length(server: Server) -> None:
+    """Completions that go on after an end token, which its synthetic data ask for."""
+    run(server, "/v1/chat/completions", fixed_length=True)
 
 
 main()

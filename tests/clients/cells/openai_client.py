@@ -173,7 +173,12 @@ def responses_tools(server: Server) -> None:
     tool: Any = {"type": "function", **TOOL["function"]}  # type: ignore[dict-item]
     api = client(server).responses
     response = api.create(
-        model=server.model, input=TOOL_QUESTION, tools=[tool], tool_choice="required", store=False
+        model=server.model,
+        input=TOOL_QUESTION,
+        tools=[tool],
+        tool_choice="required",
+        parallel_tool_calls=False,
+        store=False,
     )
     [call] = [item for item in response.output if item.type == "function_call"]
     assert call.name == "get_weather"

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 
-export const QUESTION = "What is the capital of France?";
+export const QUESTION = "Name the capital of France.";
 export const PROMPT = "The capital of France is";
 export const TOOL_QUESTION = "What is the weather in Paris, in celsius?";
 export const WEATHER_SCHEMA = {
