@@ -48,14 +48,13 @@ class PromptEncoder(Protocol):
 
 
 class Batch(Protocol):
-    """Requests that are decoded together.
-
-    is_full: whether there is no room for the next token, so that the unfinished requests must be
-    prefilled again.
-    """
+    """Requests that are decoded together."""
 
     requests: list[ActiveRequest]
-    is_full: bool
+
+    @property
+    def is_full(self) -> bool:
+        """Whether an unfinished request has no room for its next token: prefill it again."""
 
     def step(self) -> None:
         """Decode one token of each unfinished request.
@@ -68,13 +67,13 @@ class Batch(Protocol):
 
 
 class Prefill(Protocol):
-    """Requests whose prompts are being read.
-
-    unread: the number of tokens still to be read, padding included.
-    """
+    """Requests whose prompts are being read."""
 
     requests: list[ActiveRequest]
-    unread: int
+
+    @property
+    def unread(self) -> int:
+        """The number of tokens still to be read, padding included."""
 
     def advance(self, tokens: int) -> Batch | None:
         """Read about so many tokens more. Return the batch once all are read.
