@@ -63,7 +63,7 @@ test-lm-eval: .venv
 
 # Run before a change to slmflow/serving lands: real clients against the server, each in an environment of
 # its own; about half an hour, 4 GB, Node.js and Chromium. MODEL=bundled takes less. Writes docs/clients.md.
-MODEL ?= smollm2
+MODEL ?= smollm2 bundled
 test-clients: .venv
 	$(TOOLS:--=) --with-requirements requirements-real.txt -- \
 		python -m tests.clients.run --model $(MODEL) --output docs/clients.md

@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.models import logged_models
 from slmflow.console import messages
 from slmflow.pipeline import store
-from tests.clients import environments, served_models
+from tests.clients import environments, served_models, table
 from tests.clients.environments import Environments
 from tests.clients.table import FAILED, Outcome, Table
 
@@ -116,7 +116,10 @@ def main() -> None:
     """Run the clients from the command line."""
     parser = ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--model", default=served_models.SMOLLM2, help="bundled, smollm2 or a checkpoint's folder"
+        "--model",
+        nargs="+",
+        default=[served_models.SMOLLM2, served_models.BUNDLED],
+        help="bundled, smollm2 or a checkpoint's folder",
     )
     parser.add_argument("--clients", nargs="+", help="names of scripts, all by default")
     parser.add_argument("--output", type=Path, help="the page")
@@ -131,18 +134,22 @@ def main() -> None:
     )
     output = arguments.output and arguments.output.absolute()
     made = Environments(arguments.environments.absolute())
-    model = served_models.find(arguments.model)
-    with (
-        logged_models.use_tracking_folder(store.home() / "clients"),
-        served_models.serve(model) as server,
-    ):
-        table = Table(model.title, dict(run(server, chosen, made)))
-    print(table.markdown())
+    with logged_models.use_tracking_folder(store.home() / "clients"):
+        tables = [_run_model(name, chosen, made) for name in arguments.model]
+    text = table.page(tables)
+    print(text)
     if output:
-        output.write_text(table.markdown())
-    for failure in table.failures:
+        output.write_text(text)
+    failures = [failure for each in tables for failure in each.failures]
+    for failure in failures:
         messages.error(failure)
-    sys.exit(1 if table.failures else 0)
+    sys.exit(1 if failures else 0)
+
+
+def _run_model(name: str, clients: tuple[Client, ...], made: Environments) -> Table:
+    model = served_models.find(name)
+    with served_models.serve(model) as server:
+        return Table(model.title, dict(run(server, clients, made)))
 
 
 if __name__ == "__main__":

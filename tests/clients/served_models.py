@@ -39,7 +39,7 @@ def find(name: str) -> ServedModel:
     The last two get a template with tools and thinking.
     """
     if name == BUNDLED:
-        return ServedModel("the bundled model", ("target=cpu_fp32",))
+        return ServedModel("The bundled model", ("target=cpu_fp32",))
     folder = stored_models.smollm2() if name == SMOLLM2 else Path(name).absolute()
     overrides = (
         *("model=local", f"model.path={folder}", f"model.template={TEMPLATE}"),

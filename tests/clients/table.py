@@ -1,5 +1,6 @@
 """The page with the table of clients and features."""
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from slmflow.reports import markdown
 WORKS, REFUSED, FAILED = "works", "refused", "failed"
 
 _MISSING = "-"
+_LONGEST_MESSAGE = 300
 _FEATURES = (
     *("chat", "stream", "completions", "JSON schema", "tools, auto", "tools, required"),
     *("logprobs", "n", "responses", "responses, tools", "thinking", "embeddings"),
@@ -43,19 +45,12 @@ class Table:
         ]
 
     def markdown(self) -> str:
-        """Return the page."""
+        """Return the section of the page."""
         tried = {each.feature for outcomes in self.rows.values() for each in outcomes}
         features = sorted(tried, key=_FEATURES.index)
         cells = [[client, *_cells(outcomes, features)] for client, outcomes in self.rows.items()]
-        parts = [
-            "# Clients",
-            f"Each cell is a program that {_COMMAND} runs against `serve` with {self.model}. "
-            "*refused*: the server answers with a message that names what it does not have. "
-            f"{_MISSING}: the client has no such feature, or no way to show it.",
-            markdown.table(["client", *features], cells),
-            "\n".join(self._refusals()),
-        ]
-        return "\n\n".join(parts) + "\n"
+        table = markdown.table(["client", *features], cells)
+        return "\n\n".join([f"## {self.model}", table, "\n".join(self._refusals())])
 
     def _refusals(self) -> Iterator[str]:
         """Yield what the server says, once for each feature."""
@@ -64,7 +59,19 @@ class Table:
             for each in outcomes:
                 if each.outcome == REFUSED and each.feature not in seen:
                     seen.add(each.feature)
-                    yield f"- {each.feature}: {markdown.text(each.message.splitlines()[0])}"
+                    message = textwrap.shorten(each.message.splitlines()[0], _LONGEST_MESSAGE)
+                    yield f"- {each.feature}: {markdown.text(message)}"
+
+
+def page(tables: Sequence[Table]) -> str:
+    """Return the page with the tables of all models."""
+    introduction = (
+        f"Each cell is a program that {_COMMAND} runs against `serve`. *refused*: the server "
+        f"answers with a message that names what it does not have. {_MISSING}: the client has no "
+        "such feature, or shows nothing of it."
+    )
+    sections = (table.markdown() for table in tables)
+    return "\n\n".join(["# Clients", introduction, *sections]).rstrip() + "\n"
 
 
 def _cells(outcomes: Sequence[Outcome], features: Sequence[str]) -> list[str]:
