@@ -137,7 +137,7 @@ class GenaiEngine:
             return RowPrefill(self, requests[0])
         return WholePrefill(requests, lambda: self._prefill_rows(requests))
 
-    def can_split(self, tokens: Sequence[int]) -> bool:
+    def can_split(self, tokens: Sequence[int] | NDArray[np.int32]) -> bool:
         """Return whether a text may be read in parts, with the same result."""
         return self.can_rewind and len(tokens) <= self.max_shared_length
 
