@@ -137,7 +137,9 @@ def measure(shape: str, rounds: int) -> Report:
     kept_bytes = model.kept_bytes
     tokens = min(CANCELLED_PROMPT, model.context_length - ANSWER)
     gaps = _in_both_ways(model, "beside a stream", _longest_gap, rounds)
-    freed = _in_both_ways(model, "cancelled", lambda *given: _freed_s(*given, tokens), rounds)
+    freed = _in_both_ways(
+        model, "cancelled", lambda of, number: _freed_s(of, number, tokens), rounds
+    )
     return Report(shape, tokens, cached, uncached, kept_bytes, gaps, freed, peaks)
 
 
