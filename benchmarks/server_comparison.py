@@ -19,6 +19,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -38,6 +39,7 @@ from benchmarks.reports import page
 from benchmarks.server_load import conversation, streams
 from benchmarks.server_load.conversation import Turn
 from benchmarks.server_load.memory import PeakMemory
+from benchmarks.server_load.prompts import NEW_TOKENS
 from benchmarks.server_load.server import RunningServer, run_server, serving
 from benchmarks.server_load.streams import Round
 from slmflow.console import messages
@@ -122,7 +124,7 @@ class Report:
         notes = [
             page.setup_note(_PACKAGES),
             f"medians of {len(first.rounds)} alternating rounds of all servers on the same cores; "
-            f"streams of {streams.NEW_TOKENS} new tokens; a conversation whose first prompt has "
+            f"streams of {NEW_TOKENS} new tokens; a conversation whose first prompt has "
             f"{lengths[0]:,} to {lengths[-1]:,} tokens; no two rounds have a text in common",
             "memory: resident, of all processes of the server, which keep mapped files too",
             *self.notes,
@@ -144,10 +146,7 @@ def measure(servers: Mapping[str, RunningServer], rounds: int, notes: Sequence[s
         peaks = {name: stack.enter_context(PeakMemory(server)) for name, server in servers.items()}
         visits = alternate_all(
             "servers",
-            {
-                name: lambda number, name=name: _visit(servers[name], models[name], number)
-                for name in servers
-            },
+            {name: partial(_visit, servers[name], models[name]) for name in servers},
             rounds,
         )
     return Report(

@@ -97,7 +97,7 @@ class ChatModel:
         options = chat_options(options)
         self._reject_misplaced(options)
         guided = self._engine.supports_guidance
-        plan = tools and plan_calls(tools, self._prompts.tools, supports_guidance=guided)
+        plan = plan_calls(tools, self._prompts.tools, supports_guidance=guided) if tools else None
         reasoning = self._prompts.reasoning.format(prompt)
         format_ = TextFormat(reasoning=reasoning, tools=plan.calls if plan else None)
         return self._prepare(prompt, options, deliver, format_, plan=plan)
@@ -131,7 +131,7 @@ class ChatModel:
 
     def token_texts(self, tokens: Sequence[int]) -> list[str]:
         """Return the texts of tokens in the vocabulary."""
-        return [self._prompts.tokenizer.id_to_token(token) for token in tokens]
+        return [self._prompts.tokenizer.id_to_token(token) or "" for token in tokens]
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         """Return the text of token ids, special tokens included. Raises as `prepare_chat`."""
@@ -299,7 +299,7 @@ def _reject_unguided(options: RequestOptions, format_: TextFormat) -> None:
         reject(f"echo cannot be combined with {param}: leave one of them out", param="echo")
 
 
-def reject_long(prompt: Sequence[int], context: int, field: str) -> None:
+def reject_long(prompt: Sequence[int], context: int, field: str | None = None) -> None:
     """Raise MlflowException for a prompt, of that request field, without room for a completion."""
     if len(prompt) >= context:
         reject(

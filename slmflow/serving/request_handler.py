@@ -106,9 +106,7 @@ class RequestHandler:
         kind = "chat" if parsed.is_chat else "completion"
         if len(parsed.bodies) == 1:
             return self._model.submit(kind, body=parsed.bodies[0], streamed=parsed.stream)
-        return self._model.submit_choices(
-            kind, parsed.bodies, parsed.n, streamed=parsed.stream
-        )
+        return self._model.submit_choices(kind, parsed.bodies, parsed.n, streamed=parsed.stream)
 
     async def _respond(self, exchange: _Exchange) -> Response:
         event = await final_event(exchange.http, exchange.pending)

@@ -112,7 +112,7 @@ class TextItem:
 
     def _to_json(self, status: str, parts: list[Fields]) -> Fields:
         head = {"id": self._id, "type": self._style.item, "status": status}
-        own = {"role": "assistant"} if self._style is ANSWER else {"summary": []}
+        own: Fields = {"role": "assistant"} if self._style is ANSWER else {"summary": []}
         return {**head, **own, self._style.parts: parts}
 
     def _part(self) -> Fields:
