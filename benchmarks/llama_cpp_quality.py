@@ -82,16 +82,15 @@ class Report:
 
     model: str
     source: str
-    windows: int
     rows: Sequence[Row]
 
     def markdown(self) -> str:
         """Return the table with notes."""
         notes = [
             page.setup_note(_PACKAGES),
-            f"{self.windows} windows of {_WINDOW} tokens of {self.source}; KL divergence from "
-            "transformers in fp32 with its 95 % interval, share of equal most likely tokens, "
-            "perplexity divided by that of transformers",
+            f"{self.rows[0].fidelity.tokens:,} tokens of {self.source} in windows of {_WINDOW}; KL "
+            "divergence from transformers in fp32 with its 95 % interval, share of equal most "
+            "likely tokens, perplexity divided by that of transformers",
             "size: graph and weights, or the GGUF file",
         ]
         table = markdown.table(_HEADER, [row.cells() for row in self.rows])
@@ -103,8 +102,11 @@ class Report:
         return json.dumps({**fields, **page.setup_fields(_PACKAGES)}, indent=2)
 
 
-def measure(weights: Path, file: Path, count: int, types: Sequence[str]) -> Report:
-    """Measure all targets, and the given types of llama.cpp. Raises UserError if one fails."""
+def measure(weights: Path, file: Path, count: int, types: Sequence[str]) -> list[Row]:
+    """Measure all targets, and the given types of llama.cpp, on so many windows of a text.
+
+    Returns the largest model first. Raises UserError if one fails.
+    """
     reference = reference_model.load(weights)
     windows = text.windows(
         reference.tokenizer, text.read(file, "--text"), count * _WINDOW, _WINDOW, name="--text"
@@ -113,8 +115,7 @@ def measure(weights: Path, file: Path, count: int, types: Sequence[str]) -> Repo
     with held_out.compute_reference(reference, checkpoint, [], windows) as (_, expected):
         rows = [_measure_target(weights, target, windows, expected) for target in TARGETS]
         rows += _measure_llama_cpp(weights, types, windows, expected)
-    rows.sort(key=lambda row: row.size_mb, reverse=True)
-    return Report(weights.name, file.name, len(windows), rows)
+    return sorted(rows, key=lambda row: row.size_mb, reverse=True)
 
 
 def _measure_target(
@@ -171,13 +172,17 @@ def _main() -> None:
     parser.add_argument("--text", type=Path, default=PROJECT / "bundled" / "held_out")
     parser.add_argument("--windows", type=at_least(1), default=6)
     parser.add_argument("--types", nargs="+", default=list(TYPES), help="of llama.cpp")
+    parser.add_argument("--model", help="name of the model on the page (that of the folder)")
+    parser.add_argument("--source", help="name of the text on the page (that of the file)")
     parser.add_argument("--name", default="llama_cpp", help="of the files (%(default)s)")
     parser.add_argument("--output", type=Path, required=True, help="folder for the results")
     arguments = parse_with_store(parser)
     weights, file = arguments.weights.absolute(), arguments.text.absolute()
     output = arguments.output.absolute()
     with logged_models.use_tracking_folder(arguments.work / "llama_cpp_quality"):
-        report = measure(weights, file, arguments.windows, arguments.types)
+        rows = measure(weights, file, arguments.windows, arguments.types)
+    model, source = arguments.model or weights.name, arguments.source or file.name
+    report = Report(model, source, rows)
     page.write(report, output, arguments.name)
     messages.table(report.model, _HEADER, [row.cells() for row in report.rows])
 
