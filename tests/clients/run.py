@@ -8,7 +8,6 @@ status 1 if a cell neither works nor is refused by name.
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -89,12 +88,10 @@ def run(
 def _run_client(client: Client, server: Mapping[str, Any], made: Environments) -> Iterator[Outcome]:
     command = [*made.command(client.environment, client.script), json.dumps(server)]
     with tempfile.TemporaryDirectory() as home:
-        variables = environments.variables(Path(home))
-        chosen = {"CELLS": os.environ["CELLS"]} if "CELLS" in os.environ else {}
         try:
             result = subprocess.run(
                 command,
-                env=variables | chosen,
+                env=environments.variables(Path(home)),
                 stdout=subprocess.PIPE,
                 text=True,
                 timeout=_TIMEOUT_S,

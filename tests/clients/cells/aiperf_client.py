@@ -18,14 +18,17 @@ def run(server: Server, endpoint: str, *options: str) -> None:
         command = [
             *(Path(sys.executable).with_name("aiperf"), "profile"),
             *("--model", server.model, "--url", server.url, "--api-key", server.key),
-            *("--endpoint-type", endpoint, "--tokenizer", "builtin"),
+            *("--endpoint-type", endpoint, "--tokenizer", server.tokenizer),
             *("--request-count", str(REQUESTS), "--concurrency", "2"),
             *("--isl", "24", "--osl", "8", "--ui-type", "none"),
             *("--output-artifact-dir", folder, *options),
         ]
+        # Offline it takes a tokenizer from the hub's cache only, not from a folder.
+        offline = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+        environment = {name: text for name, text in os.environ.items() if name not in offline}
         result = subprocess.run(
             command,
-            env=os.environ | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"},
+            env=environment,
             cwd=folder,
             capture_output=True,
             text=True,

@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 import dspy
+import litellm
 from cells import NO_THINKING, PROMPT, QUESTION, TOOL_QUESTION, Server, cell, check_answer, main
 
 
@@ -52,8 +53,10 @@ def completions(server: Server) -> None:
 
 @cell("JSON schema")
 def json_schema(server: Server) -> None:
-    """A typed signature, by its JSON adapter."""
-    with dspy.context(lm=model(server), adapter=dspy.JSONAdapter()):
+    """A typed signature, by its JSON adapter, which has to be told that the model takes schemas."""
+    entry = {"litellm_provider": "openai", "mode": "chat", "supports_response_schema": True}
+    litellm.register_model({f"openai/{server.model}": entry})
+    with dspy.context(lm=model(server, engine="litellm"), adapter=dspy.JSONAdapter()):
         prediction = dspy.Predict(Capital)(question=QUESTION)
     assert isinstance(prediction.country, str) and type(prediction.population) is int
 

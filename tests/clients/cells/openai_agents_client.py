@@ -94,9 +94,10 @@ def tools_required(server: Server) -> None:
 
 @cell("responses")
 def responses(server: Server) -> None:
-    agent = Agent(name="a", model=model(server, OpenAIResponsesModel))
-    check_answer(Runner.run_sync(agent, QUESTION).final_output)
-    check_answer(asyncio.run(_stream(agent)))
+    # A client belongs to the event loop of its first request.
+    whole, streamed = (Agent(name="a", model=model(server, OpenAIResponsesModel)) for _ in range(2))
+    check_answer(Runner.run_sync(whole, QUESTION).final_output)
+    check_answer(asyncio.run(_stream(streamed)))
 
 
 @cell("responses, tools", needs=("tools",))

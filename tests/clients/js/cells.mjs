@@ -74,9 +74,7 @@ async function outcome({ run, refusal }) {
 
 /** Run all registered cells. */
 export async function main() {
-  const chosen = process.env.CELLS ? process.env.CELLS.split(",") : null;
   for (const each of cells) {
-    if (chosen && !chosen.includes(each.feature)) continue;
     console.log(JSON.stringify({ feature: each.feature, ...(await outcome(each)) }));
   }
 }
