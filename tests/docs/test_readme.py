@@ -56,7 +56,7 @@ def test_shown_commands_are_of_tested_kinds() -> None:
     kinds = {command.split(" ")[0] for command in SHOWN}
     assert kinds == {
         *("make", "mlflow", "python", "curl"),
-        *("source", "ray", "RAY_ADDRESS=FIRST:6379", "uv", "databricks"),
+        *("lm_eval", "source", "ray", "RAY_ADDRESS=FIRST:6379", "uv", "databricks"),
     }
 
 

@@ -126,9 +126,11 @@ def test_messages_are_rejected_with_what_to_do(base_genai: LoggedModel) -> None:
         python_model.score(conversation, "Hello")
     with pytest.raises(MlflowException, match=r"no chat template.*model\.template=FILE"):
         python_model.predict(None, {"messages": conversation})
-    for prompt in (None, 3, ["Hi"]):
+    for prompt in (None, 3):
         with pytest.raises(MlflowException, match=r"prompt=.*: give text"):
             python_model.predict(None, {"prompt": prompt})
+    with pytest.raises(MlflowException, match="prompt: 'Hi' is not a token id"):
+        python_model.predict(None, {"prompt": ["Hi"]})
 
 
 def test_template_makes_it_a_chat_model_in_both_flavors(

@@ -103,7 +103,7 @@ def test_model_logged_before_reasoning_was_split_answers(
     message = json.loads(bytes(format_.whole(finished).body))["choices"][0]["message"]
     pieces = [format_.piece(event) for event in answered if event["type"] == "piece"]
     deltas = [json.loads(piece.removeprefix("data: "))["choices"][0]["delta"] for piece in pieces]
-    assert message == {"role": "assistant", "content": finished["text"]}
+    assert message == {"role": "assistant", "content": finished["text"], "refusal": None}
     assert "".join(delta["content"] for delta in deltas) == finished["text"] != ""
     assert rejected[-1]["type"] == "rejected"
     assert "chat_template_kwargs is not an option" in rejected[-1]["message"]
