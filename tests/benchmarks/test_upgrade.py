@@ -25,6 +25,7 @@ def test_report_has_both_versions(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "| conversion, s |" in report.markdown()
 
 
+@pytest.mark.long
 def test_failing_version_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLMFLOW_HOME", str(tmp_path / "home"))
     (tmp_path / "home").mkdir()

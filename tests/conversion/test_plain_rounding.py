@@ -8,6 +8,7 @@ from tests.conversion.architectures import BUNDLED
 from tests.conversion.conversions import convert
 
 
+@pytest.mark.long
 def test_figures_are_those_of_the_rounded_model(tmp_path: Path) -> None:
     """No module gets more than 4 bits, since the size is too small for that."""
     calibrated = convert(

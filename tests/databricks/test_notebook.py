@@ -58,6 +58,7 @@ def test_notebook_run_is_the_parent_and_continues(workspace: Workspace) -> None:
     assert step.info.status == "FINISHED"
 
 
+@pytest.mark.long
 def test_step_uses_the_run_and_workspace_of_the_runtime(workspace: Workspace) -> None:
     """Only the runtime selects the workspace as tracking server."""
     experiment = tracking_client(workspace).create_experiment("/Shared/own")

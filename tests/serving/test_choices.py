@@ -17,7 +17,12 @@ TEXTS = ["The capital of France", "The capital of Japan is", "Once"]
 QUESTION = [{"role": "user", "content": "What is the capital of Japan?"}]
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=[pytest.mark.long] if name == "torch_server" else [])
+        for name in NAMES
+    ]
+)
 def flavor(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

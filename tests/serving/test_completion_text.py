@@ -9,7 +9,12 @@ MODELS = {"server": "tiny_phi3", "torch_server": "transformers"}
 PROMPTS = ["def fibonacci(n):", "The capital of", "The capital of France is", "x\n\n", "日本"]
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=[pytest.mark.long] if name == "torch_server" else [])
+        for name in MODELS
+    ]
+)
 def flavor(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

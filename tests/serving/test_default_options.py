@@ -69,7 +69,7 @@ def complete(server: Server, path: str = "/v1/chat/completions", **fields: Any) 
     return json.loads(body)
 
 
-@pytest.fixture(params=["chat", "pipeline", "older_model"])
+@pytest.fixture(params=["chat", pytest.param("pipeline", marks=pytest.mark.long), "older_model"])
 def model_uri(request: pytest.FixtureRequest) -> str:
     model: str | GenaiModel | TransformersModel = request.getfixturevalue(request.param)
     return model if isinstance(model, str) else model.model_uri

@@ -97,7 +97,12 @@ MESSAGES: dict[str, list[dict[str, Any]]] = {
 }
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=[pytest.mark.long] if name == "torch_server" else [])
+        for name in MODELS
+    ]
+)
 def flavor(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -16,7 +16,7 @@ TURNS = [*QUESTION, {"role": "assistant", "content": "Paris."}]
 Post = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 
-@pytest.fixture(params=["server", "torch_server"])
+@pytest.fixture(params=["server", pytest.param("torch_server", marks=pytest.mark.long)])
 def flavor(request: pytest.FixtureRequest) -> Server:
     server: Server = request.getfixturevalue(request.param)
     return server

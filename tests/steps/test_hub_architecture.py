@@ -29,6 +29,7 @@ def test_unsupported_architecture_is_not_downloaded(
     assert not (tmp_path / "store" / "weights").exists()
 
 
+@pytest.mark.long
 def test_supported_architecture_is_downloaded(run_python: RunPython, hub: FakeHub) -> None:
     config = {"model_type": "lfm2", "architectures": ["Lfm2ForCausalLM"], "eos_token_id": 1}
     hub.files["config.json"] = json.dumps(config).encode()

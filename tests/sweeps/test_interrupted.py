@@ -108,7 +108,7 @@ RAY = pytest.param(
 
 
 @pytest.mark.parametrize(
-    "launcher", ["serial", pytest.param("joblib", marks=pytest.mark.long), RAY]
+    "launcher", [*(pytest.param(n, marks=pytest.mark.long) for n in ("serial", "joblib")), RAY]
 )
 def test_killed_sweep_continues_and_cancelled_one_ends_all(sandbox: Sandbox, launcher: str) -> None:
     metric = "evaluation.metrics=[blocking:block]"
