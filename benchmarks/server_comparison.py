@@ -193,7 +193,7 @@ def _start_servers(
         version, size = _llama_cpp_version(arguments.llama_python), arguments.gguf.stat().st_size
         notes.append(
             f"{LLAMA_CPP}: its own server in xllamacpp {version}, {arguments.gguf.name} of "
-            f"{size / 1e6:,.1f} MB, KV cache in fp16"
+            f"{size / 1e6:,.1f} MB, compiled for AVX2, KV cache in fp16"
         )
     return servers, notes
 
