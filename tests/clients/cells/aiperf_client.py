@@ -29,7 +29,6 @@ def run(server: Server, endpoint: str, *options: str) -> None:
         result = subprocess.run(
             command,
             env=environment,
-            start_new_session=True,  # at its end it kills its process group
             cwd=folder,
             capture_output=True,
             text=True,
