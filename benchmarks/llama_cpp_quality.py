@@ -13,7 +13,6 @@ import dataclasses
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,10 +28,9 @@ from slmflow.checkpoints.tensors import CheckpointTensors
 from slmflow.console import messages, progress_bars
 from slmflow.conversion import reference_model
 from slmflow.conversion.calibration import text
-from slmflow.conversion.proof import fidelity, graph_variants, held_out
+from slmflow.conversion.proof import fidelity, folder_fidelity, held_out
 from slmflow.conversion.proof.fidelity import Fidelity
 from slmflow.conversion.proof.reference_logits import Logits
-from slmflow.conversion.proof.runtime_process import Call, run_calls
 from slmflow.conversion.record import ConversionRecord
 from slmflow.errors import UserError
 from slmflow.paths import PROJECT
@@ -124,12 +122,7 @@ def _measure_target(
     overrides = ["model=local", f"model.path={weights}", *f"target={target}".split()]
     logged_models.ensure_logged(overrides)
     onnx, _ = logged_models.find_logged(OnnxModel, overrides)
-    calls = [Call("logits", [ids]) for ids in windows]
-    with (
-        graph_variants.all_positions(onnx.folder) as graph,
-        closing(run_calls(onnx.folder, graph, calls)) as logits,
-    ):
-        kept = fidelity.measure(windows, expected, logits, target)
+    kept = folder_fidelity.measure(onnx.folder, windows, expected, target)
     return Row(target, ConversionRecord.read(onnx.folder).onnx_size_mb, kept)
 
 

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
@@ -29,13 +29,13 @@ from slmflow.conversion.optimum_export import ExportedModel
 from slmflow.conversion.proof import (
     exact_proof,
     fidelity,
+    folder_fidelity,
     genai_tokenizer,
     graph_variants,
     held_out,
     parity,
     tokenization,
 )
-from slmflow.conversion.proof.fidelity import Fidelity
 from slmflow.conversion.proof.fp16_range import LargestValue
 from slmflow.conversion.proof.parity import Parity
 from slmflow.conversion.proof.probes import build_prompts
@@ -121,7 +121,9 @@ def convert_model(
         kept_by_rtn = None
         if exported and target.is_calibrated:
             with _plainly_rounded(exported, checkpoint, folder, target) as plain:
-                kept_by_rtn = _measure_plain_rounding(plain, windows, expected_of_windows)
+                kept_by_rtn = folder_fidelity.measure(
+                    plain, windows, expected_of_windows, "plain rounding"
+                )
     ConversionRecord(
         parity=reached,
         fidelity=kept,
@@ -169,17 +171,6 @@ def _plainly_rounded(
         shutil.copy(folder / genai_builder.CONFIG_FILE, plain)
         optimum_export.write_plainly_rounded(exported, checkpoint, Path(plain), target)
         yield Path(plain)
-
-
-def _measure_plain_rounding(
-    folder: Path, windows: Sequence[Sequence[int]], expected: Iterable[Logits]
-) -> Fidelity:
-    calls = [Call("logits", [ids]) for ids in windows]
-    with (
-        graph_variants.all_positions(folder) as name,
-        closing(run_calls(folder, name, calls)) as logits,
-    ):
-        return fidelity.measure(windows, expected, logits, "plain rounding")
 
 
 def _write_by_builder(weights: Path, folder: Path, target: Target) -> None:
