@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from slmflow.runtime.generation.repeats import MAX_COMPLETIONS, repeat
+from slmflow.runtime.generation import repeats
 from slmflow.runtime.generation.unsupported import UNSUPPORTED, is_neutral
 from slmflow.runtime.prompts.message_fields import drop_neutral_fields
 from slmflow.runtime.tools.declarations import FIELDS as TOOL_FIELDS
@@ -60,7 +60,7 @@ class OpenAIRequest:
     def bodies(self) -> list[dict[str, Any]]:
         """The body of each completion: those of the first prompt, then of the next."""
         prompted = [{**self.body, "prompt": prompt} for prompt in self.prompts] or [self.body]
-        return [each for body in prompted for each in repeat({**body, "n": self.n})]
+        return [each for body in prompted for each in repeats.repeat({**body, "n": self.n})]
 
 
 def parse_body(body: bytes) -> dict[str, Any]:
@@ -122,14 +122,6 @@ def _is_ids(values: list[Any]) -> bool:
     return bool(values) and all(type(each) is int for each in values)
 
 
-def _parse_n(n: Any) -> int:
-    if type(n) is not int or not 1 <= n <= MAX_COMPLETIONS:
-        raise RequestError(
-            f"n={n!r:.100}: must be a whole number from 1 to {MAX_COMPLETIONS}", param="n"
-        )
-    return n
-
-
 def _is_deeper(value: Any, depth: int) -> bool:
     """Return whether lists and objects are nested deeper than `depth`, without recursion."""
     level = [value]
@@ -154,7 +146,9 @@ def _parse_fields(fields: dict[str, Any], is_chat: bool) -> OpenAIRequest:
     if model is not None and not isinstance(model, str):
         raise RequestError(f"model={model!r}: must be a text", param="model")
     options = _parse_stream_options(fields.pop("stream_options", {}), stream)
-    n = _parse_n(fields.pop("n", 1))
+    n = fields.pop("n", 1)
+    if problem := repeats.find_problem(n):
+        raise RequestError(problem, param="n")
     return OpenAIRequest(_parse_options(fields), is_chat, stream, options, model, n=n)
 
 

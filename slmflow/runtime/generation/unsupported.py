@@ -1,6 +1,5 @@
 """Options of other servers that this model does not support, and values that ask for nothing."""
 
-from collections.abc import Mapping
 from typing import Any
 
 UNSUPPORTED: dict[str, tuple[Any, ...]] = {
@@ -64,12 +63,3 @@ def is_neutral(name: str, value: Any) -> bool:
     neutral = UNSUPPORTED.get(name, ([], {}))
     # True equals 1, but is not the same number of completions.
     return any(isinstance(value, bool) == isinstance(n, bool) and value == n for n in neutral)
-
-
-def drop_neutral(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options without those that are unsupported and ask for nothing."""
-    return {
-        name: value
-        for name, value in options.items()
-        if name not in UNSUPPORTED or not is_neutral(name, value)
-    }
