@@ -32,6 +32,7 @@ from benchmarks.reports import page
 from benchmarks.server_load.token_prompts import TokenModel
 from slmflow.config.schema.target import ExporterName
 from slmflow.console import progress_bars
+from slmflow.reports import markdown
 from slmflow.system.child_processes import environment
 
 TARGET = "cpu_int4_rtn"
@@ -97,8 +98,7 @@ class Report:
                 *(f"{median(peaks) / 1e6:.0f}" for peaks in self.peak_bytes),
             ),
         ]
-        lines = [f"| {' | '.join(row)} |" for row in rows]
-        header = ["| measured | now | whole, without cache |", "| --- | ---: | ---: |"]
+        table = markdown.table(["measured", "now", "whole, without cache"], rows)
         equal = sum(
             one.answer == other.answer
             for one, other in zip(self.cached, self.uncached, strict=True)
@@ -109,7 +109,7 @@ class Report:
             f"the cache of {CACHE_MB} MB held {self.kept_bytes / 2**20:.0f} MB at the end",
             page.setup_note(("onnxruntime-genai",)),
         ]
-        return page.render("Conversations and long prompts", "\n".join([*header, *lines]), notes)
+        return page.render("Conversations and long prompts", table, notes)
 
     def json(self) -> str:
         """Return all raw values."""

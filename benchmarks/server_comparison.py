@@ -141,12 +141,11 @@ class Report:
 def measure(servers: Mapping[str, RunningServer], rounds: int, notes: Sequence[str]) -> Report:
     """Ask all servers in alternating rounds."""
     idle = {name: server.rss_bytes() for name, server in servers.items()}
-    models = {name: server.model for name, server in servers.items()}
     with ExitStack() as stack:
         peaks = {name: stack.enter_context(PeakMemory(server)) for name, server in servers.items()}
         visits = alternate_all(
             "servers",
-            {name: partial(_visit, servers[name], models[name]) for name in servers},
+            {name: partial(_visit, each, each.model) for name, each in servers.items()},
             rounds,
         )
     return Report(
