@@ -7,10 +7,11 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
@@ -85,6 +86,14 @@ def serving(folder: Path, *arguments: str, **environment: str) -> Iterator[Serve
                     process.wait(30)
                 finally:
                     process.kill()
+
+
+def served_by(names: Iterable[str]) -> list[Any]:
+    """Return the names of server fixtures as parameters; loading torch is slow."""
+    return [
+        pytest.param(name, marks=[pytest.mark.long] if name == "torch_server" else [])
+        for name in names
+    ]
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,9 @@ Needs a Chromium on the PATH (`apt-get install chromium`).
 """
 
 import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from slmflow.pipeline.results import GenaiModel, LoggedModel
 from tests.fixtures.base_model import BaseReference
 from tests.fixtures.bundled_model import Reference
+from tests.fixtures.server import serving_in_thread
 from tests.serving.calls import call, metric
 from tests.serving.conftest import KEY, Server, serving
 
@@ -263,15 +263,8 @@ def other_page() -> Iterator[str]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    other = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=other.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{other.server_port}"
-    finally:
-        other.shutdown()
-        other.server_close()
-        thread.join()
+    with serving_in_thread(Handler) as url:
+        yield url
 
 
 def test_page_of_another_origin_cannot_use_the_server(page: Page, keyless_server: Server) -> None:

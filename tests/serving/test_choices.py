@@ -10,19 +10,14 @@ from openai import OpenAI
 
 from tests.fixtures.bundled_model import Reference
 from tests.serving.calls import call, metric, start_request
-from tests.serving.conftest import MOST_WAITING, Server
+from tests.serving.conftest import MOST_WAITING, Server, served_by
 
 NAMES = {"server": "tiny_phi3", "torch_server": "transformers"}
 TEXTS = ["The capital of France", "The capital of Japan is", "Once"]
 QUESTION = [{"role": "user", "content": "What is the capital of Japan?"}]
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(name, marks=[pytest.mark.long] if name == "torch_server" else [])
-        for name in NAMES
-    ]
-)
+@pytest.fixture(params=served_by(NAMES))
 def flavor(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -4,17 +4,13 @@ import pytest
 from openai import OpenAI
 
 from tests.fixtures.bundled_model import Reference
+from tests.serving.conftest import served_by
 
 MODELS = {"server": "tiny_phi3", "torch_server": "transformers"}
 PROMPTS = ["def fibonacci(n):", "The capital of", "The capital of France is", "x\n\n", "日本"]
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(name, marks=[pytest.mark.long] if name == "torch_server" else [])
-        for name in MODELS
-    ]
-)
+@pytest.fixture(params=served_by(MODELS))
 def flavor(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

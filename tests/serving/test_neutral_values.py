@@ -7,7 +7,7 @@ import pytest
 from openai import OpenAI
 
 from tests.serving.calls import QUESTION, call, status_and_message
-from tests.serving.conftest import Server
+from tests.serving.conftest import Server, served_by
 
 MODELS = {"server": "tiny_phi3", "older_server": "tiny_phi3", "torch_server": "transformers"}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
@@ -97,12 +97,7 @@ MESSAGES: dict[str, list[dict[str, Any]]] = {
 }
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(name, marks=[pytest.mark.long] if name == "torch_server" else [])
-        for name in MODELS
-    ]
-)
+@pytest.fixture(params=served_by(MODELS))
 def flavor(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

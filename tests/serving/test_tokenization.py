@@ -8,7 +8,7 @@ import pytest
 
 from tests.fixtures.bundled_model import Reference
 from tests.serving.calls import QUESTION, call, status_and_message
-from tests.serving.conftest import Server
+from tests.serving.conftest import Server, served_by
 
 TEXT = "The capital of Perú, 首都: a\n b"
 TURNS = [*QUESTION, {"role": "assistant", "content": "Paris."}]
@@ -16,7 +16,7 @@ TURNS = [*QUESTION, {"role": "assistant", "content": "Paris."}]
 Post = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 
-@pytest.fixture(params=["server", pytest.param("torch_server", marks=pytest.mark.long)])
+@pytest.fixture(params=served_by(["server", "torch_server"]))
 def flavor(request: pytest.FixtureRequest) -> Server:
     server: Server = request.getfixturevalue(request.param)
     return server

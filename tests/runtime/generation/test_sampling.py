@@ -30,6 +30,17 @@ def logits(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(0, 3, 50).astype(np.float32)
 
 
+def check_probabilities(requested: RequestOptions, warpers: list[Any]) -> None:
+    """Compare the probabilities of tokens with those of transformers' processors."""
+    for seed in range(5):
+        raw = logits(seed)
+        warped = LogitsProcessorList(warpers)(torch.tensor([PROMPT]), torch.tensor(raw)[None])
+        tokens, probabilities = candidate_tokens(Sampler(requested, PROMPT).process(raw), requested)
+        ours = np.zeros(len(raw))
+        ours[tokens] = probabilities
+        np.testing.assert_allclose(ours, warped[0].double().softmax(-1).numpy(), atol=1e-6)
+
+
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 2.0])
 @pytest.mark.parametrize("top_k", [0, 1, 7, 99])
 @pytest.mark.parametrize("top_p", [1e-6, 0.5, 0.9, 1.0])
@@ -47,13 +58,7 @@ def test_probabilities_equal_those_of_transformers(
     requested = options(
         temperature=temperature, top_k=top_k, top_p=top_p, repetition_penalty=repetition_penalty
     )
-    for seed in range(5):
-        raw = logits(seed)
-        warped = LogitsProcessorList(warpers)(torch.tensor([PROMPT]), torch.tensor(raw)[None])
-        tokens, probabilities = candidate_tokens(Sampler(requested, PROMPT).process(raw), requested)
-        ours = np.zeros(len(raw))
-        ours[tokens] = probabilities
-        np.testing.assert_allclose(ours, warped[0].double().softmax(-1).numpy(), atol=1e-6)
+    check_probabilities(requested, warpers)
 
 
 @pytest.mark.parametrize("temperature", [0.3, 2.0])
@@ -71,13 +76,7 @@ def test_min_p_and_biases_equal_those_of_transformers(
     requested = options(
         temperature=temperature, min_p=min_p, logit_bias=logit_bias, repetition_penalty=penalty
     )
-    for seed in range(5):
-        raw = logits(seed)
-        warped = LogitsProcessorList(warpers)(torch.tensor([PROMPT]), torch.tensor(raw)[None])
-        tokens, probabilities = candidate_tokens(Sampler(requested, PROMPT).process(raw), requested)
-        ours = np.zeros(len(raw))
-        ours[tokens] = probabilities
-        np.testing.assert_allclose(ours, warped[0].double().softmax(-1).numpy(), atol=1e-6)
+    check_probabilities(requested, warpers)
 
 
 def test_request_replaces_min_p_of_the_checkpoint() -> None:
