@@ -8,6 +8,7 @@ import torch
 from safetensors import safe_open
 
 from slmflow.checkpoints import files
+from slmflow.checkpoints.adapters.lora import LoraAdapter
 from slmflow.errors import UserError
 
 # Each page read from a mapped file counts as resident memory until the mapping is closed.
@@ -31,7 +32,8 @@ class CheckpointTensors(Mapping[str, torch.Tensor]):
     """Tensors by their names in the model's `state_dict`, each read from disk on every access.
 
     `tensors[name]` is contiguous float32, whatever float type the file has. No file stays open
-    between accesses, so memory holds one tensor and at most `CHUNK_BYTES` of its file.
+    between accesses, so memory holds one tensor and at most `CHUNK_BYTES` of its file. With an
+    adapter it is the tensor of the adapted model, merged as it is read.
     """
 
     def __init__(
@@ -59,15 +61,21 @@ class CheckpointTensors(Mapping[str, torch.Tensor]):
         self._headers = {name: headers[name] for name in expected}
         _check_dtypes(folder, self._headers)
         _check_shapes(folder, expected, self._headers)
+        self._adapter: LoraAdapter | None = None
 
     @classmethod
-    def for_model(cls, folder: Path, model: Any) -> Self:
+    def for_model(cls, folder: Path, model: Any, adapter: LoraAdapter | None = None) -> Self:
         """Open the weights for a transformers model, which may be on the meta device.
 
-        Raises UserError as the constructor does.
+        adapter: merged into the weights. Raises UserError as the constructor does, and for an
+        adapter that does not fit the model.
         """
         expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-        return cls(folder, expected, _tied_names(model), _base_prefix(model))
+        opened = cls(folder, expected, _tied_names(model), _base_prefix(model))
+        if adapter is not None:
+            adapter.check_model(model)
+            opened._adapter = adapter
+        return opened
 
     def tied_names(self, name: str) -> tuple[str, ...]:
         """Return all names that share the tensor, including `name` itself."""
@@ -95,8 +103,12 @@ class CheckpointTensors(Mapping[str, torch.Tensor]):
         """Read a tensor as a new contiguous float32 tensor."""
         header = self._headers[name]
         tensor = torch.empty(header.shape, dtype=torch.float32)
+        module = name.removesuffix(".weight")
+        is_adapted = self._adapter is not None and module in self._adapter.modules
         for index in _chunk_indices(header):
             tensor[index] = _read_chunk(header, index)
+            if self._adapter is not None and is_adapted:
+                self._adapter.add_to(module, tensor[index], index)
         return tensor
 
 
