@@ -28,12 +28,24 @@ class CallPlan:
         """Return what constrains a completion whose answer has to have a form, or None.
 
         A required call rules out an answer. Raises MlflowException (HTTP 400), which names the
-        field `tools`, for a schema beyond limits.
+        field, for a schema beyond limits, and where the model's tokenizer rules guidance out.
         """
         if self.request.is_required:
+            if not self.format.is_enforceable:
+                reject(
+                    "tool_choice: required and named tools are not supported by this model's "
+                    "tokenizer: use auto",
+                    param="tool_choice",
+                )
             return guide_calls(self.request, self.format)
         if answer is None:
             return None
+        if not self.format.is_enforceable:
+            reject(
+                "response_format: not supported with tools by this model's tokenizer: leave out one "
+                "of them",
+                param="response_format",
+            )
         return guide_answer_or_calls(answer, self.request, self.format)
 
 

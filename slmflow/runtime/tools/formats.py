@@ -19,7 +19,8 @@ class ToolFormat:
     leave out the start, and does in its own template. padding: white space within start and end.
     between: the text between two calls. arguments: the key of a call's arguments. id_length: how
     many letters and digits an id has, None for OpenAI's form. special: the special tokens that are
-    start or end, with their texts; they have no text in a completion.
+    start or end, with their texts; they have no text in a completion. is_enforceable: whether the
+    runtime's guidance can hold a completion to this format.
     """
 
     start: str
@@ -31,6 +32,7 @@ class ToolFormat:
     arguments: str = "arguments"
     id_length: int | None = None
     special: Mapping[int, str] = field(default_factory=dict)
+    is_enforceable: bool = True
 
     def write(self, calls: Sequence[Call]) -> str:
         """Return calls as the model writes them."""
@@ -51,6 +53,9 @@ OPEN_LIST = ToolFormat("<|tool_call|>", is_list=True)  # Granite 3
 CLOSED_LIST = replace(OPEN_LIST, end="<|/tool_call|>")  # Phi-4-mini
 MISTRAL = ToolFormat("[TOOL_CALLS]", is_list=True, id_length=9)
 LLAMA = ToolFormat("<|python_tag|>", is_bare=True, between="; ", arguments="parameters")
+
+# Of a SentencePiece vocabulary.
+_SPACE = "▁"
 
 # Calls that are no JSON: of Qwen 3 Coder and 3.5, GLM, and newer versions of Mistral.
 _OTHER_FORMATS = ("<function=", "<arg_key>", "[ARGS]")
@@ -83,9 +88,21 @@ def _candidates(source: str, tokenizer: Tokenizer) -> Iterator[ToolFormat]:
 
 def with_tokens(found: ToolFormat, tokenizer: Tokenizer) -> ToolFormat:
     """Return a format with the tokens that are its start and end in a vocabulary."""
-    special = {
-        token_id: token.content
+    tags = {
+        token_id: token
         for token_id, token in tokenizer.get_added_tokens_decoder().items()
-        if token.special and token.content in (found.start, found.end)
+        if token.content in (found.start, found.end)
     }
-    return replace(found, special=special)
+    special = {token_id: token.content for token_id, token in tags.items() if token.special}
+    ordinary = [token.content for token in tags.values() if not token.special]
+    is_enforceable = not any(_adds_space_after(tag, tokenizer) for tag in ordinary)
+    return replace(found, special=special, is_enforceable=is_enforceable)
+
+
+def _adds_space_after(tag: str, tokenizer: Tokenizer) -> bool:
+    """Return whether text after an ordinary token gets a space, as in SentencePiece vocabularies.
+
+    The guidance tokenizes the text that must follow together with the tag, and rejects the space.
+    """
+    tokens = tokenizer.encode(tag + "{", add_special_tokens=False).tokens
+    return tokens[0] == tag and tokens[1].startswith(_SPACE)

@@ -7,10 +7,12 @@ from typing import Any
 
 import onnxruntime_genai as og
 import pytest
-from tokenizers import Tokenizer
+from mlflow.exceptions import MlflowException
+from tokenizers import AddedToken, Tokenizer
 
 from slmflow.runtime.generation.guidance import Guidance, guide_json
 from slmflow.runtime.tools import declarations
+from slmflow.runtime.tools.call_plan import CallPlan
 from slmflow.runtime.tools.calls import ToolCall, join_pieces
 from slmflow.runtime.tools.formats import (
     CLOSED_LIST,
@@ -134,3 +136,18 @@ def test_answer_or_calls(onnx: Path) -> None:
         check(calls)
     else:
         assert text == '{"a":1}'
+
+
+@pytest.mark.parametrize("is_special", [True, False])
+def test_ordinary_tags_of_sentencepiece_are_not_enforced(onnx: Path, is_special: bool) -> None:
+    tokenizer = Tokenizer.from_file(str(onnx / "tokenizer.json"))
+    tokenizer.add_tokens([AddedToken(HERMES.start, special=is_special, normalized=False)])
+    format_ = with_tokens(HERMES, tokenizer)
+    answer = guide_json({"type": "object"}, "response_format")
+    if is_special:
+        assert CallPlan(parse("required"), format_).guide(None)
+        return
+    with pytest.raises(MlflowException, match="use auto"):
+        CallPlan(parse("required"), format_).guide(None)
+    with pytest.raises(MlflowException, match="leave out one"):
+        CallPlan(parse("auto"), format_).guide(answer)
