@@ -8,7 +8,7 @@ import mlflow
 
 from slmflow.console import messages
 from slmflow.conversion import hub_architecture
-from slmflow.pipeline import store
+from slmflow.pipeline import entries
 from slmflow.pipeline.results import OnnxModel, Weights
 from slmflow.pipeline.step import Step, run_step
 
@@ -24,8 +24,8 @@ def convert(step: Step) -> OnnxModel:
     weights = step.ensure(Weights)
     config = step.config
     key = step.key(OnnxModel)
-    with store.unfinished("calibration", key) as scratch:
-        folder = store.get_or_build(
+    with entries.unfinished("calibration", key) as scratch:
+        folder = entries.get_or_build(
             "onnx",
             key,
             lambda building: convert_model(
@@ -36,6 +36,7 @@ def convert(step: Step) -> OnnxModel:
                 config.calibration,
                 scratch,
             ),
+            about={"model": config.model.name, "target": config.target.name},
         )
     conversion = ConversionRecord.read(folder)
     mlflow.log_metrics(conversion.metrics())

@@ -9,7 +9,7 @@ import mlflow
 from mlflow.entities import LoggedModelStatus
 
 from benchmarks.fault_injection.sandbox import Sandbox
-from slmflow.pipeline import results, store
+from slmflow.pipeline import manifests, results, store
 
 # Files with times and other values that differ between runs, and files with their checksums.
 _VARYING_FILES = ("MLmodel", "conversion.json", store.MANIFEST, "provenance.json", "files.json")
@@ -43,13 +43,13 @@ def find_faults(sandbox: Sandbox, expected_files: Collection[Path]) -> Iterator[
     for kind in ("weights", "onnx"):
         for entry in (sandbox.home / kind).glob("*"):
             try:
-                store.verify(entry)
-            except store.BrokenEntry as broken:
+                manifests.verify(entry)
+            except manifests.BrokenEntry as broken:
                 yield str(broken)
 
 
 def _read_entry(_: Sandbox, result: dict[str, Any]) -> Any:
-    manifest = store.manifest(Path(result["path"]))
+    manifest = manifests.checksums(store.home() / result["path"])
     return {name: digest for name, digest in manifest.items() if name not in _VARYING_FILES}
 
 

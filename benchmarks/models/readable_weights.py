@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.models import stored_models
 from benchmarks.models.shapes import SHAPES
-from slmflow.pipeline import store
+from slmflow.pipeline import digests, entries, store
 
 _TOKENIZER = "tokenizer.json"
 
@@ -19,8 +19,10 @@ _TOKENIZER = "tokenizer.json"
 def readable_weights(shape: str) -> Path:
     """Return a checkpoint of random weights of one of `SHAPES`."""
     plain = stored_models.random_weights(shape)
-    key = stored_models.module_key("models.readable_weights", ("tokenizers",), store.digest(plain))
-    return store.get_or_build(
+    key = stored_models.module_key(
+        "models.readable_weights", ("tokenizers",), digests.of_path(plain)
+    )
+    return entries.get_or_build(
         "readable-weights", key, lambda folder: write(plain, folder, SHAPES[shape].vocabulary)
     )
 

@@ -16,7 +16,7 @@ from benchmarks.models.shapes import SHAPES
 from slmflow.config import compose
 from slmflow.config.schema.target import ExporterName
 from slmflow.paths import PROJECT
-from slmflow.pipeline import keys, store
+from slmflow.pipeline import digests, entries, keys
 from slmflow.pipeline.results import OnnxModel
 from slmflow.system.child_processes import environment
 
@@ -26,7 +26,7 @@ GGUF_FILE = "model.gguf"
 def random_weights(shape: str) -> Path:
     """Return a checkpoint of random weights of one of `SHAPES`."""
     key = module_key("models.random_models", ("torch", "transformers"), repr(SHAPES[shape]))
-    return store.get_or_build(
+    return entries.get_or_build(
         "random-weights", key, lambda folder: _run("models.random_models", shape, folder)
     )
 
@@ -34,7 +34,7 @@ def random_weights(shape: str) -> Path:
 def smollm2() -> Path:
     """Return SmolLM2-135M-Instruct from a package; needs the gguf package."""
     key = module_key("models.smollm2", ("gguf", "torch", "transformers"), "")
-    return store.get_or_build("real-weights", key, lambda folder: _run("models.smollm2", folder))
+    return entries.get_or_build("real-weights", key, lambda folder: _run("models.smollm2", folder))
 
 
 def onnx_model(weights: Path, target: str, exporter: ExporterName) -> Path:
@@ -42,7 +42,7 @@ def onnx_model(weights: Path, target: str, exporter: ExporterName) -> Path:
     config = compose.load([f"target={target}", f"exporter={exporter.value}"])
     model = dataclasses.replace(config.model, path=str(weights))
     key = keys.key_of(OnnxModel, dataclasses.replace(config, model=model))
-    return store.get_or_build(
+    return entries.get_or_build(
         "onnx",
         key,
         lambda folder: _run("harness.convert_once", weights, folder, target, exporter.value),
@@ -54,8 +54,8 @@ def gguf_model(weights: Path, kind: str = "Q4_0") -> Path:
 
     kind: Q4_0 or F32.
     """
-    key = module_key("models.gguf_file", ("gguf",), f"{store.digest(weights)} {kind}")
-    folder = store.get_or_build(
+    key = module_key("models.gguf_file", ("gguf",), f"{digests.of_path(weights)} {kind}")
+    folder = entries.get_or_build(
         "gguf",
         key,
         lambda building: _run("models.gguf_file", weights, building / GGUF_FILE, "--type", kind),
@@ -70,6 +70,6 @@ def _run(module: str, *arguments: object) -> None:
 
 def module_key(module: str, packages: tuple[str, ...], arguments: str) -> str:
     """Return a sha256 over a module's source, package versions and its arguments."""
-    source = store.sha256(PROJECT / "benchmarks" / f"{module.replace('.', '/')}.py")
+    source = digests.sha256(PROJECT / "benchmarks" / f"{module.replace('.', '/')}.py")
     versions = [metadata.version(package) for package in packages]
     return hashlib.sha256("\n".join([source, *versions, arguments]).encode()).hexdigest()

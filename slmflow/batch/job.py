@@ -17,7 +17,7 @@ from slmflow.errors import BadArguments, UserError
 from slmflow.flavors import chat_interfaces
 from slmflow.flavors.chat_interfaces import ChatInterface
 from slmflow.paths import PROJECT
-from slmflow.pipeline import model_uris, source_code, store
+from slmflow.pipeline import digests, model_uris, source_code
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class BatchJob:
 
     def check_input_unchanged(self) -> None:
         """Raise UserError if the input file has changed since the job was prepared."""
-        if store.sha256(self.input_file.path) != self.input_digest:
+        if digests.sha256(self.input_file.path) != self.input_digest:
             raise UserError(f"{self.input_file.path} changed while the job ran: run the job again")
 
 
@@ -78,7 +78,7 @@ def prepare_job(config: Config) -> BatchJob:
         problems += _message_problems(input_file)
     if problems or input_file is None or model is None or interface is None:
         raise BadArguments("\n".join(problems))
-    digest = store.sha256(input_file.path)
+    digest = digests.sha256(input_file.path)
     return BatchJob(
         input_file=input_file,
         input_digest=digest,

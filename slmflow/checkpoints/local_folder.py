@@ -1,12 +1,11 @@
 """Copy a checkpoint from a local folder, bundled with the project or the user's own."""
 
-import shutil
 from pathlib import Path
 
 from slmflow.checkpoints import files
 from slmflow.console import progress_bars
 from slmflow.errors import UserError
-from slmflow.pipeline import store
+from slmflow.pipeline import digests, store
 
 
 def copy(source: Path, target: Path, model: str) -> None:
@@ -27,8 +26,8 @@ def copy(source: Path, target: Path, model: str) -> None:
             task = progress.add_task(source.name, total=total)
             for name, path in zip(names, paths, strict=True):
                 (target / name).parent.mkdir(exist_ok=True)
-                with path.open("rb") as reader, (target / name).open("wb") as writer:
-                    shutil.copyfileobj(progress.wrap_file(reader, task_id=task), writer)
+                with path.open("rb") as reader:
+                    digests.copy(progress.wrap_file(reader, task_id=task), target / name)
     except OSError as error:
         raise UserError(
             f"{model} cannot be copied to the store: {error.strerror} "

@@ -9,7 +9,7 @@ from slmflow.datasets.readers import MAX_BYTES
 from slmflow.errors import UserError
 from slmflow.hub.download import download
 from slmflow.hub.repository import Repository
-from slmflow.pipeline import store
+from slmflow.pipeline import entries
 
 
 def get_file(dataset: HubDataset) -> Path:
@@ -35,7 +35,10 @@ def get_file(dataset: HubDataset) -> Path:
         return [path]
 
     key = hashlib.sha256("\n".join((hub_id, revision, path)).encode()).hexdigest()
-    entry = store.get_or_build(
-        "datasets", key, lambda folder: download(repository, select_file, folder)
+    entry = entries.get_or_build(
+        "datasets",
+        key,
+        lambda folder: download(repository, select_file, folder),
+        about={"dataset": f"{hub_id}/{path}"},
     )
     return entry / path

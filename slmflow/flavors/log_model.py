@@ -13,8 +13,9 @@ from mlflow.models.model import ModelInfo
 from mlflow.types.schema import ColSpec, Schema
 
 from slmflow.console import messages
+from slmflow.flavors import lineage
 from slmflow.flavors.provenance import CHECKSUMS_FILE, Provenance
-from slmflow.pipeline.store import sha256
+from slmflow.pipeline.digests import sha256
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 CHAT_EXAMPLE = {"messages": QUESTION, "max_tokens": 32}
@@ -65,7 +66,8 @@ def log_with_provenance(
     adapt: called with the folder of the saved model, before its checksums are taken.
 
     The digest of the checksum file becomes a tag of the logged model: whoever changes files and
-    checksums in the artifact store would also have to change the tracking server.
+    checksums in the artifact store would also have to change the tracking server. Of a model in
+    MLflow, the tags also say which one the weights came from.
 
     MLflow's validation of the input example is skipped: it loads the model again, only warns, and
     may write to files whose checksums are already taken.
@@ -74,6 +76,7 @@ def log_with_provenance(
     info: ModelInfo = Model.log(
         artifact_path=None, flavor=wrapper, validate_serving_input=False, **options
     )
-    MlflowClient().set_logged_model_tags(info.model_id, {CHECKSUMS_TAG: wrapper.checksums_digest})
+    tags = {CHECKSUMS_TAG: wrapper.checksums_digest, **lineage.model_tags(provenance.model)}
+    MlflowClient().set_logged_model_tags(info.model_id, tags)
     messages.info(f"logged as {info.model_uri}")
     return info

@@ -9,14 +9,16 @@ provenance/files.json        sha256 of every other file of the model
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from slmflow.config.schema.config import Config
 from slmflow.config.schema.model import Model
+from slmflow.flavors import lineage
 from slmflow.paths import PROJECT
-from slmflow.pipeline import checksums, store
+from slmflow.pipeline import checksums, digests, manifests, store
 from slmflow.pipeline.keys import key_of
 from slmflow.pipeline.results import Result, StoredResult
 from slmflow.system.git_state import read_git_state
@@ -46,7 +48,25 @@ class SourceEntry:
         """Return the store entry of a step's result."""
         entry = result.folder
         name = f"{entry.parent.name}/{entry.name}"
-        return cls(type(result).step, name, folder, store.manifest(entry))
+        return cls(type(result).step, name, folder, manifests.checksums(entry))
+
+    def unchanged_copies(self, model: Path) -> Iterator[tuple[str, str]]:
+        """Yield path and sha256 of the large files of a model that are copies of the entry's.
+
+        MLflow copies a file with its modification time; what changes the copy changes that.
+        """
+        if self.folder is None:
+            return
+        for path, digest in self.files.items():
+            copied = model / self.folder / path
+            with suppress(OSError):
+                copy, original = copied.stat(), (store.home() / self.entry / path).stat()
+                is_same = (copy.st_size, copy.st_mtime_ns) == (
+                    original.st_size,
+                    original.st_mtime_ns,
+                )
+                if is_same and copy.st_size >= digests.LARGE_BYTES:
+                    yield f"{self.folder}/{path}", digest
 
 
 @dataclass(frozen=True)
@@ -54,8 +74,8 @@ class Provenance:
     """How a model was made.
 
     step: the step that logged it; model: source, hub id, revision, licence and the sha256 of the
-    file of `model.template`; keys: by step, of
-    this step and all before it; git_commit: 40 hexadecimal digits; git_dirty: whether the working
+    file of `model.template`, and of a model in MLflow what `lineage.origin` returns; keys: by step,
+    of this step and all before it; git_commit: 40 hexadecimal digits; git_dirty: whether the working
     tree differed from the commit; both are None if unknown; model_id, run_id: the MLflow model
     that contains the provenance and the run that logged it.
     """
@@ -77,6 +97,7 @@ class Provenance:
         keys = {each.step: key_of(each, config) for each in (kind, *_upstream(kind))}
         commit, dirty = read_git_state() or (None, None)
         origin |= {"source": model.source.value, "template_sha256": _template_sha256(model)}
+        origin |= lineage.origin(model)
         return cls(kind.step, origin, keys, commit, dirty, sources)
 
     @classmethod
@@ -90,11 +111,13 @@ class Provenance:
         (model / FOLDER).mkdir()
         (model / PROVENANCE_FILE).write_text(json.dumps(asdict(self), indent=1))
         shutil.copyfile(PROJECT_CONSTRAINTS, model / CONSTRAINTS_FILE)
-        (model / CHECKSUMS_FILE).write_text(json.dumps(checksums.compute(model), indent=1))
+        known = dict(copy for source in self.sources for copy in source.unchanged_copies(model))
+        sums = checksums.compute(model, known)
+        (model / CHECKSUMS_FILE).write_text(json.dumps(sums, indent=1))
 
 
 def _template_sha256(model: Model) -> str | None:
-    return None if model.template is None else store.sha256(PROJECT / model.template)
+    return None if model.template is None else digests.sha256(PROJECT / model.template)
 
 
 def _upstream(kind: type[Result]) -> Iterator[type[Result]]:

@@ -19,7 +19,7 @@ from slmflow.hub import client
 from slmflow.hub.errors import raise_user_errors
 from slmflow.hub.repository import Repository, hub_url
 from slmflow.hub.transfer import transfer
-from slmflow.pipeline import store
+from slmflow.pipeline import digests, store
 
 FileSelector = Callable[[Mapping[str, int]], list[str]]
 """Select the files to download: from sizes in bytes by path to a list of paths.
@@ -128,8 +128,11 @@ def _copy_from_cache(file: RepoSibling, path: Path, repository: Repository) -> N
     cached = try_to_load_from_cache(
         repository.id, file.rfilename, revision=repository.revision, repo_type=repository.kind
     )
-    if isinstance(cached, str) and _digest(file, Path(cached)) == _listed_digest(file):
-        shutil.copyfile(cached, path)
+    if isinstance(cached, str):
+        with Path(cached).open("rb") as reader:
+            digests.copy(reader, path)
+        if _digest(file, path) != _listed_digest(file):
+            path.unlink()
 
 
 def _verify(file: RepoSibling, path: Path, repository: Repository) -> None:
@@ -148,11 +151,13 @@ def _verify(file: RepoSibling, path: Path, repository: Repository) -> None:
             f"{_listed_digest(file)}: the file was discarded. Run the same command again; if that "
             "does not help, a proxy or mirror alters the file"
         )
+    if file.lfs:
+        digests.remember(path, digest)
 
 
 def _digest(file: RepoSibling, path: Path) -> str:
     """Return the sha256 of a large file, the git object id of any other."""
-    return store.sha256(path) if file.lfs else git_hash(path.read_bytes())
+    return digests.known_or_sha256(path) if file.lfs else git_hash(path.read_bytes())
 
 
 def _listed_digest(file: RepoSibling) -> str | None:

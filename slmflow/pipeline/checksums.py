@@ -4,16 +4,20 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from slmflow.pipeline.store import sha256
+from slmflow.pipeline.digests import sha256
 
 LINK = "a link"
 """In place of the checksum of a link: its target may change unnoticed."""
 
 
-def compute(folder: Path) -> dict[str, str]:
-    """Return the hexadecimal sha256 of each file below a folder, by relative path."""
+def compute(folder: Path, known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the hexadecimal sha256 of each file below a folder, by relative path.
+
+    known: the sums of files that need not be read.
+    """
     files = {path.relative_to(folder).as_posix(): path for path in _files_and_links(folder)}
-    return {name: _checksum(path) for name, path in sorted(files.items())}
+    known = known or {}
+    return {name: _checksum(path, known.get(name)) for name, path in sorted(files.items())}
 
 
 def compare(expected: Mapping[str, str], actual: Mapping[str, str]) -> str:
@@ -33,5 +37,6 @@ def _files_and_links(folder: Path) -> Iterator[Path]:
         yield from (link for name in folders if (link := Path(parent, name)).is_symlink())
 
 
-def _checksum(path: Path) -> str:
-    return sha256(path) if path.is_file() and not path.is_symlink() else LINK
+def _checksum(path: Path, known: str | None) -> str:
+    is_file = path.is_file() and not path.is_symlink()
+    return (known or sha256(path)) if is_file else LINK

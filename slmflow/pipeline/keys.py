@@ -13,7 +13,7 @@ from slmflow.config.config_keys import kinds
 from slmflow.config.schema.config import Config
 from slmflow.config.schema.fields import Kind
 from slmflow.paths import PROJECT
-from slmflow.pipeline import model_uris, source_code, store
+from slmflow.pipeline import digests, model_uris, source_code
 from slmflow.pipeline.results import Result
 
 
@@ -49,14 +49,14 @@ def _identity(name: str, value: Any) -> Any:
         case Kind.path if value:
             return _path_digest(PROJECT / value)
         case Kind.model_uri if value:
-            return model_uris.load_metadata(name, value).model_uuid
+            return model_uris.identity(name, value)
         case Kind.functions:  # a name without a module is a built-in metric: the step imports it
-            digests = {each: source_code.function_digest(each) for each in value if ":" in each}
-            return {"names": value, "sources": digests}
+            sources = {each: source_code.function_digest(each) for each in value if ":" in each}
+            return {"names": value, "sources": sources}
         case Kind.tasks if value:  # their step reports a missing package
             versions = {d.version for d in metadata.distributions(name="lm_eval")}
             return {"names": value, "versions": sorted(versions)}
     return value
 
 
-_path_digest = functools.cache(store.digest)
+_path_digest = functools.cache(digests.of_path)

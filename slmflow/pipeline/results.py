@@ -9,6 +9,7 @@ the config that the step reads, the results it consumes, and the packages that s
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +22,23 @@ from mlflow.models.model import ModelInfo
 
 from slmflow.config.schema.registry import CHAMPION
 from slmflow.config.schema.target import Algorithm
-from slmflow.pipeline import registered_models, store
+from slmflow.pipeline import manifests, registered_models, store
 
 FILE = "result.json"
 
 _OF_CALIBRATION = ("calibration.data", "calibration.tokens")
 
 
+# `kind/key`, at the end of the absolute paths that earlier versions recorded.
+_ENTRY = re.compile(r"(?:/(?:[^/]+/)*)?([a-z]+/[0-9a-f]{64})")
+
+
 class InvalidResult(Exception):
     """A result whose files, model or artifacts are missing or changed; the message says which."""
+
+
+class AbsentResult(InvalidResult):
+    """A result whose folder is not in this store, such as that of another user."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,7 @@ class Result:
         return cls.reads
 
     def check(self) -> None:
-        """Raise Stale if anything that this result refers to is missing or changed."""
+        """Raise InvalidResult if anything that this result refers to is missing or changed."""
         raise NotImplementedError
 
     def to_json(self) -> dict[str, Any]:
@@ -62,21 +71,44 @@ class Result:
 
 @dataclass(frozen=True)
 class StoredResult(Result):
-    """A folder of the store."""
+    """A folder of the store; path: `kind/key` in `result.json`, where it is relative."""
 
     path: str
 
     @property
     def folder(self) -> Path:
-        """The folder in the store."""
-        return Path(self.path)
+        """The folder in this user's store."""
+        return store.home() / self.path
 
     def check(self) -> None:
-        """Raise Stale unless the folder holds the files of its manifest."""
+        """Raise InvalidResult unless the folder holds the files of its manifest.
+
+        AbsentResult says that this store does not have the folder.
+        """
+        if not self.folder.exists():
+            raise AbsentResult(f"{self.folder} does not exist")
         try:
-            store.verify(self.folder)
-        except store.BrokenEntry as broken:
+            manifests.verify(self.folder)
+        except manifests.BrokenEntry as broken:
             raise InvalidResult(str(broken)) from broken
+        manifests.touch(self.folder)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a JSON object; the path is relative, as stores differ."""
+        is_here = self.folder.is_relative_to(store.home())
+        path = self.folder.relative_to(store.home()).as_posix() if is_here else self.path
+        return super().to_json() | {"path": path}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Self:
+        """Return the result, with the path in this store if it names an entry of any store.
+
+        Raises ValueError if it names none.
+        """
+        entry = _ENTRY.fullmatch(str(fields.get("path")))
+        if entry is None:
+            raise ValueError(f"{fields.get('path')!r} names no entry of a store")
+        return super().from_json(fields | {"path": entry[1]})
 
 
 @dataclass(frozen=True)
@@ -96,7 +128,7 @@ class LoggedModel(Result):
         return cls(model_uri=info.model_uri, model_id=info.model_id, size_bytes=size)
 
     def check(self) -> None:
-        """Raise Stale unless the tracking server still has the model and its files."""
+        """Raise InvalidResult unless the tracking server still has the model and its files."""
         _require_model(self.model_uri)
 
 
@@ -106,7 +138,7 @@ class Weights(StoredResult):
 
     step: ClassVar = "fetch"
     reads: ClassVar = (
-        *("model.source", "model.id", "model.revision", "model.path"),
+        *("model.source", "model.id", "model.revision", "model.path", "model.uri"),
         "model.template",
     )
     packages: ClassVar = ("sentencepiece", "tokenizers", "transformers")
@@ -187,7 +219,7 @@ class Measurements(Result):
     model_uris: tuple[str, ...]
 
     def check(self) -> None:
-        """Raise Stale unless the run still has its answers, and the models still exist."""
+        """Raise InvalidResult unless the run still has its answers, and the models still exist."""
         _require_artifact(self.run_id, self.artifact)
         for model_uri in self.model_uris:
             _require_model(model_uri)
@@ -212,7 +244,7 @@ class Evaluation(Result):
     metrics: tuple[dict[str, Any], ...]
 
     def check(self) -> None:
-        """Raise Stale unless the run still has its comparison, and the models still exist."""
+        """Raise InvalidResult unless the run has its comparison, and the models still exist."""
         _require_artifact(self.run_id, self.artifact)
         for flavor in self.metrics:
             _require_model(flavor["model_uri"])
@@ -249,7 +281,7 @@ class ModelVersion(Result):
         )
 
     def check(self) -> None:
-        """Raise Stale unless the alias still points to this version, and the champion is the same.
+        """Raise InvalidResult unless the alias is that of this version, and the champion the same.
 
         The gate would compare with another champion's metrics; that this version became the
         champion itself changes nothing. It is also invalid if the version now has the metrics of

@@ -20,7 +20,7 @@ from slmflow.console.redaction import redact
 from slmflow.errors import UserError
 from slmflow.paths import PROJECT
 from slmflow.pipeline import results, store, tracking_errors
-from slmflow.pipeline.results import InvalidResult, Result
+from slmflow.pipeline.results import AbsentResult, InvalidResult, Result
 
 STEP = "slmflow.step"
 KEY = "slmflow.key"
@@ -52,6 +52,8 @@ def find_finished(kind: type[R], key: str, experiment_id: str) -> tuple[R, str] 
             result = load_result(kind, run.info.run_id)
             result.check()
             return result, run.info.run_id
+        except AbsentResult:
+            continue  # another user's store has it
         except (InvalidResult, MlflowException, TypeError, ValueError) as reason:
             messages.warning(f"{kind.step}: run {run.info.run_id} is not reused: {reason}")
     return None

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from slmflow.errors import BadArguments
 from slmflow.paths import PROJECT
-from slmflow.pipeline import store
+from slmflow.pipeline import digests
 
 # Packages that cannot shape a result: they only show it to people.
 _EXCLUDED = ("slmflow.console", "slmflow.reports")
@@ -56,7 +56,7 @@ def function_digest(function: str) -> str:
         files = [(f.relative_to(d).as_posix(), f) for d in map(Path, folders) for f in _sources(d)]
         return _digest((name, file.read_bytes()) for name, file in files)
     file = Path(spec.origin or "")
-    return store.sha256(file) if file.is_file() else sys.version  # built into Python
+    return digests.sha256(file) if file.is_file() else sys.version  # built into Python
 
 
 @functools.cache

@@ -12,6 +12,7 @@
 6. A failure is printed once and put into a tag of the run; the exit status tells its kind.
 """
 
+import dataclasses
 import os
 import signal
 import sys
@@ -34,11 +35,12 @@ from slmflow.console.redaction import redact
 from slmflow.errors import UserError
 from slmflow.paths import CONF
 from slmflow.pipeline import (
+    entries,
     keys,
+    model_uris,
     results,
     runs,
     stale_runs,
-    store,
     temporary_files,
     tracking_errors,
 )
@@ -152,7 +154,7 @@ def run(
     """
     tracking_errors.silence_database_log()
     try:
-        step_overrides, config = read(overrides.from_arguments(arguments))
+        step_overrides, config = _pin_source(*read(overrides.from_arguments(arguments)))
     except UserError as fault:
         return report_failure(fault, os.environ.get("MLFLOW_RUN_ID"))
     with stale_runs.hold_run_lock() as tag:
@@ -161,6 +163,21 @@ def run(
         except (MlflowException, SQLAlchemyError) as error:
             return report_failure(tracking_errors.server_error(error), None)
         return _end_run(_work(work, Step(name, config, tuple(step_overrides), run, launch)))
+
+
+def _pin_source(step_overrides: Sequence[str], config: Config) -> tuple[Sequence[str], Config]:
+    """Replace an alias in `model.uri` by its version, for this step and all that it launches.
+
+    Raises BadArguments if there is no such version.
+    """
+    if not (model_uri := config.model.uri):
+        return step_overrides, config
+    if (pinned := model_uris.pin("model.uri", model_uri)) == model_uri:
+        return step_overrides, config
+    messages.info(f"{model_uri} is {pinned}")
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, uri=pinned))
+    others = (each for each in step_overrides if not each.startswith("model.uri="))
+    return (*others, f"model.uri={pinned}"), config
 
 
 def _start_run(name: str, tag: Mapping[str, str], new_run: Mapping[str, Any]) -> Run:
@@ -195,7 +212,7 @@ def _work(work: Callable[[Step], Result | None], step: Step) -> int:
         if stale_runs.is_orphan(step.run):
             raise KeyboardInterrupt
         stale_runs.end_stale_runs(step.run)
-        store.remove_abandoned_builds()
+        entries.remove_abandoned_builds()
         _describe(step)
         if (result := work(step)) is not None:
             mlflow.set_tag(runs.KEY, step.key(type(result)))

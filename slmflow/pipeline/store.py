@@ -1,23 +1,29 @@
 """The store: a content-addressed folder of large files, outside the project (`SLMFLOW_HOME`).
 
 <home>/<kind>/<key>/       a finished entry, read-only by convention, with `manifest.json`
+<home>/answers/, timings/  journals of measurements
 <home>/building/           entries being built; renamed into place when complete
 <home>/downloads/          partial downloads
 <home>/unfinished/         what builds can continue with after a kill, for a week
+<home>/digests/            the digests of users' folders, by which they are not read again
 <home>/locks/              one lock file per entry
+
+Here are its place, its locks and its permissions; `entries` builds what lies in it.
 
 On a Databricks Volume the store has only the entries. All else is in the driver's temporary folder,
 since a Volume supports no rename, no lock and only sequential writes. Entries are copied there, the
 manifest last: without it an entry is incomplete.
+
+Several users can share a store whose folder has the set-group-ID bit (`chmod g+ws`): what is
+created there becomes writable for the group whatever the user's umask. From a store that cannot be
+written, entries are read without locks.
 """
 
-import errno
-import hashlib
-import json
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterator
+import stat
+import uuid
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -30,14 +36,7 @@ from slmflow.system import databricks, locks
 
 MANIFEST = "manifest.json"
 
-# Unfinished work that nobody has continued for so long is removed: its key may never come again.
-_UNFINISHED_DAYS = 7
-
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-
-
-class BrokenEntry(Exception):
-    """A store entry that differs from its manifest; the message names the first file."""
+_SHARED_FOLDER = stat.S_ISGID | stat.S_IWGRP
 
 
 def home() -> Path:
@@ -51,71 +50,16 @@ def workspace() -> Path:
     return databricks.scratch_folder() if databricks.is_object_storage(home()) else home()
 
 
-def get_or_build(kind: str, key: str, build: Callable[[Path], None]) -> Path:
-    """Return the folder of an entry; call `build(folder)` if it is missing or broken.
+def files(folder: Path) -> list[tuple[str, Path]]:
+    """Return the files below a folder by relative path, sorted; without its manifest.
 
-    `build` fills a temporary folder, which gets a manifest and is renamed into place. If it raises,
-    nothing is kept. Of two processes that need the same entry, one builds and the other waits.
-    Raises UserError if the store cannot be written.
+    Raises OSError for a folder that cannot be read.
     """
-    entry = home() / kind / key
-    with lock(f"{kind}-{key}"):
-        if entry.exists():
-            try:
-                verify(entry)
-                return entry
-            except BrokenEntry as broken:
-                messages.warning(f"{broken}; building it again")
-        with _explain_full_disk(), _build_folder(kind, key) as folder:
-            if entry.exists():
-                shutil.rmtree(entry)
-            build(folder)
-            _write_manifest(folder)
-            _put_in_place(folder, entry)
-    return entry
-
-
-def has(kind: str, key: str) -> bool:
-    """Return whether an entry exists; its files may be damaged."""
-    return (home() / kind / key).exists()
-
-
-def remove(kind: str, key: str) -> None:
-    """Remove an entry, and the folder of its kind if it is then empty.
-
-    Raises UserError if the store cannot be written.
-    """
-    with lock(f"{kind}-{key}"):
-        shutil.rmtree(home() / kind / key, ignore_errors=True)
-    with suppress(OSError):
-        (home() / kind).rmdir()
-
-
-def verify(entry: Path) -> None:
-    """Raise BrokenEntry unless every file has the size and sha256 of the manifest."""
-    try:
-        manifest = json.loads((entry / MANIFEST).read_text())
-    except (OSError, ValueError) as error:
-        raise BrokenEntry(f"{entry} has no readable manifest") from error
-    expected = {file["path"]: (file["size"], file["sha256"]) for file in manifest["files"]}
-    if set(expected) != {path for path, _ in _files(entry)}:
-        raise BrokenEntry(f"{entry} does not have the files of its manifest")
-    for path, (size, digest) in expected.items():
-        file = entry / path
-        if file.stat().st_size != size or sha256(file) != digest:
-            raise BrokenEntry(f"{file} differs from its manifest")
-
-
-def manifest(entry: Path) -> dict[str, str]:
-    """Return the sha256 of each file of an entry, by relative path."""
-    files = json.loads((entry / MANIFEST).read_text())["files"]
-    return {file["path"]: file["sha256"] for file in files}
-
-
-def sha256(file: Path) -> str:
-    """Return the hexadecimal sha256 of a file."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    found = []
+    for parent, _, names in os.walk(folder, onerror=_raise):
+        paths = (Path(parent, name) for name in names)
+        found += [path for path in paths if path.is_file() and path != folder / MANIFEST]
+    return sorted((file.relative_to(folder).as_posix(), file) for file in found)
 
 
 def require_free_space(size: int, name: str, folder: Path) -> None:
@@ -127,34 +71,31 @@ def require_free_space(size: int, name: str, folder: Path) -> None:
         )
 
 
-def digest(path: Path) -> str:
-    """Return a sha256 over a file, or over the names and contents of a folder's files.
-
-    Raises UserError if a file cannot be read.
-    """
-    try:
-        if path.is_file():
-            return sha256(path)
-        listing = [f"{name} {sha256(file)}" for name, file in _files(path)]
-    except OSError as error:
-        raise UserError(
-            f"{error.filename} cannot be read ({error.strerror}): grant yourself read access"
-        ) from error
-    return hashlib.sha256("\n".join(listing).encode()).hexdigest()
+def is_read_only() -> bool:
+    """Return whether the store exists and this user cannot write to it."""
+    return workspace().is_dir() and not os.access(workspace(), os.W_OK)
 
 
 def lock_file(name: str) -> Path:
     """Return the file of a lock; create its folder."""
     file = workspace() / "locks" / f"{name}.lock"
-    _make_folder(file.parent)
+    make_folder(file.parent)
     return file
 
 
 @contextmanager
 def lock(name: str) -> Iterator[None]:
-    """Hold a lock that one process has at a time; if another has it, print a message and wait."""
-    file_lock = FileLock(lock_file(name))
-    with _explain_unwritable():
+    """Hold a lock that one process has at a time; if another has it, print a message and wait.
+
+    A store that cannot be written has no locks: nothing is built there. Raises UserError if only
+    the lock cannot be taken.
+    """
+    if is_read_only():
+        yield
+        return
+    file = lock_file(name)
+    file_lock = FileLock(file, **locks.options(file.parent))
+    with explain_unwritable():
         try:
             file_lock.acquire(blocking=False)
         except Timeout:
@@ -166,103 +107,104 @@ def lock(name: str) -> Iterator[None]:
         file_lock.release()
 
 
-@contextmanager
-def unfinished(kind: str, key: str) -> Iterator[Path]:
-    """Yield a folder that may not exist yet, for what a build can continue with after a kill.
-
-    It is removed when the block ends without an exception, or when a week has passed without a new
-    file in it.
-    """
-    folder = workspace() / "unfinished" / f"{kind}-{key}"
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-    with suppress(OSError):
-        folder.parent.rmdir()
+def make_folder(folder: Path) -> None:
+    """Create a folder of the store. Raises UserError if that is impossible."""
+    with explain_unwritable():
+        missing = []
+        while not folder.exists():
+            missing.append(folder)
+            folder = folder.parent
+        for each in reversed(missing):
+            each.mkdir(exist_ok=True)
+            share(each)
 
 
-def remove_abandoned_builds() -> None:
-    """Remove the build folders of dead processes: those whose lock is free.
-
-    Unfinished work goes, too, if no file in it has changed for a week.
-    """
-    for folder in (workspace() / "building").glob("*"):
-        with locks.try_hold(lock_file(folder.name)) as is_free:
-            if is_free:
-                shutil.rmtree(folder, ignore_errors=True)
-    oldest = time.time() - _UNFINISHED_DAYS * 24 * 3600
-    for folder in (workspace() / "unfinished").glob("*"):
-        with suppress(OSError):  # another process may remove it
-            if folder.stat().st_mtime < oldest:
-                shutil.rmtree(folder, ignore_errors=True)
+def share(path: Path) -> None:
+    """Let the group write to a new file or folder, if the group may write beside it."""
+    with suppress(OSError):  # it belongs to another user, or the store is a Volume
+        if locks.is_shared(path.parent):
+            added = _SHARED_FOLDER if path.is_dir() else stat.S_IWGRP | stat.S_IRGRP
+            path.chmod(stat.S_IMODE(path.stat().st_mode) | added | stat.S_IRGRP)
 
 
-def _put_in_place(folder: Path, entry: Path) -> None:
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    if not databricks.is_object_storage(entry):
-        folder.rename(entry)
+def share_all(folder: Path) -> None:
+    """Let the group write to a new folder and to all in it, if it may write beside the folder."""
+    if locks.is_shared(folder.parent):
+        share(folder)
+        for parent, folders, names in os.walk(folder):
+            for name in (*folders, *names):
+                share(Path(parent, name))
+
+
+def replace_text(file: Path, text: str) -> None:
+    """Write a small file at once: readers find the old content or the new one."""
+    if databricks.is_object_storage(file):
+        file.write_text(text)
         return
-    for name in (*(name for name, _ in _files(folder)), MANIFEST):
-        (entry / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(folder / name, entry / name)
-
-
-def _files(folder: Path) -> list[tuple[str, Path]]:
-    files = [file for file in folder.rglob("*") if file.is_file() and file != folder / MANIFEST]
-    return sorted((file.relative_to(folder).as_posix(), file) for file in files)
-
-
-def _write_manifest(folder: Path) -> None:
-    files = [
-        {"path": name, "size": file.stat().st_size, "sha256": sha256(file)}
-        for name, file in _files(folder)
-    ]
-    (folder / MANIFEST).write_text(json.dumps({"files": files}, indent=2))
-
-
-@contextmanager
-def _build_folder(kind: str, key: str) -> Iterator[Path]:
-    """Yield an empty folder for an entry whose lock is held; a dead process may have left files."""
-    folder = workspace() / "building" / f"{kind}-{key}"
-    shutil.rmtree(folder, ignore_errors=True)
-    _make_folder(folder)
+    building = workspace() / "building"
+    make_folder(building)
+    written = building / f"text-{uuid.uuid4().hex}"
     try:
-        yield folder
+        written.write_text(text)
+        share(written)
+        written.replace(file)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _make_folder(folder: Path) -> None:
-    with _explain_unwritable():
-        folder.mkdir(parents=True, exist_ok=True)
+        written.unlink(missing_ok=True)
 
 
 @contextmanager
-def _explain_unwritable() -> Iterator[None]:
+def explain_unwritable() -> Iterator[None]:
     """Raise UserError for any OSError: the block only writes to the store."""
     try:
         yield
     except OSError as error:
-        raise _unwritable_error(error) from error
+        raise unwritable_error(error) from error
 
 
-@contextmanager
-def _explain_full_disk() -> Iterator[None]:
-    """Raise UserError if the store's disk is full or read-only; the block also reads elsewhere."""
-    try:
-        yield
-    except OSError as error:
-        # NumPy reports a full disk without an errno: "... requested and 0 written".
-        if error.errno in _DISK_ERRORS or str(error).endswith(" written"):
-            raise _unwritable_error(error) from error
-        if not (home() / "building").exists():
-            raise UserError(
-                f"the store {home()} was removed while in use: run the same command again"
-            ) from error
-        raise
-
-
-def _unwritable_error(error: OSError) -> UserError:
+def unwritable_error(error: OSError) -> UserError:
+    """Return the error to show if the store cannot be written: which file, and its mode."""
     return UserError(
-        f"the store {home()} cannot be written ({error.strerror or error}): "
+        f"the store {home()} cannot be written ({error.strerror or error}{_permissions(error)}): "
         "set SLMFLOW_HOME to a writable folder with free space"
+        + (_SHARING_ADVICE if isinstance(error, PermissionError) else "")
     )
+
+
+def unreadable_error(error: PermissionError) -> UserError:
+    """Return the error to show if an entry cannot be read: which file, and its mode."""
+    return UserError(
+        f"the store {home()} cannot be read ({error.strerror}{_permissions(error)}): "
+        "set SLMFLOW_HOME to a folder of your own" + _SHARING_ADVICE
+    )
+
+
+_SHARING_ADVICE = (
+    ", or ask the owner to share the store with your group: "
+    "chgrp -R GROUP STORE; chmod -R g+rwX STORE; find STORE -type d -exec chmod g+s {} +"
+)
+
+
+def _permissions(error: OSError) -> str:
+    """Return mode and owner of what a file system refused to change or to read, if it did."""
+    if not isinstance(error, PermissionError) or not error.filename:
+        return ""
+    path = Path(os.fsdecode(error.filename))
+    with suppress(OSError):
+        while not path.exists():
+            path = path.parent
+        status = path.stat()
+        mode = f"mode {stat.S_IMODE(status.st_mode):04o}, {stat.filemode(status.st_mode)}"
+        return f": {path} has {mode}, and belongs to {_owner(path)}"
+    return ""
+
+
+def _owner(path: Path) -> str:
+    try:
+        return f"{path.owner()}:{path.group()}"
+    except KeyError:  # a user without a name here
+        status = path.stat()
+        return f"{status.st_uid}:{status.st_gid}"
+
+
+def _raise(error: OSError) -> None:
+    raise error

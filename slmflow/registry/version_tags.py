@@ -1,25 +1,28 @@
 """Lineage and metrics of a version, as its tags.
 
 `slmflow_key_*` and `slmflow_run_*` are the keys and runs of the steps behind the version.
-`slmflow_digest_*` are the sha256 of their manifests in the store, and MLflow's digest of the
-evaluation data. `slmflow_model_*` are the hub id and revision, or the folder, and the file of its
-chat template; `slmflow_chat_template` is `none` for a base model. The others are columns of the
-comparison, e.g. `slmflow_exact_match`. Names have no dots, and the number and length of tags stay
-far below Unity Catalog's limits of 50 tags and 1,000 characters.
+`slmflow_digest_*` are the digests of their files in the store, and MLflow's digest of the
+evaluation data. `slmflow_model_*` are the hub id and revision, the folder, or the URI and the
+id of the model in MLflow, and the file of its chat template; `slmflow_chat_template` is `none` for
+a base model. The others are columns of the comparison, e.g. `slmflow_exact_match`. Names have no
+dots, and the number and length of tags stay far below Unity Catalog's limits of 50 tags and 1,000
+characters.
 """
 
 import math
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from contextlib import suppress
 
 from mlflow import MlflowClient
 from mlflow.models import Model
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
+from slmflow.flavors import lineage
 from slmflow.flavors.chat_interfaces import is_base_model
 from slmflow.metrics.comparison import Comparison
 from slmflow.metrics.model_metrics import METRIC_COLUMNS, ModelMetrics
-from slmflow.pipeline import runs, store
+from slmflow.pipeline import manifests, runs
+from slmflow.pipeline.manifests import BrokenEntry
 from slmflow.pipeline.registered_models import TAG_PREFIX
 from slmflow.pipeline.results import Evaluation, LoggedModel, Result, StoredResult
 from slmflow.pipeline.step import Step
@@ -31,6 +34,9 @@ def build_tags(step: Step, comparison: Comparison, candidate: ModelMetrics) -> d
     values = {
         f"model_{part}": getattr(model, part) for part in ("id", "revision", "path", "template")
     }
+    source = lineage.origin(model)
+    values |= {"model_uri": source.get("uri"), "model_logged_id": source.get("model_id")}
+    values |= {f"model_{part}": source[part] for part in ("id", "revision") if part in source}
     for kind in _result_types_behind(candidate.flavor):
         values |= _step_tags(step, kind)
     if is_base_model(Model.load(candidate.model_uri)):
@@ -98,6 +104,7 @@ def _step_tags(step: Step, kind: type[Result]) -> dict[str, str]:
     if run_id := runs.newest_run_id(kind, key, step.run.info.experiment_id):
         tags[f"run_{kind.step}"] = run_id
         if issubclass(kind, StoredResult):
-            manifest = Path(runs.load_result(kind, run_id).path) / store.MANIFEST
-            tags[f"digest_{kind.step}"] = store.sha256(manifest) if manifest.is_file() else ""
+            with suppress(BrokenEntry):  # another user's store has it
+                manifest = manifests.read(runs.load_result(kind, run_id).folder)
+                tags[f"digest_{kind.step}"] = manifest.digest
     return tags

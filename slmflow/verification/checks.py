@@ -18,7 +18,7 @@ from slmflow.flavors.provenance import (
     Provenance,
     SourceEntry,
 )
-from slmflow.pipeline import checksums, runs, store
+from slmflow.pipeline import checksums, digests, runs, store
 from slmflow.system.git_state import file_at_commit
 from slmflow.verification.findings import Finding, State
 from slmflow.verification.recorded_model import RecordedModel
@@ -87,7 +87,7 @@ def _check_checksums_file(model: RecordedModel, provenance: Provenance, model_ur
         return Finding("sums", State.unchecked, f"this tracking server has no model {model_id}")
     if logged is None:
         return Finding("sums", State.unchecked, f"{model_id} has no tag {CHECKSUMS_TAG}")
-    if logged != store.sha256(model.folder / CHECKSUMS_FILE):
+    if logged != digests.sha256(model.folder / CHECKSUMS_FILE):
         detail = f"changed: {CHECKSUMS_FILE!r} does not match the tag {CHECKSUMS_TAG} of {model_id}"
         return Finding("sums", State.differs, detail)
     return Finding("sums", State.holds, f"{CHECKSUMS_FILE} is as logged in {model_id}")

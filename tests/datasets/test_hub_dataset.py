@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from slmflow.datasets.rows import Row
-from slmflow.pipeline import store
+from slmflow.pipeline import manifests
 from tests.fixtures.hub import RunPython
 from tests.fixtures.hub_server import MODEL, REVISION, FakeHub
 
@@ -57,7 +57,7 @@ def test_only_the_file_is_downloaded_and_stored(
     prefixes = {path.split(MODEL)[0] for _, path, _ in hub.requests}
     assert prefixes == {"/api/datasets/", "/datasets/", f"/cdn/{FILE}"}
     [entry] = (store_folder / "datasets").iterdir()
-    assert set(store.manifest(entry)) == {FILE}
+    assert set(manifests.checksums(entry)) == {FILE}
     assert not list((store_folder / "downloads").iterdir())
     offline = read_rows(endpoint=NO_NETWORK)
     assert json.loads(offline.stdout) == ROWS, offline.stderr

@@ -15,7 +15,7 @@ from slmflow.datasets.rows import Row
 from slmflow.flavors import chat_interfaces
 from slmflow.measurement.records import Likelihood
 from slmflow.measurement.scoring.likelihood import score_rows
-from slmflow.pipeline import store
+from slmflow.pipeline import digests
 from slmflow.pipeline.results import LoggedModel
 from slmflow.runtime.prompts.message_encoder import TemplatePromptEncoder, encode_continuation
 from steps.log_genai import log_genai
@@ -151,4 +151,4 @@ def test_template_makes_it_a_chat_model_in_both_flavors(
         assert completion["choices"][0]["message"]["content"] == "The capital of France is Paris."
         folder = Path(mlflow.artifacts.download_artifacts(each.model_uri))
         provenance = json.loads((folder / "provenance" / "provenance.json").read_text())
-        assert provenance["model"]["template_sha256"] == store.sha256(template)
+        assert provenance["model"]["template_sha256"] == digests.sha256(template)

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from slmflow.config import compose as configs
 from slmflow.config.schema.model import Model, Source
 from slmflow.conversion.convert import convert_model
-from slmflow.pipeline import store
+from slmflow.pipeline import entries
 from steps.fetch import fetch_checkpoint
 from steps.log_genai import log_genai
 from steps.log_transformers import log_transformers
@@ -122,8 +122,8 @@ def log(
     def fetch_and_log(given: Path) -> list[PyFuncModel]:
         model = Model("given", Source.local, path=str(given))
         config = configs.load([*FP32])
-        weights = store.get_or_build("weights", "0" * 64, partial(fetch_checkpoint, model))
-        onnx = store.get_or_build(
+        weights = entries.get_or_build("weights", "0" * 64, partial(fetch_checkpoint, model))
+        onnx = entries.get_or_build(
             "onnx",
             "0" * 64,
             lambda folder: convert_model(

@@ -12,7 +12,7 @@ import sys
 from slmflow.checkpoints import hub_model
 from slmflow.console import messages
 from slmflow.errors import UserError
-from slmflow.pipeline import store
+from slmflow.pipeline import entries
 
 if __name__ == "__main__":
     # A shell starts background jobs with SIGINT ignored.
@@ -20,7 +20,7 @@ if __name__ == "__main__":
     *model, key = sys.argv[1:]
     repository = hub_model.repository(*model)
     try:
-        store.get_or_build("weights", key, lambda folder: hub_model.download(repository, folder))
+        entries.get_or_build("weights", key, lambda folder: hub_model.download(repository, folder))
     except UserError as error:
         messages.error(str(error))
         sys.exit(error.exit_code)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from slmflow.pipeline import store
+from slmflow.pipeline import manifests
 from tests.fixtures import tiny_checkpoints
 from tests.fixtures.hub import RunPython
 from tests.fixtures.hub_server import CDN, FILE, MODEL, REVISION, TOKEN, FakeHub
@@ -42,7 +42,7 @@ def test_only_checkpoint_files_are_downloaded(
     process = download()
     entry = store_folder / "weights" / "key"
     assert process.returncode == 0, process.stderr
-    assert set(store.manifest(entry)) == tiny_checkpoints.SELECTED == hub.downloaded()
+    assert set(manifests.checksums(entry)) == tiny_checkpoints.SELECTED == hub.downloaded()
     assert all((entry / name).read_bytes() == hub.files[name] for name in tiny_checkpoints.SELECTED)
     assert not list((store_folder / "downloads").iterdir())
 
@@ -50,7 +50,7 @@ def test_only_checkpoint_files_are_downloaded(
 def test_sharded_model_is_downloaded(download: Download, hub: FakeHub, store_folder: Path) -> None:
     hub.files = tiny_checkpoints.sharded()
     assert download().returncode == 0
-    assert set(store.manifest(store_folder / "weights" / "key")) == set(hub.files)
+    assert set(manifests.checksums(store_folder / "weights" / "key")) == set(hub.files)
 
 
 def test_interrupted_download_resumes_in_another_process(
@@ -233,7 +233,7 @@ def test_temporary_errors_are_retried(
     process = download()
     assert process.returncode == 0, process.stderr
     assert not hub.next_statuses
-    manifest = store.manifest(store_folder / "weights" / "key")
+    manifest = manifests.checksums(store_folder / "weights" / "key")
     assert set(manifest) == tiny_checkpoints.SELECTED
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from slmflow.errors import UserError
 from slmflow.paths import PROJECT
-from slmflow.pipeline import store
+from slmflow.pipeline import entries, manifests, store
 from tests.fixtures.project import CommandResult, Sandbox
 
 KEY = "k" * 64
@@ -19,7 +19,7 @@ KEY = "k" * 64
 BUILD_SCRIPT = """
 import sys
 import numpy as np
-from slmflow.pipeline import store
+from slmflow.pipeline import entries
 from slmflow.errors import UserError
 
 def build(folder):
@@ -28,7 +28,7 @@ def build(folder):
         data.tofile(file) if sys.argv[1] == "numpy" else file.write(data.tobytes())
 
 try:
-    store.get_or_build("onnx", "k", build)
+    entries.get_or_build("onnx", "k", build)
 except UserError as fault:
     sys.exit(f"error: {fault}")
 """
@@ -91,7 +91,7 @@ def test_store_removed_during_a_build_is_explained(
         (folder / "a.bin").write_bytes(b"a")
 
     with pytest.raises(UserError, match="was removed while in use"):
-        store.get_or_build("onnx", KEY, build)
+        entries.get_or_build("onnx", KEY, build)
 
-    entry = store.get_or_build("onnx", KEY, lambda folder: None)
-    store.verify(entry)
+    entry = entries.get_or_build("onnx", KEY, lambda folder: None)
+    manifests.verify(entry)

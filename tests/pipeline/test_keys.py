@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from slmflow.config.compose import load
-from slmflow.pipeline import keys, store
+from slmflow.pipeline import digests, keys
 from slmflow.pipeline.keys import key_of
 from slmflow.pipeline.results import (
     Evaluation,
@@ -50,7 +50,7 @@ def test_override_changes_the_keys_that_read_it(override: str, changed: set[type
 
 @pytest.fixture
 def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "_path_digest", store.digest)
+    monkeypatch.setattr(keys, "_path_digest", digests.of_path)
 
 
 @pytest.mark.usefixtures("no_cache")

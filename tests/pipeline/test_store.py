@@ -11,7 +11,7 @@ import pytest
 
 from slmflow.errors import UserError
 from slmflow.paths import PROJECT
-from slmflow.pipeline import store
+from slmflow.pipeline import digests, entries, manifests, store
 
 KEY = "k" * 64
 
@@ -38,18 +38,18 @@ def _fail_if_called(folder: Path) -> None:
 
 
 def test_entry_is_built_once_with_a_manifest() -> None:
-    entry = store.get_or_build("onnx", KEY, _write)
+    entry = entries.get_or_build("onnx", KEY, _write)
 
-    assert store.get_or_build("onnx", KEY, _fail_if_called) == entry
-    assert store.manifest(entry) == {
-        "a.bin": store.sha256(entry / "a.bin"),
-        "sub/b.txt": store.sha256(entry / "sub/b.txt"),
+    assert entries.get_or_build("onnx", KEY, _fail_if_called) == entry
+    assert manifests.checksums(entry) == {
+        "a.bin": digests.sha256(entry / "a.bin"),
+        "sub/b.txt": digests.sha256(entry / "sub/b.txt"),
     }
 
 
 def test_failed_build_leaves_nothing(home: Path) -> None:
     with pytest.raises(UserError, match="failed"):
-        store.get_or_build("onnx", KEY, _fail)
+        entries.get_or_build("onnx", KEY, _fail)
 
     assert not (home / "onnx").exists()
     assert list((home / "building").iterdir()) == []
@@ -60,19 +60,19 @@ def test_abandoned_builds_are_removed(home: Path) -> None:
         _write_partial(home / "building" / name)
 
     with store.lock(f"weights-{KEY}"):  # as another process that builds
-        store.remove_abandoned_builds()
+        entries.remove_abandoned_builds()
 
     assert [left.name for left in (home / "building").iterdir()] == [f"weights-{KEY}"]
 
 
 def test_unfinished_work_is_kept_until_it_is_finished(home: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), store.unfinished("calibration", KEY) as folder:
+    with pytest.raises(KeyboardInterrupt), entries.unfinished("calibration", KEY) as folder:
         _write_partial(folder)
         raise KeyboardInterrupt
-    with store.unfinished("calibration", "o" * 64) as other:
+    with entries.unfinished("calibration", "o" * 64) as other:
         assert not other.exists()  # another key does not get it
 
-    with store.unfinished("calibration", KEY) as folder:
+    with entries.unfinished("calibration", KEY) as folder:
         assert (folder / "half.bin").exists()
 
     assert not folder.exists()
@@ -87,7 +87,7 @@ def test_unfinished_work_that_stays_is_removed(home: Path) -> None:
         changed = time.time() - days * 24 * 3600
         os.utime(folder, (changed, changed))
 
-    store.remove_abandoned_builds()
+    entries.remove_abandoned_builds()
 
     assert [left.name for left in (home / "unfinished").iterdir()] == ["calibration-new"]
 
@@ -95,9 +95,9 @@ def test_unfinished_work_that_stays_is_removed(home: Path) -> None:
 def test_abandoned_files_get_into_no_entry(home: Path) -> None:
     _write_partial(home / "building" / f"onnx-{KEY}")
 
-    entry = store.get_or_build("onnx", KEY, _write)
+    entry = entries.get_or_build("onnx", KEY, _write)
 
-    assert set(store.manifest(entry)) == {"a.bin", "sub/b.txt"}
+    assert set(manifests.checksums(entry)) == {"a.bin", "sub/b.txt"}
     assert list((home / "building").iterdir()) == []
 
 
@@ -108,7 +108,7 @@ def _write_partial(folder: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "add", "manifest"])
 def test_damaged_entry_is_built_again(damage: str, capsys: pytest.CaptureFixture[str]) -> None:
-    entry = store.get_or_build("onnx", KEY, _write)
+    entry = entries.get_or_build("onnx", KEY, _write)
     {
         "flip": lambda: (entry / "a.bin").write_bytes(b"a" * 999 + b"b"),
         "truncate": lambda: (entry / "a.bin").write_bytes(b"a"),
@@ -117,11 +117,11 @@ def test_damaged_entry_is_built_again(damage: str, capsys: pytest.CaptureFixture
         "manifest": lambda: (entry / store.MANIFEST).write_text("{"),
     }[damage]()
 
-    with pytest.raises(store.BrokenEntry):
-        store.verify(entry)
-    store.get_or_build("onnx", KEY, _write)
+    with pytest.raises(manifests.BrokenEntry):
+        manifests.verify(entry)
+    entries.get_or_build("onnx", KEY, _write)
 
-    store.verify(entry)
+    manifests.verify(entry)
     assert "building it again" in "".join(capsys.readouterr().err.split("\n"))
 
 
@@ -130,7 +130,7 @@ def _build_in_process(_: int) -> str:
         _write(folder)
         (store.home() / "built").open("a").write("x")
 
-    return str(store.get_or_build("onnx", KEY, build))
+    return str(entries.get_or_build("onnx", KEY, build))
 
 
 def test_concurrent_processes_build_once(home: Path) -> None:
@@ -147,31 +147,31 @@ def test_unwritable_store_is_explained(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("SLMFLOW_HOME", str(blocked))
 
     with pytest.raises(UserError, match="SLMFLOW_HOME"):
-        store.get_or_build("onnx", KEY, _write)
+        entries.get_or_build("onnx", KEY, _write)
 
 
 def test_digest_covers_names_and_contents(tmp_path: Path) -> None:
     _write(tmp_path)
-    before = store.digest(tmp_path)
+    before = digests.of_path(tmp_path)
     (tmp_path / "a.bin").rename(tmp_path / "z.bin")
-    renamed = store.digest(tmp_path)
+    renamed = digests.of_path(tmp_path)
     (tmp_path / "z.bin").rename(tmp_path / "a.bin")
 
     assert renamed != before
-    assert store.digest(tmp_path) == before
+    assert digests.of_path(tmp_path) == before
 
 
 _VOLUME_SCRIPT = """
 import sys
-from slmflow.pipeline import store
+from slmflow.pipeline import entries, manifests, store
 from tests.pipeline.test_store import KEY, _fail_if_called, _write
 from tests.fixtures.volume import act_as_volume
 act_as_volume(sys.argv[1])
-entry = store.get_or_build("onnx", KEY, _write)
-assert store.get_or_build("onnx", KEY, _fail_if_called) == entry
+entry = entries.get_or_build("onnx", KEY, _write)
+assert entries.get_or_build("onnx", KEY, _fail_if_called) == entry
 (entry / store.MANIFEST).unlink()  # as after an interrupted copy
-store.get_or_build("onnx", KEY, _write)
-store.verify(entry)
+entries.get_or_build("onnx", KEY, _write)
+manifests.verify(entry)
 try:
     entry.rename(entry.parent / "other")
 except OSError:

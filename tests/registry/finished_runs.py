@@ -16,7 +16,7 @@ from slmflow.config import compose as configs
 from slmflow.config.schema.evaluation import Reference
 from slmflow.metrics.comparison import Comparison
 from slmflow.metrics.model_metrics import ModelMetrics
-from slmflow.pipeline import registered_models, runs, store
+from slmflow.pipeline import entries, registered_models, runs
 from slmflow.pipeline.results import (
     Evaluation,
     GenaiModel,
@@ -150,4 +150,4 @@ def _store_entry(kind: str) -> Path:
     def build(folder: Path) -> None:
         (folder / "model.safetensors").write_text(kind)
 
-    return store.get_or_build(kind, "0" * 64, build)
+    return entries.get_or_build(kind, "0" * 64, build)

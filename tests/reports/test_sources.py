@@ -6,8 +6,8 @@ import mlflow
 import pandas as pd
 
 from slmflow.metrics.evaluate_models import EvaluatedModel
+from slmflow.pipeline import entries
 from slmflow.pipeline import step as steps
-from slmflow.pipeline import store
 from slmflow.pipeline.results import Measurements, OnnxModel
 from slmflow.pipeline.step import Step
 from slmflow.reports.sources import ComparisonSources, find_provenance
@@ -28,7 +28,7 @@ def convert(mean_kl: float, *arguments: str) -> None:
         mlflow.log_metrics(
             {"parity.mean_kl": mean_kl, "fidelity.mean_kl": 2 * mean_kl, "onnx_size_mb": 2.0}
         )
-        return OnnxModel(str(store.get_or_build("onnx", "0" * 64, build)))
+        return OnnxModel(str(entries.get_or_build("onnx", "0" * 64, build)))
 
     assert steps.run("convert", work, arguments) == 0
 

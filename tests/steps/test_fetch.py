@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from slmflow.paths import PROJECT
-from slmflow.pipeline import results, runs, store
+from slmflow.pipeline import digests, manifests, results, runs, store
 from tests.fixtures import tiny_checkpoints
 from tests.fixtures.hub import RunPython
 from tests.fixtures.hub_server import MODEL, REVISION, TOKEN, FakeHub
@@ -24,10 +24,11 @@ def last_run(folder: Path) -> Run:
     return client.search_runs(["0"], order_by=["attributes.start_time DESC"])[0]
 
 
-def result_folder(run: Run) -> Path:
-    """Return the store entry that a run's result names."""
+def newest_entry(folder: Path) -> Path:
+    """Return the store entry that the result of the last run names."""
+    run = last_run(folder)
     file = Path(run.info.artifact_uri.removeprefix("file://")) / results.FILE
-    return Path(json.loads(file.read_text())["path"])
+    return folder / "store" / json.loads(file.read_text())["path"]
 
 
 def error_message(process: subprocess.CompletedProcess[str], folder: Path) -> str:
@@ -53,15 +54,15 @@ def test_fetched_model_is_reused_without_network(
 ) -> None:
     first = run_python(*FROM_HUB, HF_ENDPOINT=hub.url)
     assert first.returncode == 0, first.stderr
-    entry = result_folder(last_run(tmp_path))
+    entry = newest_entry(tmp_path)
     assert f"weights in {entry}" in first.stderr
-    assert set(store.manifest(entry)) == tiny_checkpoints.SELECTED
+    assert set(manifests.checksums(entry)) == tiny_checkpoints.SELECTED
     only_what_is_fetched = (f"/api/models/{MODEL}/", f"/{MODEL}/resolve/", "/cdn/")  # no telemetry
     assert all(path.startswith(only_what_is_fetched) for _, path, _ in hub.requests)
     second = run_python(*FROM_HUB, HF_ENDPOINT=NO_NETWORK)
     assert second.returncode == 0, second.stderr
     assert last_run(tmp_path).data.metrics["weights_size_mb"] == pytest.approx(0.92, abs=0.01)
-    assert result_folder(last_run(tmp_path)) == entry
+    assert newest_entry(tmp_path) == entry
 
 
 def test_unknown_licence_warns_before_download(run_python: RunPython, tmp_path: Path) -> None:
@@ -141,10 +142,10 @@ def test_tracking_server_password_is_hidden(run_python: RunPython) -> None:
 def test_bundled_model_is_copied(run_python: RunPython, tmp_path: Path) -> None:
     process = run_python(*FETCH, "model=tiny_phi3", HF_ENDPOINT=NO_NETWORK)
     assert process.returncode == 0, process.stderr
-    manifest = store.manifest(result_folder(last_run(tmp_path)))
+    manifest = manifests.checksums(newest_entry(tmp_path))
     bundled = PROJECT / "bundled" / "tiny_phi3"
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(manifest)
-    assert all(store.sha256(bundled / name) == digest for name, digest in manifest.items())
+    assert all(digests.sha256(bundled / name) == digest for name, digest in manifest.items())
 
 
 def test_link_out_of_a_local_model_is_rejected(run_python: RunPython, tmp_path: Path) -> None:
@@ -166,7 +167,7 @@ def test_template_becomes_part_of_the_checkpoint(
         process = run_python(*FROM_HUB, f"model.template={template}", HF_ENDPOINT=hub.url)
         assert process.returncode == 0, process.stderr
         assert f"gets the chat template {template}" in " ".join(process.stderr.split())
-        entry = result_folder(last_run(tmp_path))
+        entry = newest_entry(tmp_path)
         assert (entry / "chat_template.jinja").read_text() == text
         entries.add(entry)
     assert len(entries) == 2

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from slmflow.metrics.model_metrics import METRIC_COLUMNS
 from slmflow.metrics.uncertainty import Difference
-from slmflow.pipeline import runs, store
+from slmflow.pipeline import manifests, runs, store
 from slmflow.pipeline.results import InvalidResult, ModelVersion
 from slmflow.registry import version_tags
 from tests.metrics.samples import GENAI
@@ -265,8 +265,8 @@ def test_tags_name_the_runs_and_weights(model: RegisteredModel) -> None:
     assert client.get_run(version.run_id).data.params["model.revision"] == revision
     assert (tags["slmflow_model_id"], tags["slmflow_model_revision"]) == ("owner/name", revision)
     weights = mlflow.artifacts.load_dict(f"runs:/{tags['slmflow_run_fetch']}/result.json")
-    manifest = Path(weights["path"]) / store.MANIFEST
-    assert tags["slmflow_digest_fetch"] == store.sha256(manifest)
+    manifest = manifests.read(store.home() / weights["path"])
+    assert tags["slmflow_digest_fetch"] == manifest.digest
     [data] = client.get_run(evaluation.run_id).inputs.dataset_inputs
     assert tags["slmflow_digest_data"] == data.dataset.digest
     assert (tags["slmflow_flavor"], tags["slmflow_target"]) == ("genai", "cpu_int4")

@@ -16,7 +16,7 @@ from slmflow.config import compose as configs
 from slmflow.flavors.log_model import CHECKSUMS_TAG
 from slmflow.flavors.provenance import CHECKSUMS_FILE, PROJECT_CONSTRAINTS
 from slmflow.paths import PROJECT
-from slmflow.pipeline import checksums, runs, step, store
+from slmflow.pipeline import checksums, digests, manifests, runs, step, store
 from slmflow.pipeline.keys import key_of
 from slmflow.pipeline.results import GenaiModel, LoggedModel, TransformersModel
 from slmflow.verification.findings import State
@@ -97,7 +97,7 @@ def tamper_with_checksums(model: Path) -> None:
     """Change a file of a model and its recorded checksum."""
     flip_bit(model / "requirements.txt")
     recorded = json.loads((model / CHECKSUMS_FILE).read_text())
-    recorded["requirements.txt"] = store.sha256(model / "requirements.txt")
+    recorded["requirements.txt"] = digests.sha256(model / "requirements.txt")
     (model / CHECKSUMS_FILE).write_text(json.dumps(recorded, indent=1))
 
 
@@ -128,9 +128,9 @@ def test_model_contains_its_provenance(chat: GenaiModel, weights: Path, onnx: Pa
     assert provenance["keys"]["log_genai"] == key_of(GenaiModel, config)
     assert set(provenance["keys"]) == {"fetch", "convert", "log_genai"}
     fetched, converted = provenance["sources"]
-    assert fetched["files"] == store.manifest(weights)
+    assert fetched["files"] == manifests.checksums(weights)
     assert fetched["entry"] == f"weights/{provenance['keys']['fetch']}"
-    assert converted["files"] == store.manifest(onnx)
+    assert converted["files"] == manifests.checksums(onnx)
     assert (provenance["model_id"], len(provenance["run_id"])) == (chat.model_id, 32)
     lock_file = folder / PROJECT_CONSTRAINTS.name
     assert lock_file.read_bytes() == PROJECT_CONSTRAINTS.read_bytes()
