@@ -1,4 +1,4 @@
-"""Copy a checkpoint (weights, config, tokenizer) to the store, from the hub or a local folder.
+"""Copy a checkpoint (weights, config, tokenizer) to the store, from the hub, MLflow or a folder.
 
 mlflow run . -e fetch --env-manager uv -P model=smollm2_135m
 python -m steps.fetch model=local model.path=/folder/of/the/model model.template=/a/template.jinja
@@ -15,14 +15,17 @@ from slmflow.checkpoints import (
     generation_settings,
     hub_model,
     local_folder,
+    registry_model,
     tokenizer_files,
     unsafe_settings,
 )
 from slmflow.checkpoints.vocabulary import Vocabulary
 from slmflow.config.schema.model import Model, Source
 from slmflow.console import messages
+from slmflow.flavors import lineage
 from slmflow.paths import PROJECT
-from slmflow.pipeline import store
+from slmflow.pipeline import entries
+from slmflow.pipeline.keys import base_weights_key
 from slmflow.pipeline.results import Weights
 from slmflow.pipeline.step import Step, run_step
 
@@ -30,13 +33,30 @@ from slmflow.pipeline.step import Step, run_step
 def fetch(step: Step) -> Weights:
     """Get the checkpoint from the store or fetch it, and log the size of its weights."""
     model = step.config.model
-    entry = store.get_or_build(
-        "weights", step.key(Weights), lambda folder: fetch_checkpoint(model, folder)
+    entry = entries.get_or_build(
+        "weights",
+        base_weights_key(step.config),
+        lambda folder: fetch_checkpoint(model, folder),
+        about={"model": model.name},
     )
+    lineage.log_input(model)
     size_mb = sum(weights.stat().st_size for weights in entry.glob("*.safetensors")) / 1e6
     mlflow.log_metric("weights_size_mb", size_mb)
     messages.info(f"{model.name}: {size_mb:,.1f} MB of weights in {entry}")
-    return Weights(path=str(entry))
+    if model.adapter is None:
+        return Weights(path=str(entry))
+    # Imported here, because it imports torch, which takes seconds.
+    from slmflow.checkpoints.adapters import sources
+
+    key = step.key(Weights)
+    adapter = entries.get_or_build(
+        "adapters",
+        key,
+        lambda folder: sources.fetch(model, entry, folder),
+        about={"model": model.name, "adapter": model.adapter},
+    )
+    messages.info(f"the adapter model.adapter={model.adapter!r} is in {adapter}")
+    return Weights(path=str(entry), adapter=f"adapters/{key}")
 
 
 def fetch_checkpoint(model: Model, folder: Path) -> None:
@@ -54,6 +74,13 @@ def fetch_checkpoint(model: Model, folder: Path) -> None:
             for warning in hub_model.licence_warnings(model, repository):
                 messages.warning(warning)
             hub_model.download(repository, folder)
+        case Model(source=Source.mlflow, uri=str(model_uri)):
+            logged = registry_model.RegistryModel.read(model_uri)
+            name = logged.name
+            if (base := logged.base) is not None:
+                for warning in hub_model.licence_warnings(model, base):
+                    messages.warning(warning)
+            logged.download(folder)
         case _:
             name = f"model.path={model.path!r}"
             local_folder.copy(model.folder, folder, name)

@@ -6,7 +6,7 @@ python -m steps.log_genai target=cpu_int8 log_genai.interface=prompt
 
 from slmflow.checkpoints import chat_template
 from slmflow.console import progress_bars
-from slmflow.flavors import genai_pyfunc
+from slmflow.flavors import genai_pyfunc, lineage
 from slmflow.flavors.provenance import Provenance, SourceEntry
 from slmflow.pipeline.results import GenaiModel, OnnxModel, Weights
 from slmflow.pipeline.step import Step, run_step
@@ -20,9 +20,10 @@ def log_genai(step: Step) -> GenaiModel:
     provenance = Provenance.collect(
         GenaiModel,
         config,
-        SourceEntry.from_result(weights),
+        *SourceEntry.of_weights(weights),
         SourceEntry.from_result(onnx, folder=f"{genai_pyfunc.ARTIFACTS_FOLDER}/{onnx.folder.name}"),
     )
+    lineage.log_input(step.config.model)
     with progress_bars.spinner("logging the GenAI model"):
         return genai_pyfunc.log(
             onnx.folder,

@@ -59,6 +59,11 @@ def select(names: Collection[str], model: str) -> list[str]:
     return selected
 
 
+def has_tokenizer(names: Collection[str]) -> bool:
+    """Return whether a vocabulary, which a checkpoint requires, is among the file names."""
+    return not _TOKENIZERS.isdisjoint(names)
+
+
 def check_sizes(sizes: Mapping[str, int], model: str) -> None:
     """Raise UserError for a file other than weights that is implausibly large.
 
@@ -148,7 +153,7 @@ def _missing_files(names: Collection[str], selected: Collection[str]) -> Iterato
             )
         else:
             yield _NO_WEIGHTS
-    if _TOKENIZERS.isdisjoint(selected):
+    if not has_tokenizer(selected):
         yield f"has no tokenizer: one of {', '.join(sorted(_TOKENIZERS))} is required"
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -21,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from slmflow.config.config_keys import groups, match_pattern
 from slmflow.config.overrides import for_hydra
 from slmflow.config.schema.config import Config
+from slmflow.config.schema.model import is_model_uri
 from slmflow.errors import BadArguments
 from slmflow.paths import CONF
 
@@ -29,6 +31,7 @@ _WRONG_TYPE = re.compile(
     r"Value '(?P<value>.*)' (of type '\w+' could not be converted to|is not a valid) "
     r"(?P<kind>Float|Integer|bool)"
 )
+_CATALOG_NAME = re.compile(r"[^\W\d][\w-]*(\.[^\W\d][\w-]*){2}")  # catalog.schema.model
 _EXPECTED = {"Float": "a number", "Integer": "a whole number", "bool": "true or false"}
 
 
@@ -37,7 +40,30 @@ def _slug(text: str | None) -> str:
     return re.sub(r"[^\w.-]+", "-", Path(text or "unnamed").name, flags=re.ASCII)
 
 
+def _model_name(model_uri: str) -> str:
+    """Return a name for the model at an MLflow URI.
+
+    It is the registered name, without catalog and schema. A logged model is named by its id, and a
+    run's model by its path and the start of the run's id: one name is one model.
+    """
+    uri = urlsplit(model_uri)
+    first, *others = [part for part in uri.path.split("/") if part] or ["unnamed"]
+    if uri.scheme == "runs":
+        return _slug("-".join([*others, first[:8]]))
+    name = first.partition("@")[0]
+    return _slug(name.rpartition(".")[2] if _CATALOG_NAME.fullmatch(name) else name)
+
+
+def _adapter_suffix(adapter: str | None) -> str:
+    """Return what tells an adapted model from its base model: `-` and the adapter's last part."""
+    if adapter is None:
+        return ""
+    return f"-{_model_name(adapter) if is_model_uri(adapter) else _slug(adapter)}"
+
+
+OmegaConf.register_new_resolver("adapter_suffix", _adapter_suffix, replace=True)
 OmegaConf.register_new_resolver("slug", _slug, replace=True)
+OmegaConf.register_new_resolver("model_name", _model_name, replace=True)
 ConfigStore.instance().store(name="schema", node=Config)
 
 

@@ -15,7 +15,7 @@ from slmflow.pipeline import entries
 def check(config: Config, weights_key: str) -> None:
     """Raise UserError for a model whose architecture the exporter does not support.
 
-    weights_key: the key of the model's `Weights`; nothing is done if the store has them.
+    weights_key: of `keys.base_weights_key`; nothing is done if the store has those weights.
     """
     download = _config_download(config.model)
     if download is None or entries.has("weights", weights_key):

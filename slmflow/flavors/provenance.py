@@ -20,7 +20,7 @@ from slmflow.flavors import lineage
 from slmflow.paths import PROJECT
 from slmflow.pipeline import checksums, digests, manifests, store
 from slmflow.pipeline.keys import key_of
-from slmflow.pipeline.results import Result, StoredResult
+from slmflow.pipeline.results import Result, StoredResult, Weights
 from slmflow.system.git_state import read_git_state
 
 FOLDER = "provenance"
@@ -50,6 +50,15 @@ class SourceEntry:
         name = f"{entry.parent.name}/{entry.name}"
         return cls(type(result).step, name, folder, manifests.checksums(entry))
 
+    @classmethod
+    def of_weights(cls, weights: Weights, folder: str | None = None) -> list[Self]:
+        """Return the entries of the weights and of their adapter, which has no copy."""
+        entries = [cls.from_result(weights, folder)]
+        if weights.adapter is not None and weights.adapter_folder is not None:
+            sums = manifests.checksums(weights.adapter_folder)
+            entries.append(cls(Weights.step, weights.adapter, None, sums))
+        return entries
+
     def unchanged_copies(self, model: Path) -> Iterator[tuple[str, str]]:
         """Yield path and sha256 of the large files of a model that are copies of the entry's.
 
@@ -73,9 +82,9 @@ class SourceEntry:
 class Provenance:
     """How a model was made.
 
-    step: the step that logged it; model: source, hub id, revision, licence and the sha256 of the
-    file of `model.template`, and of a model in MLflow what `lineage.origin` returns; keys: by step,
-    of this step and all before it; git_commit: 40 hexadecimal digits; git_dirty: whether the working
+    step: the step that logged it; model: source, hub id, revision, licence, the sha256 of the file
+    of `model.template`, and what `lineage.origin` returns; keys: by step, of this step and all
+    before it; git_commit: 40 hexadecimal digits; git_dirty: whether the working
     tree differed from the commit; both are None if unknown; model_id, run_id: the MLflow model
     that contains the provenance and the run that logged it.
     """
@@ -94,6 +103,8 @@ class Provenance:
         """Collect the provenance of a result of type `kind` that the running step makes."""
         model = config.model
         origin = {field: getattr(model, field) for field in ("id", "revision", "licence")}
+        if model.adapter is not None:
+            origin |= {"adapter": model.adapter, "adapter_revision": model.adapter_revision}
         keys = {each.step: key_of(each, config) for each in (kind, *_upstream(kind))}
         commit, dirty = read_git_state() or (None, None)
         origin |= {"source": model.source.value, "template_sha256": _template_sha256(model)}

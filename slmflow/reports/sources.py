@@ -58,6 +58,7 @@ def _settings(config: Config) -> dict[str, str]:
     is_converted_here = data.model_uri is None
     template = ", ".join(f"{name}={value}" for name, value in generation.template.items())
     settings = {
+        "model": config.model.uri if is_converted_here else None,
         "data": str(data.data) if data.dataset is None else f"{data.dataset.file} of {data.name}",
         "limit": data.limit,
         "system": data.system,
