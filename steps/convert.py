@@ -9,13 +9,14 @@ import mlflow
 from slmflow.console import messages
 from slmflow.conversion import hub_architecture
 from slmflow.pipeline import entries
+from slmflow.pipeline.keys import base_weights_key
 from slmflow.pipeline.results import OnnxModel, Weights
 from slmflow.pipeline.step import Step, run_step
 
 
 def convert(step: Step) -> OnnxModel:
     """Ensure the checkpoint, get the ONNX model from the store or convert, and log the record."""
-    hub_architecture.check(step.config, step.key(Weights))
+    hub_architecture.check(step.config, base_weights_key(step.config))
     # torch takes ten seconds to import: invalid arguments are reported before that.
     from slmflow.conversion import fidelity_sentence
     from slmflow.conversion.convert import convert_model
@@ -35,6 +36,7 @@ def convert(step: Step) -> OnnxModel:
                 config.exporter.name,
                 config.calibration,
                 scratch,
+                weights.adapter_folder,
             ),
             about={"model": config.model.name, "target": config.target.name},
         )

@@ -1,5 +1,6 @@
 """Copy a checkpoint from a local folder, bundled with the project or the user's own."""
 
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from slmflow.checkpoints import files
@@ -7,8 +8,11 @@ from slmflow.console import progress_bars
 from slmflow.errors import UserError
 from slmflow.pipeline import digests, store
 
+SelectNames = Callable[[Collection[str], str], list[str]]
+"""Selects the files to copy, as `files.select` does."""
 
-def copy(source: Path, target: Path, model: str) -> None:
+
+def copy(source: Path, target: Path, model: str, select: SelectNames = files.select) -> None:
     """Copy the checkpoint files of a folder; `model` is the name in messages.
 
     Raises UserError if the files are not a checkpoint, are unreadable, or are links out of the
@@ -16,7 +20,7 @@ def copy(source: Path, target: Path, model: str) -> None:
     """
     try:
         found = [*source.iterdir(), *source.glob(f"{files.TEMPLATES_FOLDER}/*")]
-        names = files.select([file.relative_to(source).as_posix() for file in found], model)
+        names = select([file.relative_to(source).as_posix() for file in found], model)
         paths = [_resolve_inside(source, name, model) for name in names]
         sizes = {name: path.stat().st_size for name, path in zip(names, paths, strict=True)}
         files.check_sizes(sizes, model)

@@ -105,8 +105,8 @@ class CheckpointTensors(Mapping[str, torch.Tensor]):
         tensor = torch.empty(header.shape, dtype=torch.float32)
         module = name.removesuffix(".weight")
         is_adapted = self._adapter is not None and module in self._adapter.modules
-        for index in _chunk_indices(header):
-            tensor[index] = _read_chunk(header, index)
+        for index, chunk in read_chunks(header):
+            tensor[index] = chunk
             if self._adapter is not None and is_adapted:
                 self._adapter.add_to(module, tensor[index], index)
         return tensor
@@ -133,6 +133,15 @@ def read_headers(folder: Path) -> dict[str, TensorHeader]:
         for file in files.weight_files(folder, str(folder))
         for header in _read_header(file, str(folder))
     }
+
+
+def read_chunks(header: TensorHeader) -> Iterator[tuple[Any, torch.Tensor]]:
+    """Yield the rows of a tensor in chunks of at most `CHUNK_BYTES`, each with their index.
+
+    Chunks have the type of the file.
+    """
+    for index in _chunk_indices(header):
+        yield index, _read_chunk(header, index)
 
 
 def _have_equal_values(first: TensorHeader, second: TensorHeader) -> bool:

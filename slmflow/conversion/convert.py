@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from slmflow.checkpoints import size_limits, tokenizer_files
+from slmflow.checkpoints.adapters.lora import LoraAdapter
 from slmflow.checkpoints.tensors import CheckpointTensors
 from slmflow.config.schema.calibration import Calibration
 from slmflow.config.schema.target import ExporterName, Precision, Target
@@ -43,6 +44,7 @@ from slmflow.conversion.proof.reference_logits import Logits
 from slmflow.conversion.proof.runtime_process import Call, run_calls
 from slmflow.conversion.record import ConversionRecord
 from slmflow.conversion.reference_model import ReferenceModel
+from slmflow.errors import UserError
 from slmflow.system.memory import peak_rss_bytes, return_freed_memory
 
 _CALIBRATION_WINDOW = 512  # tokens
@@ -55,11 +57,12 @@ def convert_model(
     exporter: ExporterName,
     calibration: Calibration,
     scratch: Path | None = None,
+    adapter: Path | None = None,
 ) -> None:
     """Write the ONNX model of a checkpoint into `folder`, together with its `ConversionRecord`.
 
     scratch: folder where algorithm=gptq keeps what it has finished, and continues after a kill;
-    None: nothing is kept.
+    None: nothing is kept. adapter: folder of one that is merged into each weight as it is read.
 
     Raises UserError if the exporter does not support the architecture, if a text cannot be read or
     is too short, and if the result does not match the reference: another computation, values beyond
@@ -71,12 +74,18 @@ def convert_model(
     size_limits.check(weights)
     texts = text.read(calibration.held_out_path, "calibration.held_out")
     calibration_texts = text.read_for_target(calibration, target)
+    if adapter is not None and exporter is ExporterName.builder:
+        raise UserError(
+            "the model has an adapter, and exporter=builder reads the weights itself, so that no "
+            "adapter can be merged into them: choose exporter=optimum"
+        )
     reference = reference_model.load(weights)
     if exporter is ExporterName.builder:
         builder_support.check_settings(reference.model)
     tokenization_probes = tokenization.build_probes(reference.tokenizer)
     mismatches = tokenization.check(tokenization_probes, weights)
-    checkpoint = CheckpointTensors.for_model(weights, reference.model)
+    merged = LoraAdapter.read(adapter, str(adapter)) if adapter is not None else None
+    checkpoint = CheckpointTensors.for_model(weights, reference.model, merged)
     prompts = build_prompts(reference.tokenizer)
     windows = held_out.build_windows(reference, texts)
     calibration_windows = (

@@ -37,11 +37,14 @@ CHECKPOINT_FOLDER = "model"
 _REQUIRED_PACKAGES = ("mlflow", "numpy", "pandas", "torch", "transformers")
 
 
-def log(folder: Path, provenance: Provenance, generation: Generation) -> TransformersModel:
+def log(
+    folder: Path, provenance: Provenance, generation: Generation, adapter: Path | None = None
+) -> TransformersModel:
     """Log the checkpoint in `folder` to the active run.
 
     The folder is copied as it is; the model is never loaded. generation: defaults for requests
-    that leave options out. Raises UserError for a model that needs custom code.
+    that leave options out; adapter: folder of one that is merged into the copy. Raises UserError
+    for a model that needs custom code.
     """
     _disable_hub()
     _check_architecture(folder)
@@ -49,14 +52,23 @@ def log(folder: Path, provenance: Provenance, generation: Generation) -> Transfo
     reasoning = prompts.reasoning.format(_example_prompt(prompts, generation))
     # The continuation of a prompt is not split, so it has the same text as in the other flavor.
     visible_tokens = reasoning.tag_tokens.values() if prompts.takes_messages else ()
+
+    def adapt(saved: Path) -> None:
+        pipeline_tokenizer.adapt(saved, generation.template, visible_tokens)
+        if adapter is not None:
+            # Imported here, because only an adapter needs torch here.
+            from slmflow.checkpoints.adapters import lora, merged_files
+
+            merged_files.merge(
+                saved / CHECKPOINT_FOLDER, lora.LoraAdapter.read(adapter, str(adapter))
+            )
+
     # MLflow's warnings (no licence on the hub, no pip to pin) need no action.
     with silence(), tokenizer_files.honor_declared_class():
         info = log_model.log_with_provenance(
             mlflow.transformers,
             provenance,
-            adapt=lambda saved: pipeline_tokenizer.adapt(
-                saved, generation.template, visible_tokens
-            ),
+            adapt=adapt,
             name=TransformersModel.flavor,
             transformers_model=str(folder.absolute()),
             torch_dtype="torch.float32",  # transformers 5 would compute as the weights are stored

@@ -27,6 +27,11 @@ class Repository:
         return f"{self.config_section}.id={self.id!r}"
 
     @property
+    def pin(self) -> str:
+        """The revision in messages, e.g. `model.revision='1f0c...'`."""
+        return f"{self.config_section}.revision={self.revision!r}"
+
+    @property
     def page(self) -> str:
         """The URL of its page."""
         return f"{hub_url()}/{'datasets/' if self.kind == 'dataset' else ''}{self.id}"
@@ -34,10 +39,21 @@ class Repository:
     @property
     def missing_commit(self) -> str:
         """The error message for a revision that is not a commit of the repository."""
-        return (
-            f"{self.config_section}.revision={self.revision!r}: {self.name} has no such commit: "
-            f"copy one from {self.page}/commits/main"
-        )
+        return f"{self.pin}: {self.name} has no such commit: copy one from {self.page}/commits/main"
+
+
+class AdapterRepository(Repository):
+    """The repository of an adapter, which has keys of its own in the config."""
+
+    @property
+    def name(self) -> str:
+        """The name in messages, e.g. `model.adapter='owner/name'`."""
+        return f"{self.config_section}.adapter={self.id!r}"
+
+    @property
+    def pin(self) -> str:
+        """The revision in messages."""
+        return f"{self.config_section}.adapter_revision={self.revision!r}"
 
 
 def hub_url() -> str:

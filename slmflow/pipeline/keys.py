@@ -1,5 +1,6 @@
 """The key of a result: a sha256 over everything that shapes it."""
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -12,9 +13,10 @@ from slmflow.config.compose import flatten
 from slmflow.config.config_keys import kinds
 from slmflow.config.schema.config import Config
 from slmflow.config.schema.fields import Kind
-from slmflow.paths import PROJECT
+from slmflow.config.schema.model import is_model_uri
+from slmflow.paths import PROJECT, is_folder
 from slmflow.pipeline import digests, model_uris, source_code
-from slmflow.pipeline.results import Result
+from slmflow.pipeline.results import Result, Weights
 
 
 def key_of(kind: type[Result], config: Config, source_root: Path = PROJECT) -> str:
@@ -26,6 +28,12 @@ def key_of(kind: type[Result], config: Config, source_root: Path = PROJECT) -> s
     function by the source of its module too. source_root: the folder of `steps` and `slmflow`.
     """
     return _key(kind, flatten(config), source_root)
+
+
+def base_weights_key(config: Config) -> str:
+    """Return the key of the weights without an adapter: one copy of them serves all adapters."""
+    base = dataclasses.replace(config.model, adapter=None, adapter_revision=None)
+    return key_of(Weights, dataclasses.replace(config, model=base))
 
 
 def _key(kind: type[Result], values: Mapping[str, Any], source_root: Path) -> str:
@@ -50,6 +58,10 @@ def _identity(name: str, value: Any) -> Any:
             return _path_digest(PROJECT / value)
         case Kind.model_uri if value:
             return model_uris.identity(name, value)
+        case Kind.adapter if value:
+            if is_model_uri(value):
+                return model_uris.identity(name, value)
+            return _path_digest(PROJECT / value) if is_folder(PROJECT / value) else value
         case Kind.functions:  # a name without a module is a built-in metric: the step imports it
             sources = {each: source_code.function_digest(each) for each in value if ":" in each}
             return {"names": value, "sources": sources}

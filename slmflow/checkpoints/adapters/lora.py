@@ -133,7 +133,7 @@ class LoraAdapter:
 
 
 def _read_modules(folder: Path, name: str, config: LoraConfig) -> dict[str, LoraModule]:
-    """Return the adapted modules by path. Raises UserError for tensors that are no such matrices."""
+    """Return the adapted modules by path. Raises UserError for any other tensors."""
     shapes: dict[str, dict[str, Shape]] = {}
     problems = []
     for tensor, shape, dtype in _headers(folder, name):

@@ -7,13 +7,15 @@ gains variants of LoRA with each release, and to ignore one would give another m
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import regex
 
 from slmflow.errors import UserError
 
 CONFIG = "adapter_config.json"
+
+N = TypeVar("N", int, float)
 
 # What peft reads only to train, to load the base model, or to initialize what the file then sets.
 _WITHOUT_EFFECT = frozenset(
@@ -119,7 +121,7 @@ class LoraConfig:
                 return int(found["idx"])
         return None
 
-    def _by_pattern(self, values: Mapping[str, Any], path: str, default: Any) -> Any:
+    def _by_pattern(self, values: Mapping[str, N], path: str, default: N) -> N:
         for pattern, value in values.items():
             if self._matches(regex.match, rf"(.*\.)?({pattern})$", path) is not None:
                 return value
@@ -150,8 +152,8 @@ def _problems(fields: Mapping[str, Any]) -> Iterator[str]:
     yield from _pattern_problems(fields)
     if (init := fields.get("init_lora_weights")) not in _INITS:
         yield (
-            f"init_lora_weights={_shown(init)} in {CONFIG} is not supported, because it changes the "
-            "base model: save the adapter with peft's path_initial_model_for_weight_conversion"
+            f"init_lora_weights={_shown(init)} in {CONFIG} is not supported, because it changes "
+            "the base model: save the adapter with peft's path_initial_model_for_weight_conversion"
         )
     if fields.get("bias", "none") != "none":
         yield f"bias={_shown(fields['bias'])} in {CONFIG} is not supported: only {_SUPPORTED}"

@@ -44,3 +44,9 @@ class Config:
             yield from section.problems()
         if self.exporter.name is ExporterName.builder and self.target.quantization is not None:
             yield from self.target.quantization.builder_problems()
+        if self.exporter.name is ExporterName.builder and self.model.adapter is not None:
+            yield (
+                f"model.adapter={self.model.adapter!r}: exporter=builder reads the weights itself, "
+                "so no adapter can be merged into them: choose exporter=optimum, or merge the "
+                "adapter with peft and convert the whole model"
+            )

@@ -12,15 +12,17 @@ T = TypeVar("T")
 class Kind(Enum):
     """What a value means, where its type does not say it.
 
-    text, path and model_uri are taken literally from the command line. A path counts in a result's
-    key by the content of the file or folder, a model URI by the model it points to, a function by
-    the source of its module, a task by its name and the version of the harness.
+    text, path, model_uri and adapter are taken literally from the command line. A path counts in a
+    result's key by the content of the file or folder, a model URI by the model it points to, an
+    adapter as either of both or by its hub id, a function by the source of its module, a task by
+    its name and the version of the harness.
     """
 
     value = "value"  # a number, a boolean or one of an enum's names
     text = "text"
     path = "path"  # relative to the project, or absolute
     model_uri = "model_uri"
+    adapter = "adapter"  # a path, a model URI or a hub id
     functions = "functions"  # a list of `module:function`
     tasks = "tasks"  # a list of names of tasks of lm-evaluation-harness
     list = "list"
@@ -30,7 +32,7 @@ class Kind(Enum):
     @property
     def is_literal(self) -> bool:
         """Whether the command line gives the value as it is, not as a Hydra expression."""
-        return self in (Kind.text, Kind.path, Kind.model_uri)
+        return self in (Kind.text, Kind.path, Kind.model_uri, Kind.adapter)
 
     @property
     def is_list(self) -> bool:

@@ -1,0 +1,136 @@
+"""Merge an adapter into the safetensors files of a checkpoint, one tensor in memory at a time.
+
+Adapted weights become float32, the precision in which they are merged: rounded to 16 bits, much of
+what an adapter adds would be lost.
+"""
+
+import json
+import os
+import struct
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from slmflow.checkpoints import files
+from slmflow.checkpoints.adapters.lora import LoraAdapter
+from slmflow.checkpoints.tensors import CHUNK_BYTES, TensorHeader, read_chunks, read_headers
+
+_LENGTH = struct.Struct("<Q")  # of the header, with which a safetensors file begins
+_METADATA = "__metadata__"
+
+
+def merge(folder: Path, adapter: LoraAdapter) -> None:
+    """Merge an adapter into the weights of a checkpoint, in place, one file after the other.
+
+    Needs room on disk for the largest file, adapted tensors in float32. Raises UserError for an
+    adapter that does not fit.
+    """
+    headers = read_headers(folder)
+    names = weight_names(headers, adapter.modules)
+    shapes = {f"{path}.weight": headers[tensor].shape for path, tensor in names.items()}
+    adapter.check_base(shapes, "the base model")
+    paths = {tensor: path for path, tensor in names.items()}
+    grown = 0
+    for file in files.weight_files(folder, str(folder)):
+        merged = file.with_name(f"{file.name}.merging")
+        before = file.stat().st_size
+        if _write_merged(file, merged, headers, paths, adapter):
+            grown += merged.stat().st_size - before
+            merged.replace(file)
+    _correct_index(folder, grown)
+
+
+def weight_names(headers: Mapping[str, TensorHeader], modules: Collection[str]) -> dict[str, str]:
+    """Return the name in the files of the weight of each module; those that are missing are not.
+
+    A checkpoint may have been saved from the base model alone, or be the language model of a
+    multimodal one.
+    """
+    names = {}
+    for path in modules:
+        first, _, rest = path.partition(".")
+        candidates = [f"{path}.weight", f"{first}.language_model.{rest}.weight"]
+        if not any(name.startswith(f"{first}.") for name in headers):
+            candidates.append(f"{rest}.weight")
+        if found := next((name for name in candidates if name in headers), None):
+            names[path] = found
+    return names
+
+
+def _write_merged(
+    source: Path,
+    target: Path,
+    headers: Mapping[str, TensorHeader],
+    paths: Mapping[str, str],
+    adapter: LoraAdapter,
+) -> bool:
+    """Write a file with the adapter merged into it; return whether it has adapted tensors.
+
+    paths: of the adapted modules, by the name of their tensor.
+    """
+    with source.open("rb") as reader:
+        header, start = _read_header(reader)
+        if paths.keys().isdisjoint(header):
+            return False
+        order = sorted(header.keys() - {_METADATA}, key=lambda name: header[name]["data_offsets"])
+        with target.open("wb") as writer:
+            writer.write(_merged_header(header, order, paths))
+            for name in order:
+                if name in paths:
+                    for rows, chunk in read_chunks(headers[name]):
+                        weight = chunk.to(torch.float32)
+                        adapter.add_to(paths[name], weight, rows)
+                        writer.write(weight.contiguous().numpy().data)
+                else:
+                    first, end = header[name]["data_offsets"]
+                    _copy(reader, writer, start + first, end - first)
+    return True
+
+
+def _read_header(reader: BinaryIO) -> tuple[dict[str, Any], int]:
+    """Return the header of a file that `safetensors` has opened before, and where data begins."""
+    (length,) = _LENGTH.unpack(reader.read(_LENGTH.size))
+    return json.loads(reader.read(length)), _LENGTH.size + length
+
+
+def _merged_header(header: Mapping[str, Any], order: list[str], paths: Mapping[str, str]) -> bytes:
+    """Return the first bytes of the merged file."""
+    merged: dict[str, Any] = {_METADATA: header.get(_METADATA, {"format": "pt"})}
+    end = 0
+    for name in order:
+        entry = dict(header[name])
+        first, last = entry["data_offsets"]
+        size = last - first
+        if name in paths:
+            entry["dtype"] = "F32"
+            size = 4 * torch.Size(entry["shape"]).numel()
+        entry["data_offsets"] = [end, end + size]
+        merged[name] = entry
+        end += size
+    text = json.dumps(merged, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # aligned, as `safetensors` writes it
+    return _LENGTH.pack(len(text)) + text
+
+
+def _copy(reader: BinaryIO, writer: BinaryIO, start: int, size: int) -> None:
+    reader.seek(start)
+    while size:
+        chunk = reader.read(min(size, CHUNK_BYTES))
+        if not chunk:
+            raise OSError(f"{os.fspath(reader.name)} ends too early")
+        writer.write(chunk)
+        size -= len(chunk)
+
+
+def _correct_index(folder: Path, grown: int) -> None:
+    """Correct the total size in the index of a checkpoint in shards."""
+    file = folder / files.INDEX
+    if not file.is_file():
+        return
+    index = files.read_json_object(file, str(folder))
+    metadata = index.get("metadata")
+    if isinstance(metadata, dict) and isinstance(metadata.get("total_size"), int):
+        metadata["total_size"] += grown
+        files.write_json(file, index)
