@@ -20,6 +20,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.models.model import ModelInfo
 
+from slmflow.config.schema.config import Config
+from slmflow.config.schema.evaluation import Reference
 from slmflow.config.schema.registry import CHAMPION
 from slmflow.config.schema.target import Algorithm
 from slmflow.pipeline import manifests, registered_models, store
@@ -55,6 +57,14 @@ class Result:
         """Return the parts of `reads` that matter with the values of the config, by key."""
         return cls.reads
 
+    @classmethod
+    def inputs(cls, config: Config) -> tuple[type["Result"], ...]:
+        """Return the results whose files or runs the step works on, in the order of the data flow.
+
+        What it consumes besides these only counts in the key.
+        """
+        return cls.consumes
+
     def check(self) -> None:
         """Raise InvalidResult if anything that this result refers to is missing or changed."""
         raise NotImplementedError
@@ -85,13 +95,7 @@ class StoredResult(Result):
 
         AbsentResult says that this store does not have the folder.
         """
-        if not self.folder.exists():
-            raise AbsentResult(f"{self.folder} does not exist")
-        try:
-            manifests.verify(self.folder)
-        except manifests.BrokenEntry as broken:
-            raise InvalidResult(str(broken)) from broken
-        manifests.touch(self.folder)
+        _require_entry(self.folder)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as a JSON object; the path is relative, as stores differ."""
@@ -134,14 +138,38 @@ class LoggedModel(Result):
 
 @dataclass(frozen=True)
 class Weights(StoredResult):
-    """Verified weights, config and tokenizer in the layout of a hub snapshot."""
+    """Verified weights, config and tokenizer in the layout of a hub snapshot.
+
+    adapter: another entry, `adapters/key`, with the adapter of these weights.
+    """
 
     step: ClassVar = "fetch"
     reads: ClassVar = (
         *("model.source", "model.id", "model.revision", "model.path", "model.uri"),
-        "model.template",
+        *("model.template", "model.adapter", "model.adapter_revision"),
     )
     packages: ClassVar = ("sentencepiece", "tokenizers", "transformers")
+
+    adapter: str | None = None
+
+    @property
+    def adapter_folder(self) -> Path | None:
+        """The folder of the adapter in this user's store."""
+        return None if self.adapter is None else store.home() / self.adapter
+
+    def check(self) -> None:
+        """Raise InvalidResult unless weights and adapter hold the files of their manifests."""
+        super().check()
+        if self.adapter_folder is not None:
+            _require_entry(self.adapter_folder)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Self:
+        """Return the result. Raises ValueError if a path names no entry of a store."""
+        adapter = fields.get("adapter")
+        if adapter is not None and not _ENTRY.fullmatch(str(adapter)):
+            raise ValueError(f"{adapter!r} names no entry of a store")
+        return super().from_json(fields)
 
 
 @dataclass(frozen=True)
@@ -190,7 +218,7 @@ class GenaiModel(LoggedModel):
     flavor: ClassVar = "genai"
     step: ClassVar = "log_genai"
     reads: ClassVar = ("generation", "log_genai", "model.licence", "model.name", "target")
-    consumes: ClassVar = (OnnxModel, Weights)
+    consumes: ClassVar = (Weights, OnnxModel)
     packages: ClassVar = ("mlflow", "onnxruntime-genai")
 
 
@@ -218,6 +246,14 @@ class Measurements(Result):
     machine: dict[str, str]
     model_uris: tuple[str, ...]
 
+    @classmethod
+    def inputs(cls, config: Config) -> tuple[type[LoggedModel], ...]:
+        """Return the flavors that are compared, the reference first."""
+        if config.evaluation.model_uri is not None:
+            return ()
+        is_alone = config.evaluation.reference is Reference.none
+        return (GenaiModel,) if is_alone else (TransformersModel, GenaiModel)
+
     def check(self) -> None:
         """Raise InvalidResult unless the run still has its answers, and the models still exist."""
         _require_artifact(self.run_id, self.artifact)
@@ -242,6 +278,11 @@ class Evaluation(Result):
     run_id: str
     model: str
     metrics: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def inputs(cls, config: Config) -> tuple[type[Result], ...]:
+        """Leave out the graph: its record is enough, and small files are in the logged models."""
+        return (Measurements,)
 
     def check(self) -> None:
         """Raise InvalidResult unless the run has its comparison, and the models still exist."""
@@ -303,6 +344,28 @@ class ModelVersion(Result):
         if version is None or registered_models.evaluation_run(version) != self.evaluation:
             raise InvalidResult(f"{address}{self.alias} now has the metrics of another evaluation")
         _require_model(f"models:/{self.name}/{self.version}")
+
+
+FLOW: tuple[type[Result], ...] = (
+    *(Weights, OnnxModel, TransformersModel, GenaiModel),
+    *(Measurements, Evaluation, ModelVersion),
+)
+"""The results in the order in which the workflow makes them."""
+
+
+def order(kind: type[Result]) -> int:
+    """Return the position of a result in the workflow."""
+    return FLOW.index(kind)
+
+
+def _require_entry(folder: Path) -> None:
+    if not folder.exists():
+        raise AbsentResult(f"{folder} does not exist")
+    try:
+        manifests.verify(folder)
+    except manifests.BrokenEntry as broken:
+        raise InvalidResult(str(broken)) from broken
+    manifests.touch(folder)
 
 
 def _require_artifact(run_id: str, name: str) -> None:
