@@ -85,7 +85,7 @@ def _evaluate(option: Option, limit: int | None) -> ModelMetrics:
     inputs = EvaluationInputs(rows.read(composed)[:limit], [])
     measured = interleaved.measure([MeasuredModel.from_logged(model)], inputs.rows)
     with mlflow.start_run(run_name=option.name):
-        (evaluated,) = evaluate_models(composed, inputs, measured, onnx=None)
+        (evaluated,) = evaluate_models(composed, inputs, measured)
     return evaluated.metrics
 
 

@@ -4,8 +4,9 @@ python -m steps.evaluate model=tiny_phi3 target=cpu_int4 evaluation.limit=20
 mlflow run . -e evaluate --env-manager uv -P model_uri=models:/my-chat-model/1
 """
 
+from slmflow.checkpoints.files import TOKENIZER
 from slmflow.conversion.calibration import overlap
-from slmflow.measurement import execution_providers
+from slmflow.measurement import checkpoint_files, execution_providers
 from slmflow.measurement.artifact import load_measurements
 from slmflow.metrics import evaluation_inputs
 from slmflow.metrics.comparison import Comparison
@@ -18,18 +19,24 @@ from slmflow.reports.content import ReportContent
 
 
 def evaluate(step: Step) -> Evaluation:
-    """Ensure the measurements, score the answers, and log and show the comparison."""
+    """Ensure the measurements, score the answers, and log and show the comparison.
+
+    The graph itself is not needed, only what its conversion recorded.
+    """
     if step.config.evaluation.model_uri is None:
         execution_providers.check(step.config.target)
     inputs = evaluation_inputs.read(step.config)
     overlap.check([step.config], inputs.rows)
     measurements = step.ensure(Measurements)
     measured = load_measurements(measurements)
-    onnx = step.ensure(OnnxModel) if step.config.evaluation.model_uri is None else None
+    onnx = step.recorded(OnnxModel) if step.config.evaluation.model_uri is None else None
     if step.config.evaluation.tasks:
         models = evaluate_tasks(step.config, measured, onnx)
+    elif onnx is None:
+        models = evaluate_models(step.config, inputs, measured)
     else:
-        models = evaluate_models(step.config, inputs, measured, onnx)
+        with checkpoint_files.open_folder(step) as checkpoint:
+            models = evaluate_models(step.config, inputs, measured, onnx, checkpoint / TOKENIZER)
     comparison = Comparison.from_evaluated(step, models)
     note = notes.of_measurements(measured, inputs.rows)
     artifacts.log_report(ReportContent.build(step, comparison, measurements, models, note))

@@ -4,23 +4,23 @@ mlflow run . --env-manager uv -P model=tiny_phi3 -P target=cpu_int4
 python -m steps.main target=cpu_int8 generation.temperature=0.2
 """
 
+from collections.abc import Sequence
+
 from slmflow.checkpoints import chat_template
 from slmflow.console import messages
 from slmflow.conversion import hub_architecture
 from slmflow.conversion.calibration import overlap
-from slmflow.measurement import (
-    compared_models,
-    execution_providers,
-    prompt_models,
-    unanswerable_rows,
-)
+from slmflow.datasets.rows import Row
+from slmflow.measurement import execution_providers, prompt_models, unanswerable_rows
 from slmflow.metrics import evaluation_inputs
 from slmflow.metrics.comparison import Comparison
+from slmflow.pipeline.keys import base_weights_key
 from slmflow.pipeline.results import (
     Evaluation,
     Measurements,
     ModelVersion,
     OnnxModel,
+    Result,
     Weights,
 )
 from slmflow.pipeline.step import Step, run_step
@@ -29,24 +29,38 @@ from slmflow.reports import artifacts, terminal
 
 
 def main(step: Step) -> None:
-    """Validate all inputs, then run each step or reuse its result, and show the comparison."""
+    """Validate all inputs, then run the steps that must run, and show the comparison.
+
+    What finished runs have is reused. If later results are, earlier ones need not be in the store.
+    """
     execution_providers.check(step.config.target)
     inputs = evaluation_inputs.read(step.config)
     overlap.check([step.config], inputs.rows)
     preflight.validate_config(step.config)
-    hub_architecture.check(step.config, step.key(Weights))
-    chat_template.check_variables(step.ensure(Weights).folder, step.config.generation.template)
-    prompt_models.check_rows(step, inputs.rows)
-    unanswerable_rows.find(step, inputs.rows)
-    step.ensure(OnnxModel)
-    for flavor in compared_models.kinds(step.config):
-        step.ensure(flavor)
-    step.ensure(Measurements)
+    required = step.required(Evaluation, ModelVersion)
+    _validate(step, inputs.rows, required)
+    for kind in step.behind(Evaluation):
+        if kind in required:
+            step.ensure(kind)
+        else:
+            step.report_unneeded(kind)
     comparison = Comparison.from_result(step.ensure(Evaluation))
     artifacts.copy_report(comparison)
     terminal.show(comparison)
     version = step.ensure(ModelVersion)
     messages.info(version.summary)
+
+
+def _validate(step: Step, rows: Sequence[Row], required: Sequence[type[Result]]) -> None:
+    """Validate, before any work, what the steps that must run will ask of the checkpoint."""
+    if OnnxModel in required:
+        hub_architecture.check(step.config, base_weights_key(step.config))
+    if Weights in required:
+        template = step.config.generation.template
+        chat_template.check_variables(step.ensure(Weights).folder, template)
+    if Measurements in required:
+        prompt_models.check_rows(step, rows)
+        unanswerable_rows.find(step, rows)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,10 @@
 """The models that an evaluation compares."""
 
-from slmflow.config.schema.config import Config
-from slmflow.config.schema.evaluation import Reference
 from slmflow.console import messages
 from slmflow.measurement import execution_providers
 from slmflow.measurement.measured_model import MeasuredModel
-from slmflow.pipeline.results import GenaiModel, LoggedModel, TransformersModel
+from slmflow.pipeline.results import LoggedModel, Measurements
 from slmflow.pipeline.step import Step
-
-
-def kinds(config: Config) -> tuple[type[LoggedModel], ...]:
-    """Return the flavors that are compared, the reference first."""
-    if config.evaluation.reference is Reference.none:
-        return (GenaiModel,)
-    return (TransformersModel, GenaiModel)
 
 
 def ensure(step: Step) -> list[MeasuredModel]:
@@ -26,7 +17,7 @@ def ensure(step: Step) -> list[MeasuredModel]:
             )
         return [MeasuredModel.from_uri(model_uri)]
     execution_providers.check(step.config.target)
-    return [ensure_model(step, kind) for kind in kinds(step.config)]
+    return [ensure_model(step, kind) for kind in Measurements.inputs(step.config)]
 
 
 def ensure_model(step: Step, kind: type[LoggedModel]) -> MeasuredModel:

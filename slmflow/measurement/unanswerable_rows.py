@@ -11,7 +11,7 @@ from slmflow.checkpoints.vocabulary import Vocabulary
 from slmflow.console import messages
 from slmflow.datasets.rows import Row
 from slmflow.errors import UserError
-from slmflow.pipeline.results import Weights
+from slmflow.measurement import checkpoint_files
 from slmflow.pipeline.step import Step
 from slmflow.runtime.chat_model import reject_long
 from slmflow.runtime.prompts.message_encoder import TemplatePromptEncoder
@@ -30,7 +30,8 @@ def find(step: Step, rows: Sequence[Row]) -> dict[int, str]:
     """
     if step.config.evaluation.model_uri or not rows:
         return {}
-    problems = _find(step.ensure(Weights).folder, rows, step.config.generation.template)
+    with checkpoint_files.open_folder(step) as folder:
+        problems = _find(folder, rows, step.config.generation.template)
     if problems and not step.is_nested:
         _warn(problems, rows)
     if len(problems) == len(rows):

@@ -16,7 +16,6 @@ from mlflow.data.dataset_source import DatasetSource
 from mlflow.data.huggingface_dataset_source import HuggingFaceDatasetSource
 from mlflow.data.pandas_dataset import PandasDataset, from_pandas
 
-from slmflow.checkpoints.files import TOKENIZER
 from slmflow.config import target_advice
 from slmflow.config.schema.config import Config
 from slmflow.config.schema.evaluation import EvaluationData
@@ -48,21 +47,21 @@ def evaluate_models(
     config: Config,
     inputs: EvaluationInputs,
     measurements: Sequence[Measurement],
-    onnx: OnnxModel | None,
+    onnx: OnnxModel | None = None,
+    tokenizer: Path = Path(),
 ) -> tuple[EvaluatedModel, ...]:
     """Evaluate each measured model; the first is the reference of the others.
 
     Logs the rows as a dataset of the active run, with a digest of everything that is sent. Logs
     each model's answer table (`eval_results_table.json`) and metrics to a child run named after the
-    model. onnx: of the converted model, with the tokenizer.json of all models; may be None for a
-    single model. Raises UserError if a metric of the user fails on an answer.
+    model. onnx: of the converted model, None for any other; tokenizer: the tokenizer.json of all
+    models, not used for a single one. Raises UserError if a metric of the user fails on an answer.
     """
     user_metrics = {
         metric: text_metric(metric.name, metric.score, is_share=metric.is_share)
         for metric in inputs.user_metrics
     }
     reference = answer_table.build(measurements[0], inputs.rows)
-    tokenizer = onnx.folder / TOKENIZER if onnx else Path()
     with library_output.silence():
         dataset = _dataset(config.evaluation, inputs.rows)
         mlflow.log_input(dataset, context="evaluation")

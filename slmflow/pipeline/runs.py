@@ -45,17 +45,23 @@ def lock_result(kind: type[Result], key: str) -> AbstractContextManager[None]:
     return store.lock(f"{kind.step}-run-{key}")
 
 
-def find_finished(kind: type[R], key: str, experiment_id: str) -> tuple[R, str] | None:
-    """Return the newest finished result with this key that is still valid, and its run's id."""
+def find_finished(
+    kind: type[R], key: str, experiment_id: str, *, warn: bool = True
+) -> tuple[R, str] | None:
+    """Return the newest finished result with this key that is still valid, and its run's id.
+
+    warn: say why a run is not reused. That its files are in another user's store needs no warning.
+    """
     for run in _finished_runs(kind, key, experiment_id):
         try:
             result = load_result(kind, run.info.run_id)
             result.check()
             return result, run.info.run_id
         except AbsentResult:
-            continue  # another user's store has it
+            continue
         except (InvalidResult, MlflowException, TypeError, ValueError) as reason:
-            messages.warning(f"{kind.step}: run {run.info.run_id} is not reused: {reason}")
+            if warn:
+                messages.warning(f"{kind.step}: run {run.info.run_id} is not reused: {reason}")
     return None
 
 

@@ -61,7 +61,8 @@ _RUN_STATUS = {0: "FINISHED", INTERRUPTED: "KILLED"}
 class Step:
     """A running step: its config, the overrides behind it, and its MLflow run.
 
-    launch: runs the other steps that this one needs; ensured: their results so far.
+    launch: runs the other steps that this one needs; ensured: their results so far; found: those
+    that finished runs have, with the ids of the runs.
     """
 
     name: str
@@ -70,6 +71,9 @@ class Step:
     run: Run
     launch: runs.Launcher = runs.launch_step
     ensured: dict[type[Result], Any] = field(default_factory=dict, compare=False, repr=False)
+    found: dict[type[Result], tuple[Any, str]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def ensure(self, kind: type[R]) -> R:
         """Return the result of another step: from a finished run with its key, or a new run.
@@ -81,10 +85,60 @@ class Step:
         result: R = self.ensured[kind]
         return result
 
+    def find(self, kind: type[R]) -> R | None:
+        """Return the result of another step that a finished run has; None if the step must run."""
+        if kind in self.ensured:
+            ensured: R = self.ensured[kind]
+            return ensured
+        finished = self._find_finished(kind, warn=False)
+        return finished and finished[0]
+
+    def required(self, *kinds: type[Result]) -> list[type[Result]]:
+        """Return what to ensure for some results, in the order of the data flow.
+
+        That is these results, and the inputs of each step that must run.
+        """
+        return self._with_inputs(kinds, lambda kind: self.find(kind) is None)
+
+    def behind(self, *kinds: type[Result]) -> list[type[Result]]:
+        """Return some results and all that they are made from, in the order of the data flow."""
+        return self._with_inputs(kinds, lambda kind: True)
+
+    def ensure_all(self, *kinds: type[Result]) -> None:
+        """Ensure results and, one after another, what the steps that must run work on.
+
+        So no step has to launch another.
+        """
+        for kind in self.required(*kinds):
+            self.ensure(kind)
+
+    def recorded(self, kind: type[R]) -> R:
+        """Return a result as its run recorded it: its files may be in another user's store."""
+        run_id = runs.newest_run_id(kind, self.key(kind), self.run.info.experiment_id)
+        if kind in self.ensured or run_id is None:
+            return self.ensure(kind)
+        return runs.load_result(kind, run_id)
+
+    def report_unneeded(self, kind: type[Result]) -> None:
+        """Say that a result is not needed, because those made from it are reused."""
+        run_id = runs.newest_run_id(kind, self.key(kind), self.run.info.experiment_id)
+        if self.find(kind):
+            self.ensure(kind)
+        elif run_id is not None:
+            messages.step_status(kind.step, f"not needed (run {run_id}; not in this store)")
+
+    def _with_inputs(
+        self, kinds: Sequence[type[Result]], has_inputs: Callable[[type[Result]], bool]
+    ) -> list[type[Result]]:
+        ordered: dict[type[Result], None] = {}
+        for kind in kinds:
+            inputs = kind.inputs(self.config) if has_inputs(kind) else ()
+            ordered |= dict.fromkeys([*self._with_inputs(inputs, has_inputs), kind])
+        return sorted(ordered, key=results.order)
+
     def _find_or_launch(self, kind: type[R]) -> R:
-        key = self.key(kind)
-        with runs.lock_result(kind, key):
-            if finished := runs.find_finished(kind, key, self.run.info.experiment_id):
+        with runs.lock_result(kind, self.key(kind)):
+            if finished := self._find_finished(kind, warn=True):
                 result, run_id = finished
                 if not self.is_nested:
                     messages.step_status(kind.step, f"reused from run {run_id}")
@@ -92,6 +146,17 @@ class Step:
                 return result
             messages.step_status(kind.step, "runs")
             return runs.load_result(kind, self.launch(kind.step, self.overrides, self.run))
+
+    def _find_finished(self, kind: type[R], *, warn: bool) -> tuple[R, str] | None:
+        """Return a result and its run, and remember them; warn: say why a run is not reused."""
+        if kind not in self.found:
+            experiment_id = self.run.info.experiment_id
+            finished = runs.find_finished(kind, self.key(kind), experiment_id, warn=warn)
+            if finished is None:
+                return None
+            self.found[kind] = finished
+        found: tuple[R, str] = self.found[kind]
+        return found
 
     def key(self, kind: type[Result]) -> str:
         """Return the key of a result under this step's config."""

@@ -54,7 +54,7 @@ def test_accuracy_follows_the_largest_logit_of_transformers(
     measurements = measured_in_turns(models, inputs.rows, Plan(timed_rows=1))
     with mlflow.start_run() as parent:
         onnx = OnnxModel(str(TINY_PHI3), mean_kl=0.04)
-        both = evaluate_models(config, inputs, measurements, onnx)
+        both = evaluate_models(config, inputs, measurements, onnx, TINY_PHI3 / "tokenizer.json")
     assert [each.metrics.mean_kl for each in both] == [None, 0.04]
     for each in both:
         table = each.table.sort_index()

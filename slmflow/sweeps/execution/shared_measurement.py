@@ -28,8 +28,6 @@ from slmflow.pipeline import keys, runs
 from slmflow.pipeline.results import (
     Evaluation,
     Measurements,
-    OnnxModel,
-    Weights,
 )
 from slmflow.pipeline.step import Step
 from slmflow.sweeps.context import SHARED_MEASUREMENT, SweepContext
@@ -110,29 +108,32 @@ def _measure(
         group_key = hashlib.sha256(" ".join(sorted(of_models)).encode()).hexdigest()
         try:
             measured = _measure_models(
-                _step_of(step, next(iter(of_models.values()))),
-                [*references, *models],
-                pruner,
-                group_key,
+                step, list(of_models.values()), [*references, *models], pruner, group_key
             )
         except PointPruned as pruned:
             failures |= dict.fromkeys((point.name for point in of_models.values()), pruned)
             continue
         of_references, others = measured[: len(references)], measured[len(references) :]
-        for (key, point), of_model in zip(of_models.items(), others, strict=True):
-            _log(below, key, point, [*of_references, of_model])
+        for point, of_model in zip(of_models.values(), others, strict=True):
+            _log(below, point, [*of_references, of_model])
         TimingJournal(group_key).remove()
 
 
 def _measure_models(
-    step: Step, models: Sequence[MeasuredModel], pruner: Pruner | None, key: str
+    step: Step,
+    points: Sequence[Point],
+    models: Sequence[MeasuredModel],
+    pruner: Pruner | None,
+    key: str,
 ) -> tuple[Measurement, ...]:
-    """Measure the models of a group, any reference first. Raises PointPruned.
+    """Measure the models of a group of points, any reference first. Raises PointPruned.
 
-    step: one with the config of any point of the group; key: of the group's timings.
+    key: of the group's timings.
     """
-    questions = rows.read(step.config)
-    plan = interleaved.Plan.of_step(step, questions, key)
+    questions = rows.read(points[0].config)
+    of_first = _step_of(step, points[0])
+    configs = [point.config for point in points]
+    plan = interleaved.Plan.of_step(of_first, questions, key, configs)
 
     def check(
         model: MeasuredModel, answers: Mapping[int, Answer], timings: Collection[Timing]
@@ -146,17 +147,17 @@ def _measure_models(
 
 def _step_of(step: Step, point: Point) -> Step:
     """Return the step with the config of a point, which ensures the point's results."""
-    return dataclasses.replace(step, config=point.config, overrides=point.overrides, ensured={})
+    return dataclasses.replace(
+        step, config=point.config, overrides=point.overrides, ensured={}, found={}
+    )
 
 
 def _ensure_models(step: Step) -> list[MeasuredModel]:
     """Ensure a point's models in the order of the data flow, so that no step launches another."""
-    step.ensure(Weights)
     prompt_models.check_rows(step, rows.read(step.config))
-    *_, converted = kinds = compared_models.kinds(step.config)
-    references = [compared_models.ensure_model(step, kind) for kind in kinds[:-1]]
-    step.ensure(OnnxModel)
-    return [*references, compared_models.ensure_model(step, converted)]
+    kinds = Measurements.inputs(step.config)
+    step.ensure_all(*kinds)
+    return [compared_models.ensure_model(step, kind) for kind in kinds]
 
 
 def _split_by_memory(
@@ -174,11 +175,11 @@ def _split_by_memory(
     yield group
 
 
-def _log(context: SweepContext, key: str, point: Point, measured: Sequence[Measurement]) -> None:
+def _log(context: SweepContext, point: Point, measured: Sequence[Measurement]) -> None:
     """Log a point's measurement as a run of the step `measure`."""
     completed = run_in_process(
         Measurements.step,
-        lambda step: log_measurements(step.run, key, measured),
+        lambda step: log_measurements(step, measured),
         point.overrides,
         context,
         run_name=point.name,
