@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,14 @@ def verify(entry: Path) -> None:
 def verify_contents(entry: Path) -> None:
     """Verify an entry as `verify` does, but read every file."""
     _verify(entry, read_all=True)
+
+
+def distrust(entry: Path) -> None:
+    """Let `verify` read every file of an entry again, so that a damaged one is not used."""
+    with suppress(OSError, BrokenEntry, UserError):
+        manifest = read(entry)
+        files = tuple(replace(file, mtime_ns=None, inode=None) for file in manifest.files)
+        _write(entry / MANIFEST, replace(manifest, files=files))
 
 
 def touch(entry: Path) -> None:

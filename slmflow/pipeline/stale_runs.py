@@ -77,6 +77,12 @@ def is_orphan(run: Run) -> bool:
         return is_dead
 
 
+def is_dead(lock_tag: str) -> bool:
+    """Return whether the process whose lock a tag names is known to have ended."""
+    with _take_lock(lock_tag) as is_dead:
+        return is_dead
+
+
 def mark_killed(run: Run) -> None:
     """Mark a run as KILLED, and its unfinished logged models as FAILED."""
     client = MlflowClient()

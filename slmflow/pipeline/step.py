@@ -41,6 +41,7 @@ from slmflow.pipeline import (
     results,
     runs,
     stale_runs,
+    store_servers,
     temporary_files,
     tracking_errors,
 )
@@ -194,7 +195,7 @@ def run_step(
     """
     arguments = sys.argv[1:]
     if overrides.has_hydra_flag(arguments):
-        sys.exit(_run_hydra(arguments))
+        sys.exit(run_hydra(arguments))
     # Cancelling a step is the same as Ctrl-C: its run becomes KILLED.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if "MLFLOW_RUN_ID" in os.environ:
@@ -260,7 +261,7 @@ def _end_run(status: int) -> int:
     return status
 
 
-def _run_hydra(arguments: Sequence[str]) -> int:
+def run_hydra(arguments: Sequence[str]) -> int:
     """Let Hydra handle its own flags, with the config that a run has; return the exit status."""
     flags, others = overrides.split_hydra_flags(arguments)
     try:
@@ -278,6 +279,7 @@ def _work(work: Callable[[Step], Result | None], step: Step) -> int:
             raise KeyboardInterrupt
         stale_runs.end_stale_runs(step.run)
         entries.remove_abandoned_builds()
+        store_servers.note()
         _describe(step)
         if (result := work(step)) is not None:
             mlflow.set_tag(runs.KEY, step.key(type(result)))

@@ -11,6 +11,7 @@ from slmflow.config.schema.measurement import Measurement
 from slmflow.config.schema.model import Model
 from slmflow.config.schema.registry import Registry
 from slmflow.config.schema.serving import Serve
+from slmflow.config.schema.store import Store
 from slmflow.config.schema.sweep import Sweep
 from slmflow.config.schema.target import Exporter, ExporterName, Target
 from slmflow.config.schema.verification import Verify
@@ -34,13 +35,14 @@ class Config:
     sweep: Sweep = field(default_factory=Sweep)
     batch: Batch = field(default_factory=Batch)
     spark: Spark = field(default_factory=Spark)
+    store: Store = field(default_factory=Store)
 
     def problems(self) -> Iterator[str]:
         """Yield one message for each invalid value or combination."""
         converted = (self.model, self.target, self.calibration)
         measured = (self.generation, self.evaluation, self.measurement)
-        others = (self.registry, self.serve, self.verify, self.sweep, self.batch, self.spark)
-        for section in (*converted, *measured, *others):
+        applied = (self.registry, self.serve, self.verify, self.sweep, self.batch, self.spark)
+        for section in (*converted, *measured, *applied, self.store):
             yield from section.problems()
         if self.exporter.name is ExporterName.builder and self.target.quantization is not None:
             yield from self.target.quantization.builder_problems()
