@@ -221,12 +221,13 @@ def run(
     tracking_errors.silence_database_log()
     try:
         step_overrides, config = _pin_source(*read(overrides.from_arguments(arguments)))
-    except UserError as fault:
-        return report_failure(fault, os.environ.get("MLFLOW_RUN_ID"))
+    except (UserError, ImportError) as fault:
+        shown = tracking_errors.explain(fault) or fault
+        return report_failure(shown, os.environ.get("MLFLOW_RUN_ID"))
     with stale_runs.hold_run_lock() as tag:
         try:
             run = _start_run(name, tag, new_run or {})
-        except (MlflowException, SQLAlchemyError) as error:
+        except (MlflowException, SQLAlchemyError, ImportError) as error:
             return report_failure(tracking_errors.server_error(error), None)
         return _end_run(_work(work, Step(name, config, tuple(step_overrides), run, launch)))
 

@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import OperationalError
 
 from slmflow.errors import UserError
-from slmflow.pipeline import store
+from slmflow.pipeline import storage_errors
 
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 """Environment variable that MLflow reads at each request; the delay doubles with each retry."""
@@ -35,13 +35,17 @@ _REASON = re.compile(
 
 
 def explain(error: BaseException) -> UserError | None:
-    """Return the error to show for a failure of the tracking server; None for other failures.
+    """Return the error to show for a failure of the server or of storage; None for other failures.
 
     Then also stops retries: the server has already had the time to recover.
     """
     if isinstance(error, UserError):
         return None
-    for cause in reversed(list(_causes(error))):
+    causes = list(reversed(list(_causes(error))))
+    if storage := storage_errors.explain(causes):
+        limit_retries()
+        return UserError(storage)
+    for cause in causes:
         if message := _message(cause):
             limit_retries()
             return UserError(message)
@@ -93,7 +97,7 @@ def _message(error: BaseException) -> str | None:
         case OperationalError(orig=reason):
             return (
                 f"the tracking database {server_address()} cannot be used ({reason}): check that "
-                f"it exists, is writable and has free space. {_run_again()}"
+                f"it exists, is writable and has free space. {storage_errors.run_again()}"
             )
         case MlflowException(error_code=code) if code in _UNAVAILABLE or _NO_RESPONSE.search(
             str(error)
@@ -108,19 +112,15 @@ def _access_denied(text: str) -> str:
     return (
         f"the tracking server {server_address()} denies access ({_shorten(text)}): set "
         "MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, to an "
-        f"account with write access. {_run_again()}"
+        f"account with write access. {storage_errors.run_again()}"
     )
 
 
 def _unavailable(text: str) -> str:
     return (
         f"the tracking server {server_address()} does not answer ({_shorten(text)}): check that it "
-        f"runs and that MLFLOW_TRACKING_URI is its address. {_run_again()}"
+        f"runs and that MLFLOW_TRACKING_URI is its address. {storage_errors.run_again()}"
     )
-
-
-def _run_again() -> str:
-    return f"Then run the same command again: finished entries of the store {store.home()} remain"
 
 
 def _shorten(text: str) -> str:
