@@ -107,11 +107,13 @@ def _complete_files(
         # One file after another, so that an interrupt has only one transfer to stop.
         for file in files:
             path = partial / file.rfilename
-            path.parent.mkdir(parents=True, exist_ok=True)
+            store.make_folder(path.parent)
             if _size(path) > _listed_size(file):
                 path.unlink()
             if not path.exists():
                 _copy_from_cache(file, path, repository)
+            path.touch()
+            store.share(path)  # another user may resume the download
             url = hf_hub_url(
                 repository.id,
                 file.rfilename,

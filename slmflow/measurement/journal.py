@@ -9,6 +9,7 @@ import os
 from contextlib import suppress
 from typing import Any
 
+from slmflow.errors import UserError
 from slmflow.pipeline import store
 
 
@@ -30,13 +31,16 @@ class Journal:
         """Add a record."""
         # The leading line break ends a line that a kill cut short.
         line = f"\n{json.dumps(record)}\n".encode()
-        with suppress(OSError):
-            self._file.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError, UserError):
+            store.make_folder(self._file.parent)
+            is_new = not self._file.exists()
             descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             try:
                 os.write(descriptor, line)
             finally:
                 os.close(descriptor)
+            if is_new:
+                store.share(self._file)
 
     def remove(self) -> None:
         """Remove all records."""

@@ -36,7 +36,8 @@ from slmflow.system import databricks, locks
 
 MANIFEST = "manifest.json"
 
-_SHARED_FOLDER = stat.S_ISGID | stat.S_IWGRP
+_SHARED_FOLDER = stat.S_ISGID | stat.S_IRWXG
+_SHARED_FILE = stat.S_IRGRP | stat.S_IWGRP
 
 
 def home() -> Path:
@@ -123,8 +124,8 @@ def share(path: Path) -> None:
     """Let the group write to a new file or folder, if the group may write beside it."""
     with suppress(OSError):  # it belongs to another user, or the store is a Volume
         if locks.is_shared(path.parent):
-            added = _SHARED_FOLDER if path.is_dir() else stat.S_IWGRP | stat.S_IRGRP
-            path.chmod(stat.S_IMODE(path.stat().st_mode) | added | stat.S_IRGRP)
+            added = _SHARED_FOLDER if path.is_dir() else _SHARED_FILE
+            path.chmod(stat.S_IMODE(path.stat().st_mode) | added)
 
 
 def share_all(folder: Path) -> None:
