@@ -50,8 +50,8 @@ def _list(items: Sequence[Item]) -> None:
 def _prune(items: Sequence[Item], settings: Store) -> None:
     entries.remove_abandoned_builds()
     selection = pruning.select(items, settings, usage.collect(items), time.time())
-    for item, needed_by in selection.needed:
-        messages.info(f"{tables.name(item)} stays: {', '.join(needed_by)} needs it")
+    for line in tables.describe_needed(selection.needed):
+        messages.info(line)
     if settings.dry_run:
         print(tables.render(selection.removable, lambda item: []))
         messages.info("nothing was removed: store.dry_run=false removes what the table shows")

@@ -1,7 +1,7 @@
 """The store as plain tables, which a program can read, too."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 
 from slmflow.upkeep.inventory import Item
@@ -23,6 +23,17 @@ def render(items: Sequence[Item], used_by: Callable[[Item], Sequence[str]]) -> s
 def name(item: Item) -> str:
     """Return the name of an item in messages."""
     return f"{item.kind}/{item.name[:_KEY_LENGTH] if item.is_entry else item.name}"
+
+
+def describe_needed(needed: Iterable[tuple[Item, Sequence[str]]]) -> Iterator[str]:
+    """Yield why items stay: a sentence for each entry, and one for the other files of a kind."""
+    names: dict[tuple[str, str], int] = {}
+    for item, used_by in needed:
+        what = name(item) if item.is_entry else item.kind
+        line = what, ", ".join(used_by)
+        names[line] = names.get(line, 0) + 1
+    for (what, used_by), count in names.items():
+        yield f"{what}{f' ({count})' * (count > 1)} stays: used by {used_by}"
 
 
 def _row(item: Item, used_by: Sequence[str]) -> tuple[str, ...]:

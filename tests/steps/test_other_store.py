@@ -59,8 +59,8 @@ def test_other_gate_only_registers(second: Sandbox) -> None:
 
 
 @pytest.mark.long
-def test_other_rows_need_no_weights(second: Sandbox) -> None:
-    ran, errors = _run(second, "evaluation.limit=5")
+def test_other_measurement_needs_no_weights(second: Sandbox) -> None:
+    ran, errors = _run(second, "evaluation.seed=1")
 
     assert ran == ["measure", "evaluate", "register"]
     assert "warning" not in errors

@@ -278,7 +278,8 @@ def test_store_holds_only_complete_entries(sandbox: Sandbox) -> None:
     home = sandbox.folder / "home"
 
     kinds = {path.name for path in home.iterdir()}
-    assert kinds == {"weights", "onnx", "answers", "building", "locks"}
+    others = {"answers", "building", "digests", "locks", "servers"}
+    assert kinds == {"weights", "onnx", *others}
     assert list((home / "building").iterdir()) == []
     assert all((entry / "manifest.json").exists() for entry in (home / "onnx").iterdir())
 

@@ -136,7 +136,7 @@ def test_entry_of_a_version_stays(filled: FilledStore, run_store: StoreStep, ste
     _, _, errors = run_store(*PRUNE, "store.older_than_days=1")
 
     assert (needed.exists(), other.exists()) == (True, False)
-    assert f"{kind}/{'a' * 12} stays: models:/mine/1 needs it" in errors
+    assert f"{kind}/{'a' * 12} stays: used by models:/mine/1" in errors
 
 
 def test_entries_of_a_run_under_way_stay(filled: FilledStore, run_store: StoreStep) -> None:
@@ -147,7 +147,7 @@ def test_entries_of_a_run_under_way_stay(filled: FilledStore, run_store: StoreSt
         _, _, errors = run_store(*PRUNE, "store.older_than_days=1")
 
     assert [entry.exists() for entry in (mine, other, unknown)] == [True, False, True]
-    assert f"run {run_id} needs it" in errors
+    assert f"stays: used by run {run_id}" in errors
     # The process has ended, although the run is RUNNING.
     run_store(*PRUNE, "store.older_than_days=1")
     assert not mine.exists()
@@ -206,7 +206,7 @@ def test_version_on_another_users_server_is_kept(
     _, _, errors = run_store(*PRUNE, "store.older_than_days=1")
 
     assert entry.exists()
-    assert "models:/mine/1 needs it" in errors
+    assert "stays: used by models:/mine/1" in errors
     # A server that no longer exists needs nothing.
     shutil.rmtree(other)
     run_store(*PRUNE, "store.older_than_days=1")
