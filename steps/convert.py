@@ -4,8 +4,12 @@ mlflow run . -e convert --env-manager uv -P model=tiny_phi3 -P target=cpu_int4
 python -m steps.convert target=cpu_int8 exporter=builder
 """
 
+from typing import Any
+
 import mlflow
 
+from slmflow.config.schema.adapters import AdapterMode
+from slmflow.config.schema.model import Model
 from slmflow.console import messages
 from slmflow.conversion import hub_architecture
 from slmflow.pipeline import entries
@@ -25,7 +29,8 @@ def convert(step: Step) -> OnnxModel:
     weights = step.ensure(Weights)
     config = step.config
     key = step.key(OnnxModel)
-    with entries.unfinished("calibration", key) as scratch:
+    anew = step.is_made_anew(OnnxModel)
+    with entries.unfinished("calibration", key, anew=anew) as scratch:
         folder = entries.get_or_build(
             "onnx",
             key,
@@ -36,9 +41,10 @@ def convert(step: Step) -> OnnxModel:
                 config.exporter.name,
                 config.calibration,
                 scratch,
-                weights.adapter_folder,
+                **_adapters(weights, config.model),
             ),
             about={"model": config.model.name, "target": config.target.name},
+            anew=anew,
         )
     conversion = ConversionRecord.read(folder)
     mlflow.log_metrics(conversion.metrics())
@@ -46,6 +52,14 @@ def convert(step: Step) -> OnnxModel:
     messages.info(fidelity_sentence.describe(conversion, config.target, config.exporter))
     messages.info(f"the ONNX model is in {folder}")
     return OnnxModel(path=str(folder), mean_kl=conversion.fidelity.mean_kl)
+
+
+def _adapters(weights: Weights, model: Model) -> dict[str, Any]:
+    """Return the adapters of a model as arguments of `convert_model`."""
+    folder = weights.adapter_folder
+    if folder is None or model.adapter_mode is AdapterMode.merge:
+        return {"adapter": folder}
+    return {"separate": {name: folder / name for name in model.adapter_sources}}
 
 
 if __name__ == "__main__":

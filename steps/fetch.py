@@ -38,12 +38,13 @@ def fetch(step: Step) -> Weights:
         base_weights_key(step.config),
         lambda folder: fetch_checkpoint(model, folder),
         about={"model": model.name},
+        anew=step.is_made_anew(Weights),
     )
     lineage.log_input(model)
     size_mb = sum(weights.stat().st_size for weights in entry.glob("*.safetensors")) / 1e6
     mlflow.log_metric("weights_size_mb", size_mb)
     messages.info(f"{model.name}: {size_mb:,.1f} MB of weights in {entry}")
-    if model.adapter is None:
+    if not model.adapter_sources:
         return Weights(path=str(entry))
     # Imported here, because it imports torch, which takes seconds.
     from slmflow.checkpoints.adapters import sources
@@ -52,10 +53,11 @@ def fetch(step: Step) -> Weights:
     adapter = entries.get_or_build(
         "adapters",
         key,
-        lambda folder: sources.fetch(model, entry, folder),
-        about={"model": model.name, "adapter": model.adapter},
+        lambda folder: sources.fetch_all(model, entry, folder),
+        about={"model": model.name, "adapter": ", ".join(model.adapter_sources)},
+        anew=step.is_made_anew(Weights),
     )
-    messages.info(f"the adapter model.adapter={model.adapter!r} is in {adapter}")
+    messages.info(f"adapter {', '.join(model.adapter_sources)}: in {adapter}")
     return Weights(path=str(entry), adapter=f"adapters/{key}")
 
 

@@ -5,6 +5,7 @@ python -m steps.log_transformers generation=sampling
 """
 
 from slmflow.checkpoints import chat_template
+from slmflow.config.schema.adapters import AdapterMode
 from slmflow.console import progress_bars
 from slmflow.flavors import lineage, transformers_pipeline
 from slmflow.flavors.provenance import Provenance, SourceEntry
@@ -16,15 +17,17 @@ def log_transformers(step: Step) -> TransformersModel:
     """Ensure the checkpoint, and log it with its provenance and a chat or prompt signature."""
     weights = step.ensure(Weights)
     chat_template.check_variables(weights.folder, step.config.generation.template)
+    is_merged = step.config.model.adapter_mode is AdapterMode.merge
+    adapter = weights.adapter_folder if is_merged else None
     # With an adapter, the logged files are no copies of the store's.
-    copied = None if weights.adapter else transformers_pipeline.CHECKPOINT_FOLDER
+    copied = None if adapter else transformers_pipeline.CHECKPOINT_FOLDER
     provenance = Provenance.collect(
         TransformersModel, step.config, *SourceEntry.of_weights(weights, folder=copied)
     )
     lineage.log_input(step.config.model)
     with progress_bars.spinner("logging the transformers model"):
         return transformers_pipeline.log(
-            weights.folder, provenance, step.config.generation, weights.adapter_folder
+            weights.folder, provenance, step.config.generation, adapter
         )
 
 

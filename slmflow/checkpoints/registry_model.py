@@ -20,7 +20,7 @@ from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from slmflow.checkpoints import files, hub_model
 from slmflow.checkpoints.local_folder import SelectNames
-from slmflow.config.schema.model import pin_problems
+from slmflow.config.schema.pins import pin_problems
 from slmflow.console import progress_bars
 from slmflow.errors import UserError
 from slmflow.hub.repository import Repository

@@ -21,8 +21,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from slmflow.config.config_keys import groups, match_pattern
 from slmflow.config.overrides import for_hydra
+from slmflow.config.schema.adapters import AdapterSource
 from slmflow.config.schema.config import Config
-from slmflow.config.schema.model import is_model_uri
 from slmflow.errors import BadArguments
 from slmflow.paths import CONF
 
@@ -56,9 +56,8 @@ def _model_name(model_uri: str) -> str:
 
 def _adapter_suffix(adapter: str | None) -> str:
     """Return what tells an adapted model from its base model: `-` and the adapter's last part."""
-    if adapter is None:
-        return ""
-    return f"-{_model_name(adapter) if is_model_uri(adapter) else _slug(adapter)}"
+    key = "model.adapter"
+    return f"-{AdapterSource(key, adapter, None, key).short_name}" if adapter else ""
 
 
 OmegaConf.register_new_resolver("adapter_suffix", _adapter_suffix, replace=True)

@@ -2,11 +2,12 @@
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 
 import numpy as np
 
@@ -58,11 +59,13 @@ def convert_model(
     calibration: Calibration,
     scratch: Path | None = None,
     adapter: Path | None = None,
+    separate: Mapping[str, Path] = MappingProxyType({}),
 ) -> None:
     """Write the ONNX model of a checkpoint into `folder`, together with its `ConversionRecord`.
 
     scratch: folder where algorithm=gptq keeps what it has finished, and continues after a kill;
-    None: nothing is kept. adapter: folder of one that is merged into each weight as it is read.
+    None: nothing is kept. adapter: folder of one that is merged into each weight as it is read;
+    separate: folders of those that stay beside the graph, by name.
 
     Raises UserError if the exporter does not support the architecture, if a text cannot be read or
     is too short, and if the result does not match the reference: another computation, values beyond
@@ -85,6 +88,9 @@ def convert_model(
     tokenization_probes = tokenization.build_probes(reference.tokenizer)
     mismatches = tokenization.check(tokenization_probes, weights)
     merged = LoraAdapter.read(adapter, str(adapter)) if adapter is not None else None
+    adapters = {name: LoraAdapter.read(each, name) for name, each in separate.items()}
+    for each in adapters.values():
+        each.check_model(reference.model)
     checkpoint = CheckpointTensors.for_model(weights, reference.model, merged)
     prompts = build_prompts(reference.tokenizer)
     windows = held_out.build_windows(reference, texts)
@@ -99,7 +105,7 @@ def convert_model(
     ) as (expected, expected_of_windows):
         if values:
             values.check(target.name)
-        exported, exact = None, None
+        exported, exact, exact_with = None, None, {}
         if exporter is ExporterName.builder:
             _write_by_builder(weights, folder, target)
         else:
@@ -112,8 +118,13 @@ def convert_model(
                     target,
                     calibration_windows,
                     Path(kept_work),
+                    adapters,
                 )
             exact = _prove(exported, reference, checkpoint, folder, target, prompts, expected)
+            exact_with = {
+                each.name: exact_proof.prove(exported, reference, folder, target, prompts, each)
+                for each in exported.adapters
+            }
         ignored_settings = generation_config.write(weights, folder)
         tokenizer_files.copy(weights, folder)
         note = genai_tokenizer.describe_differences(folder, tokenization_probes)
@@ -144,6 +155,7 @@ def convert_model(
         onnx_size_mb=sum(file.stat().st_size for file in folder.glob(f"{GRAPH_FILE}*")) / 1e6,
         ignored_settings=ignored_settings,
         notes=() if note is None else (note,),
+        adapters=exact_with,
     ).write(folder)
 
 

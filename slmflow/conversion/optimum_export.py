@@ -4,10 +4,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import onnx_ir as ir
 from transformers import PretrainedConfig
 
+from slmflow.checkpoints.adapters.lora import LoraAdapter
 from slmflow.checkpoints.tensors import CheckpointTensors
 from slmflow.config.schema.target import Algorithm, Precision, Target
 from slmflow.console import messages, progress_bars
@@ -23,6 +25,8 @@ from slmflow.conversion.quantization.blockwise import QuantizedWeight
 from slmflow.conversion.quantization.lowering import lower
 from slmflow.conversion.quantization.schemes import Scheme
 from slmflow.conversion.reference_model import ReferenceModel
+from slmflow.conversion.separate_adapters import branches
+from slmflow.conversion.separate_adapters.files import GraphAdapter
 from slmflow.errors import UserError
 
 # At this length ONNX Runtime GenAI 0.15.2 recomputes the KV cache of a phi3 model, if it generates
@@ -46,11 +50,12 @@ class ExportedModel(RewrittenGraph):
     """An exported graph and what its proof needs.
 
     schemes: scheme of each quantized weight by its name; tensors: what the other weights are read
-    from, the checkpoint or the same function with other scales.
+    from, the checkpoint or the same function with other scales; adapters: in the folder.
     """
 
     schemes: Mapping[str, Scheme]
     tensors: ModelTensors
+    adapters: tuple[GraphAdapter, ...] = ()
 
 
 def export(
@@ -61,14 +66,18 @@ def export(
     target: Target,
     windows: Sequence[Sequence[int]],
     scratch: Path,
+    adapters: Mapping[str, LoraAdapter] = MappingProxyType({}),
 ) -> ExportedModel:
     """Write graph, weights and genai_config.json into `folder`, lowered to the target.
 
-    windows: token ids that algorithm=gptq calibrates on, in the folder `scratch`. At most one
-    weight, or one layer during calibration, is in memory at a time. Raises UserError as
-    `trace_and_rewrite` and `schemes.choose` do.
+    windows: token ids that algorithm=gptq calibrates on, in the folder `scratch`; adapters: kept
+    separate, by name, each in a file beside the graph. At most one weight, or one layer during
+    calibration, is in memory at a time. Raises UserError as `trace_and_rewrite`, `branches.add` and
+    `schemes.choose` do.
     """
     rewritten = trace_and_rewrite(weights, reference, folder, target)
+    adapted = {path for adapter in adapters.values() for path in adapter.modules}
+    added = branches.add(rewritten.graph, adapted) if adapted else []
     chosen = choose_schemes(rewritten, target)
     quantized: Mapping[str, QuantizedWeight] = {}
     tensors: ModelTensors = checkpoint
@@ -83,7 +92,11 @@ def export(
             scratch,
             fp16=_is_fp16(target),
         )
-    return write(rewritten, tensors, chosen, quantized, folder, target)
+    exported = write(rewritten, tensors, chosen, quantized, folder, target)
+    graph_adapters = [GraphAdapter(name, each, tensors) for name, each in adapters.items()]
+    for adapter in graph_adapters:
+        adapter.write(folder, added)
+    return dataclasses.replace(exported, adapters=tuple(graph_adapters))
 
 
 def trace_and_rewrite(

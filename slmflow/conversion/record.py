@@ -1,7 +1,7 @@
 """The record of a conversion, written next to the graph as `conversion.json`."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +23,8 @@ class ConversionRecord:
     resident memory of the process in 10^6 bytes, None if the system does not report it;
     onnx_size_mb: graph and weights on disk in 10^6 bytes; ignored_settings: generation settings of
     the checkpoint that hold in the transformers flavor only, with their values; notes: what to know
-    about the folder where it is loaded without slmflow.
+    about the folder where it is loaded without slmflow; adapters: exact_max_abs_diff of the graph
+    with each separate adapter, by name.
     """
 
     parity: Parity
@@ -36,6 +37,7 @@ class ConversionRecord:
     onnx_size_mb: float
     ignored_settings: dict[str, Any]
     notes: tuple[str, ...]
+    adapters: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -62,6 +64,7 @@ class ConversionRecord:
             **{f"fidelity.{name}": value for name, value in asdict(self.fidelity).items()},
             **{f"fidelity.rtn_{name}": value for name, value in rtn.items()},
             "parity.exact_max_abs_diff": self.exact_max_abs_diff,
+            **{f"parity.exact_max_abs_diff.{n}": value for n, value in self.adapters.items()},
             **{f"passes.{report.name}": report.matched for report in self.passes},
             "convert.seconds": self.seconds,
             "convert.peak_rss_mb": self.peak_rss_mb,

@@ -30,6 +30,7 @@ ARTIFACTS_FOLDER = "artifacts"
 # MLflow drops fields that the signature lacks, with a mere warning. These extend `llm/v1/chat`:
 # the last ones are listed so that the model can reject them by name, the others are supported.
 _EXTRA_FIELDS: dict[str, DataType | AnyType] = {
+    "adapter": DataType.string,
     "seed": DataType.long,
     "repetition_penalty": DataType.double,
     "min_p": DataType.double,

@@ -103,8 +103,9 @@ class Provenance:
         """Collect the provenance of a result of type `kind` that the running step makes."""
         model = config.model
         origin = {field: getattr(model, field) for field in ("id", "revision", "licence")}
-        if model.adapter is not None:
-            origin |= {"adapter": model.adapter, "adapter_revision": model.adapter_revision}
+        for name, source in model.adapter_sources.items():
+            at = f"@{source.revision}" if source.revision else ""
+            origin[f"adapter.{name}"] = f"{source.source}{at}"
         keys = {each.step: key_of(each, config) for each in (kind, *_upstream(kind))}
         commit, dirty = read_git_state() or (None, None)
         origin |= {"source": model.source.value, "template_sha256": _template_sha256(model)}

@@ -42,18 +42,24 @@ class Repository:
         return f"{self.pin}: {self.name} has no such commit: copy one from {self.page}/commits/main"
 
 
+@dataclass(frozen=True)
 class AdapterRepository(Repository):
-    """The repository of an adapter, which has keys of its own in the config."""
+    """The repository of an adapter; `config_section` is the key that names it.
+
+    revision_key: the config key with the commit.
+    """
+
+    revision_key: str
 
     @property
     def name(self) -> str:
         """The name in messages, e.g. `model.adapter='owner/name'`."""
-        return f"{self.config_section}.adapter={self.id!r}"
+        return f"{self.config_section}={self.id!r}"
 
     @property
     def pin(self) -> str:
         """The revision in messages."""
-        return f"{self.config_section}.adapter_revision={self.revision!r}"
+        return f"{self.revision_key}={self.revision!r}"
 
 
 def hub_url() -> str:

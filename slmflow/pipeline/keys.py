@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from slmflow.config.compose import flatten
-from slmflow.config.config_keys import kinds
+from slmflow.config.config_keys import kinds, match_pattern
+from slmflow.config.schema.adapters import AdapterMode
 from slmflow.config.schema.config import Config
 from slmflow.config.schema.fields import Kind
-from slmflow.config.schema.model import is_model_uri
+from slmflow.config.schema.pins import is_model_uri
 from slmflow.paths import PROJECT, is_folder
 from slmflow.pipeline import digests, model_uris, source_code
-from slmflow.pipeline.results import Result, Weights
+from slmflow.pipeline.results import Measurements, Result, Weights
+from slmflow.system import machine
 
 
 def key_of(kind: type[Result], config: Config, source_root: Path = PROJECT) -> str:
@@ -25,14 +27,27 @@ def key_of(kind: type[Result], config: Config, source_root: Path = PROJECT) -> s
     It covers the source of the step and of all modules of ours that it imports, the config that it
     reads, the keys of what it consumes, and the versions of the packages that shape it. A path
     counts by the content of its file or folder, a model URI by the model that it resolves to, a
-    function by the source of its module too. source_root: the folder of `steps` and `slmflow`.
+    function by the source of its module too. Timings depend on the machine, so the key of a result
+    with timings covers that, too. source_root: the folder of `steps` and `slmflow`.
     """
     return _key(kind, flatten(config), source_root)
 
 
+def answers_key(config: Config) -> str:
+    """Return the key of the measurements without timings: it is the same on every machine."""
+    untimed = dataclasses.replace(config.measurement, timed_rows=0)
+    return key_of(Measurements, dataclasses.replace(config, measurement=untimed))
+
+
 def base_weights_key(config: Config) -> str:
     """Return the key of the weights without an adapter: one copy of them serves all adapters."""
-    base = dataclasses.replace(config.model, adapter=None, adapter_revision=None)
+    base = dataclasses.replace(
+        config.model,
+        adapter=None,
+        adapter_revision=None,
+        adapter_mode=AdapterMode.merge,
+        adapters={},
+    )
     return key_of(Weights, dataclasses.replace(config, model=base))
 
 
@@ -48,12 +63,14 @@ def _key(kind: type[Result], values: Mapping[str, Any], source_root: Path) -> st
         "consumes": {other.step: _key(other, values, source_root) for other in kind.consumes},
         "packages": {package: metadata.version(package) for package in kind.packages},
     }
+    if kind.has_timings(values):
+        inputs["machine"] = dict(machine.identity())
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
 def _identity(name: str, value: Any) -> Any:
     """Return what identifies the value of a config key, wherever it is and whatever its name."""
-    match kinds().get(name):
+    match kinds().get(match_pattern(name) or name):
         case Kind.path if value:
             return _path_digest(PROJECT / value)
         case Kind.model_uri if value:

@@ -65,6 +65,11 @@ class Result:
         """
         return cls.consumes
 
+    @classmethod
+    def has_timings(cls, values: Mapping[str, Any]) -> bool:
+        """Return whether the result itself has timings, with the values of the config by key."""
+        return False
+
     def check(self) -> None:
         """Raise InvalidResult if anything that this result refers to is missing or changed."""
         raise NotImplementedError
@@ -140,13 +145,15 @@ class LoggedModel(Result):
 class Weights(StoredResult):
     """Verified weights, config and tokenizer in the layout of a hub snapshot.
 
-    adapter: another entry, `adapters/key`, with the adapter of these weights.
+    adapter: another entry, `adapters/key`, with the adapter of these weights; with a folder for
+    each if they stay separate.
     """
 
     step: ClassVar = "fetch"
     reads: ClassVar = (
         *("model.source", "model.id", "model.revision", "model.path", "model.uri"),
         *("model.template", "model.adapter", "model.adapter_revision"),
+        *("model.adapter_mode", "model.adapters"),
     )
     packages: ClassVar = ("sentencepiece", "tokenizers", "transformers")
 
@@ -237,7 +244,7 @@ class Measurements(Result):
         *("evaluation.system", "evaluation.template", "evaluation.examples"),
         *("evaluation.seed", "evaluation.model_uri", "evaluation.reference"),
         *("evaluation.tasks", "evaluation.task_folder"),
-        "measurement",
+        "measurement.timed_rows",
     )
     consumes: ClassVar = (TransformersModel, GenaiModel)
     packages: ClassVar = ("mlflow", "onnxruntime", "onnxruntime-genai", "torch", "transformers")
@@ -245,6 +252,11 @@ class Measurements(Result):
     run_id: str
     machine: dict[str, str]
     model_uris: tuple[str, ...]
+
+    @classmethod
+    def has_timings(cls, values: Mapping[str, Any]) -> bool:
+        """Return whether rows are timed: the tasks of lm-evaluation-harness are not."""
+        return bool(values["measurement.timed_rows"]) and not values["evaluation.tasks"]
 
     @classmethod
     def inputs(cls, config: Config) -> tuple[type[LoggedModel], ...]:
@@ -295,7 +307,8 @@ class Evaluation(Result):
 class ModelVersion(Result):
     """A version of a registered model, under an alias.
 
-    champion: the version with the alias `champion` when this one was registered, this one if it was
+    alias: `registry.alias`; aliases: the version under it, and under that of the target, when this
+    one was registered: another version if that one kept it. champion: the version with the alias `champion` when this one was registered, this one if it was
     promoted, None if there was none; evaluation: the run id of the evaluation behind its metrics.
     """
 
@@ -307,6 +320,7 @@ class ModelVersion(Result):
     name: str
     version: str
     alias: str
+    aliases: dict[str, str]
     flavor: str
     reason: str
     champion: str | None
@@ -315,14 +329,15 @@ class ModelVersion(Result):
     @property
     def summary(self) -> str:
         """What was registered and why, in one sentence."""
-        also = f" and {CHAMPION}" if self.champion == self.version else ""
+        taken = [alias for alias, version in self.aliases.items() if version == self.version]
+        taken += [CHAMPION] if self.champion == self.version else []
         return (
             f"{self.flavor} ({self.reason}) is models:/{self.name}/{self.version}, "
-            f"alias {self.alias}{also}"
+            f"{f'alias {" and ".join(taken)}' if taken else 'without an alias'}"
         )
 
     def check(self) -> None:
-        """Raise InvalidResult unless the alias is that of this version, and the champion the same.
+        """Raise InvalidResult unless the aliases and the champion are the same as then.
 
         The gate would compare with another champion's metrics; that this version became the
         champion itself changes nothing. It is also invalid if the version now has the metrics of
@@ -331,18 +346,21 @@ class ModelVersion(Result):
         """
         address = f"models:/{self.name}@"
         aliases = registered_models.aliases(self.name)
-        if self.alias not in aliases:
-            raise InvalidResult(f"{address}{self.alias} no longer exists")
-        if aliases[self.alias] != self.version:
-            raise InvalidResult(f"{address}{self.alias} is now version {aliases[self.alias]}")
+        for alias, version in self.aliases.items():
+            if alias not in aliases:
+                raise InvalidResult(f"{address}{alias} no longer exists")
+            if aliases[alias] != version:
+                raise InvalidResult(f"{address}{alias} is now version {aliases[alias]}")
         champion = aliases.get(CHAMPION)
         if champion is None and self.champion is not None:
             raise InvalidResult(f"{address}{CHAMPION} no longer exists")
         if champion not in (self.champion, self.version):
             raise InvalidResult(f"{address}{CHAMPION} is now version {champion}")
-        version = registered_models.version_by_alias(self.name, self.alias)
-        if version is None or registered_models.evaluation_run(version) != self.evaluation:
-            raise InvalidResult(f"{address}{self.alias} now has the metrics of another evaluation")
+        tags = registered_models.tags(self.name, self.version)
+        if registered_models.evaluation_run(tags) != self.evaluation:
+            raise InvalidResult(
+                f"models:/{self.name}/{self.version} now has the metrics of another evaluation"
+            )
         _require_model(f"models:/{self.name}/{self.version}")
 
 

@@ -77,6 +77,11 @@ class ChatModel:
         """The names of the variables that the chat template uses."""
         return self._prompts.template_variables
 
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """The names of the adapters that a request may choose."""
+        return self._engine.adapters
+
     def prepare(self, request: Mapping[str, Any], deliver: Deliver) -> ActiveRequest:
         """Return a chat request, or without `messages` one to continue its `prompt`.
 
@@ -190,6 +195,12 @@ class ChatModel:
         parsed = RequestOptions.parse(options, self._defaults)
         if plan:
             parsed = replace(parsed, guidance=plan.guide(parsed.guidance))
+        if parsed.adapter is not None and parsed.adapter not in self._engine.adapters:
+            listed = ", ".join(self._engine.adapters) or "none"
+            reject(
+                f"adapter={parsed.adapter!r:.200} is not an adapter of this model: it has {listed}",
+                param="adapter",
+            )
         context = self._engine.context_length
         if parsed.guidance and not self._engine.supports_guidance:
             param = parsed.guidance.param

@@ -50,6 +50,10 @@ Version 2
 
 `template_variables` of a session holds the names of the variables that its chat template uses.
 
+`adapters` of a session holds the names of its adapters; a model of an older slmflow has none, and
+no such attribute. The body of a request may have `adapter`, one of these names; without it, or with
+null, the base model answers.
+
 The body of a chat may have `max_completion_tokens` for `max_tokens`, and `reasoning_effort`, which
 sets a variable of the chat template.
 
@@ -126,6 +130,7 @@ class Session(Protocol):
     model_name: str
     takes_messages: bool
     template_variables: frozenset[str]
+    adapters: tuple[str, ...]
 
     def submit(self, request: Request) -> None:
         """Start a request. Its outcome, a rejection too, arrives as an event."""

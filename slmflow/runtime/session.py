@@ -23,7 +23,7 @@ class ModelSession:
     def __init__(self, model: ChatModel, deliver: protocol.Deliver) -> None:
         """Deliver the events of all requests to `deliver`."""
         self.model_name, self.takes_messages = model.name, model.takes_messages
-        self.template_variables = model.template_variables
+        self.template_variables, self.adapters = model.template_variables, model.adapters
         self._model, self._deliver = model, deliver
         self._groups: dict[int, RequestGroup] = {}
 

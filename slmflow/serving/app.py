@@ -52,12 +52,13 @@ async def _chat_page() -> Response:
 def _add_monitoring_endpoints(app: FastAPI, model: ModelProcess, metrics: Metrics) -> None:
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        return {"object": "list", "data": [_model_card(model)]}
+        names = (model.name, *model.adapters)
+        return {"object": "list", "data": [_model_card(model, name) for name in names]}
 
     @app.get("/v1/models/{name:path}")
     async def one_model(name: str) -> Response:
-        check_model(name, model.name)
-        return JSONResponse(_model_card(model))
+        check_model(name, model.name, model.adapters)
+        return JSONResponse(_model_card(model, name))
 
     @app.get("/health")
     @app.get("/ping")
@@ -88,13 +89,17 @@ def _add_error_handlers(app: FastAPI) -> None:
         return error_response(RequestError(f"the server failed: {type(error).__name__}", 500))
 
 
-def _model_card(model: ModelProcess) -> dict[str, Any]:
-    """Return OpenAI's card of the model, and which of OpenAI's endpoints it answers at."""
+def _model_card(model: ModelProcess, name: str) -> dict[str, Any]:
+    """Return OpenAI's card of the model or an adapter, with the endpoints that it answers at.
+
+    An adapter's has the name of its base model, `parent`, as vLLM's.
+    """
     chat = ["/v1/chat/completions", "/v1/responses"] if model.takes_messages else []
     return {
-        "id": model.name,
+        "id": name,
         "object": "model",
         "created": model.started_at,
         "owned_by": "slmflow",
         "endpoints": [*chat, "/v1/completions"],
+        **({} if name == model.name else {"parent": model.name}),
     }

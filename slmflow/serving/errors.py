@@ -1,5 +1,7 @@
 """Requests that the server rejects, in terms of HTTP and of OpenAI's errors."""
 
+from collections.abc import Sequence
+
 
 class RequestError(Exception):
     """A request that the server rejects.
@@ -22,11 +24,12 @@ class RequestError(Exception):
         self.retry_after_s = retry_after_s
 
 
-def check_model(requested: str | None, served: str) -> None:
-    """Raise RequestError for another model than the served one."""
-    if requested not in (None, served):
+def check_model(requested: str | None, served: str, adapters: Sequence[str] = ()) -> None:
+    """Raise RequestError for a name other than that of the served model or one of its adapters."""
+    if requested not in (None, served, *adapters):
+        names = " or ".join(map(repr, (served, *adapters)))
         raise RequestError(
-            f"model={requested!r} is not served here: use {served!r}, or leave it out",
+            f"model={requested!r} is not served here: use {names}, or leave it out",
             status=404,
             param="model",
             code="model_not_found",

@@ -40,6 +40,7 @@ class ModelProcess:
     name: str
     takes_messages: bool
     protocol_version: int
+    adapters: tuple[str, ...]
 
     def __init__(self, process: Process, log: IO[str], defaults: RequestDefaults) -> None:
         """Communicate with a process that has just started and logs to `log`.
@@ -151,6 +152,7 @@ class ModelProcess:
             raise UserError(f"serve.model_uri={model_uri}: {message['message']}")
         self.name, self.takes_messages = message["model_name"], message["takes_messages"]
         self.protocol_version = message["protocol_version"]
+        self.adapters = tuple(each for each in message["adapters"] if each != self.name)
         if (used := message["template_variables"]) is not None:
             self._defaults.check_variables(used)
         self._reader = asyncio.create_task(self._read_events())

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastapi import Request
 from fastapi.responses import Response
@@ -64,7 +64,7 @@ class RequestHandler:
         parsed = responses_requests.parse(await read_body(request, self._settings.most_body_kb))
         try:
             return await self._start(
-                request, parsed.chat, ResponsesFormat(parsed, self._model.name)
+                request, parsed.chat, ResponsesFormat(parsed, self._answers_as(parsed.chat))
             )
         except RequestError as error:
             raise responses_requests.with_own_names(error) from error
@@ -89,14 +89,21 @@ class RequestHandler:
 
     async def _answer(self, request: Request, parse: Callable[[bytes], OpenAIRequest]) -> Response:
         parsed = parse(await read_body(request, self._settings.most_body_kb))
-        shape = ResponseShape(self._model.name, parsed.is_chat)
+        shape = ResponseShape(self._answers_as(parsed), parsed.is_chat)
         format_ = ResponseFormat(shape, parsed.stream_options, len(parsed.bodies))
         return await self._start(request, parsed, format_)
+
+    def _answers_as(self, parsed: OpenAIRequest) -> str:
+        """Return the name of the model or adapter that answers a request."""
+        is_adapter = parsed.model is not None and parsed.model in self._model.adapters
+        return str(parsed.model) if is_adapter else self._model.name
 
     async def _start(
         self, request: Request, parsed: OpenAIRequest, format_: ResponseFormat | ResponsesFormat
     ) -> Response:
-        check_model(parsed.model, self._model.name)
+        check_model(parsed.model, self._model.name, self._model.adapters)
+        if parsed.model in self._model.adapters:
+            parsed = replace(parsed, body={"adapter": parsed.model, **parsed.body})
         older_models.check_stream_options(parsed.stream_options, self._model.protocol_version)
         self._check_queue(len(parsed.bodies))
         exchange = _Exchange(request, parsed, format_, self._submit(parsed))

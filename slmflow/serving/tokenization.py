@@ -64,7 +64,7 @@ class TokenizationHandler:
 
     async def _read(self, request: Request) -> dict[str, Any]:
         fields = parse_body(await read_body(request, self._most_body_kb))
-        check_model(fields.pop("model", None), self._model.name)
+        check_model(fields.pop("model", None), self._model.name, self._model.adapters)
         return fields
 
     async def _ask(self, request: Request, kind: str, body: Mapping[str, Any]) -> Event | None:

@@ -38,6 +38,7 @@ class PipelineEngine:
     """An `Engine` over a text generation pipeline."""
 
     supports_guidance = False
+    adapters: tuple[str, ...] = ()
 
     def __init__(self, pipeline: Any) -> None:
         """Use a loaded pipeline."""

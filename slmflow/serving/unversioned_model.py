@@ -36,6 +36,7 @@ def adapt(chat: Any, name: str | None) -> ChatModel:
 class _UnversionedModel:
     takes_messages = True
     template_variables = None  # unknown
+    adapters = ()
 
     def __init__(self, chat: Any) -> None:
         self.name = chat.name

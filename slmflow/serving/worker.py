@@ -15,10 +15,10 @@ The first line of standard output is {"type": "rejected", "message": "..."} for 
 be served, or else
 
     {"type": "ready", "model_name": "...", "takes_messages": true, "protocol_version": 2,
-     "template_variables": ["enable_thinking"]}
+     "template_variables": ["enable_thinking"], "adapters": ["french"]}
 
-whose last field is null for a model that does not tell. The process ends when its standard input
-closes. Everything that libraries print goes to standard error.
+whose `template_variables` are null for a model that does not tell. The process ends when its
+standard input closes. Everything that libraries print goes to standard error.
 """
 
 import json
@@ -107,6 +107,7 @@ def _main() -> None:
             "takes_messages": getattr(session, "takes_messages", True),
             "protocol_version": model.protocol_version,
             "template_variables": None if variables is None else sorted(variables),
+            "adapters": list(getattr(session, "adapters", ())),
         }
     )
     worker = Worker(model, write)

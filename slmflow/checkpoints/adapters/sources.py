@@ -10,7 +10,8 @@ from slmflow.checkpoints import files, local_folder, registry_model, tensors
 from slmflow.checkpoints.adapters import merged_files
 from slmflow.checkpoints.adapters.lora import WEIGHTS, LoraAdapter
 from slmflow.checkpoints.adapters.lora_config import CONFIG
-from slmflow.config.schema.model import Model, Source, is_model_uri
+from slmflow.config.schema.adapters import AdapterMode, AdapterSource
+from slmflow.config.schema.model import Model, Source
 from slmflow.console import messages
 from slmflow.errors import UserError
 from slmflow.hub import download as hub
@@ -20,20 +21,31 @@ from slmflow.paths import PROJECT
 _DOCUMENTS = ("README.md", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
 
 
-def fetch(model: Model, base: Path, folder: Path) -> None:
-    """Copy the adapter of a model into `folder`, and check that it fits the base model.
+def fetch_all(model: Model, base: Path, folder: Path) -> None:
+    """Copy the adapter that is merged into `folder`, or separate ones into a folder each.
 
-    base: the base model's checkpoint. Raises UserError if the adapter is unusable or not supported.
+    base: the base model's checkpoint. Raises UserError as `fetch` does.
     """
-    source = str(model.adapter)
-    name = f"model.adapter={source!r}"
-    if model.adapter_revision is not None:
-        _download(source, model.adapter_revision, folder)
-    elif is_model_uri(source):
-        registry_model.download_adapter("model.adapter", source, select, folder)
+    for name, source in model.adapter_sources.items():
+        if model.adapter_mode is AdapterMode.separate:
+            (folder / name).mkdir()
+            fetch(source, base, folder / name, model)
+        else:
+            fetch(source, base, folder, model)
+
+
+def fetch(source: AdapterSource, base: Path, folder: Path, model: Model) -> None:
+    """Copy an adapter of a model into `folder`, and check that it fits the base model.
+
+    Raises UserError if the adapter is unusable or not supported.
+    """
+    if source.revision is not None:
+        _download(source, source.revision, folder)
+    elif source.is_in_mlflow:
+        registry_model.download_adapter(source.key, source.source, select, folder)
     else:
-        local_folder.copy(PROJECT / source, folder, name, select)
-    adapter = check(folder, base, name)
+        local_folder.copy(PROJECT / source.source, folder, source.name, select)
+    adapter = check(folder, base, source.name)
     for warning in _warnings(adapter, model):
         messages.warning(warning)
 
@@ -73,9 +85,11 @@ def select(names: Collection[str], model: str) -> list[str]:
     return [name for name in (CONFIG, WEIGHTS, *_DOCUMENTS) if name in names]
 
 
-def _download(hub_id: str, revision: str, folder: Path) -> None:
-    advice = "use a folder (model.adapter=PATH)"
-    repository = AdapterRepository("model", hub_id, revision, "model", advice)
+def _download(source: AdapterSource, revision: str, folder: Path) -> None:
+    advice = f"use a folder ({source.key}=PATH)"
+    repository = AdapterRepository(
+        "model", source.source, revision, source.key, advice, source.revision_key
+    )
 
     def select_files(sizes: Mapping[str, int]) -> list[str]:
         names = select(sizes, repository.name)

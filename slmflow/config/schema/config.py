@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from slmflow.config.schema.adapters import AdapterMode
 from slmflow.config.schema.batch import Batch, Spark
 from slmflow.config.schema.calibration import Calibration
 from slmflow.config.schema.evaluation import EvaluationData
+from slmflow.config.schema.fields import Kind, config_key
 from slmflow.config.schema.generation import Generation, LogGenai
 from slmflow.config.schema.measurement import Measurement
 from slmflow.config.schema.model import Model
@@ -13,8 +15,13 @@ from slmflow.config.schema.registry import Registry
 from slmflow.config.schema.serving import Serve
 from slmflow.config.schema.store import Store
 from slmflow.config.schema.sweep import Sweep
-from slmflow.config.schema.target import Exporter, ExporterName, Target
+from slmflow.config.schema.target import Exporter, ExporterName, Precision, Provider, Target
 from slmflow.config.schema.verification import Verify
+
+STEPS = ("fetch", "convert", "log_transformers", "log_genai", "measure", "evaluate", "register")
+"""The steps whose results are reused."""
+
+ALL_STEPS = "all"
 
 
 @dataclass
@@ -36,6 +43,9 @@ class Config:
     batch: Batch = field(default_factory=Batch)
     spark: Spark = field(default_factory=Spark)
     store: Store = field(default_factory=Store)
+    fresh: list[str] = config_key(
+        Kind.list, "steps to run anew, with all that follows from them; [all] reuses nothing", list
+    )
 
     def problems(self) -> Iterator[str]:
         """Yield one message for each invalid value or combination."""
@@ -44,11 +54,31 @@ class Config:
         applied = (self.registry, self.serve, self.verify, self.sweep, self.batch, self.spark)
         for section in (*converted, *measured, *applied, self.store):
             yield from section.problems()
+        for unknown in sorted(set(self.fresh) - {*STEPS, ALL_STEPS}):
+            yield (
+                f"fresh: {unknown!r} is not a step whose result is reused: give some of "
+                f"{', '.join(STEPS)}, or {ALL_STEPS}"
+            )
         if self.exporter.name is ExporterName.builder and self.target.quantization is not None:
             yield from self.target.quantization.builder_problems()
-        if self.exporter.name is ExporterName.builder and self.model.adapter is not None:
+        yield from self._adapter_problems()
+
+    def _adapter_problems(self) -> Iterator[str]:
+        """Yield one message for each choice with which no adapter can be converted."""
+        sources, target = self.model.adapter_sources, self.target
+        if not sources:
+            return
+        name = next(iter(sources.values())).name
+        if self.exporter.name is ExporterName.builder:
             yield (
-                f"model.adapter={self.model.adapter!r}: exporter=builder reads the weights itself, "
-                "so no adapter can be merged into them: choose exporter=optimum, or merge the "
-                "adapter with peft and convert the whole model"
+                f"{name}: exporter=builder reads the weights itself, so that no adapter can be "
+                "merged into them: choose exporter=optimum, or merge the adapter with peft and "
+                "convert the whole model"
+            )
+        is_separate = self.model.adapter_mode is AdapterMode.separate
+        if is_separate and (target.provider, target.precision) != (Provider.cpu, Precision.fp32):
+            yield (
+                f"{name}: model.adapter_mode=separate is supported on CPUs in fp32 only, also with "
+                f"quantized weights, and target={target.name} runs on {target.provider.value} in "
+                f"{target.precision.value}: choose a target such as cpu_int4, or adapter_mode=merge"
             )

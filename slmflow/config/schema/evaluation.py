@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from slmflow.config.schema.columns import column_problems
 from slmflow.config.schema.fields import Kind, config_key
-from slmflow.config.schema.model import pin_problems
+from slmflow.config.schema.pins import pin_problems
 from slmflow.paths import PROJECT, is_file, is_folder
 
 FORMATS = (".jsonl", ".csv", ".parquet")

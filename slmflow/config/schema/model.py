@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from slmflow.config.schema.adapters import AdapterMode, AdapterSource, name_problems
 from slmflow.config.schema.fields import Kind, config_key
+from slmflow.config.schema.pins import pin_problems, uri_problems
 from slmflow.paths import PROJECT, is_file, is_folder
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _LICENCE = re.compile(r"[A-Za-z0-9][\w.+-]{0,63}", re.ASCII)
 # The largest chat templates on the hub have about 30 kB.
 _MAX_TEMPLATE_KB = 1000
-_MODEL_URI = re.compile(r"(models|runs):/[^\s?#]{1,500}")
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 class Source(Enum):
@@ -25,13 +24,6 @@ class Source(Enum):
     bundled = "bundled"
     local = "local"
     mlflow = "mlflow"
-
-
-class AdapterMode(Enum):
-    """What becomes of the adapter; merge: part of the weights, separate: beside them, by name."""
-
-    merge = "merge"
-    separate = "separate"
 
 
 @dataclass
@@ -58,6 +50,9 @@ class Model:
     adapter_mode: AdapterMode = config_key(
         Kind.value, "merge into the weights, or keep separate, served by name", AdapterMode.merge
     )
+    adapters: dict[str, str] = config_key(
+        Kind.adapter, "a separate adapter by its name; one on the hub is owner/name@COMMIT", dict
+    )
     licence: str | None = config_key(
         Kind.text, "SPDX id, or the hub's name for another licence; null is unknown", None
     )
@@ -70,7 +65,7 @@ class Model:
         if self.source is Source.hub:
             yield from pin_problems("model", self.id, self.revision)
         elif self.source is Source.mlflow:
-            yield from _uri_problems("model.uri", self.uri)
+            yield from uri_problems("model.uri", self.uri)
         elif not self.path:
             yield f"model.path is missing: a {self.source.value} model is a folder"
         elif not is_folder(self.folder):
@@ -84,43 +79,40 @@ class Model:
                 "or the hub's name for the licence, such as llama3.2"
             )
 
-    def _adapter_problems(self) -> Iterator[str]:
-        key, revision_key = "model.adapter", "model.adapter_revision"
-        if self.adapter_mode is AdapterMode.separate:
-            yield "model.adapter_mode=separate is not supported yet: choose merge"
+    @property
+    def adapter_sources(self) -> dict[str, AdapterSource]:
+        """The adapters by name; that of `model.adapter` has the last part of its source."""
+        sources = {name: AdapterSource.named(name, text) for name, text in self.adapters.items()}
         if self.adapter is None:
-            if self.adapter_revision is not None:
-                yield f"{revision_key}={self.adapter_revision!r} has an effect only with {key}"
-        elif self.adapter_revision is not None:
-            yield from _id_problems(key, self.adapter)
-            yield from _revision_problems(revision_key, self.adapter_revision)
-        elif is_model_uri(self.adapter):
-            yield from _uri_problems(key, self.adapter)
-        elif not is_folder(PROJECT / self.adapter):
+            return sources
+        key = "model.adapter"
+        single = AdapterSource(key, self.adapter, self.adapter_revision, f"{key}_revision")
+        return {single.short_name: single} | sources
+
+    def _adapter_problems(self) -> Iterator[str]:
+        if self.adapter is None and self.adapter_revision is not None:
             yield (
-                f"{key}={self.adapter!r}: there is no folder {PROJECT / self.adapter}; an adapter "
-                f"of the hub also needs {revision_key}, and one in MLflow begins with models:/"
+                f"model.adapter_revision={self.adapter_revision!r} has an effect only with "
+                "model.adapter"
+            )
+        sources = self.adapter_sources
+        for source in sources.values():
+            yield from source.problems()
+        if self.adapter_mode is AdapterMode.separate:
+            for name in sources:
+                yield from name_problems(name, self.name)
+            if not sources:
+                yield "model.adapter_mode=separate needs model.adapter or model.adapters.NAME"
+        elif self.adapters:
+            yield (
+                f"model.adapters.{next(iter(self.adapters))} has an effect only with "
+                "model.adapter_mode=separate: model.adapter is the one that is merged"
             )
 
     @property
     def folder(self) -> Path:
         """Absolute folder of a bundled or local model."""
         return PROJECT / (self.path or "")
-
-
-def is_model_uri(text: str) -> bool:
-    """Return whether a text begins as the URI of a model in MLflow does."""
-    return text.startswith(("models:/", "runs:/"))
-
-
-def _uri_problems(key: str, uri: str | None) -> Iterator[str]:
-    """Yield a message unless a URI has the form of one of a logged or registered model."""
-    if not _MODEL_URI.fullmatch(uri or ""):
-        yield (
-            f"{key}={uri!r} is not the URI of a model in MLflow: give models:/NAME/VERSION, "
-            "models:/NAME@ALIAS, models:/m-ID or runs:/RUN_ID/PATH; a folder is "
-            "model=local model.path=..."
-        )
 
 
 def _template_problems(name: str) -> Iterator[str]:
@@ -151,22 +143,3 @@ def _template_problems(name: str) -> Iterator[str]:
         yield f"{key}: {file} is not UTF-8 text: {error}"
     except MlflowException as error:
         yield f"{key}: {error.message}"
-
-
-def pin_problems(key: str, hub_id: str | None, revision: str | None) -> Iterator[str]:
-    """Yield one message for an invalid hub id and one for a revision that is not a commit."""
-    yield from _id_problems(f"{key}.id", hub_id)
-    yield from _revision_problems(f"{key}.revision", revision)
-
-
-def _id_problems(key: str, hub_id: str | None) -> Iterator[str]:
-    if not _HUB_ID.fullmatch(hub_id or ""):
-        yield f"{key}={hub_id!r} is not a hub id: give owner/name"
-
-
-def _revision_problems(key: str, revision: str | None) -> Iterator[str]:
-    if not _COMMIT.fullmatch(revision or ""):
-        yield (
-            f"{key}={revision!r} is not a pinned revision: give the commit's "
-            "40 hexadecimal digits (the hub page's 'History' shows them), not a branch"
-        )

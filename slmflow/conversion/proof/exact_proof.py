@@ -16,6 +16,7 @@ from slmflow.conversion.proof import graph_variants, reference_logits
 from slmflow.conversion.proof.reference_logits import Logits
 from slmflow.conversion.proof.runtime_process import Call, run_calls
 from slmflow.conversion.reference_model import ReferenceModel
+from slmflow.conversion.separate_adapters.files import AdaptedWeights, GraphAdapter
 from slmflow.errors import UserError
 
 # Largest difference between fp32 kernels that sum in another order, as a share of the largest logit
@@ -33,25 +34,28 @@ def prove(
     folder: Path,
     target: Target,
     prompts: Sequence[Sequence[int]],
+    adapter: GraphAdapter | None = None,
 ) -> float:
     """Compare the exact graph with the reference, both on the weights stored in the folder.
 
     Runs a padded batch of the first prompts, of unequal lengths, and decodes a few tokens, which
-    uses the KV cache. Returns the largest absolute difference of any logit. Raises UserError if it
-    exceeds the tolerance.
+    uses the KV cache, with an adapter of the folder if one is given. Returns the largest absolute
+    difference of any logit. Raises UserError if it exceeds the tolerance.
     """
     rows = [list(prompt) for prompt in prompts[:PROOF_ROWS]]
     stored = graph_variants.StoredWeights(
         exported, exported.tensors, folder, fp16=target.precision is Precision.fp16
     )
+    name = adapter.name if adapter else None
     with (
         graph_variants.exact_graph(exported, stored, folder) as graph,
-        spinner("proof: the graph runs in fp32"),
+        spinner(f"proof: the graph runs in fp32{f' with adapter {name}' if name else ''}"),
     ):
-        (logits,) = run_calls(folder, graph, [Call("decode_logits", [rows, PROOF_STEPS])])
+        (logits,) = run_calls(folder, graph, [Call("decode_logits", [rows, PROOF_STEPS])], name)
+    weights = AdaptedWeights(stored, adapter) if adapter else stored
     generated = logits[:-1].argmax(-1).T
     texts = [[*row, *tokens] for row, tokens in zip(rows, generated.tolist(), strict=True)]
-    computed = reference_logits.compute(reference.model, stored, texts)
+    computed = reference_logits.compute(reference.model, weights, texts)
     expected = np.stack([text_logits[-PROOF_STEPS:] for text_logits in computed], axis=1)
     difference = float(np.nanmax(np.abs(logits - expected)))
     check_tolerance(difference, largest=float(np.abs(expected).max()))

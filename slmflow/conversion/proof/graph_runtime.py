@@ -12,6 +12,8 @@ import onnxruntime_genai as og
 from joblib import cpu_count
 from numpy.typing import NDArray
 
+from slmflow.runtime.generation.adapters import LoadedAdapters
+
 Ids = Sequence[int]
 Logits = NDArray[np.float32]
 
@@ -19,13 +21,14 @@ Logits = NDArray[np.float32]
 class Runtime:
     """One loaded graph: the converted one or a variant of it in the same folder."""
 
-    def __init__(self, folder: Path, graph: str) -> None:
-        """Load a graph of the folder by its file name."""
+    def __init__(self, folder: Path, graph: str, adapter: str | None = None) -> None:
+        """Load a graph of the folder by its file name, and use an adapter of the folder."""
         config = og.Config(str(folder))
         config.clear_providers()
         decoder = {"filename": graph, "session_options": {"intra_op_num_threads": cpu_count()}}
         config.overlay(json.dumps({"model": {"decoder": decoder}}))
         self._model = og.Model(config)
+        self._adapters, self._adapter = LoadedAdapters(folder, self._model), adapter
         tokens = json.loads((folder / "genai_config.json").read_text())["model"]
         self._pad_id: int = tokens["pad_token_id"]
         self._end_ids: int | list[int] = tokens["eos_token_id"]
@@ -73,6 +76,6 @@ class Runtime:
         params.set_search_options(
             max_length=length, batch_size=len(rows), do_sample=False, repetition_penalty=1.0
         )
-        generator = og.Generator(self._model, params)
+        generator = self._adapters.activate(self._adapter, og.Generator(self._model, params))
         generator.append_tokens(np.array(rows, dtype=np.int32))
         return generator

@@ -31,9 +31,11 @@ class Call:
 
 
 def run_calls(
-    folder: Path, graph: str, calls: Sequence[Call]
+    folder: Path, graph: str, calls: Sequence[Call], adapter: str | None = None
 ) -> Generator[NDArray[Any], None, None]:
     """Load a graph of a converted folder; yield the result of each call as soon as it is done.
+
+    adapter: name of the one in the folder that all calls use.
 
     Raises UserError if the runtime cannot load or run the graph.
     """
@@ -43,6 +45,7 @@ def run_calls(
             "folder": str(folder),
             "graph": graph,
             "calls": list(map(dataclasses.asdict, calls)),
+            "adapter": adapter,
         }
         job.write_text(json.dumps(fields))
         with errors.open("wb") as stderr, _start(job, stderr) as process:
@@ -76,7 +79,7 @@ def _main() -> None:
     child_processes.terminate_with_parent()
     job_file = Path(sys.argv[1])
     job = json.loads(job_file.read_text())
-    runtime = Runtime(Path(job["folder"]), job["graph"])
+    runtime = Runtime(Path(job["folder"]), job["graph"], job["adapter"])
     for number, call in enumerate(job["calls"]):
         name = f"{number}.npy"
         result = getattr(runtime, call["method"])(*call["arguments"])

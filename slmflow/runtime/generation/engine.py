@@ -91,7 +91,7 @@ class Engine(Protocol):
     context_length: the most tokens of a prompt and its completion together; vocabulary_size: all
     token ids are below it; end_tokens: ids of the end tokens; settings: the checkpoint's own;
     defaults: options for requests that leave them out; supports_guidance: whether completions can
-    be constrained to a form.
+    be constrained to a form; adapters: names of those that requests may choose.
     """
 
     context_length: int
@@ -100,6 +100,7 @@ class Engine(Protocol):
     settings: CheckpointSettings
     defaults: dict[str, Any]
     supports_guidance: bool
+    adapters: tuple[str, ...]
 
     def can_batch(self, requests: Sequence[ActiveRequest]) -> bool:
         """Return whether these requests fit into one batch."""

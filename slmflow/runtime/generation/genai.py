@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import reject
 from .active_request import ActiveRequest
+from .adapters import LoadedAdapters
 from .checkpoint_settings import CheckpointSettings
 from .engine import Prefill, WholePrefill, padded_tokens
 from .genai_prefill import RowPrefill
@@ -87,6 +88,8 @@ class GenaiEngine:
         self._first_new_tokens = max(_FIRST_NEW_BYTES // self._cache_bytes, _FIRST_NEW_TOKENS)
         self.cache: PrefixCache[og.Generator] = PrefixCache(DEFAULT_CACHE_BYTES)
         self._model = _load(folder)
+        self._adapters = LoadedAdapters(folder, self._model)
+        self.adapters = self._adapters.names
 
     def can_batch(self, requests: Sequence[ActiveRequest]) -> bool:
         """Return whether these requests fit into one batch."""
@@ -94,6 +97,8 @@ class GenaiEngine:
             return True
         if any(each.options.guidance or each.replays_end_token for each in requests):
             return False  # guidance applies to the whole generator
+        if len({each.options.adapter for each in requests}) > 1:  # so does an adapter
+            return False
         new_tokens = max(self._new_tokens(each) for each in requests)
         texts = [each.tokens_to_read for each in requests]
         return self.can_batch_texts(texts, new_tokens, MAX_ROWS)
@@ -120,12 +125,16 @@ class GenaiEngine:
         if len(requests) > 1:
             return padded_tokens(requests)
         [request] = requests
-        saved = self.cache.shared_length(request.tokens_to_read) if self._can_reuse(request) else 0
+        if not self._can_reuse(request):
+            return request.read_length
+        saved = self.cache.shared_length(request.tokens_to_read, request.options.adapter)
         return request.read_length - saved
 
     def shared_length(self, request: ActiveRequest, other: ActiveRequest) -> int:
         """Return how many tokens a request need not read if it runs alone after another."""
         if not (self._can_reuse(request) and self._can_reuse(other)):
+            return 0
+        if request.options.adapter != other.options.adapter:
             return 0
         return saved_tokens(other.tokens_to_read, request.tokens_to_read)
 
@@ -148,16 +157,16 @@ class GenaiEngine:
 
         It may have read some of them.
         """
-        capacity = len(tokens) + self._new_tokens(request)
+        capacity, adapter = len(tokens) + self._new_tokens(request), request.options.adapter
         if self._can_reuse(request):
-            if taken := self.cache.take(tokens, capacity):
+            if taken := self.cache.take(tokens, capacity, adapter):
                 reader, shared = taken
                 reader.generator.rewind_to(shared)
                 reader.tokens = reader.tokens[:shared]
                 return reader
             capacity = self._with_room_for_more(capacity, len(tokens))
         generator, size = self._open_for([request], capacity)
-        return Reader(generator, capacity, size, tokens[:0])
+        return Reader(generator, capacity, size, tokens[:0], adapter)
 
     def decode_row(self, request: ActiveRequest, reader: Reader[og.Generator]) -> "GenaiBatch":
         """Return the batch of a request whose prompt is read."""
@@ -214,8 +223,10 @@ class GenaiEngine:
         )
         size = len(requests) * length * self._cache_bytes
         self.cache.reserve(size)
+        options = requests[0].options
         try:
-            return _generator(self._model, params, requests[0].options.guidance), size
+            generator = _generator(self._model, params, options.guidance)
+            return self._adapters.activate(options.adapter, generator), size
         except BaseException:
             self.cache.release(size)
             raise

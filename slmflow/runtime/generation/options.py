@@ -34,7 +34,7 @@ _MAX_STOP_STRINGS = 64
 # Other servers' value for no limit, and for no seed.
 _NONE = -1
 
-NAMES = (*_NUMBERS, "stop", "response_format", "logit_bias")
+NAMES = (*_NUMBERS, "stop", "response_format", "logit_bias", "adapter")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class RequestOptions:
     once or per occurrence. repetition_penalty: as in transformers, over prompt and completion.
     logit_bias: token ids, and what is added to their logits. guidance: what constrains the
     completion, None for free text. logprobs: how many alternatives each token's log-probability
-    comes with, None without log-probabilities.
+    comes with, None without log-probabilities. adapter: name of the one that the model uses, None
+    for the base model.
     """
 
     max_tokens: int
@@ -63,6 +64,7 @@ class RequestOptions:
     logit_bias: Biases = ()
     guidance: Guidance | None = None
     logprobs: int | None = None
+    adapter: str | None = None
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> "RequestOptions":
@@ -81,6 +83,8 @@ class RequestOptions:
                 parsed["logit_bias"] = parse_logit_bias(value)
             elif name == "response_format":
                 parsed["guidance"] = parse_response_format(value)
+            elif name == "adapter":
+                parsed["adapter"] = _parse_adapter(value)
             elif not is_neutral(name, value):
                 _reject_unsupported(name, value)
         _rename_max_completion_tokens(parsed, values)
@@ -126,6 +130,12 @@ def _parse_number(name: str, value: Any) -> float:
     if not is_number or not is_valid(value) or value == math.inf or kind(value) != value:
         reject(f"{name}={value!r}: must be {requirement}", param=name)
     return kind(value)  # type: ignore[no-any-return]
+
+
+def _parse_adapter(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        reject(f"adapter={value!r:.200}: must be the name of an adapter", param="adapter")
+    return value
 
 
 def _parse_stop(value: Any) -> tuple[str, ...]:

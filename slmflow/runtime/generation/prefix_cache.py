@@ -28,13 +28,15 @@ G = TypeVar("G")
 class Reader(Generic[G]):
     """A generator of one row, and the token ids it has read; those it has generated do not count.
 
-    capacity: the tokens that its KV cache has room for; size: that of the KV cache in bytes.
+    capacity: the tokens that its KV cache has room for; size: that of the KV cache in bytes;
+    adapter: name of the one that it uses, None for the base model.
     """
 
     generator: G
     capacity: int
     size: int
     tokens: NDArray[np.int32]
+    adapter: str | None = None
 
     @property
     def reusable(self) -> int:
@@ -61,23 +63,30 @@ class PrefixCache(Generic[G]):
         """The bytes of the KV caches that no request uses."""
         return sum(each.size for each in self._kept)
 
-    def shared_length(self, tokens: Sequence[int]) -> int:
+    def shared_length(self, tokens: Sequence[int], adapter: str | None = None) -> int:
         """Return how many tokens of a text need not be read, if a kept generator has room."""
-        best = self._find_best(_array(tokens), 0)
+        best = self._find_best(_array(tokens), 0, adapter)
         return best[1] if best else 0
 
     def take(
-        self, tokens: Sequence[int] | NDArray[np.int32], length: int
+        self, tokens: Sequence[int] | NDArray[np.int32], length: int, adapter: str | None = None
     ) -> tuple[Reader[G], int] | None:
         """Return the generator to continue and how many of the tokens to keep, if there is one.
 
-        length: the tokens that it must have room for. It may have read other tokens after those.
+        length: the tokens that it must have room for; adapter: which it must use. It may have read
+        other tokens after those.
         """
         wanted = _array(tokens)
-        best = self._find_best(wanted, length)
+        best = self._find_best(wanted, length, adapter)
         if best is None:
             # Those that are only too small would never be found again.
-            self._remove([each for each in self._kept if _is_start(each.tokens, wanted)])
+            self._remove(
+                [
+                    each
+                    for each in self._kept
+                    if each.adapter == adapter and _is_start(each.tokens, wanted)
+                ]
+            )
             return None
         self._remove([best[0]])
         self._running_bytes += best[0].size
@@ -100,10 +109,14 @@ class PrefixCache(Generic[G]):
             self.version += 1
         self._evict()
 
-    def _find_best(self, tokens: NDArray[np.int32], length: int) -> tuple[Reader[G], int] | None:
+    def _find_best(
+        self, tokens: NDArray[np.int32], length: int, adapter: str | None
+    ) -> tuple[Reader[G], int] | None:
         """Return the generator that saves more tokens than it loses, and the shared length."""
         best, best_gain, best_shared = None, _LEAST_SAVED - 1, 0
         for reader in self._kept:
+            if reader.adapter != adapter:  # it has read the text with other weights
+                continue
             shared, gain = _shared(reader.tokens, tokens)
             if reader.capacity >= length and gain > best_gain:
                 best, best_gain, best_shared = reader, gain, shared

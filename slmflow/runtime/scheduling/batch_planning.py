@@ -32,7 +32,8 @@ def plan_next_batch(
 
     count_unread: how many tokens a prefill reads, padding included.
     """
-    ordered = sorted(waiting, key=lambda request: request.read_length)
+    # Those with one adapter side by side, because only they may be batched.
+    ordered = sorted(waiting, key=lambda each: (each.options.adapter or "", each.read_length))
     # For the first n requests: the least total time, and the start of their last batch. Of equal
     # plans the smallest start is taken, so that the earlier batches are full.
     least_s, starts = [0.0], [0]

@@ -22,6 +22,7 @@ class FakeEngine:
 
     context_length, end_tokens = 10_000, frozenset({1})
     defaults, supports_guidance = dict[str, Any](), False
+    adapters: tuple[str, ...] = ()
     vocabulary_size, settings = 2, NO_SETTINGS
 
     def __init__(self, max_rows: int) -> None:
