@@ -67,7 +67,7 @@ cp -r . "$BUILT"
 
 def command(start: str) -> str:
     """Return the command of docs/deploy.md with this prefix."""
-    [match] = [line for line in COMMANDS if line.startswith(start)]
+    [match] = {line for line in COMMANDS if line.startswith(start)}
     return match
 
 
@@ -188,7 +188,7 @@ def test_build_docker_uses_same_folder(container: Container, tmp_path: Path) -> 
     call(container.sandbox, f"PATH={tmp_path}:$PATH BUILT={built} {build}")
 
     arguments = shlex.split(Path(f"{built}.arguments").read_text())
-    assert arguments[1:3] == ["-t", shlex.split(command("docker run "))[-1]]
+    assert arguments[1:3] == ["-t", shlex.split(command("docker run --rm -p 8080:8080 "))[-1]]
     assert _contents(built) == _contents(container.folder)
 
 
@@ -251,10 +251,10 @@ def test_azure_validates_deployment_files(tmp_path: Path) -> None:
 
 def test_commands_name_existing_files() -> None:
     kinds = {shlex.split(line)[0] for line in COMMANDS}
-    assert kinds == {"mlflow", "docker", "curl", "az", "export", "python", "databricks"}
+    assert kinds == {"mlflow", "docker", "kubectl", "curl", "az", "export", "python", "databricks"}
     written = {"deploy/container", "deploy/model"}
     for path in set(re.findall(r"deploy/[\w./]+\w", "\n".join(COMMANDS))) - written:
-        assert (PROJECT / path).is_file()
+        assert (PROJECT / path).exists()
 
 
 def test_command_outputs_are_ignored_by_git() -> None:
