@@ -4,11 +4,14 @@ mlflow run . -e measure --env-manager uv -P target=cpu_int8
 python -m steps.measure target=cpu_int8 evaluation.limit=20 measurement.timed_rows=10
 """
 
+import dataclasses
+
 from slmflow.conversion.calibration import overlap
 from slmflow.datasets import rows
 from slmflow.measurement import compared_models, interleaved, prompt_models
 from slmflow.measurement.artifact import log_measurements
 from slmflow.measurement.harness import lm_eval_tasks
+from slmflow.pipeline import freshness
 from slmflow.pipeline.results import Measurements
 from slmflow.pipeline.step import Step, run_step
 
@@ -26,16 +29,16 @@ def measure(step: Step) -> Measurements:
     key = step.key(Measurements)
     plan = interleaved.Plan.of_step(step, evaluation_rows, key)
     measured = interleaved.measure(compared_models.ensure(step), evaluation_rows, plan)
-    return log_measurements(step.run, key, measured)
+    return log_measurements(step, measured)
 
 
 def _run_tasks(step: Step) -> Measurements:
     """Ensure the models, and run the tasks of lm-evaluation-harness on them in place of rows."""
     lm_eval_tasks.check(step.config)
     models = compared_models.ensure(step)
-    return log_measurements(
-        step.run, step.key(Measurements), lm_eval_tasks.measure(step.config, models)
-    )
+    if freshness.is_made_anew(Measurements, step.config):
+        models = [dataclasses.replace(model, key="") for model in models]  # nothing is stored
+    return log_measurements(step, lm_eval_tasks.measure(step.config, models))
 
 
 if __name__ == "__main__":

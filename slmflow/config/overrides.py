@@ -7,7 +7,6 @@ makes of it the override `a.b=c`, and takes overrides in Hydra's own form too.
 import difflib
 import re
 from collections.abc import Iterator, Sequence
-from itertools import islice
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
@@ -18,6 +17,7 @@ from slmflow.config.schema.fields import Kind
 from slmflow.errors import BadArguments
 
 _HYDRA_FLAGS = frozenset({"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"})
+_NO_REUSE, _BOOLEANS = "--no-reuse", ("true", "false")
 _OVERRIDE = re.compile(r"[^-=][^=]*=")
 _QUOTED = re.compile(r"""(['"])(\\.|(?!\1)[^\\])*\1""", re.DOTALL)
 _KEY = re.compile(r"[a-z_]\w*(\.[a-z_]\w*)*", re.ASCII | re.IGNORECASE)
@@ -33,13 +33,19 @@ def from_arguments(arguments: Sequence[str]) -> list[str]:
     `["model=tiny_phi3", "generation.temperature=0.2"]`. The value of a literal key (see `Kind`) is
     quoted, so that Hydra takes `2024_06`, `1e3` or `a,b` as text. Two values are not: `null`, and
     text that is already in quotes (`'null'` is the text). Of other keys, only a value that is no
-    Hydra expression is quoted. Raises BadArguments.
+    Hydra expression is quoted. `--no-reuse`, also with the value `true`, is `fresh=[all]`. Raises
+    BadArguments.
     """
-    remaining = iter(arguments)
+    remaining = list(arguments)
     overrides = []
-    for argument in remaining:
+    while remaining:
+        argument = remaining.pop(0)
+        if argument == _NO_REUSE:
+            if not remaining or remaining[0] not in _BOOLEANS or remaining.pop(0) == "true":
+                overrides.append("fresh=[all]")
+            continue
         if argument.startswith("--"):
-            key, value = argument[2:], next(remaining, None)
+            key, value = argument[2:], remaining.pop(0) if remaining else None
             if value is None:
                 raise BadArguments(f"{argument} has no value: give {key}=VALUE")
         elif "=" in argument:
@@ -63,11 +69,16 @@ def split_hydra_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """
     flags: list[str] = []
     others: list[str] = []
-    remaining = iter(arguments)
-    for argument in remaining:
+    remaining = list(arguments)
+    while remaining:
+        argument = remaining.pop(0)
         key = argument.removeprefix("--")
-        if argument != key and (key in groups() or ("." in key and _KEY.fullmatch(key))):
-            others += [argument, *islice(remaining, 1)]
+        is_key = key in groups() or key in kinds() or ("." in key and _KEY.fullmatch(key))
+        if argument == _NO_REUSE and (not remaining or remaining[0] not in _BOOLEANS):
+            others.append(argument)
+        elif argument == _NO_REUSE or (argument != key and is_key):
+            others += [argument, *remaining[:1]]
+            del remaining[:1]
         else:
             (others if _OVERRIDE.match(argument) else flags).append(argument)
     return flags, others

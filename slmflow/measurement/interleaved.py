@@ -16,15 +16,19 @@ from typing import Self
 
 from rich.progress import Progress, TaskID
 
+from slmflow.config.schema.config import Config
 from slmflow.console import messages, progress_bars
 from slmflow.datasets.rows import Row
 from slmflow.errors import UserError
 from slmflow.measurement import timed_rows, unanswerable_rows, worker_process
+from slmflow.measurement.earlier_answers import EarlierAnswers
 from slmflow.measurement.measured_model import MeasuredModel
 from slmflow.measurement.records import NO_SCORE, Answer, BatchCheck, Measurement, Timing
 from slmflow.measurement.stored_rows import StoredRows
 from slmflow.measurement.timing_journal import TimingJournal
 from slmflow.measurement.worker_process import WorkerProcess
+from slmflow.pipeline import freshness, keys
+from slmflow.pipeline.results import Measurements
 from slmflow.pipeline.step import Step
 
 _ROWS_PER_TURN = 4
@@ -42,25 +46,39 @@ class Plan:
 
     seed: the sampling seed of each answer; timed_rows: how many rows are timed; unanswerable: why
     rows cannot be answered, by number: they are not sent; key: of the measurement, under which its
-    timings are kept in the store.
+    timings are kept in the store; earlier: answers that the store may lack; times_anew: whether
+    timings in the store do not count; answers_anew: whether a model's earlier answers do not.
     """
 
     seed: int | None = None
     timed_rows: int = 32
     unanswerable: Mapping[int, str] = field(default_factory=dict)
     key: str = ""
+    earlier: EarlierAnswers = field(default_factory=EarlierAnswers)
+    times_anew: bool = False
+    answers_anew: Callable[[MeasuredModel], bool] = lambda model: False
 
     @classmethod
-    def of_step(cls, step: Step, rows: Sequence[Row], key: str) -> Self:
+    def of_step(
+        cls, step: Step, rows: Sequence[Row], key: str, configs: Sequence[Config] = ()
+    ) -> Self:
         """Return the plan of a step's config; name the rows that cannot be answered in a warning.
 
+        configs: of all points that are measured together on these rows, if not only the step's.
         Raises UserError if no row can be answered.
         """
+        is_named = freshness.is_named(Measurements, step.config)
+        inputs = Measurements.inputs(step.config)
+        flavors = [kind.flavor for kind in inputs if step.is_made_anew(kind)]
+        answers_keys = [keys.answers_key(config) for config in configs or (step.config,)]
         return cls(
             seed=step.config.evaluation.seed,
             timed_rows=step.config.measurement.timed_rows,
             unanswerable=unanswerable_rows.find(step, rows),
             key=key,
+            earlier=EarlierAnswers(answers_keys, step.run.info.experiment_id),
+            times_anew=step.is_made_anew(Measurements),
+            answers_anew=lambda model: is_named or model.flavor in flavors,
         )
 
 
@@ -78,6 +96,8 @@ def measure(
     rejects all rows.
     """
     timed = timed_rows.select(rows, plan.timed_rows, frozenset(plan.unanswerable))
+    if plan.times_anew:
+        TimingJournal(plan.key).remove()
     journal = TimingJournal(plan.key)
     states = [_ModelState(model, rows, plan, timed, journal, on_progress) for model in models]
     must_time = any(state.usage is None for state in states) if timed else False
@@ -157,6 +177,10 @@ class _ModelState:
         self._rows, self._plan, self._timed, self._journal = rows, plan, timed, journal
         self._on_progress = on_progress
         self._stored = StoredRows(model, rows, plan.seed)
+        if plan.answers_anew(model):
+            self._stored.forget()
+        elif self.is_incomplete and (earlier := plan.earlier.of(model, len(rows))):
+            self._stored.add(earlier, self.answerable)
         self._timings = journal.timings(model)
         self._timed_answers: dict[int, Answer] = {}
         self._batch_check: BatchCheck | None = None

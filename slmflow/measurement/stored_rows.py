@@ -8,13 +8,13 @@ continues where it was.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from slmflow.datasets.rows import Row
 from slmflow.measurement.journal import Journal
 from slmflow.measurement.measured_model import MeasuredModel
-from slmflow.measurement.records import Answer, Likelihood, RowScore
+from slmflow.measurement.records import Answer, Likelihood, Measurement, RowScore
 from slmflow.paths import PROJECT
 from slmflow.pipeline import source_code
 
@@ -33,6 +33,23 @@ class StoredRows:
         self._journal = Journal(_KIND, _key(model, seed)) if model.key else None
         if self._journal:
             self._load(self._journal.read())
+
+    def forget(self) -> None:
+        """Forget what was stored before: what is put from now on takes its place."""
+        self.answers, self.scores, self.can_score = {}, {}, True
+
+    def add(self, earlier: Measurement, numbers: Collection[int]) -> None:
+        """Store what an earlier measurement of the model has for rows that lack it."""
+        for number in numbers:
+            if number not in self.answers:
+                self.put_answer(number, earlier.answers[number])
+        if earlier.likelihoods is None:
+            self.put_cannot_score()
+            return
+        choices = earlier.choice_logprobs or (None,) * len(earlier.likelihoods)
+        for number in numbers:
+            if number not in self.scores and not self.answers[number].error:
+                self.put_score(number, (earlier.likelihoods[number], choices[number]))
 
     def put_answer(self, number: int, answer: Answer) -> None:
         """Store the answer to a row."""

@@ -199,6 +199,14 @@ METRIC_COLUMNS: dict[str, MetricColumn] = {
 }
 """The built-in metrics by name, in the order of the comparison."""
 
+TIMING_COLUMNS = frozenset(
+    {
+        *("ttft_ms_p50", "latency_ms_p50", "latency_ms_p95", "latency_ms_p99"),
+        *("prefill_tokens_per_s", "decode_tokens_per_s", "load_s", "peak_rss_mb"),
+    }
+)
+"""The built-in metrics that depend on the machine."""
+
 _FIELDS = tuple(
     field.name
     for field in dataclasses.fields(ModelMetrics)

@@ -21,27 +21,34 @@ _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def get_or_build(
-    kind: str, key: str, build: Callable[[Path], None], about: Mapping[str, str] | None = None
+    kind: str,
+    key: str,
+    build: Callable[[Path], None],
+    about: Mapping[str, str] | None = None,
+    *,
+    anew: bool = False,
 ) -> Path:
     """Return the folder of an entry; call `build(folder)` if it is missing or broken.
 
     `build` fills a temporary folder, which gets a manifest and is renamed into place. If it raises,
     nothing is kept. Of two processes that need the same entry, one builds and the other waits.
-    about: what it is made from and for, for its manifest. Raises UserError if the store cannot be
-    written, or an entry cannot be read.
+    about: what it is made from and for, for its manifest; anew: build it although it exists, and
+    replace it when it is built: who has its files open keeps them. Raises UserError if the store
+    cannot be written, or an entry cannot be read.
     """
     entry = home() / kind / key
-    if store.is_read_only() and _is_whole(entry):
+    if store.is_read_only() and not anew and _is_whole(entry):
         return entry
     with store.lock(f"{kind}-{key}"):
-        if _is_whole(entry):
+        if not anew and _is_whole(entry):
             return entry
         with _explain_full_disk(), _build_folder(kind, key) as folder:
-            if entry.exists():
+            if entry.exists() and not anew:
                 shutil.rmtree(entry)
             build(folder)
             manifests.write(folder, dict(about or {}))
-            _put_in_place(folder, entry)
+            with _moved_away(entry):
+                _put_in_place(folder, entry)
     return entry
 
 
@@ -62,13 +69,15 @@ def remove(kind: str, key: str) -> None:
 
 
 @contextmanager
-def unfinished(kind: str, key: str) -> Iterator[Path]:
+def unfinished(kind: str, key: str, *, anew: bool = False) -> Iterator[Path]:
     """Yield a folder that may not exist yet, for what a build can continue with after a kill.
 
     It is removed when the block ends without an exception, or when a week has passed without a new
-    file in it.
+    file in it. anew: remove what an earlier build left.
     """
     folder = workspace() / "unfinished" / f"{kind}-{key}"
+    if anew:
+        shutil.rmtree(folder, ignore_errors=True)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
     with suppress(OSError):
@@ -116,6 +125,28 @@ def _put_in_place(folder: Path, entry: Path) -> None:
         (entry / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, entry / name)
     manifests.copy(folder, entry)
+
+
+@contextmanager
+def _moved_away(entry: Path) -> Iterator[None]:
+    """Move an entry that exists out of the way of its successor, and delete it afterwards."""
+    if not entry.exists():
+        yield
+        return
+    if databricks.is_object_storage(entry):
+        shutil.rmtree(entry)
+        yield
+        return
+    replaced = workspace() / "building" / f"{entry.parent.name}-{entry.name}-replaced"
+    shutil.rmtree(replaced, ignore_errors=True)
+    entry.rename(replaced)
+    try:
+        yield
+    except BaseException:
+        if not entry.exists():
+            replaced.rename(entry)
+        raise
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 @contextmanager

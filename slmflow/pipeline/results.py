@@ -308,8 +308,9 @@ class ModelVersion(Result):
     """A version of a registered model, under an alias.
 
     alias: `registry.alias`; aliases: the version under it, and under that of the target, when this
-    one was registered: another version if that one kept it. champion: the version with the alias `champion` when this one was registered, this one if it was
-    promoted, None if there was none; evaluation: the run id of the evaluation behind its metrics.
+    one was registered, or another that kept it; champion: the version with the alias `champion`
+    then, this one if it was promoted, None if there was none; evaluation: the run id of the
+    evaluation behind its metrics.
     """
 
     step: ClassVar = "register"
@@ -331,9 +332,8 @@ class ModelVersion(Result):
         """What was registered and why, in one sentence."""
         taken = [alias for alias, version in self.aliases.items() if version == self.version]
         taken += [CHAMPION] if self.champion == self.version else []
-        return (
-            f"{self.flavor} ({self.reason}) is models:/{self.name}/{self.version}, "
-            f"{f'alias {" and ".join(taken)}' if taken else 'without an alias'}"
+        return f"{self.flavor} ({self.reason}) is models:/{self.name}/{self.version}, " + (
+            f"alias {' and '.join(taken)}" if taken else "without an alias"
         )
 
     def check(self) -> None:

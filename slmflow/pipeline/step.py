@@ -36,6 +36,7 @@ from slmflow.errors import UserError
 from slmflow.paths import CONF
 from slmflow.pipeline import (
     entries,
+    freshness,
     keys,
     model_uris,
     results,
@@ -47,7 +48,7 @@ from slmflow.pipeline import (
 )
 from slmflow.pipeline.failures import INTERRUPTED, report_failure
 from slmflow.pipeline.results import Result
-from slmflow.system import child_processes
+from slmflow.system import child_processes, forked_process
 from slmflow.system.git_state import read_git_state
 
 R = TypeVar("R", bound=Result)
@@ -62,15 +63,14 @@ _RUN_STATUS = {0: "FINISHED", INTERRUPTED: "KILLED"}
 class Step:
     """A running step: its config, the overrides behind it, and its MLflow run.
 
-    launch: runs the other steps that this one needs; ensured: their results so far; found: those
-    that finished runs have, with the ids of the runs.
+    ensured: the results of other steps so far; found: those that finished runs have, with the ids
+    of the runs.
     """
 
     name: str
     config: Config
     overrides: tuple[str, ...]
     run: Run
-    launch: runs.Launcher = runs.launch_step
     ensured: dict[type[Result], Any] = field(default_factory=dict, compare=False, repr=False)
     found: dict[type[Result], tuple[Any, str]] = field(
         default_factory=dict, compare=False, repr=False
@@ -91,7 +91,7 @@ class Step:
         if kind in self.ensured:
             ensured: R = self.ensured[kind]
             return ensured
-        finished = self._find_finished(kind, warn=False)
+        finished = self.find_finished(kind, warn=False)
         return finished and finished[0]
 
     def required(self, *kinds: type[Result]) -> list[type[Result]]:
@@ -139,25 +139,38 @@ class Step:
 
     def _find_or_launch(self, kind: type[R]) -> R:
         with runs.lock_result(kind, self.key(kind)):
-            if finished := self._find_finished(kind, warn=True):
+            if finished := self.find_finished(kind, warn=True):
                 result, run_id = finished
                 if not self.is_nested:
                     messages.step_status(kind.step, f"reused from run {run_id}")
                 self.tag_reuse(kind.step, run_id)
                 return result
             messages.step_status(kind.step, "runs")
-            return runs.load_result(kind, self.launch(kind.step, self.overrides, self.run))
+            return runs.load_result(kind, self._launch(kind))
 
-    def _find_finished(self, kind: type[R], *, warn: bool) -> tuple[R, str] | None:
+    def _launch(self, kind: type[Result]) -> str:
+        # Imported here, because a run that reuses everything needs no projects.
+        from slmflow.pipeline import launching
+
+        following = launching.modules_after(kind, self.name)
+        return launching.launch_step(kind.step, self.overrides, self.run, following)
+
+    def find_finished(self, kind: type[R], *, warn: bool) -> tuple[R, str] | None:
         """Return a result and its run, and remember them; warn: say why a run is not reused."""
         if kind not in self.found:
             experiment_id = self.run.info.experiment_id
-            finished = runs.find_finished(kind, self.key(kind), experiment_id, warn=warn)
+            root = freshness.root_run_id(self.run) if self.is_made_anew(kind) else None
+            key = self.key(kind)
+            finished = runs.find_finished(kind, key, experiment_id, warn=warn, root=root)
             if finished is None:
                 return None
             self.found[kind] = finished
         found: tuple[R, str] = self.found[kind]
         return found
+
+    def is_made_anew(self, kind: type[Result]) -> bool:
+        """Return whether only a result that this run or one above it has launched is used."""
+        return freshness.is_made_anew(kind, self.config)
 
     def key(self, kind: type[Result]) -> str:
         """Return the key of a result under this step's config."""
@@ -200,7 +213,7 @@ def run_step(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if "MLFLOW_RUN_ID" in os.environ:
         child_processes.terminate_with_parent()
-    with temporary_files.use_private_folder():
+    with forked_process.serving(), temporary_files.use_private_folder():
         status = run(name, work, arguments, read)
     sys.exit(status)
 
@@ -211,12 +224,10 @@ def run(
     arguments: Sequence[str],
     read: ConfigReader = load_config,
     new_run: Mapping[str, Any] | None = None,
-    launch: runs.Launcher = runs.launch_step,
 ) -> int:
     """Run one step in this process; return its exit status.
 
-    new_run: more arguments of `mlflow.start_run`, e.g. to make it a child of another run. launch:
-    runs the steps that this one needs.
+    new_run: more arguments of `mlflow.start_run`, e.g. to make it a child of another run.
     """
     tracking_errors.silence_database_log()
     try:
@@ -229,22 +240,25 @@ def run(
             run = _start_run(name, tag, new_run or {})
         except (MlflowException, SQLAlchemyError, ImportError) as error:
             return report_failure(tracking_errors.server_error(error), None)
-        return _end_run(_work(work, Step(name, config, tuple(step_overrides), run, launch)))
+        return _end_run(_work(work, Step(name, config, tuple(step_overrides), run)))
 
 
 def _pin_source(step_overrides: Sequence[str], config: Config) -> tuple[Sequence[str], Config]:
-    """Replace an alias in `model.uri` by its version, for this step and all that it launches.
+    """Replace an alias in `model.uri` or `model.adapter` by its version, for all steps of a run.
 
     Raises BadArguments if there is no such version.
     """
-    if not (model_uri := config.model.uri):
-        return step_overrides, config
-    if (pinned := model_uris.pin("model.uri", model_uri)) == model_uri:
-        return step_overrides, config
-    messages.info(f"{model_uri} is {pinned}")
-    config = dataclasses.replace(config, model=dataclasses.replace(config.model, uri=pinned))
-    others = (each for each in step_overrides if not each.startswith("model.uri="))
-    return (*others, f"model.uri={pinned}"), config
+    for name in ("uri", "adapter"):
+        key, value = f"model.{name}", getattr(config.model, name)
+        if value is None or (pinned := model_uris.pin(key, value)) == value:
+            continue
+        messages.info(f"{value} is {pinned}")
+        model = dataclasses.replace(config.model)
+        setattr(model, name, pinned)
+        config = dataclasses.replace(config, model=model)
+        others = [each for each in step_overrides if not each.startswith(f"{key}=")]
+        step_overrides = [*others, f"{key}={pinned}"]
+    return step_overrides, config
 
 
 def _start_run(name: str, tag: Mapping[str, str], new_run: Mapping[str, Any]) -> Run:
@@ -293,6 +307,8 @@ def _work(work: Callable[[Step], Result | None], step: Step) -> int:
 def _describe(step: Step) -> None:
     """Log the step's name, config and git commit to its run."""
     mlflow.set_tag(runs.STEP, step.name)
+    if freshness.makes_any(step.config):
+        mlflow.set_tag(runs.ROOT, freshness.root_run_id(step.run))
     _redact_tags(step.run)
     swept = overrides.swept_values(step.overrides)
     runs.log_params(step.run, compose.flatten(step.config, swept))

@@ -7,7 +7,7 @@ holds that both agree where both apply.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -23,10 +23,14 @@ from slmflow.metrics.model_metrics import (
 
 @dataclass(frozen=True)
 class Baseline:
-    """A model that `max_drop` compares with: its name in messages, and its metrics by column."""
+    """A model that `max_drop` compares with: its name in messages, and its metrics by column.
+
+    not_comparable: the columns that are not compared, such as timings on another machine.
+    """
 
     name: str
     metrics: Mapping[str, float]
+    not_comparable: Set[str] = frozenset()
 
 
 def enforce(
@@ -101,6 +105,8 @@ def find_violations(
 def _drop_violation(
     metric: str, value: float, baseline: Baseline, max_drop: float, *, higher_better: bool
 ) -> Iterator[str]:
+    if metric in baseline.not_comparable:
+        return
     limit = f"registry.gate.{metric}.max_drop={max_drop:g}"
     before = baseline.metrics.get(metric)
     if before is None:

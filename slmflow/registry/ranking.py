@@ -14,6 +14,9 @@ _CRITERIA = {
     "model_size_mb": -1,
 }
 
+RANKED = frozenset(_CRITERIA)
+"""The columns that rank a model."""
+
 # The order in which scores are added changes their sums beyond these decimals.
 _DECIMALS = 9
 

@@ -2,11 +2,11 @@
 
 `slmflow_key_*` and `slmflow_run_*` are the keys and runs of the steps behind the version.
 `slmflow_digest_*` are the digests of their files in the store, and MLflow's digest of the
-evaluation data. `slmflow_model_*` are the hub id and revision, the folder, or the URI and the
-id of the model in MLflow, and the file of its chat template; `slmflow_chat_template` is `none` for
-a base model. The others are columns of the comparison, e.g. `slmflow_exact_match`. Names have no
-dots, and the number and length of tags stay far below Unity Catalog's limits of 50 tags and 1,000
-characters.
+evaluation data. `slmflow_model_*` are the hub id and revision, the folder, or the URI and the id of
+the model in MLflow, and the file of its chat template; `slmflow_chat_template` is `none` for a base
+model. `slmflow_machine` stands for the hardware that the timings are of. The others are columns of
+the comparison, e.g. `slmflow_exact_match`. Names have no dots, and the number and length of tags
+stay far below Unity Catalog's limits of 50 tags and 1,000 characters.
 """
 
 import math
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import Model
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
@@ -26,10 +27,19 @@ from slmflow.pipeline.manifests import BrokenEntry
 from slmflow.pipeline.registered_models import TAG_PREFIX
 from slmflow.pipeline.results import Evaluation, LoggedModel, Result, StoredResult
 from slmflow.pipeline.step import Step
+from slmflow.system import machine
 
 
-def build_tags(step: Step, comparison: Comparison, candidate: ModelMetrics) -> dict[str, str]:
-    """Return the tags of the version of a candidate."""
+def build_tags(
+    step: Step,
+    comparison: Comparison,
+    candidate: ModelMetrics,
+    existing: ModelVersion | None = None,
+) -> dict[str, str]:
+    """Return the tags of the version of a candidate.
+
+    existing: the version that it is already; the run that logged its model stays.
+    """
     model = step.config.model
     values = {
         f"model_{part}": getattr(model, part) for part in ("id", "revision", "path", "template")
@@ -44,9 +54,18 @@ def build_tags(step: Step, comparison: Comparison, candidate: ModelMetrics) -> d
     values |= {"run_register": step.run.info.run_id, "run_evaluate": comparison.run_id}
     values["digest_data"] = dataset_digest(comparison)
     values |= {name: getattr(candidate, name) for name in ("flavor", "target", "exporter")}
+    values["machine"] = machine.digest() if candidate.timed_rows else None
     values |= {name: getattr(candidate, name) for name in METRIC_COLUMNS} | candidate.user_metrics
+    if existing and existing.source != candidate.model_uri:
+        values["run_log_" + candidate.flavor] = existing.run_id
     known = {name: str(value) for name, value in values.items() if value is not None}
     return {TAG_PREFIX + name: value for name, value in known.items() if value}
+
+
+def key_tag(step: Step, flavor: str) -> tuple[str, str]:
+    """Return the name and value of the tag that tells which logged model of a flavor it is."""
+    kind = next(each for each in _result_types_behind(flavor) if issubclass(each, LoggedModel))
+    return f"{TAG_PREFIX}key_{kind.step}", step.key(kind)
 
 
 def read_metrics(tags: Mapping[str, str], comparison: Comparison) -> dict[str, float]:
@@ -60,6 +79,11 @@ def read_metrics(tags: Mapping[str, str], comparison: Comparison) -> dict[str, f
         if math.isfinite(value):
             metrics[name] = value
     return metrics
+
+
+def has_timings_of_this_machine(tags: Mapping[str, str]) -> bool:
+    """Return whether a version was timed on this machine; one of an earlier slmflow was not."""
+    return tags.get(f"{TAG_PREFIX}machine") == machine.digest()
 
 
 def has_same_rows(tags: Mapping[str, str], comparison: Comparison) -> bool:

@@ -115,3 +115,21 @@ def test_hydra_flags_are_split_from_overrides(line: str, flags: list[str]) -> No
         flags,
         [argument for argument in arguments if argument not in flags],
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--no-reuse"], ["fresh=[all]"]),
+        (["--no-reuse", "true", "target=cpu_int8"], ["fresh=[all]", "target=cpu_int8"]),
+        (["--no-reuse", "target=cpu_int8"], ["fresh=[all]", "target=cpu_int8"]),
+        (["--no-reuse", "false"], []),
+        (["--fresh", "[convert,measure]"], ["fresh=[convert,measure]"]),
+        (["--registry.alias", "--no-reuse"], ["registry.alias=--no-reuse"]),
+    ],
+)
+def test_no_reuse_makes_all_steps_fresh(arguments: list[str], expected: list[str]) -> None:
+    """`mlflow run . -P no-reuse=true` appends `--no-reuse true`."""
+    assert overrides.from_arguments(arguments) == expected
+    flags, others = overrides.split_hydra_flags([*arguments, "--cfg", "job"])
+    assert (flags, others) == (["--cfg", "job"], arguments)

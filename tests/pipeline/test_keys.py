@@ -16,6 +16,7 @@ from slmflow.pipeline.results import (
     TransformersModel,
     Weights,
 )
+from tests.fixtures.machines import other_machine
 
 MODELS = (TransformersModel, GenaiModel)
 MEASURED = (Measurements, Evaluation, ModelVersion)
@@ -35,6 +36,8 @@ KINDS = (Weights, OnnxModel, *MODELS, *MEASURED)
         ("evaluation.template='Q: {question}'", {*MEASURED}),
         ("evaluation.columns.messages=turns", {*MEASURED}),
         ("evaluation.seed=1", {*MEASURED}),
+        ("measurement.again=true", set()),
+        ("fresh=[convert]", set()),
         ("evaluation.metrics=['json:loads']", {Evaluation, ModelVersion}),
         ("registry.alias=other", {ModelVersion}),
         ("registry.promote=true", {ModelVersion}),
@@ -46,6 +49,20 @@ def test_override_changes_the_keys_that_read_it(override: str, changed: set[type
     before, after = load([]), load([override])
 
     assert {kind for kind in KINDS if key_of(kind, before) != key_of(kind, after)} == changed
+
+
+def test_machine_is_part_of_timings_not_of_answers(tmp_path: Path) -> None:
+    def made(*overrides: str) -> dict[type, str]:
+        return {kind: key_of(kind, load(overrides)) for kind in KINDS}
+
+    here = {timed: made(f"measurement.timed_rows={timed}") for timed in (0, 32)}
+    answers = keys.answers_key(load([]))
+    assert answers == here[0][Measurements] != here[32][Measurements]
+    with other_machine(tmp_path):
+        there = {timed: made(f"measurement.timed_rows={timed}") for timed in (0, 32)}
+        assert keys.answers_key(load([])) == answers
+    assert there[0] == here[0]
+    assert {kind for kind in KINDS if there[32][kind] != here[32][kind]} == {*MEASURED}
 
 
 @pytest.fixture

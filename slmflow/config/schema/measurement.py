@@ -15,6 +15,9 @@ class Measurement:
         "rows that are timed, one request at a time; 0 measures no latency and no memory",
         32,
     )
+    again: bool = config_key(
+        Kind.value, "whether to time the rows anew, although this machine has timed them", False
+    )
 
     def problems(self) -> Iterator[str]:
         """Yield one message for each invalid value."""

@@ -24,10 +24,11 @@ from slmflow.measurement.artifact import log_measurements
 from slmflow.measurement.measured_model import MeasuredModel
 from slmflow.measurement.records import Answer, Measurement, Timing
 from slmflow.measurement.timing_journal import TimingJournal
-from slmflow.pipeline import keys, runs
+from slmflow.pipeline import freshness, keys, runs
 from slmflow.pipeline.results import (
     Evaluation,
     Measurements,
+    Result,
 )
 from slmflow.pipeline.step import Step
 from slmflow.sweeps.context import SHARED_MEASUREMENT, SweepContext
@@ -75,14 +76,15 @@ def _is_missing(key: str, point: Point, context: SweepContext) -> bool:
     except UserError:
         return False  # the point's evaluation reports it
     evaluation = point.config.evaluation
-    if (
-        evaluation.model_uri
-        or evaluation.tasks
-        or runs.find_finished(Measurements, key, context.experiment_id)
-    ):
+    if evaluation.model_uri or evaluation.tasks or _is_finished(Measurements, key, point, context):
         return False
-    evaluation_key = keys.key_of(Evaluation, point.config)
-    return runs.find_finished(Evaluation, evaluation_key, context.experiment_id) is None
+    return not _is_finished(Evaluation, keys.key_of(Evaluation, point.config), point, context)
+
+
+def _is_finished(kind: type[Result], key: str, point: Point, context: SweepContext) -> bool:
+    """Return whether a point has a result; what is made anew counts if this sweep has made it."""
+    root = context.run_id if freshness.is_made_anew(kind, point.config) else None
+    return runs.find_finished(kind, key, context.experiment_id, root=root) is not None
 
 
 def _measure(

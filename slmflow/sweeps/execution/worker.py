@@ -72,11 +72,10 @@ def _run_point(
     point: Point, context: SweepContext, failure: UserError | PointPruned | None
 ) -> CompletedStep:
     """Evaluate a point; failure: why its shared measurement has no answers for it."""
-    evaluate = context.step_functions[Evaluation.step]
     with runs.lock_result(Evaluation, keys.key_of(Evaluation, point.config)):
         return run_in_process(
             Evaluation.step,
-            lambda step: _evaluate(step, evaluate, failure),
+            lambda step: _evaluate(step, context.evaluate, failure),
             point.overrides,
             context,
             run_name=point.name,
@@ -97,7 +96,7 @@ def _evaluate(
         return None
     if failure is not None:
         raise UserError(str(failure))
-    found = runs.find_finished(Evaluation, step.key(Evaluation), step.run.info.experiment_id)
+    found = step.find_finished(Evaluation, warn=True)
     if found is None:
         return evaluate(step)
     evaluation, run_id = found
