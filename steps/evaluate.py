@@ -32,8 +32,8 @@ def evaluate(step: Step) -> Evaluation:
     onnx = step.recorded(OnnxModel) if step.config.evaluation.model_uri is None else None
     if step.config.evaluation.tasks:
         models = evaluate_tasks(step.config, measured, onnx)
-    elif onnx is None:
-        models = evaluate_models(step.config, inputs, measured)
+    elif len(measured) == 1:
+        models = evaluate_models(step.config, inputs, measured, onnx)
     else:
         with checkpoint_files.open_folder(step) as checkpoint:
             models = evaluate_models(step.config, inputs, measured, onnx, checkpoint / TOKENIZER)

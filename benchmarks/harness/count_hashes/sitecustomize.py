@@ -61,8 +61,9 @@ def _count_file_digest(stream: Any, digest: Any, /, **options: Any) -> Any:
 
 
 if _LOG:
-    hashlib.sha256, hashlib.new, hashlib.file_digest = (  # type: ignore[assignment,misc]
-        _Counting,
-        _new_counting,
-        _count_file_digest,
-    )
+    for _name, _function in (
+        ("sha256", _Counting),
+        ("new", _new_counting),
+        ("file_digest", _count_file_digest),
+    ):
+        setattr(hashlib, _name, _function)
