@@ -17,6 +17,12 @@ from slmflow.pipeline.keys import base_weights_key
 from slmflow.pipeline.results import OnnxModel, Weights
 from slmflow.pipeline.step import Step, run_step
 
+LATE_IMPORTS = (
+    *("torch", "transformers.modeling_utils", "onnx_ir", "onnxruntime"),
+    "slmflow.conversion.convert",
+)
+"""What this step imports when it runs; the process that forks it imports it before."""
+
 
 def convert(step: Step) -> OnnxModel:
     """Ensure the checkpoint, get the ONNX model from the store or convert, and log the record."""

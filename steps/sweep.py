@@ -15,22 +15,13 @@ from slmflow.sweeps.context import SweepContext
 from slmflow.sweeps.execution.run_points import run_points
 from slmflow.sweeps.points import grid
 from steps.evaluate import evaluate
-from steps.log_genai import log_genai
-from steps.log_transformers import log_transformers
-
-_IN_PROCESS = {
-    "log_transformers": log_transformers,
-    "log_genai": log_genai,
-    "evaluate": evaluate,
-}
-"""The steps that workers call in their own process, to import transformers once."""
 
 
 def sweep(step: Step) -> None:
     """Run the points, log how they compare, and name the best one."""
     inputs = evaluation_inputs.read(step.config)
     overlap.check((point.config for point in grid(step.overrides)), inputs.rows)
-    context = SweepContext.of(step.run, _IN_PROCESS)
+    context = SweepContext.of(step.run, evaluate)
     points = run_points(step, context)
     gathered = outcomes.gather(points, context)
     result = sweep_result.select(gathered.measured, step.config)

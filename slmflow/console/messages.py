@@ -14,6 +14,11 @@ from slmflow.console.redaction import redact
 CONSOLE = Console(stderr=True, highlight=False)
 
 
+def adapt_to_terminal() -> None:
+    """Find out anew whether standard error is a terminal, after it became another file."""
+    CONSOLE.__init__(stderr=True, highlight=False)  # type: ignore[misc]
+
+
 def info(text: str) -> None:
     """Print one line about the progress of the work."""
     CONSOLE.print(escape(redact(text)), soft_wrap=True)

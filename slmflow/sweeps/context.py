@@ -1,7 +1,7 @@
 """The context that every process of a sweep shares, and the tags of its runs."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -29,25 +29,24 @@ class SweepContext:
     """The tracking server, experiment, parent run and store of a sweep.
 
     All values are valid in every process, and on every machine that shares the server and the
-    store. step_functions: by name, the steps that a worker calls in its own process; importable
-    functions, because they are pickled by reference.
+    store. evaluate: the function of that step, importable, because it is pickled by reference.
     """
 
     tracking_uri: str
     experiment_id: str
     run_id: str
     store_folder: str
-    step_functions: Mapping[str, StepFunction]
+    evaluate: StepFunction
 
     @classmethod
-    def of(cls, run: Run, step_functions: Mapping[str, StepFunction]) -> Self:
+    def of(cls, run: Run, evaluate: StepFunction) -> Self:
         """Return the context of a sweep whose run this process has started."""
         return cls(
             mlflow.get_tracking_uri(),
             run.info.experiment_id,
             run.info.run_id,
             str(store.home()),
-            step_functions,
+            evaluate,
         )
 
     def below(self, run: Run) -> Self:

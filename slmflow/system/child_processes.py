@@ -7,10 +7,6 @@ import signal
 import sys
 from typing import TextIO
 
-import mlflow
-from mlflow.exceptions import MlflowException
-from mlflow.utils.databricks_utils import get_databricks_env_vars, is_in_databricks_runtime
-
 from slmflow.paths import PROJECT
 
 
@@ -18,11 +14,16 @@ def environment(**extra: str) -> dict[str, str]:
     """Return an environment in which a child finds the project from any working folder."""
     return {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": python_path(),
         "HF_HUB_OFFLINE": "1",  # the model is complete on disk
         **_databricks_credentials(),
         **extra,
     }
+
+
+def python_path() -> str:
+    """Return the value of PYTHONPATH with which a child finds the project."""
+    return os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")])
 
 
 def _databricks_credentials() -> dict[str, str]:
@@ -30,6 +31,11 @@ def _databricks_credentials() -> dict[str, str]:
 
     The kernel gives credentials to this process, but not to its children.
     """
+    # Not at the top: the process of a proof needs no MLflow, which takes seconds to import.
+    import mlflow
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.databricks_utils import get_databricks_env_vars, is_in_databricks_runtime
+
     if is_in_databricks_runtime():
         with contextlib.suppress(MlflowException):  # no credentials
             return dict(get_databricks_env_vars(mlflow.get_tracking_uri()))

@@ -1,19 +1,8 @@
-"""Run steps in the sweep's own process instead of launching each as a project.
+"""Run steps of a sweep in its own process: what they work on is in its memory."""
 
-A process that has imported transformers once saves those seconds in every further step. Steps
-without a function in the sweep context are launched as usual, such as `convert`: its peak memory
-is that of its process.
-"""
-
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mlflow import MlflowClient
-from mlflow.entities import Run
-
-from slmflow.pipeline import runs
 from slmflow.pipeline import step as steps
 from slmflow.pipeline.failures import INTERRUPTED
 from slmflow.pipeline.results import Result
@@ -54,9 +43,6 @@ def run_in_process(
         run_ids.append(step.run.info.run_id)
         return function(step)
 
-    def launch(name: str, overrides: Sequence[str], parent: Run) -> str:
-        return _launch(name, overrides, context.below(parent), parent)
-
     new_run = {
         "run_name": run_name,
         "experiment_id": context.experiment_id,
@@ -64,30 +50,5 @@ def run_in_process(
         "nested": True,
         "tags": tags,
     }
-    status = steps.run(name, function_with_run_id, overrides, read, new_run, launch)
+    status = steps.run(name, function_with_run_id, overrides, read, new_run)
     return CompletedStep(status, run_ids[0] if run_ids else None)
-
-
-def _launch(name: str, overrides: Sequence[str], context: SweepContext, parent: Run) -> str:
-    """Run a step as `runs.launch` does, in this process if its function is known."""
-    function = context.step_functions.get(name)
-    if function is None:
-        return runs.launch_step(name, overrides, parent)
-    with _restored_environment():
-        completed = run_in_process(name, function, overrides, context, run_name=name)
-    completed.raise_if_interrupted()
-    run = MlflowClient().get_run(completed.run_id) if completed.run_id else None
-    if completed.status or run is None:
-        raise runs.step_failure(name, run)
-    return str(run.info.run_id)
-
-
-@contextmanager
-def _restored_environment() -> Iterator[None]:
-    """Undo changes to the environment: later child processes must not inherit them."""
-    before = dict(os.environ)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
