@@ -150,7 +150,11 @@ class _Server:
 
     def _fork(self, request: Request, streams: Sequence[int], connection: socket.socket) -> None:
         gc.freeze()  # collections in the fork leave these objects alone, and so shared pages
+        server = os.getpid()
         if (pid := os.fork()) == 0:
+            terminate_with_parent()
+            if os.getppid() != server:
+                os._exit(1)
             self._close()
             connection.close()
             signal.signal(signal.SIGINT, self._sigint)
@@ -233,7 +237,6 @@ def _run(request: Request, streams: Sequence[int]) -> NoReturn:
 def _adapt_process(request: Request, streams: Sequence[int]) -> None:
     """Give this fork its streams, folder, environment and arguments."""
     _state["is_fork"] = True
-    terminate_with_parent()
     for target, stream in enumerate(streams):
         os.dup2(stream, target)
         os.close(stream)
