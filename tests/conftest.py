@@ -12,6 +12,7 @@ from tests.fixtures.tracking import isolated_tracking
 pytest_plugins = [
     "tests.fixtures.bundled_model",
     "tests.fixtures.base_model",
+    "tests.fixtures.adapted_model",
     "tests.fixtures.hub",
     "tests.fixtures.thinking_model",
 ]
