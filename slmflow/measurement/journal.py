@@ -21,7 +21,9 @@ class Journal:
         self._file = store.workspace() / kind / f"{key}.jsonl"
 
     def read(self) -> list[dict[str, Any]]:
-        """Return the records, the oldest first."""
+        """Return the records, the oldest first; note that they are used."""
+        with suppress(OSError):
+            os.utime(self._file)
         with suppress(OSError):
             lines = self._file.read_bytes().splitlines()
             return [record for line in lines if (record := _parse(line)) is not None]

@@ -1,7 +1,8 @@
 """The sha256 of files. A large file is read once; later its size, times and inode identify it.
 
 Within a process, `copy` and `remember` leave the digest of what they wrote for whoever asks next.
-Between processes, the digests of a user's folder are kept in `<store>/digests/`.
+Between processes, the digests of a user's folder are kept in `<store>/digests/`, or in the user's
+cache if the store cannot be written.
 """
 
 import hashlib
@@ -11,6 +12,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
+
+import platformdirs
 
 from slmflow.errors import UserError
 from slmflow.pipeline import store
@@ -105,7 +108,8 @@ class _KeptDigests:
     def __init__(self, path: Path) -> None:
         self._folder = path.absolute() if path.is_dir() else path.absolute().parent
         name = hashlib.sha256(str(path.absolute()).encode()).hexdigest()
-        self._file = store.workspace() / "digests" / f"{name}.json"
+        base = platformdirs.user_cache_path("slmflow") if store.is_read_only() else None
+        self._file = (base or store.workspace()) / "digests" / f"{name}.json"
         self._before = _read_object(self._file).get("files", {})
         self._now: dict[str, list[Any]] = {}
 
@@ -131,12 +135,14 @@ class _KeptDigests:
         return digest
 
     def save(self) -> None:
-        """Write what is new; a store that cannot be written keeps nothing."""
-        if self._now and self._now != self._before:
-            content = {"path": str(self._folder), "files": self._now}
-            with suppress(OSError, UserError):
-                store.make_folder(self._file.parent)
-                store.replace_text(self._file, json.dumps(content, indent=2))
+        """Write what is new, or note that what is kept is used, if that is possible."""
+        with suppress(OSError, UserError):
+            if self._now == self._before:
+                os.utime(self._file)
+            elif self._now:
+                content = {"path": str(self._folder), "files": self._now}
+                text, folder = json.dumps(content, indent=2), self._file.parent
+                store.replace_text(self._file, text, scratch=folder)
 
 
 def _read_object(file: Path) -> dict[str, Any]:

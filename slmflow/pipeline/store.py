@@ -137,14 +137,17 @@ def share_all(folder: Path) -> None:
                 share(Path(parent, name))
 
 
-def replace_text(file: Path, text: str) -> None:
-    """Write a small file at once: readers find the old content or the new one."""
+def replace_text(file: Path, text: str, scratch: Path | None = None) -> None:
+    """Write a small file at once: readers find the old content or the new one.
+
+    scratch: a folder on the same disk for the unfinished file; by default one of the store.
+    """
     if databricks.is_object_storage(file):
         file.write_text(text)
         return
-    building = workspace() / "building"
-    make_folder(building)
-    written = building / f"text-{uuid.uuid4().hex}"
+    scratch = scratch or workspace() / "building"
+    make_folder(scratch)
+    written = scratch / f"text-{uuid.uuid4().hex}"
     try:
         written.write_text(text)
         share(written)

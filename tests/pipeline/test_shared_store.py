@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from slmflow.paths import PROJECT
+from slmflow.pipeline.digests import LARGE_BYTES
 
 pytestmark = [
     pytest.mark.long,
@@ -30,7 +31,7 @@ import sys
 from pathlib import Path
 from slmflow.errors import UserError
 from slmflow.measurement.journal import Journal
-from slmflow.pipeline import entries, manifests, store
+from slmflow.pipeline import digests, entries
 
 user, group, umask = map(int, sys.argv[1:4])
 os.setgroups([group])
@@ -45,6 +46,8 @@ def build(folder):
 try:
     for key in sys.argv[4:]:
         print(entries.get_or_build("weights", key * 64, build))
+    digests._TIME_RESOLUTION_S = 0.0  # as if the file were older
+    digests.of_path(Path("model"))
     Journal("answers", "j").append({"from": user})
     print(len(Journal("answers", "j").read()))
 except UserError as fault:
@@ -64,7 +67,7 @@ class SharedFolder:
             "PATH": os.environ["PATH"],
             "SLMFLOW_HOME": str(self.home),
             "PYTHONPATH": str(PROJECT),
-            "HOME": str(self.home.parent),
+            "XDG_CACHE_HOME": str(self.home.with_name(f"cache-{user}")),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         return subprocess.run(
@@ -77,6 +80,13 @@ class SharedFolder:
 
     def make(self, owner: int, group: int, mode: int) -> None:
         """Create the store's folder."""
+        model = self.home.with_name("model")
+        model.mkdir()
+        (model / "weights").write_bytes(bytes(LARGE_BYTES))
+        for user in (ALICE, BOB):
+            cache = self.home.with_name(f"cache-{user}")
+            cache.mkdir()
+            os.chown(cache, user, user)
         self.home.mkdir()
         os.chown(self.home, owner, group)
         self.home.chmod(mode)
@@ -130,6 +140,8 @@ def test_store_of_another_user_is_read_without_locks(folder: SharedFolder) -> No
     assert (second.returncode, second.stderr) == (0, "")
     assert second.stdout.splitlines() == [entry, "1"]
     assert sorted(folder.home.rglob("*")) == before
+    # What the store cannot keep is in the user's cache: the digests of the user's model.
+    assert len([*folder.home.with_name(f"cache-{BOB}").rglob("digests/*.json")]) == 1
 
 
 def test_unwritable_store_names_folder_and_mode(folder: SharedFolder) -> None:
