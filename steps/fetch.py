@@ -4,6 +4,7 @@ mlflow run . -e fetch --env-manager uv -P model=smollm2_135m
 python -m steps.fetch model=local model.path=/folder/of/the/model model.template=/a/template.jinja
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import mlflow
@@ -14,14 +15,17 @@ from slmflow.checkpoints import (
     files,
     generation_settings,
     hub_model,
+    injected_adapter,
     local_folder,
-    registry_model,
     tokenizer_files,
     unsafe_settings,
 )
+from slmflow.checkpoints.registry_model import RegistryModel
 from slmflow.checkpoints.vocabulary import Vocabulary
+from slmflow.config.schema.adapters import AdapterSource
 from slmflow.config.schema.model import Model, Source
 from slmflow.console import messages
+from slmflow.errors import UserError
 from slmflow.flavors import lineage
 from slmflow.paths import PROJECT
 from slmflow.pipeline import entries
@@ -44,21 +48,38 @@ def fetch(step: Step) -> Weights:
     size_mb = sum(weights.stat().st_size for weights in entry.glob("*.safetensors")) / 1e6
     mlflow.log_metric("weights_size_mb", size_mb)
     messages.info(f"{model.name}: {size_mb:,.1f} MB of weights in {entry}")
-    if not model.adapter_sources:
+    adapters = _adapters(model)
+    if not adapters:
         return Weights(path=str(entry))
     # Imported here, because it imports torch, which takes seconds.
     from slmflow.checkpoints.adapters import sources
 
     key = step.key(Weights)
-    adapter = entries.get_or_build(
+    folder = entries.get_or_build(
         "adapters",
         key,
-        lambda folder: sources.fetch_all(model, entry, folder),
-        about={"model": model.name, "adapter": ", ".join(model.adapter_sources)},
+        lambda folder: sources.fetch_all(model, adapters, entry, folder),
+        about={"model": model.name, "adapter": ", ".join(adapters)},
         anew=step.is_made_anew(Weights),
     )
-    messages.info(f"adapter {', '.join(model.adapter_sources)}: in {adapter}")
+    messages.info(f"adapter {', '.join(adapters)}: in {folder}")
     return Weights(path=str(entry), adapter=f"adapters/{key}")
+
+
+def _adapters(model: Model) -> Mapping[str, AdapterSource]:
+    """Return the model's adapters by name. A model in MLflow may have one of its own.
+
+    Raises UserError if it has one, and the config names others.
+    """
+    if model.uri is None or not RegistryModel.read(model.uri).has_adapter:
+        return model.adapter_sources
+    if model.adapter_sources:
+        raise UserError(
+            f"model.uri={model.uri!r} has an adapter of its own, so it takes no other: leave out "
+            f"{', '.join(source.key for source in model.adapter_sources.values())}, or give its "
+            "base model"
+        )
+    return {model.name: AdapterSource("model.uri", model.uri, None, "model.uri")}
 
 
 def fetch_checkpoint(model: Model, folder: Path) -> None:
@@ -69,6 +90,7 @@ def fetch_checkpoint(model: Model, folder: Path) -> None:
     template = None if model.template is None else PROJECT / model.template
     if template is not None:
         chat_template.check_file(template, f"model.template={model.template!r}")
+    has_adapter = False
     match model:
         case Model(source=Source.hub, id=str(model_id), revision=str(revision)):
             repository = hub_model.repository(model_id, revision)
@@ -77,16 +99,19 @@ def fetch_checkpoint(model: Model, folder: Path) -> None:
                 messages.warning(warning)
             hub_model.download(repository, folder)
         case Model(source=Source.mlflow, uri=str(model_uri)):
-            logged = registry_model.RegistryModel.read(model_uri)
+            logged = RegistryModel.read(model_uri)
             name = logged.name
             if (base := logged.base) is not None:
                 for warning in hub_model.licence_warnings(model, base):
                     messages.warning(warning)
             logged.download(folder)
+            has_adapter = logged.has_adapter
         case _:
             name = f"model.path={model.path!r}"
             local_folder.copy(model.folder, folder, name)
     files.check(folder, name)
+    if has_adapter:
+        injected_adapter.remove(folder, name)
     unsafe_settings.check(folder, name)
     tokenizer_files.prepare(folder, name)
     if template is not None:

@@ -2,7 +2,8 @@
 
 MLflow saves the model in one folder, and the tokenizer with its chat template in another. A model
 that was logged from a folder has a copy of that folder, tokenizer included. A model that was logged
-with `save_pretrained=False` has no weights, but names a commit on the hub.
+with `save_pretrained=False` has no weights, but names a commit on the hub. So does an adapter (PEFT)
+whose base model is from the hub; MLflow saves any other base model with it.
 """
 
 import re
@@ -59,24 +60,33 @@ class RegistryModel:
         return model
 
     @property
+    def has_adapter(self) -> bool:
+        """Whether the model is an adapter (PEFT) of a base model; `download_adapter` gets it."""
+        return bool(self.fields.get(_ADAPTER))
+
+    @property
     def base(self) -> Repository | None:
         """The repository on the hub that has the weights; None if the model itself has them.
+
+        The weights are those of the base model if there is an adapter.
 
         Raises UserError if the model names no commit.
         """
         if self.fields.get(_WEIGHTS_FOLDER):
             return None
         if path := self.fields.get(_LOCAL_BASE):
+            with_adapter = f" model.adapter={self.uri}" * self.has_adapter
             raise UserError(
                 f"{self.name} has no weights but names the folder {path!r} of the machine that "
-                "logged it: log it again with its weights, or use model=local model.path=..."
+                "logged it: log it again with its weights, or use model=local model.path=FOLDER"
+                + with_adapter
             )
         hub_id, revision = self.fields.get(_HUB_ID), self.fields.get(_HUB_REVISION)
         if problems := list(pin_problems("source_model", _text(hub_id), _text(revision))):
             raise UserError(
-                f"{self.name} has no weights (it was logged with save_pretrained=False) and names "
-                f"no commit on the hub that has them ({'; '.join(problems)}): log it again with "
-                "its weights, or call mlflow.transformers.persist_pretrained_model"
+                f"{self.name} has no weights ({self._reason}) and names no commit on the hub that "
+                f"has them ({'; '.join(problems)}): log it again with its weights, or call "
+                "mlflow.transformers.persist_pretrained_model"
             )
         tokenizer = self.fields.get("tokenizer_name"), self.fields.get("tokenizer_revision")
         if tokenizer not in ((hub_id, revision), (None, None)):
@@ -119,12 +129,14 @@ class RegistryModel:
             return found
         return artifacts.list(_TOKENIZER_FOLDER) | found
 
+    @property
+    def _reason(self) -> str:
+        """Why MLflow saved no weights."""
+        if self.has_adapter:
+            return "it is an adapter"
+        return "it was logged with save_pretrained=False"
+
     def _check_task(self) -> None:
-        if self.fields.get(_ADAPTER):
-            raise UserError(
-                f"{self.name} is an adapter (PEFT) of another model, not a whole model: merge it "
-                "(merge_and_unload of peft) and log the merged model"
-            )
         if (task := self.fields.get("task")) != _TASK:
             raise UserError(
                 f"{self.name} is a pipeline for the task {task!r}: only {_TASK} (and llm/v1/chat, "

@@ -21,12 +21,15 @@ from slmflow.paths import PROJECT
 _DOCUMENTS = ("README.md", "LICENSE", "LICENSE.txt", "LICENSE.md", "NOTICE")
 
 
-def fetch_all(model: Model, base: Path, folder: Path) -> None:
+def fetch_all(
+    model: Model, adapters: Mapping[str, AdapterSource], base: Path, folder: Path
+) -> None:
     """Copy the adapter that is merged into `folder`, or separate ones into a folder each.
 
-    base: the base model's checkpoint. Raises UserError as `fetch` does.
+    adapters: of the model, by name; base: the base model's checkpoint. Raises UserError as `fetch`
+    does.
     """
-    for name, source in model.adapter_sources.items():
+    for name, source in adapters.items():
         if model.adapter_mode is AdapterMode.separate:
             (folder / name).mkdir()
             fetch(source, base, folder / name, model)
