@@ -19,7 +19,7 @@ from mlflow.data.pandas_dataset import PandasDataset, from_pandas
 from slmflow.config import target_advice
 from slmflow.config.schema.config import Config
 from slmflow.config.schema.evaluation import EvaluationData
-from slmflow.console import library_output
+from slmflow.console import library_output, progress_bars
 from slmflow.datasets import rows
 from slmflow.datasets.rows import Row
 from slmflow.measurement.measured_model import MeasuredModel
@@ -62,7 +62,7 @@ def evaluate_models(
         for metric in inputs.user_metrics
     }
     reference = answer_table.build(measurements[0], inputs.rows)
-    with library_output.silence():
+    with progress_bars.spinner("scoring the answers"), library_output.silence():
         dataset = _dataset(config.evaluation, inputs.rows)
         mlflow.log_input(dataset, context="evaluation")
         models = [_evaluate(config, measurements[0], reference, None, dataset, user_metrics, onnx)]
