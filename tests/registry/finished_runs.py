@@ -79,7 +79,7 @@ def _finish_steps(
         TransformersModel, lambda _: TransformersModel.from_info(log_echo_model()), arguments
     )
     converted = _finish(GenaiModel, lambda _: GenaiModel.from_info(log_echo_model()), arguments)
-    _finish(Measurements, lambda step: Measurements(step.run.info.run_id, {}, ()), arguments)
+    _finish(Measurements, _measurements, arguments)
     config = configs.load(arguments)
     fields = {"n": len(rows), "target": config.target.name}
     metrics: dict[str, Any] = {"exact_match": 0.98} | genai
@@ -92,6 +92,11 @@ def _finish_steps(
         models = (dataclasses.replace(models[-1], **alone),)
     evaluation = _finish(Evaluation, _comparison(rows, models), arguments)
     return Comparison.from_result(evaluation)
+
+
+def _measurements(step: Step) -> Measurements:
+    mlflow.log_dict({}, Measurements.artifact)
+    return Measurements(step.run.info.run_id, {}, ())
 
 
 def _comparison(
