@@ -18,6 +18,10 @@ from slmflow.reports import artifacts, notes, terminal
 from slmflow.reports.content import ReportContent
 
 
+LATE_IMPORTS = ("scipy.stats", "mlflow.models.evaluation.default_evaluator")
+"""What this step imports when it runs; the process that forks it imports it before."""
+
+
 def evaluate(step: Step) -> Evaluation:
     """Ensure the measurements, score the answers, and log and show the comparison.
 

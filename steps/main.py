@@ -25,7 +25,7 @@ from slmflow.pipeline.results import (
 )
 from slmflow.pipeline.step import Step, run_step
 from slmflow.registry import preflight
-from slmflow.reports import artifacts, terminal
+from slmflow.reports import copied_report, terminal
 
 
 def main(step: Step) -> None:
@@ -37,6 +37,7 @@ def main(step: Step) -> None:
     inputs = evaluation_inputs.read(step.config)
     overlap.check([step.config], inputs.rows)
     preflight.validate_config(step.config)
+    preflight.check_rights(step.config.registry.name)
     required = step.required(Evaluation, ModelVersion)
     _validate(step, inputs.rows, required)
     for kind in step.behind(Evaluation):
@@ -45,7 +46,7 @@ def main(step: Step) -> None:
         else:
             step.report_unneeded(kind)
     comparison = Comparison.from_result(step.ensure(Evaluation))
-    artifacts.copy_report(comparison)
+    copied_report.copy(comparison)
     terminal.show(comparison)
     version = step.ensure(ModelVersion)
     messages.info(version.summary)

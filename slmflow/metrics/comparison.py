@@ -3,16 +3,18 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import mlflow
 import pandas as pd
 
-from slmflow.metrics.evaluate_models import EvaluatedModel
 from slmflow.metrics.model_metrics import METRIC_COLUMNS, SHARE, ModelMetrics
 from slmflow.metrics.verdict import GOOD_ENOUGH, Verdict
 from slmflow.pipeline.results import Evaluation
 from slmflow.pipeline.step import Step
+
+if TYPE_CHECKING:  # imports all that scores answers
+    from slmflow.metrics.evaluate_models import EvaluatedModel
 
 SIGNIFICANCE_LEVEL = 0.05
 """A difference with a lower p-value is significant."""
@@ -32,7 +34,7 @@ class Comparison:
     models: tuple[ModelMetrics, ...]
 
     @classmethod
-    def from_evaluated(cls, step: Step, evaluated: Sequence[EvaluatedModel]) -> Self:
+    def from_evaluated(cls, step: Step, evaluated: "Sequence[EvaluatedModel]") -> Self:
         """Return the comparison of the models that a run of evaluate scored."""
         models = tuple(model.metrics for model in evaluated)
         return cls(step.run.info.run_id, step.config.model.name, models)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy  # imports `scipy.stats`, which takes most of a second, when it is used
 from numpy.typing import NDArray
-from scipy import stats
 
 Array = NDArray[np.float64]
 Aggregate = Callable[[Array], Array]
@@ -147,7 +147,7 @@ def rows_to_tell(n: int, difference: Difference, bound: float, *, is_share: bool
     """
     gap = abs(bound - difference.value)
     added = PSEUDO_ROWS if is_share else 0
-    z = stats.norm.ppf((1 + CONFIDENCE) / 2)
+    z = scipy.stats.norm.ppf((1 + CONFIDENCE) / 2)
     width = (difference.high - difference.low) / 2
     if is_share and width * (n + added) <= _FEW_STEPS:
         # Where rows hardly differ, the bootstrap takes few steps and ends on the far side of one.
@@ -178,7 +178,7 @@ def paired_p_value(ours: Array, theirs: Array, aggregate: Aggregate) -> float:
     if aggregate is mean and np.isin([ours[:, 0], theirs[:, 0]], (0, 1)).all():
         better = int((ours[:, 0] > theirs[:, 0]).sum())
         rows = int(differs.sum())
-        return float(stats.binomtest(better, rows).pvalue) if rows else 1.0
+        return float(scipy.stats.binomtest(better, rows).pvalue) if rows else 1.0
     if differs.sum() < 2:
         return 1.0  # swapping a single row only changes the sign
     # Swapping equal rows changes nothing.
@@ -190,7 +190,7 @@ def paired_p_value(ours: Array, theirs: Array, aggregate: Aggregate) -> float:
         )
         return (first - second).round(12)  # the order of summation must not matter
 
-    tested: Any = stats.permutation_test(
+    tested: Any = scipy.stats.permutation_test(
         tuple(np.split(np.arange(len(pairs)), 2)),
         difference,
         permutation_type="samples",
@@ -206,7 +206,7 @@ def _bootstrap(
     sample: Any, statistic: Callable[..., Any], batch: int, *, confidence: float = CONFIDENCE
 ) -> tuple[float, float]:
     """Return the percentile interval of a vectorized statistic of a sample."""
-    interval = stats.bootstrap(
+    interval = scipy.stats.bootstrap(
         (sample,),
         statistic,
         n_resamples=_RESAMPLES,
@@ -223,13 +223,13 @@ def _expanded_confidence(n: int) -> float:
     """Return the level at which a percentile interval of `n` rows is as wide as Student's."""
     if n < 2:
         return CONFIDENCE
-    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * np.sqrt(n / (n - 1))
-    return float(min(2 * stats.norm.cdf(quantile) - 1, 1 - 1 / _RESAMPLES))
+    quantile = scipy.stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * np.sqrt(n / (n - 1))
+    return float(min(2 * scipy.stats.norm.cdf(quantile) - 1, 1 - 1 / _RESAMPLES))
 
 
 def _rule_of_three(n: int, *, is_one: bool) -> tuple[float, float]:
     side = "greater" if is_one else "less"
-    bound = stats.binomtest(n if is_one else 0, n, alternative=side).proportion_ci(CONFIDENCE)
+    bound = scipy.stats.binomtest(n if is_one else 0, n, alternative=side).proportion_ci(CONFIDENCE)
     return float(bound.low), float(bound.high)
 
 

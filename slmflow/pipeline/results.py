@@ -285,7 +285,7 @@ class Evaluation(Result):
     step: ClassVar = "evaluate"
     reads: ClassVar = ("evaluation",)
     consumes: ClassVar = (OnnxModel, Measurements)
-    packages: ClassVar = ("mlflow", "regex", "rouge-score", "sacrebleu", "scipy")
+    packages: ClassVar = ("mlflow", "regex", "sacrebleu", "scipy")
 
     run_id: str
     model: str
@@ -314,7 +314,10 @@ class ModelVersion(Result):
     """
 
     step: ClassVar = "register"
-    reads: ClassVar = ("registry",)
+    reads: ClassVar = (
+        *("registry.name", "registry.alias", "registry.flavor", "registry.promote"),
+        "registry.gate",
+    )
     consumes: ClassVar = (Evaluation,)
     packages: ClassVar = ("mlflow",)
 
@@ -356,7 +359,7 @@ class ModelVersion(Result):
             raise InvalidResult(f"{address}{CHAMPION} no longer exists")
         if champion not in (self.champion, self.version):
             raise InvalidResult(f"{address}{CHAMPION} is now version {champion}")
-        tags = registered_models.tags(self.name, self.version)
+        tags = registered_models.version(self.name, self.version).tags
         if registered_models.evaluation_run(tags) != self.evaluation:
             raise InvalidResult(
                 f"models:/{self.name}/{self.version} now has the metrics of another evaluation"

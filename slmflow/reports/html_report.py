@@ -17,9 +17,6 @@ from slmflow.reports import parity, tables, verdict_sentence
 from slmflow.reports.content import ReportContent
 from slmflow.reports.plots import panels
 
-FILE = "comparison.html"
-"""The name of the artifact."""
-
 _TEMPLATE = "comparison.html.jinja"
 _MAX_REGRESSIONS, _UNFOLDED_REGRESSIONS = 20, 5
 _CLASSES = {GOOD_ENOUGH: "good", NOT_GOOD_ENOUGH: "bad"}

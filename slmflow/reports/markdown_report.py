@@ -10,9 +10,6 @@ from slmflow.reports import parity, tables, verdict_sentence
 from slmflow.reports.content import ReportContent
 from slmflow.reports.tables import Table
 
-FILE = "comparison.md"
-"""The name of the artifact."""
-
 _NOTES = """\
 `-`: not measured. In parentheses: 95 % confidence interval, by bootstrap over the rows; for shares
 of exactly 0 % or 100 %, by the rule of three."""

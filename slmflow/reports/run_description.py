@@ -1,8 +1,8 @@
 """The description of a run in the MLflow UI, which shows only a few lines: the verdict first."""
 
 from slmflow.metrics.comparison import Comparison
-from slmflow.reports import html_report, tables, verdict_sentence
 from slmflow.reports import markdown as md
+from slmflow.reports import report_files, tables, verdict_sentence
 from slmflow.reports.content import ReportContent
 from slmflow.reports.sources import ComparisonSources
 
@@ -26,7 +26,7 @@ def render(content: ReportContent) -> str:
                 for title, row in tables.headlines(comparison).items()
             ),
         ),
-        f"The report is the artifact `{html_report.FILE}`. {links}",
+        f"The report is the artifact `{report_files.HTML}`. {links}",
     ]
     return "\n\n".join(part for part in parts if part)[:_MAX_LENGTH]
 

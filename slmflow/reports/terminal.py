@@ -9,7 +9,7 @@ from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from slmflow.console import messages
 from slmflow.metrics.comparison import Comparison
-from slmflow.reports import html_report, tables, verdict_sentence
+from slmflow.reports import report_files, tables, verdict_sentence
 from slmflow.reports.formatting import Cell
 
 
@@ -42,5 +42,5 @@ def _report_location(run_id: str) -> str:
     """Return the path of the HTML report if artifacts are local files, else its name and run."""
     artifacts = get_artifact_repository(mlflow.get_run(run_id).info.artifact_uri)
     if isinstance(artifacts, LocalArtifactRepository):
-        return str(Path(artifacts.artifact_dir, html_report.FILE))
-    return f"{html_report.FILE} of run {run_id}"
+        return str(Path(artifacts.artifact_dir, report_files.HTML))
+    return f"{report_files.HTML} of run {run_id}"

@@ -142,14 +142,23 @@ def test_nearer_answers_score_higher_in_every_script(script: str) -> None:
     check()
 
 
+def rouge_by_package(answer: str, expected: str) -> float:
+    return float(RougeScorer(["rougeL"]).score(expected, answer)["rougeL"].fmeasure)
+
+
+@given(*[st.lists(st.sampled_from("abc"), max_size=80).map(" ".join)] * 2)
+@MANY
+def test_rouge_of_repeated_words_equals_rouge_score(answer: str, expected: str) -> None:
+    assert rouge_l(answer, expected) == rouge_by_package(answer, expected)
+
+
 @given(answer=ASCII | WORDS, expected=ASCII | WORDS)
 @MANY
 def test_ascii_scores_equal_those_of_the_published_scripts(answer: str, expected: str) -> None:
     assert token_f1(answer, expected) == pytest.approx(
         squad_evaluation.compute_f1(expected, answer)
     )
-    theirs = RougeScorer(["rougeL"]).score(expected, answer)["rougeL"].fmeasure
-    assert rouge_l(answer, expected) == pytest.approx(theirs)
+    assert rouge_l(answer, expected) == rouge_by_package(answer, expected)
     reference = BLEU(effective_order=True).sentence_score(answer, [expected])
     assert bleu(answer, expected) == pytest.approx(reference.score)
 

@@ -6,7 +6,7 @@ import mlflow
 import pytest
 
 from slmflow.metrics.verdict import GOOD_ENOUGH, Verdict
-from slmflow.reports import artifacts, html_report, run_description, terminal
+from slmflow.reports import artifacts, copied_report, html_report, run_description, terminal
 from tests.metrics.samples import COMPARISON, GENAI, REPORT, REPORT_ALONE, TRANSFORMERS
 
 
@@ -47,7 +47,7 @@ def test_report_is_logged_and_copied(tracking: str) -> None:
         comparison = dataclasses.replace(COMPARISON, run_id=evaluate_run.info.run_id)
         artifacts.log_report(dataclasses.replace(REPORT, comparison=comparison))
     with mlflow.start_run() as main_run:
-        artifacts.copy_report(comparison)
+        copied_report.copy(comparison)
     original, copy = (mlflow.get_run(run.info.run_id) for run in (evaluate_run, main_run))
     assert original.data.metrics == copy.data.metrics
     assert original.data.metrics["genai.exact_match"] == 0.964

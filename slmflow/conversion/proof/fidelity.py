@@ -11,8 +11,8 @@ from enum import Enum
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from slmflow.console.progress_bars import item_bar
 from slmflow.conversion.proof.distributions import Array, kl_divergence, log_softmax
@@ -136,7 +136,7 @@ def _mean(blocks: Sequence[Array]) -> tuple[float, float]:
     n = len(blocks)
     deviations = sums - mean * counts
     standard_error = math.sqrt(n / (n - 1) * float((deviations**2).sum())) / counts.sum()
-    return float(mean), float(stats.t.ppf((1 + _CONFIDENCE) / 2, n - 1) * standard_error)
+    return float(mean), float(scipy.stats.t.ppf((1 + _CONFIDENCE) / 2, n - 1) * standard_error)
 
 
 def _exp(value: float) -> float:
