@@ -43,7 +43,7 @@ class _Counting:
 
     def _write(self) -> None:
         if self._count and _LOG:
-            program = " ".join(arg for arg in sys.orig_argv[1:3] if not arg.startswith("-"))
+            program = next((a for a in sys.orig_argv[1:] if not a.startswith("-")), "-").split()[0]
             with open(_LOG, "a") as log:  # noqa: PTH123 (pathlib is slow to import)
                 log.write(f"{self._count}\t{program}\t{self._file}\n")
             self._count = 0
