@@ -17,8 +17,7 @@ from slmflow.pipeline.step import Step, run_step
 from slmflow.reports import artifacts, notes, terminal
 from slmflow.reports.content import ReportContent
 
-
-LATE_IMPORTS = ("scipy.stats", "mlflow.models.evaluation.default_evaluator")
+LATE_IMPORTS = ("scipy.stats", "mlflow.models.evaluation.evaluator_registry")
 """What this step imports when it runs; the process that forks it imports it before."""
 
 

@@ -1,7 +1,8 @@
 """Log an MLflow model that contains its own provenance."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +12,7 @@ from mlflow import MlflowClient
 from mlflow.models import Model, ModelSignature
 from mlflow.models.model import ModelInfo
 from mlflow.types.schema import ColSpec, Schema
+from mlflow.utils import environment
 
 from slmflow.console import messages
 from slmflow.flavors import lineage
@@ -70,13 +72,25 @@ def log_with_provenance(
     MLflow, the tags also say which one the weights came from.
 
     MLflow's validation of the input example is skipped: it loads the model again, only warns, and
-    may write to files whose checksums are already taken.
+    may write to files whose checksums are already taken. So is its comparison of the requirements
+    with what is installed, which reads the list of files of every package: they are pins of that.
     """
     wrapper = _FlavorWithProvenance(flavor, provenance, adapt)
-    info: ModelInfo = Model.log(
-        artifact_path=None, flavor=wrapper, validate_serving_input=False, **options
-    )
+    with _unchecked_requirements():
+        info: ModelInfo = Model.log(
+            artifact_path=None, flavor=wrapper, validate_serving_input=False, **options
+        )
     tags = {CHECKSUMS_TAG: wrapper.checksums_digest, **lineage.model_tags(provenance.model)}
     MlflowClient().set_logged_model_tags(info.model_id, tags)
     messages.info(f"logged as {info.model_uri}")
     return info
+
+
+@contextmanager
+def _unchecked_requirements() -> Iterator[None]:
+    check = environment.warn_dependency_requirement_mismatches
+    environment.warn_dependency_requirement_mismatches = lambda requirements: None
+    try:
+        yield
+    finally:
+        environment.warn_dependency_requirement_mismatches = check

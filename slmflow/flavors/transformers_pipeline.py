@@ -110,13 +110,16 @@ def _example_prompt(prompts: TemplatePromptEncoder, generation: Generation) -> l
 
 
 def _disable_hub() -> None:
-    """Put huggingface_hub in offline mode; it reads the variable when it is first imported.
+    """Put huggingface_hub in offline mode, here and in child processes.
 
     Not earlier: steps launched by this one inherit its environment, and fetch needs the hub. MLflow
     also looks up card and licence of the model under its absolute path, which is no valid hub id,
     so no request is sent.
     """
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    from huggingface_hub import constants
+
+    os.environ["HF_HUB_OFFLINE"] = "1"  # read when it is first imported
+    constants.HF_HUB_OFFLINE = True
 
 
 def _model_card(folder: Path) -> "ModelCard | None":
