@@ -1,6 +1,7 @@
 """The step verify on real models of both flavors, unchanged and after each kind of tampering."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -201,7 +202,10 @@ def test_changed_store_entry_is_named_and_absent_one_reported(
 ) -> None:
     shutil.copytree(home, tmp_path / "home")
     monkeypatch.setenv("SLMFLOW_HOME", str(tmp_path / "home"))
-    flip_bit(tmp_path / "home" / "weights" / weights.name / "model.safetensors")
+    stored = tmp_path / "home" / "weights" / weights.name / "model.safetensors"
+    changed = stored.stat().st_mtime_ns
+    flip_bit(stored)
+    os.utime(stored, ns=(changed, changed))  # so that a step would trust the file
     assert "changed: 'model.safetensors'" in verifier.fail(chat.model_uri)
 
     monkeypatch.setenv("SLMFLOW_HOME", str(tmp_path / "nothing"))
