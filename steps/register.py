@@ -1,17 +1,21 @@
-"""Register the better flavor under `registry.alias` if it passes the gate.
+"""Register the better flavor under the aliases of `registry.alias` if it passes the gate.
 
 mlflow run . -e register --env-manager uv -P registry.name=my-model
 python -m steps.register registry.gate.latency_ms_p95.max=200 registry.promote=true
 """
 
 import mlflow
+from mlflow.entities.model_registry import ModelVersion as Version
 
 from slmflow.config.schema.registry import CHAMPION
 from slmflow.console import messages
 from slmflow.metrics.comparison import Comparison
+from slmflow.metrics.model_metrics import ModelMetrics
+from slmflow.pipeline import registered_models
 from slmflow.pipeline.results import Evaluation, ModelVersion
 from slmflow.pipeline.step import Step, run_step
-from slmflow.registry import gate, preflight, version_tags, versions
+from slmflow.registry import aliases, gate, preflight, version_tags, versions
+from slmflow.registry.aliases import AliasChoice
 from slmflow.registry.champion import find_champion
 from slmflow.registry.ranking import select_flavor
 
@@ -25,17 +29,15 @@ def register(step: Step) -> ModelVersion:
     preflight.validate_config(step.config)
     comparison = Comparison.from_result(step.ensure(Evaluation))
     candidate, reason = select_flavor(comparison.models, registry.flavor)
-    champion = find_champion(registry.name, comparison)
+    key_tag = version_tags.key_tag(step, candidate.flavor)
+    existing = versions.find_version(registry.name, candidate.model_uri, key_tag)
+    champion = find_champion(registry.name, comparison, candidate, existing)
     baseline = champion.baseline_for(candidate) if champion else None
     gate.enforce(registry.gate, candidate, reason, comparison.models, baseline)
-    table = mlflow.artifacts.load_text(f"runs:/{comparison.run_id}/comparison.md")
-    tags = version_tags.build_tags(step, comparison, candidate)
-    version = versions.register_version(
-        registry.name, registry.alias, candidate.model_uri, table, tags
-    )
+    version, evaluation, choice = _register(step, comparison, candidate, existing)
     champion_version = champion.version if champion else None
     if registry.promote and (champion is None or champion.is_outranked_by(candidate)):
-        versions.set_alias(registry.name, CHAMPION, version)
+        versions.set_aliases(registry.name, [CHAMPION], version)
         champion_version = version
     if champion:
         champion.warn_if_not_compared(candidate, version, registry)
@@ -48,14 +50,38 @@ def register(step: Step) -> ModelVersion:
         name=registry.name,
         version=version,
         alias=registry.alias,
+        aliases=choice.versions(version),
         flavor=candidate.flavor,
         reason=reason,
         champion=champion_version,
-        evaluation=comparison.run_id,
+        evaluation=evaluation,
     )
     if not step.is_nested:
         messages.info(result.summary)
     return result
+
+
+def _register(
+    step: Step, comparison: Comparison, candidate: ModelMetrics, existing: Version | None
+) -> tuple[str, str, AliasChoice]:
+    """Register the candidate, or update the version that it is already.
+
+    Returns the version, the run id of the evaluation behind its metrics, and its aliases.
+    """
+    registry, target = step.config.registry, step.config.target.name
+    choice = aliases.choose(registry.name, registry.alias, target, candidate.n, existing)
+    evaluation = comparison.run_id
+    if existing and aliases.measured_rows(existing.tags) > candidate.n:
+        version = versions.keep_measurement(existing, choice.taken, candidate.n)
+        evaluation = registered_models.evaluation_run(existing.tags) or evaluation
+    else:
+        table = mlflow.artifacts.load_text(f"runs:/{comparison.run_id}/comparison.md")
+        tags = version_tags.build_tags(step, comparison, candidate, existing)
+        version = versions.register_version(
+            registry.name, choice.taken, candidate.model_uri, table, tags, existing
+        )
+    choice.warn(registry.name, version)
+    return version, evaluation, choice
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def serve(step: Step) -> None:
 async def _serve(step: Step) -> None:
     settings = step.config.serve
     bound = server.listen(settings.host, settings.port)
-    model_uri = model_uris.resolve(settings.model_uri, step.config.registry)
+    model_uri = model_uris.resolve(settings.model_uri, step.config)
     model_uris.load_metadata("serve.model_uri", model_uri)
     with progress_bars.spinner(f"loading {model_uri}"):
         model = await ModelProcess.start(

@@ -22,7 +22,7 @@ def verify(step: Step) -> None:
     Raises UserError, with every difference, if anything differs.
     """
     settings = step.config.verify
-    model_uri = model_uris.resolve(settings.model_uri, step.config.registry)
+    model_uri = model_uris.resolve(settings.model_uri, step.config)
     with model_folder.open_local(model_uri) as folder:
         with progress_bars.spinner(f"checking {model_uri}"):
             model = RecordedModel.read(folder, model_uri)

@@ -54,7 +54,7 @@ def prepare_job(config: Config) -> BatchJob:
     ]
     if spark_problem := spark.find_problem(config.spark):
         problems.append(spark_problem)
-    model_uri = model_uris.resolve(settings.model_uri, config.registry)
+    model_uri = model_uris.resolve(settings.model_uri, config)
 
     def attempt(function: Callable[[], T]) -> T | None:
         try:

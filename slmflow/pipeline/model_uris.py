@@ -16,19 +16,29 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.store.artifact.utils.models import get_model_name_and_version
 from sqlalchemy.exc import SQLAlchemyError
 
-from slmflow.config.schema.registry import Registry
+from slmflow.config.schema.config import Config
 from slmflow.errors import BadArguments
+from slmflow.pipeline import registered_models
 
 REGISTERED = "registered"
-"""In place of a URI: the version that `register` registered last."""
+"""In place of a URI: the version that `register` registered for the target."""
 
 # A version or a logged model, which do not change.
 _PINNED = re.compile(r"models:(//[^/]+)?/([^/@]+/\d+|m-[^/@]+)")
 
 
-def resolve(model_uri: str, registry: Registry) -> str:
-    """Return a model URI; for `registered`, that of the version with the configured alias."""
-    return f"models:/{registry.name}@{registry.alias}" if model_uri == REGISTERED else model_uri
+def resolve(model_uri: str, config: Config) -> str:
+    """Return a model URI; for `registered`, that of the version with the configured alias.
+
+    If the target of the config has a version of its own, it is that one. Raises UserError if the
+    registry cannot be used.
+    """
+    if model_uri != REGISTERED:
+        return model_uri
+    registry = config.registry
+    of_target = registered_models.alias_of_target(registry.alias, config.target.name)
+    has_own = of_target in registered_models.aliases(registry.name)
+    return f"models:/{registry.name}@{of_target if has_own else registry.alias}"
 
 
 def pin(key: str, model_uri: str) -> str:

@@ -1,6 +1,7 @@
 """Read registered models: their aliases and versions."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from mlflow import MlflowClient
@@ -13,8 +14,18 @@ from slmflow.errors import UserError
 TAG_PREFIX = "slmflow_"
 """Start of the names of the tags that slmflow sets on a version."""
 
-# The error codes for a model that does not exist: MLflow's own registry, and Unity Catalog.
-_MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
+MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
+"""The error codes for a model that does not exist: MLflow's own registry, and Unity Catalog."""
+
+
+def alias_of_target(alias: str, target: str) -> str:
+    """Return the alias of the newest version for a target, such as `candidate-cpu_int8`."""
+    return f"{alias}-{target_in_alias(target)}"
+
+
+def target_in_alias(target: str) -> str:
+    """Return a target's name with the characters that MLflow allows in an alias."""
+    return re.sub(r"[^\w-]", "_", target, flags=re.ASCII)
 
 
 def aliases(name: str) -> dict[str, str]:
@@ -26,10 +37,16 @@ def aliases(name: str) -> dict[str, str]:
         try:
             registered = MlflowClient().get_registered_model(name)
         except MlflowException as error:
-            if error.error_code in _MISSING:
+            if error.error_code in MISSING:
                 return {}
             raise
     return {alias: str(version) for alias, version in registered.aliases.items()}
+
+
+def version(name: str, number: str) -> ModelVersion:
+    """Return a version of a model. Raises UserError if there is none."""
+    with registry_errors():
+        return MlflowClient().get_model_version(name, number)
 
 
 def version_by_alias(name: str, alias: str) -> ModelVersion | None:
@@ -37,17 +54,13 @@ def version_by_alias(name: str, alias: str) -> ModelVersion | None:
 
     Raises UserError if the registry cannot be used.
     """
-    version = aliases(name).get(alias)
-    if version is None:
-        return None
-    with registry_errors():
-        return MlflowClient().get_model_version(name, version)
+    number = aliases(name).get(alias)
+    return None if number is None else version(name, number)
 
 
-def evaluation_run(version: ModelVersion) -> str | None:
+def evaluation_run(tags: Mapping[str, str]) -> str | None:
     """Return the run id of the evaluation behind a version's metrics, from its tags."""
-    run_id: str | None = version.tags.get(f"{TAG_PREFIX}run_evaluate")
-    return run_id
+    return tags.get(f"{TAG_PREFIX}run_evaluate")
 
 
 @contextmanager

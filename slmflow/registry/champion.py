@@ -95,6 +95,6 @@ def find_champion(
         others = frozenset() if is_timed_here else TIMING_COLUMNS
         kept = {name: value for name, value in metrics.items() if name not in others}
         baseline = Baseline(title, kept, others)
-    is_candidate = existing is not None and version.version == existing.version
+    is_candidate = existing is not None and str(existing.version) == str(version.version)
     model_uri = candidate.model_uri if is_candidate else str(version.source)
     return Champion(str(version.version), title, model_uri, baseline)

@@ -110,7 +110,7 @@ def container(
 ) -> Iterator[Container]:
     """The registered model of each flavor, by the document's own command."""
     logged = request.getfixturevalue(request.param)
-    versions.register_version(NAME, ALIAS, logged.model_uri, "", {})
+    versions.register_version(NAME, [ALIAS], logged.model_uri, "", {})
     folder = tmp_path_factory.mktemp("deploy")
     (folder / "deploy").mkdir()
     (folder / "deploy" / "request.json").write_bytes((DEPLOY / "request.json").read_bytes())

@@ -9,9 +9,10 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
+from slmflow.config import compose
 from slmflow.metrics.model_metrics import METRIC_COLUMNS
 from slmflow.metrics.uncertainty import Difference
-from slmflow.pipeline import manifests, runs, store
+from slmflow.pipeline import manifests, model_uris, runs, store
 from slmflow.pipeline.results import InvalidResult, ModelVersion
 from slmflow.registry import version_tags
 from tests.metrics.samples import GENAI
@@ -226,7 +227,7 @@ def test_remeasured_champion_is_compared(model: RegisteredModel, printed: ReadEr
     first, _ = finish_evaluation_on_rows(first, evaluation, "Tokyo", "Paris", "Rome")
     assert model.register(*first) == 0
     assert "was not measured" not in printed()
-    with pytest.raises(InvalidResult, match="candidate now has the metrics of another evaluation"):
+    with pytest.raises(InvalidResult, match="/1 now has the metrics of another evaluation"):
         result.check()
     assert model.register(*second, PROMOTE) == 0
 
@@ -288,6 +289,61 @@ def test_tags_fit_unity_catalog(model: RegisteredModel) -> None:
     assert not set(".,-=/: ") & set("".join(version.tags))
 
 
+def test_fewer_rows_do_not_take_the_alias(model: RegisteredModel, printed: ReadErrors) -> None:
+    many, _ = finish_evaluation(rows=("Tokyo", "Paris", "Rome"))
+    assert model.register(*many) == 0
+    few, _ = finish_evaluation(exact_match=1.0, rows=("Tokyo",))
+    assert model.register(*few) == 0
+
+    assert len(model.versions()) == 2
+    assert _aliases(model) == ("1", None)
+    errors = printed()
+    assert "candidate stays with version 1, which was measured on 3 rows, this one on 1" in errors
+    assert f"is models:/{model.name}/2, without an alias" in errors
+    _result().check()
+    command = shlex.split(errors[errors.index("python -c ") :])[:3]
+    subprocess.run([sys.executable, *command[1:]], check=True)
+    assert model.version_under("candidate") == model.version_under("candidate-cpu_int4") == "2"
+
+
+def test_fewer_rows_leave_the_metrics_of_the_same_model(
+    model: RegisteredModel, printed: ReadErrors
+) -> None:
+    many, evaluation = finish_evaluation(rows=("Tokyo", "Paris", "Rome"))
+    assert model.register(*many) == 0
+    few, _ = finish_evaluation_on_rows(many, evaluation, "Tokyo")
+    assert model.register(*few, "registry.alias=staging") == 0
+
+    [version] = model.versions()
+    assert version.tags["slmflow_n"] == "3"
+    assert version.tags["slmflow_run_evaluate"] == evaluation.run_id
+    assert (model.version_under("candidate"), model.version_under("staging")) == ("1", "1")
+    assert f"the model is already models:/{model.name}/1, which keeps its metrics" in printed()
+    _result().check()
+
+
+def test_each_target_has_an_alias(model: RegisteredModel, printed: ReadErrors) -> None:
+    first, _ = finish_evaluation()
+    other, _ = finish_evaluation("target=cpu_int8", exact_match=1.0)
+    for arguments in (first, other, first, other):
+        assert model.register(*arguments) == 0
+
+    assert len(model.versions()) == 2
+    assert model.version_under("candidate") == model.version_under("candidate-cpu_int4") == "1"
+    assert model.version_under("candidate-cpu_int8") == "2"
+    assert "candidate stays with version 1, which is for cpu_int4" in printed()
+    _result().check()
+
+    def served(*overrides: str) -> str:
+        config = compose.load([f"registry.name={model.name}", *overrides])
+        return model_uris.resolve(config.serve.model_uri, config)
+
+    assert served() == f"models:/{model.name}@candidate-cpu_int4"
+    assert served("target=cpu_int8") == f"models:/{model.name}@candidate-cpu_int8"
+    assert served("target=cpu_fp32") == f"models:/{model.name}@candidate"
+    assert served("serve.model_uri=models:/other/3") == "models:/other/3"
+
+
 def test_version_is_reused_until_an_alias_moves(model: RegisteredModel) -> None:
     arguments, _ = finish_evaluation()
     assert model.register(*arguments) == 0
@@ -300,7 +356,8 @@ def test_version_is_reused_until_an_alias_moves(model: RegisteredModel) -> None:
     assert model.register(*other, PROMOTE) == 0
     with pytest.raises(InvalidResult, match="candidate is now version 2"):
         result.check()
-    client.set_registered_model_alias(model.name, "candidate", "1")
+    for alias in ("candidate", "candidate-cpu_int4"):
+        client.set_registered_model_alias(model.name, alias, "1")
     client.set_registered_model_alias(model.name, "champion", "2")
     with pytest.raises(InvalidResult, match="champion is now version 2"):
         result.check()
