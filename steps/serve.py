@@ -27,6 +27,8 @@ def serve(step: Step) -> None:
 async def _serve(step: Step) -> None:
     settings = step.config.serve
     bound = server.listen(settings.host, settings.port)
+    key = os.environ.get(API_KEY) or None
+    server.require_key(bound, settings, key)
     model_uri = model_uris.resolve(settings.model_uri, step.config)
     model_uris.load_metadata("serve.model_uri", model_uri)
     with progress_bars.spinner(f"loading {model_uri}"):
@@ -35,7 +37,7 @@ async def _serve(step: Step) -> None:
         )
     experiment_id = step.run.info.experiment_id
     tracer = Tracer(settings.tracing.value, experiment_id, warn=messages.warning)
-    app = create(model, settings, os.environ.get(API_KEY) or None, tracer)
+    app = create(model, settings, key, tracer)
     try:
         await server.run(app, bound, model)
     finally:

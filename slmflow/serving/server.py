@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import signal
 import socket
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
+from slmflow.config.schema.serving import Serve
 from slmflow.console import messages
 from slmflow.errors import UserError
 from slmflow.serving.model_process import ModelProcess
@@ -35,6 +37,19 @@ def listen(host: str, port: int) -> socket.socket:
             "or 0 for any free port"
         ) from error
     return bound
+
+
+def require_key(bound: socket.socket, settings: Serve, key: str | None) -> None:
+    """Raise UserError if others can reach the address, and no key keeps them out."""
+    host = bound.getsockname()[0]
+    address = ipaddress.ip_address(host.partition("%")[0])
+    if key or settings.insecure or (getattr(address, "ipv4_mapped", None) or address).is_loopback:
+        return
+    raise UserError(
+        f"serve.host={settings.host}: everybody who can reach {host} could use the server without "
+        "a key: set SLMFLOW_API_KEY to a secret, which clients then send as their API key, or set "
+        "serve.insecure=true if a firewall or a proxy keeps others out"
+    )
 
 
 async def run(app: ASGIApp, bound: socket.socket, model: ModelProcess) -> None:

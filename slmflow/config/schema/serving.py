@@ -27,6 +27,9 @@ class Serve:
         Kind.model_uri, "URI of a logged model; `registered` is the version with `registry.alias`"
     )
     host: str = config_key(Kind.text, "address to listen on", "127.0.0.1")
+    insecure: bool = config_key(
+        Kind.value, "whether an address that others can reach may be served without a key", False
+    )
     port: int = config_key(Kind.value, "port to listen on; 0 is any free port", 8000)
     most_waiting: int = config_key(
         Kind.value, "length of the queue; further requests are rejected", 64
