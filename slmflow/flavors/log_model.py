@@ -1,5 +1,6 @@
 """Log an MLflow model that contains its own provenance."""
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,6 +58,11 @@ class _FlavorWithProvenance:
         self.checksums_digest = sha256(Path(path) / CHECKSUMS_FILE)
 
 
+def valid_name(name: str) -> str:
+    """Return a name with `_` for each character that MLflow refuses in that of a logged model."""
+    return re.sub(r"[/:.%\"']", "_", name)
+
+
 def log_with_provenance(
     flavor: ModuleType,
     provenance: Provenance,
@@ -88,9 +94,10 @@ def log_with_provenance(
 
 @contextmanager
 def _unchecked_requirements() -> Iterator[None]:
-    check = environment.warn_dependency_requirement_mismatches
-    environment.warn_dependency_requirement_mismatches = lambda requirements: None
+    name = "warn_dependency_requirement_mismatches"
+    check = getattr(environment, name)
+    setattr(environment, name, lambda requirements: None)
     try:
         yield
     finally:
-        environment.warn_dependency_requirement_mismatches = check
+        setattr(environment, name, check)
