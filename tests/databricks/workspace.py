@@ -30,7 +30,7 @@ RUNTIME = "15.4"
 
 _MLFLOW = "/api/2.0/mlflow/"
 _UNITY_CATALOG = f"{_MLFLOW}unity-catalog/"
-_FILES = "/api/2.0/fs/files/"
+_FILES, _FOLDERS = "/api/2.0/fs/files/", "/api/2.0/fs/directories/"
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/"
 
 # Paths at the root of a driver, which lie elsewhere here.
@@ -213,7 +213,7 @@ def _handler(workspace: Workspace) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             self._answer()
 
-        do_POST = do_PATCH = do_PUT = do_DELETE = do_GET
+        do_POST = do_PATCH = do_PUT = do_DELETE = do_HEAD = do_GET
 
         def log_message(self, format: str, *args: object) -> None:
             """Keep quiet."""
@@ -235,14 +235,16 @@ def _handler(workspace: Workspace) -> type[BaseHTTPRequestHandler]:
             else:
                 self._send(*self._own(path, body))
 
-        def _own(self, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
+        def _own(self, path: str, body: bytes) -> tuple[int, dict[str, Any] | bytes]:
             """Answer a call that is not to MLflow."""
             if self.command == "POST" and path.startswith("/dbfs/"):
                 return self._store(workspace.dbfs(path.removeprefix("/dbfs")), body)
             if self.command == "PUT" and path.startswith(_FILES):
                 return self._store(workspace.folder / "files" / path.removeprefix(_FILES), body)
-            if self.command == "PUT" and path.startswith("/api/2.0/fs/directories/"):
+            if self.command == "PUT" and path.startswith(_FOLDERS):
                 return 200, {}
+            if path.startswith((_FILES, _FOLDERS)):
+                return self._read(path)
             match path.removeprefix("/api/2.0"):
                 case "/dbfs/get-status":
                     file = workspace.dbfs(json.loads(body)["path"])
@@ -265,6 +267,24 @@ def _handler(workspace: Workspace) -> type[BaseHTTPRequestHandler]:
                     return 200, {}
             return 404, {"error_code": "ENDPOINT_NOT_FOUND", "message": f"no {path}"}
 
+        def _read(self, path: str) -> tuple[int, dict[str, Any] | bytes]:
+            """Return a file, or the listing of a folder, of the Files API."""
+            name = path.removeprefix(_FILES).removeprefix(_FOLDERS)
+            found = workspace.folder / "files" / name
+            if not (found.is_dir() if path.startswith(_FOLDERS) else found.is_file()):
+                return 404, {"error_code": "NOT_FOUND", "message": f"no /{name}"}
+            if found.is_file():
+                return 200, found.read_bytes()
+            contents = [
+                {
+                    "path": f"/{each.relative_to(workspace.folder / 'files')}",
+                    "is_directory": each.is_dir(),
+                    "file_size": each.stat().st_size,
+                }
+                for each in found.iterdir()
+            ]
+            return 200, {"contents": contents}
+
         def _store(self, file: Path, body: bytes) -> tuple[int, dict[str, Any]]:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(body)
@@ -276,6 +296,8 @@ def _handler(workspace: Workspace) -> type[BaseHTTPRequestHandler]:
             match call:
                 case "registered-models:is-databricks-sdk-models-artifact-repository-enabled":
                     return 200, {"is_databricks_sdk_models_artifact_repository_enabled": True}
+                case "model-versions/emit-lineage":
+                    return 200, {}
                 case "model-versions/finalize":
                     version = urlencode(json.loads(body))
                     return self._tracking("GET", f"{_MLFLOW}model-versions/get?{version}", b"")
@@ -301,6 +323,7 @@ def _handler(workspace: Workspace) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            if self.command != "HEAD":
+                self.wfile.write(body)
 
     return Handler
