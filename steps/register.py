@@ -2,31 +2,56 @@
 
 mlflow run . -e register --env-manager uv -P registry.name=my-model
 python -m steps.register registry.gate.latency_ms_p95.max=200 registry.promote=true
+python -m steps.register registry.stage=champion
 """
+
+from dataclasses import replace
 
 import mlflow
 from mlflow.entities.model_registry import ModelVersion as Version
 
-from slmflow.config.schema.registry import CHAMPION
+from slmflow.config.schema.registry import Stage
 from slmflow.console import messages
 from slmflow.metrics.comparison import Comparison
 from slmflow.metrics.model_metrics import ModelMetrics
 from slmflow.pipeline import registered_models
 from slmflow.pipeline.results import Evaluation, ModelVersion
 from slmflow.pipeline.step import Step, run_step
-from slmflow.registry import aliases, gate, preflight, version_tags, versions
+from slmflow.registry import (
+    aliases,
+    announcements,
+    champion_history,
+    descriptions,
+    gate,
+    preflight,
+    promotion,
+    version_tags,
+    versions,
+)
 from slmflow.registry.aliases import AliasChoice
+from slmflow.registry.announcements import Change, Event
 from slmflow.registry.champion import find_champion
 from slmflow.registry.ranking import select_flavor
+from slmflow.registry.stage_tags import GATE
 
 
-def register(step: Step) -> ModelVersion:
+def register(step: Step) -> ModelVersion | None:
+    """Register a version; with registry.stage=champion, promote one that is registered."""
+    announcements.check(step.config.registry)
+    if step.config.registry.stage is Stage.champion:
+        promotion.promote(step)
+        return None
+    return register_candidate(step)
+
+
+def register_candidate(step: Step) -> ModelVersion:
     """Evaluate, select the better flavor, enforce the gate, and register a version.
 
     A model that is already a version is not registered again.
     """
-    registry = step.config.registry
+    registry, run_id = step.config.registry, step.run.info.run_id
     preflight.validate_config(step.config)
+    preflight.check_rights(step.config.registry.name)
     comparison = Comparison.from_result(step.ensure(Evaluation))
     candidate, reason = select_flavor(comparison.models, registry.flavor)
     key_tag = version_tags.key_tag(step, candidate.flavor)
@@ -36,8 +61,11 @@ def register(step: Step) -> ModelVersion:
     gate.enforce(registry.gate, candidate, reason, comparison.models, baseline)
     version, evaluation, choice = _register(step, comparison, candidate, existing)
     champion_version = champion.version if champion else None
-    if registry.promote and (champion is None or champion.is_outranked_by(candidate)):
-        versions.set_aliases(registry.name, [CHAMPION], version)
+    wins = registry.promote and (champion is None or champion.is_outranked_by(candidate))
+    is_promoted = wins and not promotion.was_rolled_back(existing)
+    if is_promoted:
+        champion_history.make_champion(registry.name, version)
+        promotion.note_promotion(registry.name, version, run_id)
         champion_version = version
     if champion:
         champion.warn_if_not_compared(candidate, version, registry)
@@ -58,6 +86,12 @@ def register(step: Step) -> ModelVersion:
     )
     if not step.is_nested:
         messages.info(result.summary)
+    change = Change(Event.registered, registry.name, version, result.summary, existing is None)
+    announcements.announce(change, registry, run_id)
+    if is_promoted:
+        before = champion.version if champion else None
+        change = replace(change, event=Event.promoted, is_new=None, previous_champion=before)
+        announcements.announce(change, registry, run_id)
     return result
 
 
@@ -75,11 +109,14 @@ def _register(
         version = versions.keep_measurement(existing, choice.taken, candidate.n)
         evaluation = registered_models.evaluation_run(existing.tags) or evaluation
     else:
-        table = mlflow.artifacts.load_text(f"runs:/{comparison.run_id}/comparison.md")
+        report = mlflow.artifacts.load_text(f"runs:/{comparison.run_id}/comparison.md")
+        description = descriptions.of_version(comparison, candidate, report)
         tags = version_tags.build_tags(step, comparison, candidate, existing)
+        tags[GATE] = gate.describe(registry.gate)
         version = versions.register_version(
-            registry.name, choice.taken, candidate.model_uri, table, tags, existing
+            registry.name, choice.taken, candidate.model_uri, description, tags, existing
         )
+    descriptions.describe_model(step.config)
     choice.warn(registry.name, version)
     return version, evaluation, choice
 

@@ -6,6 +6,7 @@ metric, and results of `mlflow.models.evaluate`, which measures neither latency 
 holds that both agree where both apply.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from slmflow.metrics.model_metrics import (
     needs_reference,
     value_of_equal_models,
 )
+
+_MAX_TEXT = 1000  # Unity Catalog's limit for the value of a tag
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,18 @@ def enforce(
         f"{candidate.flavor} ({reason}), but"
     )
     raise UserError("\n".join([intro, *problems, *passing]))
+
+
+def describe(gate: Mapping[str, Threshold]) -> str:
+    """Return the thresholds in one line, such as `exact_match max_drop=0.05`, or `none`."""
+    limits = (
+        f"{metric} {name}={limit:g}"
+        for metric, threshold in gate.items()
+        for name, limit in dataclasses.asdict(threshold).items()
+        if limit is not None
+    )
+    text = ", ".join(limits) or "none"
+    return text if len(text) <= _MAX_TEXT else f"{text[: _MAX_TEXT - 3]}..."
 
 
 def find_violations(

@@ -1,16 +1,23 @@
 """Validate the config of register before any work: the gate's metrics and the model's name."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 
 import mlflow
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from mlflow.utils.uri import is_databricks_unity_catalog_uri
 
 from slmflow.config.schema.config import Config
 from slmflow.config.schema.evaluation import Reference
-from slmflow.config.schema.registry import Flavor, Registry, Threshold
-from slmflow.errors import BadArguments
+from slmflow.config.schema.registry import Flavor, Registry, Stage, Threshold
+from slmflow.errors import BadArguments, UserError
 from slmflow.metrics import evaluation_inputs
 from slmflow.metrics.model_metrics import METRIC_COLUMNS, NUMERIC_COLUMNS, needs_reference
+from slmflow.pipeline import registered_models
+from slmflow.registry import announcements
+
+_DENIED = ("PERMISSION_DENIED", "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED")
 
 _NO_REFERENCE = "evaluation.reference=none"
 
@@ -27,9 +34,48 @@ def validate_config(config: Config) -> None:
         *(_reference_problems(registry, columns) if has_no_reference else ()),
         *_gate_problems(registry.gate, columns),
         *_name_problems(registry.name),
+        *_stage_problems(registry),
     ]
     if problems:
         raise BadArguments("\n".join(problems))
+    announcements.check(registry)
+
+
+def check_rights(name: str) -> None:
+    """Raise UserError if this user may not register versions of a model on its server.
+
+    Asks with requests that are invalid and so change nothing: the server first checks the rights.
+    """
+    uri = mlflow.get_registry_uri()
+    if not uri.startswith(("http://", "https://")):
+        return
+    client = MlflowClient()
+    try:
+        client.get_registered_model(name)
+        client.set_registered_model_tag(name, "", "")
+    except MlflowException as error:
+        if error.error_code in registered_models.MISSING:
+            _check_right_to_create(client, name)
+        elif error.error_code in _DENIED:
+            raise UserError(_denied(name, "its owner can give you the permission EDIT")) from error
+
+
+def _check_right_to_create(client: MlflowClient, name: str) -> None:
+    try:
+        client.create_registered_model("")
+    except MlflowException as error:
+        if error.error_code in _DENIED:
+            raise UserError(_denied(name, "an administrator can let you create models")) from error
+
+
+def _denied(name: str, cure: str) -> str:
+    user = os.environ.get("MLFLOW_TRACKING_USERNAME", "")
+    own = f"{name}-{user or 'NAME'}"
+    return (
+        f"registry.name={name!r}: {user or 'this account'} may not register versions of this model "
+        f"on {mlflow.get_registry_uri()}: {cure}, or register under a name of your own, "
+        f"registry.name={own}"
+    )
 
 
 def uses_unity_catalog() -> bool:
@@ -42,6 +88,14 @@ def _single_model_problems(model_uri: str | None) -> Iterator[str]:
         yield (
             f"evaluation.model_uri={model_uri!r}: a model that is evaluated alone is not "
             "registered; leave it out, or evaluate that model with -e evaluate"
+        )
+
+
+def _stage_problems(registry: Registry) -> Iterator[str]:
+    if registry.stage is Stage.champion:
+        yield (
+            "registry.stage=champion promotes a version that is registered already: run it as "
+            "-e register -P registry.stage=champion"
         )
 
 

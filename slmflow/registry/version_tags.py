@@ -62,9 +62,14 @@ def build_tags(
     return {TAG_PREFIX + name: value for name, value in known.items() if value}
 
 
-def key_tag(step: Step, flavor: str) -> tuple[str, str]:
-    """Return the name and value of the tag that tells which logged model of a flavor it is."""
+def key_tag(step: Step, flavor: str) -> tuple[str, str] | None:
+    """Return the name and value of the tag that tells which logged model of a flavor it is.
+
+    None if the model is made anew: another model with its key does not count.
+    """
     kind = next(each for each in _result_types_behind(flavor) if issubclass(each, LoggedModel))
+    if step.is_made_anew(kind):
+        return None
     return f"{TAG_PREFIX}key_{kind.step}", step.key(kind)
 
 

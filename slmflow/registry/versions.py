@@ -10,7 +10,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
 from slmflow.console import library_output, messages
-from slmflow.pipeline.registered_models import TAG_PREFIX, registry_errors
+from slmflow.pipeline.registered_models import MISSING, TAG_PREFIX, registry_errors
+from slmflow.registry.stage_tags import KEPT
 
 # MLflow's limit for the description of a version.
 _MAX_DESCRIPTION_CHARACTERS = 5000
@@ -53,7 +54,7 @@ def register_version(
 
     description: Markdown for the version's page. The run that logged the model becomes the source
     run of the version. existing: the one that is this model already: it gets the description, and
-    the tags in place of all previous tags of slmflow. Raises UserError if the registry cannot be
+    the tags in place of those of its registration. Raises UserError if the registry cannot be
     used.
     """
     if existing is None:
@@ -84,6 +85,21 @@ def keep_measurement(version: ModelVersion, aliases: Sequence[str], rows: int) -
     return str(version.version)
 
 
+def is_usable(name: str, number: str) -> bool:
+    """Return whether a version is complete and its model can be read.
+
+    Raises UserError if the registry cannot be used.
+    """
+    with registry_errors():
+        try:
+            version = MlflowClient().get_model_version(name, number)
+        except MlflowException as error:
+            if error.error_code in MISSING:
+                return False
+            raise
+    return version.status == _READY and _can_be_read(version)
+
+
 def set_aliases(name: str, aliases: Sequence[str], version: str) -> None:
     """Point aliases to a version. Raises UserError if the registry cannot be used."""
     with registry_errors():
@@ -111,7 +127,7 @@ def _replace_tags(name: str, version: str, tags: Mapping[str, str]) -> None:
         client = MlflowClient()
         before = client.get_model_version(name, version).tags
         for key in before.keys() - tags.keys():
-            if key.startswith(TAG_PREFIX):
+            if key.startswith(TAG_PREFIX) and key not in KEPT:
                 client.delete_model_version_tag(name, version, key)
         for key, value in tags.items():
             if before.get(key) != value:

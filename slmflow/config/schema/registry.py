@@ -5,12 +5,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from urllib.parse import urlsplit
 
 from slmflow.config.schema.fields import Kind, config_key
 
 CHAMPION = "champion"
 """Alias of the version that new ones are compared with."""
 
+_VARIABLE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)", re.ASCII)
+_VERSION = re.compile(r"[1-9][0-9]{0,9}")
 _RESERVED_ALIAS = re.compile(r"v\d+|latest", re.IGNORECASE)
 _REGISTERED_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 
@@ -20,6 +23,19 @@ class Flavor(Enum):
 
     transformers = "transformers"
     genai = "genai"
+
+
+class Stage(Enum):
+    """What `register` makes of a model: a new version, or of a registered version the champion."""
+
+    candidate = "candidate"
+    champion = "champion"
+
+
+def webhook_variable(webhook: str) -> str | None:
+    """Return the environment variable with the address, for `env:NAME`; None for an address."""
+    named = _VARIABLE.fullmatch(webhook)
+    return named and named[1]
 
 
 @dataclass
@@ -57,6 +73,22 @@ class Registry:
     promote: bool = config_key(
         Kind.value, "whether a version that beats the champion becomes the champion", False
     )
+    stage: Stage = config_key(
+        Kind.value,
+        "candidate registers a version; champion promotes one that is registered and approved",
+        Stage.candidate,
+    )
+    version: str | None = config_key(
+        Kind.text, "version to promote; null is that under the alias", None
+    )
+    webhook: str | None = config_key(
+        Kind.text,
+        "URL that gets each change of the registry by POST, or env:NAME, a variable with the URL",
+        None,
+    )
+    command: list[str] = config_key(
+        Kind.list, "program to run after each change of the registry, with its arguments", list
+    )
     gate: dict[str, Threshold] = field(default_factory=dict)
 
     def problems(self) -> Iterator[str]:
@@ -74,5 +106,39 @@ class Registry:
                 f"registry.alias={self.alias}: that alias is for versions that beat the previous "
                 "champion; choose another, such as candidate, and set registry.promote=true"
             )
+        yield from self._stage_problems()
+        if self.webhook is not None:
+            yield from _webhook_problems(self.webhook)
+        if self.command and not self.command[0].strip():
+            yield "registry.command: the first item is empty: give a program"
+        if any("\0" in each for each in self.command):
+            yield "registry.command: an item contains a null character: leave it out"
         for metric, threshold in self.gate.items():
             yield from threshold.problems(f"registry.gate.{metric}")
+
+    def _stage_problems(self) -> Iterator[str]:
+        if self.version is None:
+            return
+        if not _VERSION.fullmatch(self.version):
+            yield f"registry.version={self.version!r}: give the number of a version, such as 3"
+        if self.stage is not Stage.champion:
+            yield (
+                f"registry.version={self.version!r} is the version to promote: set "
+                "registry.stage=champion, too, or leave it out"
+            )
+
+
+def _webhook_problems(webhook: str) -> Iterator[str]:
+    """Yield one message if there is no address; it does not show one that may have a password."""
+    if webhook_variable(webhook) is not None:
+        return
+    own = "put the URL into an environment variable, and give registry.webhook=env:NAME"
+    try:
+        parts = urlsplit(webhook)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if host is None or parts.scheme not in ("http", "https") or re.search(r"\s", webhook):
+        yield f"registry.webhook is not an http or https URL: give https://HOST/PATH, or {own}"
+    elif "@" in parts.netloc:
+        yield f"registry.webhook has a user or password, which MLflow would record: {own}"

@@ -1,0 +1,18 @@
+"""Make the previous champion of a registered model the champion again.
+
+mlflow run . -e rollback --env-manager uv -P registry.name=my-model
+python -m steps.rollback registry.name=my-model
+"""
+
+from slmflow.pipeline.step import Step, run_step
+from slmflow.registry import announcements, promotion
+
+
+def rollback(step: Step) -> None:
+    """Move the alias champion back, and announce it."""
+    announcements.check(step.config.registry)
+    promotion.roll_back(step)
+
+
+if __name__ == "__main__":
+    run_step("rollback", rollback)
