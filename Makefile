@@ -7,6 +7,15 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CHECKS_DB := sqlite:///$(CURDIR)/.venv/checks.db
+
+# `.venv` is a link: MLflow's Databricks client uploads the project folder with all that is in it. The
+# caches of the checks are large, too.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/slmflow/$(shell printf %s '$(CURDIR)' | cksum | cut -d' ' -f1)
+export MYPY_CACHE_DIR ?= $(CACHE)/checks/mypy
+export RUFF_CACHE_DIR ?= $(CACHE)/checks/ruff
+export HYPOTHESIS_STORAGE_DIRECTORY ?= $(CACHE)/checks/hypothesis
+export PYTEST_ADDOPTS ?= -o cache_dir=$(CACHE)/checks/pytest
+
 TOOLS := uv run --quiet --no-project --python 3.11 --with-requirements requirements.txt --
 
 UPLOAD := .venv/upload
@@ -28,8 +37,8 @@ databricks-spark: export
 	cp databricks/MLproject databricks/spark_job.py $(UPLOAD)
 	mlflow run $(UPLOAD) -b databricks --backend-config databricks/spark_cluster.json $(ARGS)
 
-# MLflow's client uploads the whole project folder, .git and .venv too. Export what git tracks, with
-# its current changes, and the commit.
+# MLflow's client uploads the whole project folder, .git too. Export what git tracks, with its
+# current changes, and the commit.
 export: .venv
 	rm -rf $(UPLOAD)
 	mkdir -p $(UPLOAD)/slmflow
@@ -115,7 +124,9 @@ licences: .venv
 
 # What `mlflow run` itself needs; the steps run in the environment that it creates.
 .venv: constraints.txt
-	$(PYTHON) -m venv --clear .venv
+	rm -rf .venv "$(CACHE)/venv"
+	$(PYTHON) -m venv "$(CACHE)/venv"
+	ln -s "$(CACHE)/venv" .venv
 	.venv/bin/pip install --quiet --constraint constraints.txt uv
 	uv pip install --quiet --python .venv --constraint constraints.txt mlflow
 	touch .venv
