@@ -6,7 +6,7 @@ python -m steps.batch batch.input=rows.csv batch.output=answers.parquet spark.ma
 
 import time
 
-from slmflow.batch import output, run_log
+from slmflow.batch import output, remote_files, run_log
 from slmflow.batch.job import prepare_job
 from slmflow.batch.partitions import PartitionStore
 from slmflow.batch.run_partitions import run_partitions
@@ -30,6 +30,8 @@ def batch(step: Step) -> None:
         counts = run_log.AnswerCounts()
         answers = counts.count(partitions.read_answers())
         output.write(job.input_file, answers, job.output, partitions.folder / "output")
+        if job.address != str(job.output):
+            remote_files.upload(job.output, job.address)
         partitions.delete()
     run_log.log_results(job, counts, answered_now, seconds)
 

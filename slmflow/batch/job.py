@@ -10,13 +10,13 @@ from typing import TypeVar
 
 from mlflow.models import Model
 
-from slmflow.batch import input_rows, output, spark
+from slmflow.batch import input_rows, output, remote_files, spark
 from slmflow.batch.input_rows import InputFile
 from slmflow.config.schema.config import Config
 from slmflow.errors import BadArguments, UserError
 from slmflow.flavors import chat_interfaces
 from slmflow.flavors.chat_interfaces import ChatInterface
-from slmflow.paths import PROJECT
+from slmflow.paths import is_uri
 from slmflow.pipeline import digests, model_uris, source_code
 
 T = TypeVar("T")
@@ -26,6 +26,7 @@ T = TypeVar("T")
 class BatchJob:
     """A batch job: the input file, the model and its chat interface, and the output path.
 
+    address: the output's path, or the URI to which the finished output moves.
     input_digest: sha256 of the input file; key: sha256 of everything the answers depend on.
     """
 
@@ -35,6 +36,7 @@ class BatchJob:
     model: Model
     interface: ChatInterface
     output: Path
+    address: str
     key: str
     partition_rows: int
 
@@ -65,13 +67,15 @@ def prepare_job(config: Config) -> BatchJob:
 
     model = attempt(lambda: model_uris.load_metadata("batch.model_uri", model_uri))
     interface = attempt(lambda: _interface(model_uri, model)) if model else None
-    output_path = PROJECT / str(settings.output)
-    if settings.output is not None:
-        attempt(lambda: _check_output(output_path))
-    input_file = None
-    if settings.input is not None:
-        input_path, typed = PROJECT / settings.input, output_path.suffix.lower() == ".parquet"
-        input_file = attempt(lambda: input_rows.inspect(input_path, settings.columns, typed=typed))
+    output_path = remote_files.local_output(str(settings.output))
+    if (address := settings.output) is not None:
+        attempt(lambda: _check_output(address, output_path))
+    input_file = input_path = None
+    if (source := settings.input) is not None:
+        input_path = attempt(lambda: remote_files.local_input(source))
+    if (file := input_path) is not None:
+        typed = output_path.suffix.lower() == ".parquet"
+        input_file = attempt(lambda: input_rows.inspect(file, settings.columns, typed=typed))
     if input_file is not None and settings.output is not None:
         problems += output.find_problems(input_file, output_path)
     if input_file is not None and model is not None and chat_interfaces.is_base_model(model):
@@ -86,6 +90,7 @@ def prepare_job(config: Config) -> BatchJob:
         model=model,
         interface=interface,
         output=output_path,
+        address=str(settings.output if is_uri(str(settings.output)) else output_path),
         key=_key(config, digest, model),
         partition_rows=settings.partition_rows,
     )
@@ -110,7 +115,10 @@ def _message_problems(input_file: InputFile) -> Iterator[str]:
         )
 
 
-def _check_output(path: Path) -> None:
+def _check_output(address: str, path: Path) -> None:
+    if is_uri(address):
+        remote_files.require_absent(address)
+        return
     output.require_absent(path)
     if not (path.parent.is_dir() and os.access(path.parent, os.W_OK | os.X_OK)):
         raise UserError(

@@ -65,7 +65,7 @@ class _InputDataset(MetaDataset):
 
 def log_inputs(job: BatchJob, run_id: str) -> None:
     """Log the input file and the model."""
-    mlflow.set_tag(OUTPUT_TAG, str(job.output))
+    mlflow.set_tag(OUTPUT_TAG, job.address)
     with library_output.silence():
         mlflow.log_input(_InputDataset(job), context="inference")
     if job.model.model_id:
@@ -88,10 +88,10 @@ def log_results(job: BatchJob, counts: AnswerCounts, answered_now: int, seconds:
         }
     )
     errors = dict(counts.errors.most_common(_MAX_LOGGED_ERRORS))
-    mlflow.log_dict({"output": str(job.output), "failed": errors}, "batch.json")
+    mlflow.log_dict({"output": job.address, "failed": errors}, "batch.json")
     if counts.failed:
         messages.warning(
             f"{counts.failed} of {counts.rows} rows have no answer; see the column "
             f"{job.input_file.columns.error}. Most frequent error: {next(iter(errors))}"
         )
-    messages.info(f"wrote {counts.rows} rows to {job.output}")
+    messages.info(f"wrote {counts.rows} rows to {job.address}")

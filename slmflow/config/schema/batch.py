@@ -7,7 +7,14 @@ from pathlib import Path
 from slmflow.config.schema.columns import column_problems
 from slmflow.config.schema.evaluation import FORMATS
 from slmflow.config.schema.fields import Kind, config_key
-from slmflow.paths import PROJECT, is_file
+from slmflow.paths import PROJECT, is_file, is_temporary_clone, is_uri
+
+_READ_ONLY = ("models:", "http:", "https:")
+
+
+def _is_lost(path: str) -> bool:
+    """Return whether a file at this path would end with the clone that the project is."""
+    return not Path(path).is_absolute() and is_temporary_clone()
 
 
 @dataclass
@@ -42,8 +49,8 @@ class Batch:
     model_uri: str = config_key(
         Kind.model_uri, "URI of a logged model; `registered` is the version with `registry.alias`"
     )
-    input: str | None = config_key(Kind.path, "file of rows: .jsonl, .csv or .parquet", None)
-    output: str | None = config_key(Kind.path, "new file with the answers, same formats", None)
+    input: str | None = config_key(Kind.path, "file or URI of rows: .jsonl, .csv or .parquet", None)
+    output: str | None = config_key(Kind.path, "new file or URI of the answers, same formats", None)
     columns: BatchColumns = field(default_factory=BatchColumns)
     partition_rows: int = config_key(
         Kind.value, "rows stored together; a restarted job repeats at most the open partitions", 64
@@ -58,7 +65,17 @@ class Batch:
                 yield (
                     f"batch.{key}={path!r}: must end in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
                 )
-        if self.input is not None and not is_file(PROJECT / self.input):
+        if self.output is not None and is_uri(self.output) and self.output.startswith(_READ_ONLY):
+            yield (
+                f"batch.output={self.output!r}: nothing can be written there; give a file, or a "
+                "URI such as s3://BUCKET/answers.jsonl or runs:/RUN_ID/answers.jsonl"
+            )
+        if self.output is not None and not is_uri(self.output) and _is_lost(self.output):
+            yield (
+                f"batch.output={self.output!r} is relative to the project, which is a temporary "
+                "clone here: give an absolute path, such as $PWD/answers.jsonl"
+            )
+        if self.input is not None and not is_uri(self.input) and not is_file(PROJECT / self.input):
             yield f"batch.input={self.input!r}: there is no file {PROJECT / self.input}"
         yield from self.columns.problems()
         if self.partition_rows < 1:
