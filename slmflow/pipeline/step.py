@@ -45,6 +45,7 @@ from slmflow.pipeline import (
     store_servers,
     temporary_files,
     tracking_errors,
+    tracking_server,
 )
 from slmflow.pipeline.failures import INTERRUPTED, report_failure
 from slmflow.pipeline.results import Result
@@ -238,7 +239,7 @@ def run(
     with stale_runs.hold_run_lock() as tag:
         try:
             run = _start_run(name, tag, new_run or {})
-        except (MlflowException, SQLAlchemyError, ImportError) as error:
+        except (UserError, MlflowException, SQLAlchemyError, ImportError) as error:
             return report_failure(tracking_errors.server_error(error), None)
         return _end_run(_work(work, Step(name, config, tuple(step_overrides), run)))
 
@@ -262,7 +263,11 @@ def _pin_source(step_overrides: Sequence[str], config: Config) -> tuple[Sequence
 
 
 def _start_run(name: str, tag: Mapping[str, str], new_run: Mapping[str, Any]) -> Run:
-    """Resume the run that launched this process, or start a new one."""
+    """Resume the run that launched this process, or start a new one.
+
+    Raises UserError if the tracking server is too old, or is not the one that has the run.
+    """
+    tracking_server.check()
     tags = {**(new_run.get("tags") or {}), **tag}
     run_name = None if "MLFLOW_RUN_ID" in os.environ else name
     return mlflow.start_run(**{"run_name": run_name, **new_run, "tags": tags})

@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import OperationalError
 
 from slmflow.errors import UserError
-from slmflow.pipeline import storage_errors
+from slmflow.pipeline import storage_errors, tracking_server
 
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 """Environment variable that MLflow reads at each request; the delay doubles with each retry."""
@@ -32,6 +32,12 @@ _REASON = re.compile(
     r"\[Errno [^\]]*\] [^'\")(]+|too many \d+ error responses|timed out|error code \d+"
     r"|Name or service not known|Remote end closed connection[\w ]*"
 )
+
+
+# MLflow's messages for an experiment or a run that cannot take a run.
+_DELETED_EXPERIMENT = re.compile(r"experiment (\S+) must be in the 'active' state")
+_NO_EXPERIMENT = re.compile(r"No Experiment with id|Could not find experiment|deleted experiment")
+_NO_RUN = re.compile(r"Run (with id=|')\S+ not found")
 
 
 def explain(error: BaseException) -> UserError | None:
@@ -59,10 +65,29 @@ def limit_retries(retries: int = 0) -> None:
 
 def server_error(error: BaseException) -> UserError:
     """Return the error to show if no run can be started on the tracking server."""
+    if isinstance(error, UserError):
+        return error
+    reason = str(error).splitlines()[0].rstrip(". ")
     return explain(error) or UserError(
-        f"the tracking server {server_address()} cannot be used: "
-        f"{str(error).splitlines()[0]}. Set MLFLOW_TRACKING_URI to another one"
+        f"the tracking server {server_address()} cannot be used: {reason}. {_advice(reason)}"
     )
+
+
+def _advice(reason: str) -> str:
+    """Return what to do about a reason for which no run can be started."""
+    if found := _DELETED_EXPERIMENT.search(reason):
+        return (
+            f"The experiment is deleted: restore it with mlflow experiments restore "
+            f"--experiment-id {found[1]}, or name another one with --experiment-name"
+        )
+    if _NO_EXPERIMENT.search(reason):
+        return "Name another experiment with --experiment-name, or MLFLOW_EXPERIMENT_NAME"
+    if _NO_RUN.search(reason):
+        problem = tracking_server.relative_database_problem()
+        return problem or "Set MLFLOW_TRACKING_URI to the server that has the run"
+    if "mlflow db upgrade" in reason:
+        return "Or set MLFLOW_TRACKING_URI to another one"
+    return "Set MLFLOW_TRACKING_URI to another one"
 
 
 def server_address() -> str:
@@ -112,7 +137,8 @@ def _access_denied(text: str) -> str:
     return (
         f"the tracking server {server_address()} denies access ({_shorten(text)}): set "
         "MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, to an "
-        f"account with write access. {storage_errors.run_again()}"
+        "account with write access, or choose an experiment of your own with --experiment-name. "
+        f"{storage_errors.run_again()}"
     )
 
 
