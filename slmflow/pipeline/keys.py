@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ def key_of(kind: type[Result], config: Config, source_root: Path = PROJECT) -> s
     function by the source of its module too. Timings depend on the machine, so the key of a result
     with timings covers that, too. source_root: the folder of `steps` and `slmflow`.
     """
-    return _key(kind, flatten(config), source_root)
+    return Keys(config, source_root).of(kind)
 
 
 def answers_key(config: Config) -> str:
@@ -51,21 +50,36 @@ def base_weights_key(config: Config) -> str:
     return key_of(Weights, dataclasses.replace(config, model=base))
 
 
-def _key(kind: type[Result], values: Mapping[str, Any], source_root: Path) -> str:
-    parts = kind.reads_under(values)
-    inputs = {
-        "source": source_code.digest(f"steps.{kind.step}", source_root),
-        "config": {
-            name: _identity(name, value)
-            for name, value in values.items()
-            if any(name == part or name.startswith(f"{part}.") for part in parts)
-        },
-        "consumes": {other.step: _key(other, values, source_root) for other in kind.consumes},
-        "packages": {package: metadata.version(package) for package in kind.packages},
-    }
-    if kind.has_timings(values):
-        inputs["machine"] = dict(machine.identity())
-    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+class Keys:
+    """The keys of results under one config; each is computed once. See `key_of`."""
+
+    def __init__(self, config: Config, source_root: Path = PROJECT) -> None:
+        """Take the config, and the folder of `steps` and `slmflow`."""
+        self._values = flatten(config)
+        self._source_root = source_root
+        self._known: dict[type[Result], str] = {}
+
+    def of(self, kind: type[Result]) -> str:
+        """Return the key of the result of `kind`."""
+        if kind not in self._known:
+            self._known[kind] = self._compute(kind)
+        return self._known[kind]
+
+    def _compute(self, kind: type[Result]) -> str:
+        values, parts = self._values, kind.reads_under(self._values)
+        inputs = {
+            "source": source_code.digest(f"steps.{kind.step}", self._source_root),
+            "config": {
+                name: _identity(name, value)
+                for name, value in values.items()
+                if any(name == part or name.startswith(f"{part}.") for part in parts)
+            },
+            "consumes": {other.step: self.of(other) for other in kind.consumes},
+            "packages": {package: metadata.version(package) for package in kind.packages},
+        }
+        if kind.has_timings(values):
+            inputs["machine"] = dict(machine.identity())
+        return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
 def _identity(name: str, value: Any) -> Any:

@@ -46,10 +46,11 @@ from slmflow.pipeline import (
     temporary_files,
     tracking_errors,
     tracking_server,
+    warm_start,
 )
 from slmflow.pipeline.failures import INTERRUPTED, report_failure
 from slmflow.pipeline.results import Result
-from slmflow.system import child_processes, forked_process
+from slmflow.system import child_processes
 from slmflow.system.git_state import read_git_state
 
 R = TypeVar("R", bound=Result)
@@ -65,7 +66,7 @@ class Step:
     """A running step: its config, the overrides behind it, and its MLflow run.
 
     ensured: the results of other steps so far; found: those that finished runs have, with the ids
-    of the runs.
+    of the runs; known_keys: the config and its keys so far.
     """
 
     name: str
@@ -75,6 +76,9 @@ class Step:
     ensured: dict[type[Result], Any] = field(default_factory=dict, compare=False, repr=False)
     found: dict[type[Result], tuple[Any, str]] = field(
         default_factory=dict, compare=False, repr=False
+    )
+    known_keys: list[tuple[Config, keys.Keys]] = field(
+        default_factory=list, compare=False, repr=False
     )
 
     def ensure(self, kind: type[R]) -> R:
@@ -175,7 +179,9 @@ class Step:
 
     def key(self, kind: type[Result]) -> str:
         """Return the key of a result under this step's config."""
-        return keys.key_of(kind, self.config)
+        if not self.known_keys or self.known_keys[0][0] is not self.config:
+            self.known_keys[:] = [(self.config, keys.Keys(self.config))]
+        return self.known_keys[0][1].of(kind)
 
     @property
     def is_nested(self) -> bool:
@@ -214,8 +220,13 @@ def run_step(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if "MLFLOW_RUN_ID" in os.environ:
         child_processes.terminate_with_parent()
-    with forked_process.serving(), temporary_files.use_private_folder():
-        status = run(name, work, arguments, read)
+    tracking_errors.silence_database_log()
+    try:
+        loaded = read(overrides.from_arguments(arguments))
+    except UserError as fault:
+        sys.exit(report_failure(fault, os.environ.get("MLFLOW_RUN_ID")))
+    with warm_start.serving(name), temporary_files.use_private_folder():
+        status = run(name, work, arguments, lambda _: loaded)
     sys.exit(status)
 
 
