@@ -1,15 +1,15 @@
 """The lineage of what is made from a model in MLflow: the version and the run it came from."""
 
+import re
 from collections.abc import Mapping
-from contextlib import suppress
+from urllib.parse import quote
 
-import mlflow
-from mlflow import MlflowClient
-from mlflow.entities import LoggedModelInput
-from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from slmflow.config.schema.model import Model, Source
-from slmflow.pipeline import model_uris
+from slmflow.pipeline import model_uris, run_links
+
+_VERSION = re.compile(r"models:/(?P<name>[^/@]+)/(?P<number>\d+)")
 
 SOURCE_URI_TAG = "slmflow.source_uri"
 """Tag of a logged model: the URI of the model whose weights it has."""
@@ -43,16 +43,22 @@ def origin(model: Model) -> dict[str, str]:
 
 def log_input(model: Model) -> None:
     """Log a model in MLflow as an input of the active run: the UI shows it on the run's page."""
-    model_id, run = origin(model).get("model_id"), mlflow.active_run()
-    if model_id is None or run is None:
-        return
-    client = MlflowClient()
-    with suppress(MlflowException):  # the registry may be of another server than the run
-        client.get_logged_model(model_id)
-        client.log_inputs(run.info.run_id, models=[LoggedModelInput(model_id)])
+    run_links.log_models_in([origin(model).get("model_id")])
 
 
 def model_tags(origin: Mapping[str, str | None]) -> dict[str, str]:
-    """Return the tags of a logged model with this origin."""
-    tags = {SOURCE_URI_TAG: origin.get("uri"), SOURCE_ID_TAG: origin.get("model_id")}
+    """Return the tags of a logged model with this origin.
+
+    One is the description, which the UI shows on the model's page, where it shows no other tags.
+    """
+    uri = origin.get("uri")
+    tags = {SOURCE_URI_TAG: uri, SOURCE_ID_TAG: origin.get("model_id")}
+    tags[MLFLOW_RUN_NOTE] = uri and f"Made from {_link(uri)}."
     return {name: value for name, value in tags.items() if value}
+
+
+def _link(uri: str) -> str:
+    """Return Markdown that links a registered version to its page in the UI."""
+    if version := _VERSION.fullmatch(uri):
+        return f"[{uri}](#/models/{quote(version['name'])}/versions/{version['number']})"
+    return f"`{uri}`"
