@@ -6,12 +6,14 @@ mlflow run . -e evaluate --env-manager uv -P model_uri=models:/my-chat-model/1
 
 from slmflow.checkpoints.files import TOKENIZER
 from slmflow.conversion.calibration import overlap
+from slmflow.datasets import traced_rows
 from slmflow.measurement import checkpoint_files, execution_providers
 from slmflow.measurement.artifact import load_measurements
 from slmflow.metrics import evaluation_inputs
 from slmflow.metrics.comparison import Comparison
 from slmflow.metrics.evaluate_models import evaluate_models
 from slmflow.metrics.task_metrics import evaluate_tasks
+from slmflow.pipeline import run_links
 from slmflow.pipeline.results import Evaluation, Measurements, OnnxModel
 from slmflow.pipeline.step import Step, run_step
 from slmflow.reports import artifacts, notes, terminal
@@ -32,6 +34,7 @@ def evaluate(step: Step) -> Evaluation:
     overlap.check([step.config], inputs.rows)
     measurements = step.ensure(Measurements)
     measured = load_measurements(measurements)
+    run_links.log_models_in(each.model.model_id for each in measured)
     onnx = step.recorded(OnnxModel) if step.config.evaluation.model_uri is None else None
     if step.config.evaluation.tasks:
         models = evaluate_tasks(step.config, measured, onnx)
@@ -49,4 +52,4 @@ def evaluate(step: Step) -> Evaluation:
 
 
 if __name__ == "__main__":
-    run_step("evaluate", evaluate)
+    run_step("evaluate", evaluate, traced_rows.load_config)

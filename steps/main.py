@@ -10,6 +10,7 @@ from slmflow.checkpoints import chat_template
 from slmflow.console import messages
 from slmflow.conversion import hub_architecture
 from slmflow.conversion.calibration import overlap
+from slmflow.datasets import traced_rows
 from slmflow.datasets.rows import Row
 from slmflow.measurement import execution_providers, prompt_models, unanswerable_rows
 from slmflow.metrics import evaluation_inputs
@@ -65,4 +66,4 @@ def _validate(step: Step, rows: Sequence[Row], required: Sequence[type[Result]])
 
 
 if __name__ == "__main__":
-    run_step("main", main)
+    run_step("main", main, traced_rows.load_config)

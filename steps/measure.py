@@ -7,7 +7,7 @@ python -m steps.measure target=cpu_int8 evaluation.limit=20 measurement.timed_ro
 import dataclasses
 
 from slmflow.conversion.calibration import overlap
-from slmflow.datasets import rows
+from slmflow.datasets import rows, traced_rows
 from slmflow.measurement import compared_models, interleaved, prompt_models
 from slmflow.measurement.artifact import log_measurements
 from slmflow.measurement.harness import lm_eval_tasks
@@ -42,4 +42,4 @@ def _run_tasks(step: Step) -> Measurements:
 
 
 if __name__ == "__main__":
-    run_step("measure", measure)
+    run_step("measure", measure, traced_rows.load_config)

@@ -12,6 +12,7 @@ from mlflow.entities.model_registry import ModelVersion as Version
 
 from slmflow.config.schema.registry import Stage
 from slmflow.console import messages
+from slmflow.datasets import traced_rows
 from slmflow.metrics.comparison import Comparison
 from slmflow.metrics.model_metrics import ModelMetrics
 from slmflow.pipeline import registered_models
@@ -122,4 +123,4 @@ def _register(
 
 
 if __name__ == "__main__":
-    run_step("register", register)
+    run_step("register", register, traced_rows.load_config)

@@ -7,10 +7,12 @@ python -m steps.serve serve.model_uri=models:/slmflow-tiny_phi3@candidate serve.
 import asyncio
 import os
 
+from mlflow.tracing.constant import TraceMetadataKey
+
 from slmflow.console import messages, progress_bars
 from slmflow.pipeline import model_uris
 from slmflow.pipeline.step import Step, run_step
-from slmflow.runtime.tracing import Tracer
+from slmflow.runtime.tracing import MODEL_URI, Tracer
 from slmflow.serving import server
 from slmflow.serving.app import create
 from slmflow.serving.model_process import ModelProcess
@@ -30,13 +32,20 @@ async def _serve(step: Step) -> None:
     key = os.environ.get(API_KEY) or None
     server.require_key(bound, settings, key)
     model_uri = model_uris.resolve(settings.model_uri, step.config)
-    model_uris.load_metadata("serve.model_uri", model_uri)
+    logged = model_uris.load_metadata("serve.model_uri", model_uri)
+    pinned = model_uris.pin("serve.model_uri", model_uri)
     with progress_bars.spinner(f"loading {model_uri}"):
         model = await ModelProcess.start(
             model_uri, RequestDefaults.from_config(step.config, step.overrides), settings.cache_mb
         )
     experiment_id = step.run.info.experiment_id
-    tracer = Tracer(settings.tracing.value, experiment_id, warn=messages.warning)
+    served = {MODEL_URI: pinned, TraceMetadataKey.MODEL_ID: logged.model_id}
+    tracer = Tracer(
+        settings.tracing.value,
+        experiment_id,
+        warn=messages.warning,
+        metadata={name: value for name, value in served.items() if value},
+    )
     app = create(model, settings, key, tracer)
     try:
         await server.run(app, bound, model)

@@ -6,6 +6,7 @@ python -m steps.sweep sweep=targets "sweep.constraints=peak_rss_mb<2000"
 
 from slmflow.console import messages
 from slmflow.conversion.calibration import overlap
+from slmflow.datasets import traced_rows
 from slmflow.errors import UserError
 from slmflow.metrics import evaluation_inputs
 from slmflow.pipeline.step import Step, run_step
@@ -25,7 +26,7 @@ def sweep(step: Step) -> None:
     points = run_points(step, context)
     gathered = outcomes.gather(points, context)
     result = sweep_result.select(gathered.measured, step.config)
-    report.log(result, gathered)
+    report.log(result, gathered, context.experiment_id)
     failures = outcomes.failure_summary(gathered.failed, len(points))
     is_tolerated = step.config.sweep.allow_failures and gathered.measured
     if gathered.failed and is_tolerated:
@@ -37,4 +38,4 @@ def sweep(step: Step) -> None:
 
 
 if __name__ == "__main__":
-    run_step("sweep", sweep, parse_arguments)
+    run_step("sweep", sweep, lambda given: traced_rows.pin(*parse_arguments(given)))

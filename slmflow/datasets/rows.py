@@ -154,7 +154,7 @@ def parse_file(
 def _locate_file(data: EvaluationData) -> tuple[Path, str]:
     """Return the data file and its name in messages; download it if it is on the hub."""
     if data.dataset is None:
-        file = PROJECT / str(data.data)
+        file = PROJECT / str(data.traces.rows if data.traces else data.data)
         return file, str(file)
     # Imported here, to keep the hub's client out of the memory of measured processes.
     from slmflow.datasets import hub_dataset

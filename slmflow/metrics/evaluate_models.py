@@ -16,7 +16,7 @@ from mlflow.data.dataset_source import DatasetSource
 from mlflow.data.huggingface_dataset_source import HuggingFaceDatasetSource
 from mlflow.data.pandas_dataset import PandasDataset, from_pandas
 
-from slmflow.config import target_advice
+from slmflow.config import run_names, target_advice
 from slmflow.config.schema.config import Config
 from slmflow.config.schema.evaluation import EvaluationData
 from slmflow.console import library_output, progress_bars
@@ -24,14 +24,15 @@ from slmflow.datasets import rows
 from slmflow.datasets.rows import Row
 from slmflow.measurement.measured_model import MeasuredModel
 from slmflow.measurement.records import Measurement
-from slmflow.metrics import answer_table, precision, verdict
+from slmflow.metrics import answer_table, precision, row_traces, verdict
 from slmflow.metrics.evaluation_inputs import EvaluationInputs
 from slmflow.metrics.model_metrics import SHARE, ModelMetrics
 from slmflow.metrics.performance import compute_performance
 from slmflow.metrics.scoring import METRICS, Metric, estimate_uncertainty, text_metric
 from slmflow.metrics.user_metrics import UserMetric
 from slmflow.metrics.verdict import Criterion, Verdict
-from slmflow.pipeline.results import GenaiModel, OnnxModel
+from slmflow.pipeline import step_parts
+from slmflow.pipeline.results import GenaiModel, OnnxModel, TransformersModel
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,9 @@ def evaluate_models(
 
     Logs the rows as a dataset of the active run, with a digest of everything that is sent. Logs
     each model's answer table (`eval_results_table.json`) and metrics to a child run named after the
-    model. onnx: of the converted model, None for any other; tokenizer: the tokenizer.json of all
-    models, not used for a single one. Raises UserError if a metric of the user fails on an answer.
+    model, and the last model's answers as traces of its run. onnx: of the converted model, None for
+    any other; tokenizer: the tokenizer.json of all models, not used for a single one. Raises
+    UserError if a metric of the user fails on an answer.
     """
     user_metrics = {
         metric: text_metric(metric.name, metric.score, is_share=metric.is_share)
@@ -73,6 +75,8 @@ def evaluate_models(
             models.append(
                 _evaluate(config, measurement, table, reference, dataset, user_metrics, onnx)
             )
+        model_id = measurements[-1].model.model_id or None
+        row_traces.log(models[-1].run_id, model_id, models[-1].table)
     return tuple(models)
 
 
@@ -93,7 +97,7 @@ def _evaluate(
         table = answer_table.sort_by_regression(table, reference)
     model = measurement.model
     performance = compute_performance(measurement)
-    with mlflow.start_run(run_name=model.flavor, nested=True) as run:
+    with mlflow.start_run(run_name=child_name(config, model), nested=True) as run:
         quality = _evaluate_with_mlflow(model.model_id or None, table, dataset, metrics)
         values: dict[str, Any] = {m.name: quality.get(m.name) for m in METRICS}
         values |= performance.values
@@ -112,6 +116,14 @@ def _evaluate(
         others = {k: v for k, v in model_metrics.measured().items() if k not in quality}
         mlflow.log_metrics(others, model_id=model.model_id or None, dataset=dataset)
     return EvaluatedModel(model_metrics, table, run.info.run_id)
+
+
+def child_name(config: Config, model: MeasuredModel) -> str:
+    """Return the name of a model's child run: its flavor, and what was converted."""
+    if config.evaluation.model_uri is not None:
+        return run_names.shorten(model.flavor)
+    kind = GenaiModel if model.flavor == GenaiModel.flavor else TransformersModel
+    return run_names.shorten(f"{model.flavor} {step_parts.model_name(kind, config)}")
 
 
 def describe_model(model: MeasuredModel, config: Config, onnx: OnnxModel | None) -> dict[str, Any]:
@@ -168,7 +180,7 @@ def _dataset(data: EvaluationData, evaluated: Sequence[Row]) -> PandasDataset:
 def _source(data: EvaluationData) -> str | DatasetSource:
     """Return the source of the rows in MLflow's terms."""
     if (dataset := data.dataset) is None:
-        return str(data.data)
+        return str(data.traces.rows if data.traces else data.data)
     return HuggingFaceDatasetSource(
         str(dataset.id), data_files=dataset.file, split="train", revision=dataset.revision
     )

@@ -241,6 +241,7 @@ class Measurements(Result):
     step: ClassVar = "measure"
     reads: ClassVar = (
         *("evaluation.data", "evaluation.dataset", "evaluation.columns", "evaluation.limit"),
+        "evaluation.traces.rows",
         *("evaluation.system", "evaluation.template", "evaluation.examples"),
         *("evaluation.seed", "evaluation.model_uri", "evaluation.reference"),
         *("evaluation.tasks", "evaluation.task_folder"),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from mlflow import MlflowClient
 
 from slmflow.config.schema.config import Config
+from slmflow.config.schema.evaluation import EvaluationData
 from slmflow.metrics.evaluate_models import EvaluatedModel
 from slmflow.pipeline import runs
 from slmflow.pipeline.results import Measurements, OnnxModel
@@ -59,7 +60,7 @@ def _settings(config: Config) -> dict[str, str]:
     template = ", ".join(f"{name}={value}" for name, value in generation.template.items())
     settings = {
         "model": config.model.uri if is_converted_here else None,
-        "data": str(data.data) if data.dataset is None else f"{data.dataset.file} of {data.name}",
+        "data": _data(data),
         "limit": data.limit,
         "system": data.system,
         "template": data.template,
@@ -69,6 +70,15 @@ def _settings(config: Config) -> dict[str, str]:
         "template variables": template or None if is_converted_here else None,
     }
     return {name: str(value) for name, value in settings.items() if value is not None}
+
+
+def _data(data: EvaluationData) -> str:
+    """Return where the rows are from."""
+    if data.dataset is not None:
+        return f"{data.dataset.file} of {data.name}"
+    if data.traces is not None:
+        return f"traces of {data.traces.experiment or 'the same experiment'}"
+    return str(data.data)
 
 
 def _parity(run_id: str) -> dict[str, float]:

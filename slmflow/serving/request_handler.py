@@ -116,7 +116,11 @@ class RequestHandler:
         return self._model.submit_choices(kind, parsed.bodies, parsed.n, streamed=parsed.stream)
 
     async def _respond(self, exchange: _Exchange) -> Response:
-        event = await final_event(exchange.http, exchange.pending)
+        try:
+            event = await final_event(exchange.http, exchange.pending)
+        except RequestError as error:
+            self._trace_failure(exchange, error)
+            raise
         if event is None:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
         self._trace(exchange, event)
@@ -130,8 +134,10 @@ class RequestHandler:
                 pending.cancel()
                 return Response(status_code=CLIENT_CLOSED_REQUEST)
             raise_if_error(first)  # before the stream starts, so that the status is right
-        except BaseException:
+        except BaseException as error:
             pending.cancel()
+            if isinstance(error, RequestError):
+                self._trace_failure(exchange, error)
             raise
         return CancellingStream(self._chunks(exchange, first), pending)
 
@@ -147,12 +153,18 @@ class RequestHandler:
                 yield exchange.format.last(event)
                 return
             elif event["type"] != "started":
-                yield exchange.format.error(request_error(event))
+                error = request_error(event)
+                self._trace_failure(exchange, error)
+                yield exchange.format.error(error)
                 return
             event = await exchange.pending.next_event()
 
     def _trace(self, exchange: _Exchange, finished: Event) -> None:
         self._tracer.trace(exchange.http.url.path, exchange.parsed.body, finished)
+
+    def _trace_failure(self, exchange: _Exchange, error: RequestError) -> None:
+        kind = "failed" if error.status >= 500 else "rejected"
+        self._tracer.trace_failure(exchange.http.url.path, exchange.parsed.body, kind)
 
     def _check_queue(self, count: int = 1) -> None:
         """Raise RequestError if there is no room for so many completions in the queue."""

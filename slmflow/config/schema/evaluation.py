@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from slmflow.config.schema.columns import column_problems
 from slmflow.config.schema.fields import Kind, config_key
 from slmflow.config.schema.pins import pin_problems
+from slmflow.config.schema.traces import Traces
 from slmflow.paths import PROJECT, is_file, is_folder
 
 FORMATS = (".jsonl", ".csv", ".parquet")
@@ -74,10 +75,11 @@ class HubDataset:
 
 @dataclass
 class EvaluationData:
-    """The rows that are evaluated, from `data` or `dataset`, and what is sent with each."""
+    """The rows that are evaluated, of `data`, `dataset` or `traces`, and what is sent with them."""
 
     data: str | None = config_key(Kind.path, "file of rows: .jsonl, .csv or .parquet", None)
     dataset: HubDataset | None = config_key(Kind.section, "a file of a hub dataset", None)
+    traces: Traces | None = config_key(Kind.section, "traces of the server", None)
     columns: Columns = field(default_factory=Columns)
     system: str | None = config_key(
         Kind.text, "system message; conversations that begin with one keep their own", None
@@ -124,13 +126,18 @@ class EvaluationData:
             yield (
                 f"evaluation.task_folder={self.task_folder!r}: name its tasks in evaluation.tasks"
             )
-        elif self.data is None and self.dataset is None:
+        elif self.data is None and self.dataset is None and self.traces is None:
             yield "evaluation.data is missing: give a file, or evaluation.tasks=[NAME]"
         if self.data is not None and self.dataset is not None:
             yield (
                 f"evaluation.data={self.data!r} and evaluation.dataset.id={self.dataset.id!r}: "
                 "give one of them"
             )
+        if self.traces is not None:
+            for key, value in (("data", self.data), ("dataset", self.dataset)):
+                if value is not None:
+                    yield f"evaluation.{key} and evaluation.traces: give one of them"
+            yield from self.traces.problems()
         for key, path in (("data", self.data), ("examples", self.examples)):
             if path is not None:
                 yield from _data_file_problems(f"evaluation.{key}", path)
@@ -155,6 +162,7 @@ class EvaluationData:
         given = {
             "data": self.data,
             "dataset": self.dataset,
+            "traces": self.traces,
             "template": self.template,
             "examples": self.examples,
             "metrics": self.metrics,
@@ -173,11 +181,13 @@ class EvaluationData:
 
     @property
     def name(self) -> str:
-        """Name of the data: the file's name without its suffix, or the dataset's id."""
+        """Name of the data: the file's name without its suffix, the dataset's id, or traces."""
         if self.tasks:
             return "lm_eval"
         if self.dataset is not None:
             return str(self.dataset.id)
+        if self.traces is not None:
+            return "traces"
         return Path(self.data or "").stem
 
 
