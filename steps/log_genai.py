@@ -8,6 +8,7 @@ from slmflow.checkpoints import chat_template
 from slmflow.console import progress_bars
 from slmflow.flavors import genai_pyfunc, lineage
 from slmflow.flavors.provenance import Provenance, SourceEntry
+from slmflow.pipeline import step_parts
 from slmflow.pipeline.results import GenaiModel, OnnxModel, Weights
 from slmflow.pipeline.step import Step, run_step
 
@@ -32,6 +33,7 @@ def log_genai(step: Step) -> GenaiModel:
             interface=config.log_genai.interface,
             generation=config.generation,
             runtime=config.target.runtime,
+            name=step_parts.model_name(GenaiModel, config),
         )
 
 

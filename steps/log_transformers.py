@@ -9,6 +9,7 @@ from slmflow.config.schema.adapters import AdapterMode
 from slmflow.console import progress_bars
 from slmflow.flavors import lineage, transformers_pipeline
 from slmflow.flavors.provenance import Provenance, SourceEntry
+from slmflow.pipeline import step_parts
 from slmflow.pipeline.results import TransformersModel, Weights
 from slmflow.pipeline.step import Step, run_step
 
@@ -25,9 +26,10 @@ def log_transformers(step: Step) -> TransformersModel:
         TransformersModel, step.config, *SourceEntry.of_weights(weights, folder=copied)
     )
     lineage.log_input(step.config.model)
+    name = f"{step_parts.model_name(TransformersModel, step.config)} {TransformersModel.flavor}"
     with progress_bars.spinner("logging the transformers model"):
         return transformers_pipeline.log(
-            weights.folder, provenance, step.config.generation, adapter
+            weights.folder, provenance, step.config.generation, adapter, name
         )
 
 

@@ -112,7 +112,12 @@ def flatten(config: Config, swept: Mapping[str, str] = MappingProxyType({})) -> 
 
     A key that stands for any value, such as a template variable, may have a list or a dict.
     """
-    return dict(_flat_items("", to_dict(config, swept)))
+    return flatten_dict(to_dict(config, swept))
+
+
+def flatten_dict(nested: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested sections of a config with one entry per value, as `flatten` does."""
+    return dict(_flat_items("", dict(nested)))
 
 
 def _refuse_missing_sections(overrides: Sequence[str]) -> None:

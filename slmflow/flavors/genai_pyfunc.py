@@ -16,7 +16,7 @@ from slmflow.flavors import log_model
 from slmflow.flavors.chat_interfaces import BASE_MODEL_METADATA
 from slmflow.flavors.pins import pin_installed
 from slmflow.flavors.provenance import Provenance
-from slmflow.pipeline import source_code
+from slmflow.pipeline import run_links, source_code
 from slmflow.pipeline.results import GenaiModel
 from slmflow.runtime.chat_model import TEMPLATE_VARIABLES
 from slmflow.runtime.tools import declarations
@@ -79,12 +79,13 @@ def log(
     interface: Interface,
     generation: Generation,
     runtime: str,
+    name: str = GenaiModel.flavor,
 ) -> GenaiModel:
     """Log the model in `folder` to the active run.
 
     A base model, which has no chat template, gets the prompt interface. model_name: field `model`
     of each response; generation: defaults for requests that leave options out; runtime: the pip
-    package that runs the model where it is served.
+    package that runs the model where it is served; name: of the logged model.
     """
     is_base_model = chat_template.is_missing(folder)
     if is_base_model:
@@ -94,7 +95,8 @@ def log(
         info = log_model.log_with_provenance(
             mlflow.pyfunc,
             provenance,
-            name=GenaiModel.flavor,
+            name=log_model.valid_name(name),
+            tags={run_links.FLAVOR_TAG: GenaiModel.flavor},
             flavor_name="pyfunc.ModelFromCode",
             python_model=str(_CODE),
             code_paths=[str(_RUNTIME)],

@@ -23,6 +23,7 @@ from slmflow.flavors import log_model, pipeline_tokenizer
 from slmflow.flavors.chat_interfaces import BASE_MODEL_METADATA, REASONING_METADATA
 from slmflow.flavors.pins import pin_installed
 from slmflow.flavors.provenance import Provenance
+from slmflow.pipeline import run_links
 from slmflow.pipeline.results import TransformersModel
 from slmflow.runtime.generation.checkpoint_settings import SAMPLING
 from slmflow.runtime.generation.reasoning import ReasoningFormat
@@ -38,13 +39,17 @@ _REQUIRED_PACKAGES = ("mlflow", "numpy", "pandas", "torch", "transformers")
 
 
 def log(
-    folder: Path, provenance: Provenance, generation: Generation, adapter: Path | None = None
+    folder: Path,
+    provenance: Provenance,
+    generation: Generation,
+    adapter: Path | None = None,
+    name: str = TransformersModel.flavor,
 ) -> TransformersModel:
     """Log the checkpoint in `folder` to the active run.
 
     The folder is copied as it is; the model is never loaded. generation: defaults for requests
-    that leave options out; adapter: folder of one that is merged into the copy. Raises UserError
-    for a model that needs custom code.
+    that leave options out; adapter: folder of one that is merged into the copy; name: of the
+    logged model. Raises UserError for a model that needs custom code.
     """
     _disable_hub()
     _check_architecture(folder)
@@ -69,7 +74,8 @@ def log(
             mlflow.transformers,
             provenance,
             adapt=adapt,
-            name=TransformersModel.flavor,
+            name=log_model.valid_name(name),
+            tags={run_links.FLAVOR_TAG: TransformersModel.flavor},
             transformers_model=str(folder.absolute()),
             torch_dtype="torch.float32",  # transformers 5 would compute as the weights are stored
             **_task_options(folder, generation, reasoning),

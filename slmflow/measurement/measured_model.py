@@ -5,7 +5,7 @@ from typing import Self
 
 import mlflow
 
-from slmflow.pipeline import model_uris
+from slmflow.pipeline import model_uris, run_links
 from slmflow.pipeline.results import LoggedModel
 
 
@@ -32,10 +32,12 @@ class MeasuredModel:
     def from_uri(cls, model_uri: str) -> Self:
         """Return the model at an MLflow URI: `models:/...`, `runs:/...` or a folder.
 
-        Its name is the one it was logged under. Raises BadArguments if there is no model.
+        Its name is its flavor if slmflow logged it, else the one it was logged under. Raises
+        BadArguments if there is no model.
         """
         model = model_uris.load_metadata("evaluation.model_uri", model_uri)
-        name = mlflow.get_logged_model(model.model_id).name if model.model_id else None
+        logged = mlflow.get_logged_model(model.model_id) if model.model_id else None
+        name = logged and logged.tags.get(run_links.FLAVOR_TAG, logged.name)
         flavors = [flavor for flavor in model.flavors if flavor != "python_function"]
         size = model.model_size_bytes or 0
         return cls(

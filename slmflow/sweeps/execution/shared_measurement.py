@@ -24,7 +24,7 @@ from slmflow.measurement.artifact import log_measurements
 from slmflow.measurement.measured_model import MeasuredModel
 from slmflow.measurement.records import Answer, Measurement, Timing
 from slmflow.measurement.timing_journal import TimingJournal
-from slmflow.pipeline import freshness, keys, runs
+from slmflow.pipeline import freshness, keys, runs, step_parts
 from slmflow.pipeline.results import (
     Evaluation,
     Measurements,
@@ -184,7 +184,7 @@ def _log(context: SweepContext, point: Point, measured: Sequence[Measurement]) -
         lambda step: log_measurements(step, measured),
         point.overrides,
         context,
-        run_name=point.name,
+        run_name=f"measure {step_parts.point_name(point.config, point.swept)}",
         read=lambda overrides: (overrides, point.config),
     )
     completed.raise_if_interrupted()

@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 
 from slmflow.errors import UserError
 from slmflow.metrics.comparison import Comparison
-from slmflow.pipeline import keys, results, runs
+from slmflow.pipeline import keys, results, run_links, runs, step_parts
 from slmflow.pipeline.failures import INTERRUPTED
 from slmflow.pipeline.results import Evaluation, Result
 from slmflow.pipeline.step import Step
@@ -78,7 +78,7 @@ def _run_point(
             lambda step: _evaluate(step, context.evaluate, failure),
             point.overrides,
             context,
-            run_name=point.name,
+            run_name=step_parts.point_name(point.config, point.swept),
             tags={POINT: point.name},
             read=lambda overrides: (overrides, point.config),
         )
@@ -89,7 +89,7 @@ def _evaluate(
 ) -> Result | None:
     """Return a new evaluation; None if the point is pruned or reuses an earlier evaluation.
 
-    Logs the metrics of a reused evaluation to the point's run.
+    Logs the metrics of a reused evaluation to the point's run, and links its models and rows.
     """
     if isinstance(failure, PointPruned):
         outcomes.log_pruned(failure)
@@ -101,7 +101,10 @@ def _evaluate(
         return evaluate(step)
     evaluation, run_id = found
     step.tag_reuse(Evaluation.step, run_id)
-    Comparison.from_result(evaluation).log_metrics()
+    comparison = Comparison.from_result(evaluation)
+    comparison.log_metrics()
+    run_links.copy_datasets(run_id)
+    run_links.log_models_in(run_links.model_id(each.model_uri) for each in comparison.models)
     mlflow.log_dict(evaluation.to_json(), results.FILE)
     return None
 
