@@ -129,7 +129,7 @@ class Comparison:
         return furthest <= _NEGLIGIBLE * self.verdict.margin
 
     def log_metrics(self) -> None:
-        """Log `comparison.json` and metrics such as `genai.exact_match` to the active run."""
+        """Log `comparison.json`, and its headlines as metrics such as `genai.exact_match`."""
         rows = [model.columns() for model in self.models]
         mlflow.log_table(pd.DataFrame(rows), Evaluation.artifact)
         for model in self.models:

@@ -162,8 +162,10 @@ class ModelMetrics:
         return {name: value for name, value in columns if isinstance(value, int | float)}
 
     def mlflow_metrics(self) -> dict[str, float]:
-        """Return the measured numbers under names with the flavor, e.g. `genai.exact_match`."""
-        return {f"{self.flavor}.{name}": value for name, value in self.measured().items()}
+        """Return the headlines under names with the flavor, e.g. `genai.exact_match`."""
+        names = (*HEADLINES, *self.user_metrics)
+        values = {name: value for name, value in self.measured().items() if name in names}
+        return {f"{self.flavor}.{name}": value for name, value in values.items()}
 
     def value(self, name: str) -> float | None:
         """Return a metric, built in or the user's; None if it was not measured."""
@@ -198,6 +200,13 @@ METRIC_COLUMNS: dict[str, MetricColumn] = {
     if field.metadata
 }
 """The built-in metrics by name, in the order of the comparison."""
+
+HEADLINES = (
+    *("accuracy", "exact_match", "token_f1", "agreement", "perplexity", "mean_kl"),
+    *("ttft_ms_p50", "latency_ms_p50", "latency_ms_p95", "decode_tokens_per_s"),
+    *("peak_rss_mb", "model_size_mb"),
+)
+"""The metrics that runs show; `comparison.json` and the logged models have all of them."""
 
 TIMING_COLUMNS = frozenset(
     {

@@ -19,7 +19,7 @@ from slmflow.datasets.rows import DIGEST_LENGTH
 from slmflow.measurement.harness.task_records import NO_FILTER, TaskMetric, TaskResults
 from slmflow.measurement.records import Measurement
 from slmflow.metrics import uncertainty
-from slmflow.metrics.evaluate_models import EvaluatedModel, describe_model, judge
+from slmflow.metrics.evaluate_models import EvaluatedModel, child_name, describe_model, judge
 from slmflow.metrics.model_metrics import SHARE, SUFFIXES, MetricColumn, ModelMetrics
 from slmflow.metrics.performance import to_megabytes
 from slmflow.metrics.scoring import Uncertainty
@@ -78,7 +78,7 @@ def _evaluate(
         differences=estimated.differences,
     )
     metrics = dataclasses.replace(metrics, verdict=judge(config, metrics))
-    with mlflow.start_run(run_name=model.flavor, nested=True) as run:
+    with mlflow.start_run(run_name=child_name(config, model), nested=True) as run:
         mlflow.log_metrics(metrics.measured(), model_id=model.model_id or None, dataset=dataset)
     return EvaluatedModel(metrics, pd.DataFrame(), run.info.run_id)
 

@@ -8,6 +8,7 @@ import pytest
 
 from slmflow.config import compose as configs
 from slmflow.datasets import rows
+from slmflow.metrics.model_metrics import HEADLINES
 from slmflow.pipeline import results, runs
 from slmflow.pipeline.results import Evaluation
 from slmflow.pipeline.step import Step, run
@@ -39,7 +40,7 @@ def test_comparison_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         key=lambda each: "mlflow.parentRunId" in each.data.tags,
     )
     by_name = {child.info.run_name: child for child in children}
-    assert set(by_name) == {"transformers", "genai"}
+    assert set(by_name) == {"transformers tiny_phi3", "genai tiny_phi3 cpu_int4"}
     assert all(c.data.tags["mlflow.parentRunId"] == parent.info.run_id for c in children)
 
     reference, genai = read_table(parent.info.run_id)
@@ -57,9 +58,26 @@ def test_comparison_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert {"comparison.json", "comparison.md", "comparison.png", results.FILE} <= artifacts
     assert parent.data.metrics["genai.exact_match"] == 0.5
     assert "transformers.agreement" not in parent.data.metrics
-    latency = by_name["genai"].data.metrics["latency_ms_p50"]
+    latency = by_name["genai tiny_phi3 cpu_int4"].data.metrics["latency_ms_p50"]
     assert latency == pytest.approx(genai["latency_ms_p50"])
 
+    assert len(parent.data.metrics) <= 2 * len(HEADLINES)
+    measured = {each.model_id for each in parent.inputs.model_inputs}
+    known = mlflow.search_logged_models(output_format="list")
+    assert measured == {each.model_id for each in known}
+    traces = mlflow.search_traces(
+        run_id=by_name["genai tiny_phi3 cpu_int4"].info.run_id, return_type="list"
+    )
+    assert [each.info.request_preview for each in traces] != []
+    first = next(each for each in traces if "three" in each.info.request_preview)
+    values = {each.name: each.value for each in first.info.assessments}
+    assert values == {
+        "expected_response": "three five",
+        "reference": "three four",
+        "agreement": True,
+        "exact_match": False,
+        "token_f1": 0.5,
+    }
     (data,) = parent.inputs.dataset_inputs
     assert data.dataset.name == "rows"
     expected = rows.read(configs.load([f"evaluation.data='{file}'"]))
@@ -117,11 +135,11 @@ def test_user_metric_is_part_of_the_comparison(
 
     parent = newest_run("evaluate")
     assert parent.data.metrics["genai.words"] == 2
-    assert parent.data.metrics["genai.words_low"] == 1
-    assert parent.data.metrics["genai.words_p"] == 1
     for row in read_table(parent.info.run_id):
         assert " ".join(row) == f"{COLUMNS} words {COMPARED.format('words')}"
-    (child,) = mlflow.search_runs(filter_string="run_name = 'genai'", output_format="list")
+    (child,) = mlflow.search_runs(filter_string="run_name LIKE 'genai %'", output_format="list")
+    assert child.data.metrics["words_low"] == 1
+    assert child.data.metrics["words_p"] == 1
     first, second = read_table(child.info.run_id, "eval_results_table")
     assert (first["words/score"], second["words/score"]) == (1, 3)
     assert (first["contains/score"], second["contains/score"]) == (0, 1)

@@ -64,7 +64,9 @@ def test_accuracy_follows_the_largest_logit_of_transformers(
         low, high = each.metrics.intervals["accuracy"]
         assert low < each.metrics.accuracy < high
     assert both[1].metrics.p_values["accuracy"] == 1
-    filter_string = f"run_name = 'genai' AND tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    filter_string = (
+        f"run_name LIKE 'genai %' AND tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    )
     (child,) = mlflow.search_runs([experiment], filter_string, output_format="list")
     logged = mlflow.artifacts.load_dict(f"runs:/{child.info.run_id}/eval_results_table.json")
     assert {"choice", "subject", "accuracy/score"} <= set(logged["columns"])
