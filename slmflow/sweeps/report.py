@@ -3,9 +3,10 @@
 import mlflow
 import pandas as pd
 from mlflow import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from slmflow.metrics.model_metrics import COLUMNS
-from slmflow.sweeps import plots
+from slmflow.sweeps import description, plots
 from slmflow.sweeps.outcomes import MeasuredPoint, Outcomes
 from slmflow.sweeps.sweep_result import SweepResult
 
@@ -16,8 +17,8 @@ BEST = "slmflow.best"
 """Tag of the best point's run; on the sweep's run, the id of that run."""
 
 
-def log(result: SweepResult, outcomes: Outcomes) -> None:
-    """Log the counts of points, `comparison.json` and the plots to the active run.
+def log(result: SweepResult, outcomes: Outcomes, experiment_id: str) -> None:
+    """Log the counts of points, `comparison.json` and the plots to the active run; describe it.
 
     The plot of the first front is `front.png`, that of the second `front_2.png`.
     """
@@ -29,6 +30,7 @@ def log(result: SweepResult, outcomes: Outcomes) -> None:
         "failed": len(outcomes.failed),
     }
     mlflow.log_metrics({f"points.{outcome}": count for outcome, count in counts.items()})
+    mlflow.set_tag(MLFLOW_RUN_NOTE, description.render(result, outcomes, experiment_id))
     if not result.measured:
         return
     table = pd.DataFrame([row for each in result.measured for row in _rows(each)])

@@ -10,6 +10,7 @@ from mlflow.entities import Run
 from slmflow.metrics.model_metrics import COLUMNS
 from slmflow.pipeline import runs, step
 from slmflow.pipeline.stale_runs import LOCK_TAG
+from slmflow.reports import markdown as md
 from slmflow.sweeps.arguments import parse_arguments
 from slmflow.sweeps.context import POINT
 from slmflow.sweeps.report import BEST, FRONT
@@ -58,12 +59,19 @@ def test_each_point_is_a_child_run_with_metrics(three: list[str], launcher: str)
     names = [f"{KEY}={value}" for value in three]
     assert {point.info.status for point in points} == {"FINISHED"}
     assert [point.data.tags[POINT] for point in points] == names
-    assert [point.info.run_name for point in points] == names
+    titles = [f"tiny_phi3 cpu_int4 max{value}" for value in three]
+    assert [point.info.run_name for point in points] == titles
     assert [point.data.params[KEY] for point in points] == three
     assert [point.data.metrics["genai.exact_match"] for point in points] == [1.0, 0.9, 0.9]
     assert run.data.params[KEY] == ",".join(three)
     counts = {"measured": 0, "reused": 3, "given_up": 0, "failed": 0}
     assert run.data.metrics == {f"points.{outcome}": count for outcome, count in counts.items()}
+    best = next(point for point in points if BEST in point.data.tags)
+    note = run.data.tags["mlflow.note.content"]
+    link = f"[{md.text(best.data.tags[POINT])}](#/experiments/0/runs/{best.info.run_id})"
+    assert note.startswith(f"**The best point is {link}**")
+    assert all(each.info.run_id in note for each in points)
+    assert "2 on the front of `max exact_match` and `min latency_ms_p50`" in note
 
 
 def test_comparison_has_all_points_and_swept_keys(three: list[str]) -> None:
