@@ -7,11 +7,13 @@ from types import TracebackType
 from slmflow.system import databricks
 
 # Libraries read these when they are imported. No usage is reported to the makers of the runtime, of
-# MLflow and of the hub; MLflow shows no progress bar for every file it copies.
+# MLflow and of the hub; MLflow shows no progress bar for every file it copies, and no links to each
+# run: the first step prints that of its own at the end.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 databricks.set_default_environment(os.environ)
 
 # Wait half a minute for an unavailable tracking server: MLflow's default, seven retries, takes more

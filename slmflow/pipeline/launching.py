@@ -79,11 +79,13 @@ class _ForkingBackend(LocalBackend):
 loader.MLFLOW_BACKENDS[_BACKEND] = _ForkingBackend
 
 
-def launch_step(step: str, overrides: Sequence[str], parent: Run, following: Sequence[str]) -> str:
+def launch_step(
+    step: str, overrides: Sequence[str], parent: Run, following: Sequence[str], name: str
+) -> str:
     """Run a step as a nested project run of `parent` and return the id of its run.
 
-    following: modules of the steps that may run next. Raises UserError if the step fails, marked as
-    shown if the step has printed the reason.
+    following: modules of the steps that may run next; name: of the run. Raises UserError if the
+    step fails, marked as shown if the step has printed the reason.
     """
     _put_python_on_path()
     # Hide "=== Created directory ... ===".
@@ -100,7 +102,7 @@ def launch_step(step: str, overrides: Sequence[str], parent: Run, following: Seq
                 backend_config={_FOLLOWING: following},
                 env_manager="local",
                 storage_dir=scratch,
-                run_name=step,
+                run_name=name,
             )
         except ExecutionException as failure:
             raise _find_failure(step, parent) from failure

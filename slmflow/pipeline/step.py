@@ -25,7 +25,7 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 from sqlalchemy.exc import SQLAlchemyError
 
 from slmflow.config import compose, overrides
@@ -40,8 +40,10 @@ from slmflow.pipeline import (
     keys,
     model_uris,
     results,
+    run_pages,
     runs,
     stale_runs,
+    step_parts,
     store_servers,
     temporary_files,
     tracking_errors,
@@ -158,7 +160,8 @@ class Step:
         from slmflow.pipeline import launching
 
         following = launching.modules_after(kind, self.name)
-        return launching.launch_step(kind.step, self.overrides, self.run, following)
+        name = step_parts.run_name(kind.step, self.config)
+        return launching.launch_step(kind.step, self.overrides, self.run, following, name)
 
     def find_finished(self, kind: type[R], *, warn: bool) -> tuple[R, str] | None:
         """Return a result and its run, and remember them; warn: say why a run is not reused."""
@@ -249,17 +252,22 @@ def run(
         return report_failure(shown, os.environ.get("MLFLOW_RUN_ID"))
     with stale_runs.hold_run_lock() as tag:
         try:
-            run = _start_run(name, tag, new_run or {})
+            run = _start_run(name, config, step_overrides, tag, new_run or {})
         except (UserError, MlflowException, SQLAlchemyError, ImportError) as error:
             return report_failure(tracking_errors.server_error(error), None)
-        return _end_run(_work(work, Step(name, config, tuple(step_overrides), run)))
+        status = _end_run(_work(work, Step(name, config, tuple(step_overrides), run)))
+        run_pages.show_link(run)
+        return status
 
 
 def _pin_source(step_overrides: Sequence[str], config: Config) -> tuple[Sequence[str], Config]:
     """Replace an alias in `model.uri` or `model.adapter` by its version, for all steps of a run.
 
-    Raises BadArguments if there is no such version.
+    A sweep over models, whose points differ in it, resolves each. Raises BadArguments if there is
+    no such version.
     """
+    if "model" in overrides.swept_values(step_overrides):
+        return step_overrides, config
     for name in ("uri", "adapter"):
         key, value = f"model.{name}", getattr(config.model, name)
         if value is None or (pinned := model_uris.pin(key, value)) == value:
@@ -273,15 +281,26 @@ def _pin_source(step_overrides: Sequence[str], config: Config) -> tuple[Sequence
     return step_overrides, config
 
 
-def _start_run(name: str, tag: Mapping[str, str], new_run: Mapping[str, Any]) -> Run:
-    """Resume the run that launched this process, or start a new one.
+def _start_run(
+    step: str,
+    config: Config,
+    step_overrides: Sequence[str],
+    tag: Mapping[str, str],
+    new_run: Mapping[str, Any],
+) -> Run:
+    """Resume the run that launched this process, or start a new one, and name it.
 
-    Raises UserError if the tracking server is too old, or is not the one that has the run.
+    A name that the user gave stays. Raises UserError if the tracking server is too old, or is not
+    the one that has the run.
     """
     tracking_server.check()
+    name = step_parts.run_name(step, config, overrides.swept_values(step_overrides))
     tags = {**(new_run.get("tags") or {}), **tag}
-    run_name = None if "MLFLOW_RUN_ID" in os.environ else name
-    return mlflow.start_run(**{"run_name": run_name, **new_run, "tags": tags})
+    is_resumed = "MLFLOW_RUN_ID" in os.environ
+    run = mlflow.start_run(**{"run_name": None if is_resumed else name, **new_run, "tags": tags})
+    if is_resumed and run_pages.is_generated_name(run.info.run_name):
+        mlflow.set_tag(MLFLOW_RUN_NAME, name)
+    return run
 
 
 def _end_run(status: int) -> int:
@@ -327,7 +346,7 @@ def _describe(step: Step) -> None:
         mlflow.set_tag(runs.ROOT, freshness.root_run_id(step.run))
     _redact_tags(step.run)
     swept = overrides.swept_values(step.overrides)
-    runs.log_params(step.run, compose.flatten(step.config, swept))
+    runs.log_params(step.run, step_parts.params(step.name, step.config, swept))
     mlflow.log_dict(compose.to_dict(step.config, swept), "config.yaml")
     if (state := read_git_state()) is not None:
         commit, is_dirty = state

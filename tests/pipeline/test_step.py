@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -14,8 +14,10 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from slmflow.config import compose
+from slmflow.config.schema.config import Config
 from slmflow.errors import UserError
-from slmflow.pipeline import runs, step
+from slmflow.pipeline import run_pages, runs, step
 from slmflow.pipeline.failures import INTERRUPTED
 from slmflow.pipeline.results import Result
 
@@ -73,15 +75,74 @@ def test_step_logs_config_and_result() -> None:
 
     run = _last_run()
     assert (status, run.info.status) == (0, "FINISHED")
-    assert run.data.params["generation.temperature"] == "0.5"
-    assert run.data.params["target.quantization.bits"] == "4"
+    assert run.data.params["model.path"] == "bundled/tiny_phi3"
     assert run.data.tags[runs.STEP] == "fetch"
     assert len(run.data.tags[runs.KEY]) == 64
     assert len(run.data.tags[runs.GIT_COMMIT]) == 40
     assert run.data.tags[runs.GIT_DIRTY] in ("true", "false")
     assert runs.load_result(Value, run.info.run_id) == Value(7)
     config = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/config.yaml")
-    assert yaml.safe_load(config)["model"]["path"] == "bundled/tiny_phi3"
+    assert yaml.safe_load(config)["generation"]["temperature"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "logged", "missing"),
+    [
+        ("fetch", "model.path", ("target", "generation", "spark", "registry")),
+        ("convert", "target.quantization.bits", ("generation", "evaluation", "registry")),
+        ("main", "registry.alias", ("spark", "serve", "sweep", "batch", "store")),
+    ],
+)
+def test_step_logs_the_params_it_reads(name: str, logged: str, missing: tuple[str, ...]) -> None:
+    step.run(name, lambda _: None, [])
+
+    params = _last_run().data.params
+    assert logged in params
+    assert params["model.name"] == "tiny_phi3"
+    assert {key.partition(".")[0] for key in params}.isdisjoint(missing)
+    assert not {"None", "[]", "{}"} & set(params.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        ("main", [], "tiny_phi3 cpu_int4"),
+        ("main", ["target.quantization.block_size=64"], "tiny_phi3 cpu_int4 b64"),
+        ("fetch", ["target=cpu_int8"], "fetch tiny_phi3"),
+        ("serve", [], "serve slmflow-tiny_phi3@candidate"),
+        ("sweep", ["target=cpu_int8,cpu_fp32"], "sweep tiny_phi3 cpu_int8,cpu_fp32"),
+    ],
+)
+def test_run_is_named_after_model_and_target(
+    name: str, arguments: list[str], expected: str
+) -> None:
+    step.run(name, lambda _: None, arguments, read=_read_first_point)
+
+    assert _last_run().info.run_name == expected
+
+
+def _read_first_point(arguments: Sequence[str]) -> tuple[Sequence[str], Config]:
+    """Return overrides and, of those with several values, the config of the first."""
+    return arguments, compose.load([each.partition(",")[0] for each in arguments])
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [("popular-elk-287", "tiny_phi3 cpu_int4"), ("friday", "friday"), ("my-elk-287", "my-elk-287")],
+)
+def test_name_that_the_user_gave_stays(
+    given: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = MlflowClient().create_run("0", run_name=given).info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
+
+    assert step.run("main", lambda _: None, []) == 0
+
+    assert MlflowClient().get_run(run_id).info.run_name == shown
+
+
+def test_name_that_mlflow_makes_up_is_recognized() -> None:
+    assert run_pages.is_generated_name(MlflowClient().create_run("0").info.run_name)
 
 
 @pytest.mark.parametrize(
