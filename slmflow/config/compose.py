@@ -40,13 +40,13 @@ def _slug(text: str | None) -> str:
     return re.sub(r"[^\w.-]+", "-", Path(text or "unnamed").name, flags=re.ASCII)
 
 
-def _model_name(model_uri: str) -> str:
+def _model_name(model_uri: str | None) -> str:
     """Return a name for the model at an MLflow URI.
 
     It is the registered name, without catalog and schema. A logged model is named by its id, and a
     run's model by its path and the start of the run's id: one name is one model.
     """
-    uri = urlsplit(model_uri)
+    uri = urlsplit(model_uri or "")
     first, *others = [part for part in uri.path.split("/") if part] or ["unnamed"]
     if uri.scheme == "runs":
         return _slug("-".join([*others, first[:8]]))
