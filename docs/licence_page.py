@@ -22,7 +22,7 @@ PAGE = PROJECT / "docs" / "licences.md"
 _LOCK_FILE = PROJECT / "constraints.txt"
 
 # Choices of the group `model` that name no model; the user states the licence.
-USER_MODELS = ("hub", "local")
+USER_MODELS = ("hub", "local", "mlflow")
 _MODEL_COLUMNS = ("model", "from", "licence", "gated")
 _PACKAGE_COLUMNS = ("package", "licence")
 
