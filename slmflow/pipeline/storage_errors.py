@@ -48,10 +48,11 @@ _CREDENTIALS = {
     "abfss": "AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_CLIENT_SECRET, or run az login",
 }
 
-# The part of the tracking server that reads and writes artifacts for its clients.
-_PROXY = "/mlflow-artifacts/"
+PROXY = "/mlflow-artifacts/"
+"""The part of a tracking server that reads and writes artifacts for its clients."""
+
 _PROXY_RETRIES = re.compile(
-    rf"API request to \S+{_PROXY}\S+ failed.*too many (5\d\d) error", re.DOTALL
+    rf"API request to \S+{PROXY}\S+ failed.*too many (5\d\d) error", re.DOTALL
 )
 
 _DOWNLOAD = re.compile(
@@ -112,7 +113,7 @@ def _store_message(error: BaseException) -> str | None:
         case MlflowException() if found := _PROXY_RETRIES.search(str(error)):
             return _behind_server(found[1])
         case requests.HTTPError(response=requests.Response(status_code=code, url=str(url))) if (
-            code >= 500 and _PROXY in url
+            code >= 500 and PROXY in url
         ):
             return _behind_server(str(code))
         case OSError(errno=number, filename=str(path), strerror=reason) if (

@@ -36,7 +36,9 @@ _REASON = re.compile(
 
 # MLflow's messages for an experiment or a run that cannot take a run.
 _DELETED_EXPERIMENT = re.compile(r"experiment (\S+) must be in the 'active' state")
-_NO_EXPERIMENT = re.compile(r"No Experiment with id|Could not find experiment|deleted experiment")
+_NO_EXPERIMENT = re.compile(
+    r"No Experiment with id|Could not find experiment|value `.*` does not exist"
+)
 _NO_RUN = re.compile(r"Run (with id=|')\S+ not found")
 
 
@@ -77,7 +79,7 @@ def _advice(reason: str) -> str:
     """Return what to do about a reason for which no run can be started."""
     if found := _DELETED_EXPERIMENT.search(reason):
         return (
-            f"The experiment is deleted: restore it with mlflow experiments restore "
+            "Restore the experiment with mlflow experiments restore "
             f"--experiment-id {found[1]}, or name another one with --experiment-name"
         )
     if _NO_EXPERIMENT.search(reason):
@@ -143,9 +145,13 @@ def _access_denied(text: str) -> str:
 
 
 def _unavailable(text: str) -> str:
+    # A server whose artifact store is down may also drop the connection.
+    store = (
+        ", and that its artifact store does (see its log)," if storage_errors.PROXY in text else ""
+    )
     return (
         f"the tracking server {server_address()} does not answer ({_shorten(text)}): check that it "
-        f"runs and that MLFLOW_TRACKING_URI is its address. {storage_errors.run_again()}"
+        f"runs{store} and that MLFLOW_TRACKING_URI is its address. {storage_errors.run_again()}"
     )
 
 

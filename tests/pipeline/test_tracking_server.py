@@ -80,7 +80,7 @@ def test_relative_database_of_another_folder_is_explained(
 
 
 def test_deleted_experiment_is_restored_or_replaced(
-    tracking: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tracking: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiment = mlflow.create_experiment("gone")
     MlflowClient().delete_experiment(experiment)
@@ -88,9 +88,11 @@ def test_deleted_experiment_is_restored_or_replaced(
     assert f"mlflow experiments restore --experiment-id {experiment}" in error
     assert "MLFLOW_TRACKING_URI" not in error
     assert "Name another experiment with --experiment-name" in _start_error("77")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "77")
+    assert "Name another experiment with --experiment-name" in _start_error(None)
 
 
-def _start_error(experiment: str) -> str:
+def _start_error(experiment: str | None) -> str:
     """Return what is shown if no run can start in an experiment."""
     with pytest.raises(Exception) as raised:
         mlflow.start_run(experiment_id=experiment)
