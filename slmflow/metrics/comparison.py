@@ -129,10 +129,13 @@ class Comparison:
         return furthest <= _NEGLIGIBLE * self.verdict.margin
 
     def log_metrics(self) -> None:
-        """Log `comparison.json`, and its headlines as metrics such as `genai.exact_match`."""
+        """Log `comparison.json`, and its headlines as metrics such as `genai.exact_match`.
+
+        The UI lists metrics in the order in which they are logged.
+        """
         rows = [model.columns() for model in self.models]
         mlflow.log_table(pd.DataFrame(rows), Evaluation.artifact)
-        for model in self.models:
+        for model in reversed(self.models):
             mlflow.log_metrics(model.mlflow_metrics())
 
 

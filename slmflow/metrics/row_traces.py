@@ -6,6 +6,7 @@ table, and only so many rows are logged: a trace takes several requests. The art
 `eval_results_table.json` has all rows.
 """
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -37,6 +38,8 @@ def log(run_id: str, model_id: str | None, table: pd.DataFrame) -> None:
     if is_databricks_uri(mlflow.get_tracking_uri()):
         return
     experiment_id = str(MlflowClient().get_run(run_id).info.experiment_id)
+    # Hide "Flushing the async trace logging queue before program exit": all is flushed here.
+    logging.getLogger("mlflow.tracing.export.async_export_queue").setLevel(logging.WARNING)
     shown = table.head(MAX_ROWS)
     accepted = accepted_answers(shown)
     metadata = {TraceMetadataKey.SOURCE_RUN: run_id}

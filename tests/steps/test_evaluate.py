@@ -62,7 +62,7 @@ def test_comparison_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert latency == pytest.approx(genai["latency_ms_p50"])
 
     assert len(parent.data.metrics) <= 2 * len(HEADLINES)
-    measured = {each.model_id for each in parent.inputs.model_inputs}
+    measured = {each.model_id for each in mlflow.get_run(parent.info.run_id).inputs.model_inputs}
     known = mlflow.search_logged_models(output_format="list")
     assert measured == {each.model_id for each in known}
     traces = mlflow.search_traces(
