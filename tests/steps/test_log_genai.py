@@ -18,6 +18,7 @@ from mlflow.types.llm import CHAT_MODEL_INPUT_SCHEMA, CHAT_MODEL_OUTPUT_SCHEMA
 from slmflow.flavors.genai_pyfunc import pip_requirements
 from slmflow.pipeline import checksums
 from slmflow.pipeline.results import GenaiModel
+from slmflow.pipeline.run_links import FLAVOR_TAG
 
 QUESTION = "What is the capital of France?"
 
@@ -105,7 +106,9 @@ def test_logged_model_has_no_pickle_an_example_and_pins(chat: GenaiModel, onnx: 
     request = json.loads((folder / example["artifact_path"]).read_text())
     assert mlflow.pyfunc.load_model(chat.model_uri).predict(request)
     assert chat.size_bytes > (onnx / "model.onnx").stat().st_size
-    assert mlflow.get_logged_model(chat.model_id).name == "genai"
+    logged = mlflow.get_logged_model(chat.model_id)
+    assert logged.name == "tiny_phi3 cpu_fp32 max48"
+    assert logged.tags[FLAVOR_TAG] == "genai"
 
 
 def test_loading_copies_no_weights(chat: GenaiModel, pyfunc: PyFuncModel, onnx: Path) -> None:
