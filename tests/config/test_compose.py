@@ -316,6 +316,7 @@ def test_registered_name_comes_from_id_or_folder(tmp_path: Path) -> None:
         ([*HUB_DATASET, "evaluation.data=README.md"], "give one of them"),
         (["evaluation.limit=0"], "evaluation.limit=0"),
         (["registry.name='a b'"], "registry.name='a b'"),
+        (["registry.alias=v1.2"], "registry.alias='v1.2': MLflow allows no '.' in an alias"),
         (["registry.alias=v12"], "registry.alias='v12': MLflow reserves"),
         (["registry.alias=champion"], "registry.alias=champion: .* set registry.promote=true"),
         (["registry.promote=maybe"], "registry.promote=maybe: must be true or false"),

@@ -47,7 +47,7 @@ class Batch:
     """A file of rows that a logged model answers."""
 
     model_uri: str = config_key(
-        Kind.model_uri, "URI of a logged model; `registered` is the version with `registry.alias`"
+        Kind.model_uri, "URI of a logged model; `registered` is the target's version"
     )
     input: str | None = config_key(Kind.path, "file or URI of rows: .jsonl, .csv or .parquet", None)
     output: str | None = config_key(Kind.path, "new file or URI of the answers, same formats", None)

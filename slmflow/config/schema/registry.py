@@ -99,6 +99,8 @@ class Registry:
                     f"registry.{key}={value!r}: use letters, digits, '.', '_' and '-', "
                     "with a letter or digit first"
                 )
+        if "." in self.alias:
+            yield f"registry.alias={self.alias!r}: MLflow allows no '.' in an alias"
         if _RESERVED_ALIAS.fullmatch(self.alias):
             yield f"registry.alias={self.alias!r}: MLflow reserves v1, v2, ... and latest"
         if self.alias == CHAMPION:

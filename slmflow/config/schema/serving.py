@@ -24,7 +24,7 @@ class Serve:
     """The server of a logged model."""
 
     model_uri: str = config_key(
-        Kind.model_uri, "URI of a logged model; `registered` is the version with `registry.alias`"
+        Kind.model_uri, "URI of a logged model; `registered` is the target's version"
     )
     host: str = config_key(Kind.text, "address to listen on", "127.0.0.1")
     insecure: bool = config_key(

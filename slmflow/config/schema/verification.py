@@ -12,7 +12,7 @@ class Verify:
     """A logged model to check against what was recorded when it was logged."""
 
     model_uri: str = config_key(
-        Kind.model_uri, "URI of a logged model; `registered` is the version with `registry.alias`"
+        Kind.model_uri, "URI of a logged model; `registered` is the target's version"
     )
     sign_with: str | None = config_key(
         Kind.path, "private key (elliptic curve, PEM, unencrypted) that signs a valid model", None
