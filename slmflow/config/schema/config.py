@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from slmflow.config.schema.adapters import AdapterMode
 from slmflow.config.schema.batch import Batch, Spark
 from slmflow.config.schema.calibration import Calibration
+from slmflow.config.schema.drift import Drift
 from slmflow.config.schema.evaluation import EvaluationData
 from slmflow.config.schema.fields import Kind, config_key
 from slmflow.config.schema.generation import Generation, LogGenai
@@ -38,6 +39,7 @@ class Config:
     registry: Registry = field(default_factory=Registry)
     log_genai: LogGenai = field(default_factory=LogGenai)
     serve: Serve = field(default_factory=Serve)
+    drift: Drift = field(default_factory=Drift)
     verify: Verify = field(default_factory=Verify)
     sweep: Sweep = field(default_factory=Sweep)
     batch: Batch = field(default_factory=Batch)
@@ -52,7 +54,7 @@ class Config:
         converted = (self.model, self.target, self.calibration)
         measured = (self.generation, self.evaluation, self.measurement)
         applied = (self.registry, self.serve, self.verify, self.sweep, self.batch, self.spark)
-        for section in (*converted, *measured, *applied, self.store):
+        for section in (*converted, *measured, *applied, self.store, self.drift):
             yield from section.problems()
         for unknown in sorted(set(self.fresh) - {*STEPS, ALL_STEPS}):
             yield (

@@ -1,0 +1,1 @@
+"""Compare what is served with what was measured when the version was registered."""

@@ -1,0 +1,66 @@
+"""From a real server's traces to evaluation rows and drift."""
+
+from pathlib import Path
+
+import mlflow
+import openai
+import pytest
+from mlflow import MlflowClient
+
+from slmflow.config.schema.evaluation import Columns
+from slmflow.datasets import traced_rows
+from slmflow.measurement.records import Answer
+from slmflow.pipeline import served_traces
+from slmflow.pipeline.results import GenaiModel
+from slmflow.pipeline.step import run
+from steps.drift import drift
+from tests.monitoring import versions
+from tests.serving.conftest import serving
+
+COUNTRIES = ("France", "Japan", "Peru", "Italy", "Spain", "Kenya")
+
+
+@pytest.mark.long
+def test_served_requests_are_evaluated_and_compared(
+    chat: GenaiModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [Answer("The capital is Paris.", 12, 11)] * len(COUNTRIES)
+    uri = versions.register("traced", chat.model_uri, answers, [10.0] * len(COUNTRIES))
+    experiment = mlflow.create_experiment(str(tmp_path), (tmp_path / "artifacts").as_uri())
+    arguments = ("serve.model_uri=models:/traced@candidate", "serve.tracing=content")
+    served: dict[str, str] = {}
+    usage = []
+    with serving(tmp_path / "serve", *arguments, MLFLOW_EXPERIMENT_ID=experiment) as server:
+        client = server.client()
+        for country in COUNTRIES:
+            question = f"What is the capital of {country}?"
+            completion = client.chat.completions.create(
+                model="traced", messages=[{"role": "user", "content": question}]
+            )
+            served[question] = completion.choices[0].message.content or ""
+            assert completion.usage is not None
+            usage.append(completion.usage.prompt_tokens)
+        with pytest.raises(openai.BadRequestError):
+            long = "word " * 20_000
+            client.chat.completions.create(
+                model="traced", messages=[{"role": "user", "content": long}]
+            )
+
+    requests = served_traces.read("drift", str(tmp_path), 100, None, chat.model_id)
+    assert len(requests) == len(COUNTRIES) + 1
+    assert sum(request.is_error for request in requests) == 1
+    assert {request.model_uri for request in requests} == {uri}
+    assert sorted(r.prompt_tokens for r in requests if r.prompt_tokens) == sorted(usage)
+    made = traced_rows.make_rows(requests, Columns())
+    assert {fields["messages"][-1]["content"]: fields["answer"] for fields in made} == served
+
+    own = [f"drift.experiment={tmp_path}", "drift.model_uri=models:/traced@candidate"]
+    monkeypatch.setenv("SLMFLOW_HOME", str(tmp_path / "home"))
+    lenient = [*own, "drift.least=7", "drift.limits.error_share.max_rise=0.2"]
+    assert run("drift", drift, lenient) == 0
+    assert run("drift", drift, [*own, "drift.least=7"]) == 1  # one of seven failed
+    [newest] = MlflowClient().search_runs(
+        ["0"], "tags.`slmflow.step` = 'drift'", order_by=["start_time DESC"], max_results=1
+    )
+    assert "error_share" in newest.data.tags["slmflow.error"]
+    assert "prompt_tokens" not in newest.data.tags["slmflow.error"]
