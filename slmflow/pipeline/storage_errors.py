@@ -52,7 +52,8 @@ PROXY = "/mlflow-artifacts/"
 """The part of a tracking server that reads and writes artifacts for its clients."""
 
 _PROXY_RETRIES = re.compile(
-    rf"API request to \S+{PROXY}\S+ failed.*too many (5\d\d) error", re.DOTALL
+    rf"API request to \S+{PROXY}\S+ failed.*?(too many 5\d\d error|ProtocolError|Read timed out)",
+    re.DOTALL,
 )
 
 _DOWNLOAD = re.compile(
@@ -60,6 +61,11 @@ _DOWNLOAD = re.compile(
     r"(?:##### File .*\s)?(.*)"
 )
 
+
+_REASONS = {
+    "ProtocolError": "it drops the connection",
+    "Read timed out": "it does not finish a transfer",
+}
 
 # What the system answers where this machine may not write.
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
@@ -111,11 +117,11 @@ def _store_message(error: BaseException) -> str | None:
         ):
             return _unusable(found[1], found[2])
         case MlflowException() if found := _PROXY_RETRIES.search(str(error)):
-            return _behind_server(found[1])
+            return _behind_server(_REASONS.get(found[1], found[1].removeprefix("too many ")))
         case requests.HTTPError(response=requests.Response(status_code=code, url=str(url))) if (
             code >= 500 and PROXY in url
         ):
-            return _behind_server(str(code))
+            return _behind_server(f"{code} error")
         case OSError(errno=number, filename=str(path), strerror=reason) if (
             number in _FORBIDDEN and _is_in_store(path)
         ):
@@ -139,10 +145,10 @@ def _unusable(uri: str, reason: str) -> str:
     )
 
 
-def _behind_server(status: str) -> str:
+def _behind_server(reason: str) -> str:
     return (
         f"the tracking server {mlflow.get_tracking_uri()} answers, but cannot "
-        f"use its artifact store (error code {status}): the server's log has the reason; check the "
+        f"use its artifact store ({reason}): the server's log has the reason; check the "
         f"store and the server's credentials for it. {run_again()}"
     )
 

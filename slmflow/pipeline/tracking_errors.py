@@ -145,13 +145,9 @@ def _access_denied(text: str) -> str:
 
 
 def _unavailable(text: str) -> str:
-    # A server whose artifact store is down may also drop the connection.
-    store = (
-        ", and that its artifact store does (see its log)," if storage_errors.PROXY in text else ""
-    )
     return (
         f"the tracking server {server_address()} does not answer ({_shorten(text)}): check that it "
-        f"runs{store} and that MLFLOW_TRACKING_URI is its address. {storage_errors.run_again()}"
+        f"runs and that MLFLOW_TRACKING_URI is its address. {storage_errors.run_again()}"
     )
 
 

@@ -1,5 +1,6 @@
 """Failures of artifact stores and databases: one message that names the store, not the server."""
 
+from http.server import BaseHTTPRequestHandler
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import mlflow
 import pytest
 
 from slmflow.pipeline import step, tracking_errors
-from tests.fixtures.server import server_with_status
+from tests.fixtures.server import server_with_status, serving_in_thread
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +93,22 @@ def test_store_behind_a_server_is_told_from_the_server(
     monkeypatch.setenv(tracking_errors.RETRIES, retries)
     with server_with_status(500) as url:
         message = _message(capsys, f"{url}/api/2.0/mlflow-artifacts/artifacts/1")
-    assert "answers, but cannot use its artifact store (error code 500)" in message
+    assert "answers, but cannot use its artifact store (500 error)" in message
+
+
+@pytest.mark.usefixtures("tracking")
+def test_server_that_drops_artifacts_is_told_from_one_that_is_down(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As MLflow 3.17's server whose S3 is down."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self.close_connection = True
+
+    with serving_in_thread(Handler) as url:
+        message = _message(capsys, f"{url}/api/2.0/mlflow-artifacts/artifacts/1")
+    assert "answers, but cannot use its artifact store (it drops the connection)" in message
 
 
 @pytest.mark.usefixtures("tracking")
