@@ -5,16 +5,12 @@ MLflow saves the base model of an adapter as peft has changed it: `q_proj.weight
 the weights under these names, and would fill the model with random numbers.
 """
 
-import json
-import shutil
 from pathlib import Path
-from typing import Any, BinaryIO
 
-from slmflow.checkpoints import files
+from slmflow.checkpoints import files, safetensors_files
 
 _INSERTED = "base_layer"
 _ADAPTER = "lora_"
-_LENGTH_BYTES = 8
 
 
 def remove(folder: Path, model: str) -> None:
@@ -49,33 +45,19 @@ def _restored(name: str) -> str | None:
 
 
 def _rewrite(path: Path) -> None:
-    """Write a file anew, one tensor after another.
-
-    The format: the length of the header, the header with the place of each tensor, the tensors.
-    """
+    """Write a file again with its tensors renamed, one after another."""
     copy = path.with_suffix(".new")
     with path.open("rb") as source, copy.open("wb") as target:
-        length = int.from_bytes(source.read(_LENGTH_BYTES), "little")
-        header: dict[str, Any] = json.loads(source.read(length))
-        start = _LENGTH_BYTES + length
-        metadata = header.pop("__metadata__", None)
+        header, start = safetensors_files.read_header(source)
+        metadata = header.pop(safetensors_files.METADATA, None)
         kept = {new: each for name, each in header.items() if (new := _restored(name))}
         places = [tuple(each["data_offsets"]) for each in kept.values()]
         end = 0
         for each in kept.values():
             first, last = each["data_offsets"]
             each["data_offsets"] = [end, end := end + last - first]
-        text = json.dumps(({"__metadata__": metadata} if metadata else {}) | kept).encode()
-        text += b" " * (-len(text) % _LENGTH_BYTES)  # tensors are aligned
-        target.write(len(text).to_bytes(_LENGTH_BYTES, "little") + text)
+        described = {safetensors_files.METADATA: metadata} if metadata else {}
+        target.write(safetensors_files.encode_header(described | kept))
         for first, last in places:
-            source.seek(start + first)
-            _copy(source, target, last - first)
+            safetensors_files.copy_range(source, target, start + first, last - first)
     copy.replace(path)
-
-
-def _copy(source: BinaryIO, target: BinaryIO, size: int) -> None:
-    while size:
-        chunk = source.read(min(size, shutil.COPY_BUFSIZE))
-        target.write(chunk)
-        size -= len(chunk)

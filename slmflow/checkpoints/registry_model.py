@@ -2,8 +2,8 @@
 
 MLflow saves the model in one folder, and the tokenizer with its chat template in another. A model
 that was logged from a folder has a copy of that folder, tokenizer included. A model that was logged
-with `save_pretrained=False` has no weights, but names a commit on the hub. So does an adapter (PEFT)
-whose base model is from the hub; MLflow saves any other base model with it.
+with `save_pretrained=False` has no weights, but names a commit on the hub. So does an adapter
+(PEFT) whose base model is from the hub; MLflow saves any other base model with it.
 """
 
 import re

@@ -4,21 +4,21 @@ Adapted weights become float32, the precision in which they are merged: rounded 
 what an adapter adds would be lost.
 """
 
-import json
-import os
-import struct
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 
 from slmflow.checkpoints import files
 from slmflow.checkpoints.adapters.lora import LoraAdapter
-from slmflow.checkpoints.tensors import CHUNK_BYTES, TensorHeader, read_chunks, read_headers
-
-_LENGTH = struct.Struct("<Q")  # of the header, with which a safetensors file begins
-_METADATA = "__metadata__"
+from slmflow.checkpoints.safetensors_files import (
+    METADATA,
+    copy_range,
+    encode_header,
+    read_header,
+)
+from slmflow.checkpoints.tensors import TensorHeader, read_chunks, read_headers
 
 
 def merge(folder: Path, adapter: LoraAdapter) -> None:
@@ -71,10 +71,10 @@ def _write_merged(
     paths: of the adapted modules, by the name of their tensor.
     """
     with source.open("rb") as reader:
-        header, start = _read_header(reader)
+        header, start = read_header(reader)
         if paths.keys().isdisjoint(header):
             return False
-        order = sorted(header.keys() - {_METADATA}, key=lambda name: header[name]["data_offsets"])
+        order = sorted(header.keys() - {METADATA}, key=lambda name: header[name]["data_offsets"])
         with target.open("wb") as writer:
             writer.write(_merged_header(header, order, paths))
             for name in order:
@@ -85,19 +85,13 @@ def _write_merged(
                         writer.write(weight.contiguous().numpy().data)
                 else:
                     first, end = header[name]["data_offsets"]
-                    _copy(reader, writer, start + first, end - first)
+                    copy_range(reader, writer, start + first, end - first)
     return True
-
-
-def _read_header(reader: BinaryIO) -> tuple[dict[str, Any], int]:
-    """Return the header of a file that `safetensors` has opened before, and where data begins."""
-    (length,) = _LENGTH.unpack(reader.read(_LENGTH.size))
-    return json.loads(reader.read(length)), _LENGTH.size + length
 
 
 def _merged_header(header: Mapping[str, Any], order: list[str], paths: Mapping[str, str]) -> bytes:
     """Return the first bytes of the merged file."""
-    merged: dict[str, Any] = {_METADATA: header.get(_METADATA, {"format": "pt"})}
+    merged: dict[str, Any] = {METADATA: header.get(METADATA, {"format": "pt"})}
     end = 0
     for name in order:
         entry = dict(header[name])
@@ -109,19 +103,7 @@ def _merged_header(header: Mapping[str, Any], order: list[str], paths: Mapping[s
         entry["data_offsets"] = [end, end + size]
         merged[name] = entry
         end += size
-    text = json.dumps(merged, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # aligned, as `safetensors` writes it
-    return _LENGTH.pack(len(text)) + text
-
-
-def _copy(reader: BinaryIO, writer: BinaryIO, start: int, size: int) -> None:
-    reader.seek(start)
-    while size:
-        chunk = reader.read(min(size, CHUNK_BYTES))
-        if not chunk:
-            raise OSError(f"{os.fspath(reader.name)} ends too early")
-        writer.write(chunk)
-        size -= len(chunk)
+    return encode_header(merged)
 
 
 def _correct_index(folder: Path, grown: int) -> None:

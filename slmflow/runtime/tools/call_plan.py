@@ -42,8 +42,8 @@ class CallPlan:
             return None
         if not self.format.is_enforceable:
             reject(
-                "response_format: not supported with tools by this model's tokenizer: leave out one "
-                "of them",
+                "response_format: not supported with tools by this model's tokenizer: leave out "
+                "one of them",
                 param="response_format",
             )
         return guide_answer_or_calls(answer, self.request, self.format)
