@@ -29,7 +29,8 @@ _HIDDEN = frozenset(
         *(_MODEL, _TARGET, "model.source", "model.id", "model.path", "model.uri"),
         *("model.licence", "model.gated", "model.adapter_revision"),
         *("target.provider", "target.precision", "target.runtime"),
-        *("target.quantization.smallest_block", "evaluation.dataset", "evaluation.margin"),
+        *("target.quantization.smallest_block", "evaluation.margin"),
+        *("evaluation.dataset", "evaluation.dataset.revision", "evaluation.dataset.file"),
         *("measurement.again", "calibration.held_out"),
     }
 )
@@ -51,13 +52,20 @@ _FORMATS = MappingProxyType(
         "generation.temperature": "t{}",
         "generation.top_p": "p{}",
         "evaluation.data": "{}",
+        "evaluation.dataset.id": "{}",
         "evaluation.limit": "n{}",
         "evaluation.model_uri": "{}",
         "evaluation.tasks": "{}",
+        "evaluation.traces.last": "traces{}",
         "log_genai.interface": "{}",
     }
 )
-_PATHS = frozenset({"calibration.data", "evaluation.data", "model.adapter", "model.template"})
+_PATHS = frozenset(
+    {
+        *("calibration.data", "evaluation.data", "evaluation.dataset.id"),
+        *("model.adapter", "model.template"),
+    }
+)
 
 
 def describe(values: Mapping[str, Any], parts: Sequence[str], swept: Collection[str] = ()) -> str:
@@ -72,7 +80,8 @@ def describe(values: Mapping[str, Any], parts: Sequence[str], swept: Collection[
     defaults = _defaults(*(_choice(values, group) for group in ("model", "target")))
     for key, value in values.items():
         is_named = key.partition(".")[0] in _NAMED_SECTIONS and key not in ("model", "target")
-        if key in _HIDDEN or not is_named or not is_part(key, parts):
+        is_absent = key in _PATHS and value is None  # something else is in its place
+        if key in _HIDDEN or is_absent or not is_named or not is_part(key, parts):
             continue
         if key in swept or value != defaults.get(key):
             names.append(_label(key, value))

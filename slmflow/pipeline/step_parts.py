@@ -13,6 +13,8 @@ from slmflow.pipeline.results import FLOW, Evaluation, ModelVersion, Result
 _REGISTERED = ("registry.name", "registry.alias", "target.name")
 _WITHOUT_RESULT = {
     "batch": ("batch", "spark", *_REGISTERED),
+    "drift": ("drift", *_REGISTERED),
+    "rollback": ("registry",),
     "serve": ("serve", *_REGISTERED),
     "store": ("store",),
     "verify": ("verify", *_REGISTERED),
@@ -77,6 +79,10 @@ def _served_model(step: str, config: Config) -> str | None:
     """Return the model that an application of logged models takes; None for any other step."""
     uris = {
         "batch": config.batch.model_uri,
+        "drift": config.drift.model_uri,
+        "evaluate": config.evaluation.model_uri,
+        "measure": config.evaluation.model_uri,
+        "rollback": config.registry.name,
         "serve": config.serve.model_uri,
         "verify": config.verify.model_uri,
     }

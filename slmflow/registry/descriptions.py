@@ -11,7 +11,7 @@ from slmflow.config.schema.config import Config
 from slmflow.config.schema.registry import CHAMPION
 from slmflow.metrics.comparison import Comparison
 from slmflow.metrics.model_metrics import ModelMetrics
-from slmflow.pipeline.registered_models import registry_errors
+from slmflow.pipeline.registered_models import alias_of_target, registry_errors
 from slmflow.reports import markdown as md
 from slmflow.reports import tables
 
@@ -38,6 +38,7 @@ def of_version(comparison: Comparison, candidate: ModelMetrics, report: str) -> 
 def of_model(config: Config) -> str:
     """Return the description of a registered model."""
     registry, model = config.registry, config.model
+    of_target = alias_of_target(registry.alias, config.target.name)
     address = f"models:/{registry.name}@{registry.alias}"
     source = model.uri or (f"{model.id}@{model.revision}" if model.id else model.name)
     return "\n".join(
@@ -46,8 +47,8 @@ def of_model(config: Config) -> str:
             "and let pass its gate.",
             "",
             f"- Source: {md.code(source)}" + f", licence {model.licence}" * bool(model.licence),
-            f"- Alias {md.code(registry.alias)}: the newest version; with a target's name after "
-            f"it, such as {md.code(f'{registry.alias}-{config.target.name}')}, that for a target",
+            f"- Alias {md.code(of_target)}, for each target: the newest version for it",
+            f"- Alias {md.code(registry.alias)}: that for the target which was registered first",
             f"- Alias {md.code(CHAMPION)}: the version in use",
             f"- Load it with {md.code(f'mlflow.pyfunc.load_model({address!r})')}",
         ]

@@ -4,6 +4,7 @@ import pytest
 
 from slmflow.config import compose, run_names
 
+HUB = "evaluation.dataset"
 PARTS = ("model", "target", "exporter", "calibration", "generation", "evaluation", "measurement")
 
 
@@ -22,6 +23,16 @@ def _name(*overrides: str, parts: tuple[str, ...] = PARTS) -> str:
         (["generation=sampling"], "tiny_phi3 cpu_int4 t0.2"),
         (["generation.temperature=0.7", "evaluation.limit=20"], "tiny_phi3 cpu_int4 t0.7 n20"),
         (["evaluation.seed=3"], "tiny_phi3 cpu_int4 seed=3"),
+        (["evaluation=lm_eval", "evaluation.tasks=[quiz]"], "tiny_phi3 cpu_int4 quiz"),
+        (
+            [
+                "evaluation=hub",
+                f"{HUB}.id=a/rows",
+                f"{HUB}.revision={'a' * 40}",
+                f"{HUB}.file=x.csv",
+            ],
+            "tiny_phi3 cpu_int4 rows",
+        ),
         (["model=local", "model.path=bundled/tiny_phi3"], "tiny_phi3 cpu_int4"),
         (["model=smollm2_135m"], "smollm2_135m cpu_int4"),
         (

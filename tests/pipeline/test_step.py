@@ -110,6 +110,8 @@ def test_step_logs_the_params_it_reads(name: str, logged: str, missing: tuple[st
         ("main", ["target.quantization.block_size=64"], "tiny_phi3 cpu_int4 b64"),
         ("fetch", ["target=cpu_int8"], "fetch tiny_phi3"),
         ("serve", [], "serve slmflow-tiny_phi3@candidate"),
+        ("rollback", [], "rollback slmflow-tiny_phi3"),
+        ("evaluate", ["evaluation.model_uri=models:/a/1"], "evaluate models:/a/1"),
         ("sweep", ["target=cpu_int8,cpu_fp32"], "sweep tiny_phi3 cpu_int8,cpu_fp32"),
     ],
 )
