@@ -270,7 +270,7 @@ def test_registered_name_comes_from_id_or_folder(tmp_path: Path) -> None:
         (["generation.temprature=1"], "Did you mean generation.temperature?"),
         (
             ["modle=tiny_phi3"],
-            "Did you mean model?.*one of batch, calibration, evaluation, exporter, generation",
+            "Did you mean model?.*one of batch, calibration, drift, evaluation, exporter, generation",
         ),
         (["inputs=rows.csv"], "Did you mean batch.input?"),
         (["generation.temperature=warm"], "generation.temperature=warm: must be a number"),
@@ -374,9 +374,10 @@ def test_unknown_key_lists_the_keys_of_its_section() -> None:
 
     of_registry, of_generation = str(error.value).splitlines()
     assert of_registry.endswith(
-        "In registry the keys are registry.alias, registry.flavor, "
+        "In registry the keys are registry.alias, registry.command, registry.flavor, "
         "registry.gate.<column>.max, registry.gate.<column>.max_drop, "
-        "registry.gate.<column>.min, registry.name, registry.promote."
+        "registry.gate.<column>.min, registry.name, registry.promote, registry.stage, "
+        "registry.version, registry.webhook."
     )
     assert of_generation.endswith(
         "In generation the keys are generation.max_new_tokens, generation.temperature, "
