@@ -61,7 +61,10 @@ def _row(
 def _goals(result: SweepResult) -> list[Goal]:
     """Return the goals of the objective and the fronts, each column once."""
     goals = [*result.objective, *(goal for front in result.fronts for goal in front.goals)]
-    return list({goal.column: goal for goal in reversed(goals)}.values())[::-1]
+    by_column: dict[str, Goal] = {}
+    for goal in goals:
+        by_column.setdefault(goal.column, goal)
+    return list(by_column.values())
 
 
 def _in_order(result: SweepResult) -> list[MeasuredPoint]:

@@ -71,6 +71,7 @@ def test_each_point_is_a_child_run_with_metrics(three: list[str], launcher: str)
     link = f"[{md.text(best.data.tags[POINT])}](#/experiments/0/runs/{best.info.run_id})"
     assert note.startswith(f"**The best point is {link}**")
     assert all(each.info.run_id in note for each in points)
+    assert "| point&emsp; | exact_match&emsp; | token_f1&emsp; | latency_ms_p50&emsp; |" in note
     assert "2 on the front of `max exact_match` and `min latency_ms_p50`" in note
 
 
