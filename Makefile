@@ -20,7 +20,7 @@ TOOLS := uv run --quiet --no-project --python 3.11 --with-requirements requireme
 
 UPLOAD := .venv/upload
 
-.PHONY: run test test-long test-spark test-launchers test-lm-eval test-real test-clients docs fuzz kill-storm lint format lock audit licences benchmarks databricks databricks-spark export
+.PHONY: run test test-long test-spark test-launchers test-lm-eval test-real test-clients test-infra docs fuzz kill-storm lint format lock audit licences benchmarks databricks databricks-spark export
 
 run: .venv
 	mlflow run . --env-manager uv $(ARGS)
@@ -76,6 +76,12 @@ MODEL ?= smollm2 bundled
 test-clients: .venv
 	$(TOOLS:--=) --with-requirements requirements-real.txt -- \
 		python -m tests.clients.run --model $(MODEL) --output docs/clients.md
+
+# Run before a change to slmflow/pipeline or slmflow/registry lands: real servers, each in an environment of its
+# own, and PostgreSQL, curl and git from the system's packages; about half an hour. Writes docs/infra.md.
+test-infra: .venv
+	$(TOOLS:--=) --with-requirements requirements-s3.txt --with-requirements requirements-postgres.txt -- \
+		python -m tests.infra.run --home $(CACHE)/infra --output docs/infra.md $(ARGS)
 
 # Ten minutes; it stops at the first finding and prints its bytes.
 FUZZ_TARGETS := arguments jsonl csv index safetensors request completion template

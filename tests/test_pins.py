@@ -28,6 +28,19 @@ def test_pins_are_exact_and_direct_ones_are_locked() -> None:
     assert DIRECT.items() <= LOCKED.items()
 
 
+def test_requirements_of_storage_are_exact_and_hold_with_the_pins() -> None:
+    """Whether they resolve is tried by `make test-infra`, which needs a package index."""
+    for kind in ("s3", "gcs", "azure", "postgres"):
+        name = f"requirements-{kind}.txt"
+        added = _requirements(name)
+        assert added
+        assert all(version.startswith("==") for version in added.values()), name
+        assert all(LOCKED.get(package, version) == version for package, version in added.items())
+        assert "-r requirements.txt" in (PROJECT / name).read_text().splitlines()
+    # botocore, of requirements-s3.txt, needs a python-dateutil below 3
+    assert LOCKED["python-dateutil"].startswith("==2.")
+
+
 def test_conda_and_python_env_have_the_same_pins() -> None:
     """As MLflow reads the two files."""
     python = _PythonEnv.from_yaml(PROJECT / "python_env.yaml")
