@@ -125,7 +125,8 @@ def _require_gate(version: ModelVersion) -> None:
 
 def _approval(version: ModelVersion) -> str:
     """Return who approved a version. Raises UserError, with the command that approves it."""
-    person = " ".join((version.tags.get(APPROVED_BY) or "").split())[:_MAX_NAME]
+    words = " ".join((version.tags.get(APPROVED_BY) or "").split())
+    person = "".join(each for each in words if each.isprintable())[:_MAX_NAME]
     if person:
         return person
     name, number = version.name, version.version

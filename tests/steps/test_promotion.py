@@ -200,24 +200,27 @@ def test_each_change_is_announced(
             f"registry.webhook={receiver.url}",
             f"registry.command={json.dumps([sys.executable, '-c', code])}",
         )
-        for exact_match in (0.98, 0.99):
-            arguments, _ = finish_evaluation(exact_match=exact_match)
-            assert model.register(*arguments, *hooks, "registry.promote=true") == 0
-        assert _roll_back(model, *hooks) == 0
+        arguments, evaluation = finish_evaluation()
+        assert model.register(*arguments, *hooks, "registry.promote=true") == 0
+        other = evaluation.models[0].model_uri
+        MlflowClient().create_model_version(model.name, other, tags={"slmflow_gate": "none"})
         _approve(model, "2")
-        assert model.register(CHAMPION, *hooks) == 0
+        assert model.register(CHAMPION, "registry.version=2", *hooks) == 0
+        notified = newest_run("register").data.tags[NOTIFIED]
+        assert _roll_back(model, *hooks) == 0
 
-    actions = ["registered", "promoted", "registered", "promoted", "rolled_back", "promoted"]
+    actions = ["registered", "promoted", "promoted", "rolled_back"]
     assert [each["action"] for each in receiver.messages] == actions
-    last = receiver.messages[-1]
-    assert last["data"]["previous_champion"] == "1"
-    assert last["data"]["approved_by"] == "Ada Lovelace"
+    promoted, last = receiver.messages[2:]
+    assert promoted["data"]["previous_champion"] == "1"
+    assert promoted["data"]["approved_by"] == "Ada Lovelace"
+    text = f"models:/{model.name}/2 is the champion in place of version 1"
+    assert promoted["text"].startswith(text)
+    assert last["data"]["previous_champion"] == "2"
     assert last["data"]["aliases"] == ["candidate", "candidate-cpu_int4", "champion"]
-    assert last["text"].startswith(f"models:/{model.name}/2 is the champion in place of version 1")
     entries = [json.loads(line) for line in log.read_text().splitlines()]
     assert [entry[0] for entry in entries] == [entry[1] for entry in entries] == actions
-    assert entries[-1][2] == f"models:/{model.name}/2"
-    notified = newest_run("register").data.tags[NOTIFIED]
+    assert entries[-1][2] == f"models:/{model.name}/1"
     assert notified == "webhook told of promoted; command told of promoted"
 
 
