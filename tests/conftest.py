@@ -20,6 +20,8 @@ pytest_plugins = [
 # `mlflow run -e test` sets these for its own run, which the tests' runs must not join.
 for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_TRACKING_URI"):
     os.environ.pop(name, None)
+# MLflow's server would start nine more processes, for jobs that no test needs.
+os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
 
 
 @pytest.hookimpl(trylast=True)  # after pytest groups the tests by fixture
