@@ -1,5 +1,6 @@
 """The page of a run in the MLflow UI: its address, and the name that it shows."""
 
+import os
 from urllib.parse import urlsplit
 
 import mlflow
@@ -27,8 +28,12 @@ def is_generated_name(name: str | None) -> bool:
 
 
 def show_link(run: Run) -> None:
-    """Print the address of a run, unless a run above it will, or there is no server."""
-    if MLFLOW_PARENT_RUN_ID in run.data.tags or is_in_databricks_notebook():
+    """Print the address of a run, unless a run above it will, or there is no server.
+
+    `mlflow run`, which sets `MLFLOW_RUN_ID`, prints the address itself, and so do notebooks.
+    """
+    is_shown = "MLFLOW_RUN_ID" in os.environ or is_in_databricks_notebook()
+    if is_shown or MLFLOW_PARENT_RUN_ID in run.data.tags:
         return
     if (url := address(run)) is not None:
         messages.info(f"run in MLflow: {url}")

@@ -47,6 +47,18 @@ def test_run_below_another_shows_no_link(
     assert capsys.readouterr().err.count("run in MLflow: http://127.0.0.1:5000/#/") == 1
 
 
+def test_run_of_mlflow_run_shows_no_second_link(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = MlflowClient().create_run("0")
+    monkeypatch.setenv("MLFLOW_RUN_ID", run.info.run_id)
+    monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: "http://127.0.0.1:5000")
+
+    run_pages.show_link(run)
+
+    assert "run in MLflow" not in capsys.readouterr().err
+
+
 def test_models_of_another_server_are_left_out() -> None:
     model = mlflow.initialize_logged_model(name="tiny").model_id
     with mlflow.start_run() as run:
