@@ -6,6 +6,7 @@ import mlflow
 import openai
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from slmflow.config.schema.evaluation import Columns
 from slmflow.datasets import traced_rows
@@ -14,6 +15,8 @@ from slmflow.pipeline import served_traces
 from slmflow.pipeline.results import GenaiModel
 from slmflow.pipeline.step import run
 from steps.drift import drift
+from steps.evaluate import evaluate
+from tests.fixtures.tracking import read_table
 from tests.monitoring import versions
 from tests.serving.conftest import serving
 
@@ -59,8 +62,19 @@ def test_served_requests_are_evaluated_and_compared(
     lenient = [*own, "drift.least=7", "drift.limits.error_share.max_rise=0.2"]
     assert run("drift", drift, lenient) == 0
     assert run("drift", drift, [*own, "drift.least=7"]) == 1  # one of seven failed
-    [newest] = MlflowClient().search_runs(
-        ["0"], "tags.`slmflow.step` = 'drift'", order_by=["start_time DESC"], max_results=1
-    )
+    newest = _newest("drift")
     assert "error_share" in newest.data.tags["slmflow.error"]
     assert "prompt_tokens" not in newest.data.tags["slmflow.error"]
+
+    rows = ["evaluation=traces", f"evaluation.traces.experiment={tmp_path}"]
+    alone = [*rows, f"evaluation.model_uri={uri}", "measurement.timed_rows=0"]
+    assert run("evaluate", evaluate, alone, traced_rows.load_config) == 0
+    [table] = read_table(_newest("evaluate").info.run_id)
+    assert (table["n"], table["exact_match"]) == (len(COUNTRIES), 1)  # as it was served
+
+
+def _newest(step: str) -> Run:
+    [newest] = MlflowClient().search_runs(
+        ["0"], f"tags.`slmflow.step` = '{step}'", order_by=["start_time DESC"], max_results=1
+    )
+    return newest
