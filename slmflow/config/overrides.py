@@ -182,7 +182,10 @@ def _unknown_key(key: str, valid: Sequence[str]) -> str:
     """Return the message for an unknown key: it lists the keys of the section, if that is known."""
     section = key.partition(".")[0]
     in_section = [name for name in valid if name.startswith(f"{section}.")]
-    suggestion = did_you_mean(key, in_section or valid) or _suggest_section(key, valid)
+    without_section = [name.rpartition(".")[2] for name in valid]
+    suggestion = did_you_mean(key, in_section or valid)
+    if key in without_section or not suggestion:
+        suggestion = _suggest_section(key, valid)
     unknown = f"{key}: unknown.{suggestion}"
     if in_section:
         return f"{unknown} In {section} the keys are {', '.join(sorted(in_section))}."

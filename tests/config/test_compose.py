@@ -27,6 +27,7 @@ HUB_DATASET = [
 REQUIRED = {
     ("model", "hub"): HUB_MODEL,
     ("model", "local"): [f"model.path={CONF}"],
+    ("model", "mlflow"): ["model.uri=models:/my-finetuned/3"],
     ("evaluation", "hub"): HUB_DATASET[1:],
     ("evaluation", "lm_eval"): ["evaluation.tasks=[arc_easy]"],
 }

@@ -125,7 +125,7 @@ def test_hydra_flags_are_split_from_overrides(line: str, flags: list[str]) -> No
         (["--no-reuse", "target=cpu_int8"], ["fresh=[all]", "target=cpu_int8"]),
         (["--no-reuse", "false"], []),
         (["--fresh", "[convert,measure]"], ["fresh=[convert,measure]"]),
-        (["--registry.alias", "--no-reuse"], ["registry.alias=--no-reuse"]),
+        (["--registry.alias", "--no-reuse"], ["registry.alias='--no-reuse'"]),
     ],
 )
 def test_no_reuse_makes_all_steps_fresh(arguments: list[str], expected: list[str]) -> None:

@@ -15,6 +15,8 @@ _PLACEHOLDERS = {
     "model.revision=COMMIT": f"model.revision={'0' * 40}",
     "model.path=/folder/of/the/model": "model.path=bundled/tiny_phi3",
     "model.template=/my/template.jinja": "model.template=null",
+    "model.adapter=/my/adapter": "model.adapter=tests/docs",
+    "model.adapters.french=/my/french": "model.adapters.french=tests/docs",
     "evaluation.dataset.revision=COMMIT": f"evaluation.dataset.revision={'0' * 40}",
     "verify.sign_with=/my/key.pem": "verify.sign_with=README.md",
     "verify.public_key=/my/key.pub.pem": "verify.public_key=README.md",
@@ -33,8 +35,11 @@ def test_docs_show_options() -> None:
 
 @pytest.mark.parametrize("options", _OPTIONS)
 def test_shown_options_compose(options: str) -> None:
-    arguments = [_PLACEHOLDERS.get(o, o) for o in shlex.split(options) if o != "-P"]
-    parsed = overrides.from_arguments(arguments)
+    """As MLflow appends them: `--KEY VALUE` for each `-P KEY=VALUE`."""
+    shown = [_PLACEHOLDERS.get(o, o) for o in shlex.split(options) if o != "-P"]
+    parsed = overrides.from_arguments(
+        [part for option in shown for part in f"--{option}".split("=", 1)]
+    )
     if overrides.swept_values(parsed) or parsed[0].startswith("sweep="):
         parse_arguments(parsed)
     else:
