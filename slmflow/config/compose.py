@@ -54,10 +54,14 @@ def _model_name(model_uri: str | None) -> str:
     return _slug(name.rpartition(".")[2] if _CATALOG_NAME.fullmatch(name) else name)
 
 
-def _adapter_suffix(adapter: str | None) -> str:
-    """Return what tells an adapted model from its base model: `-` and the adapter's last part."""
+def _adapter_suffix(adapter: str | None, separate: Mapping[str, str]) -> str:
+    """Return what tells a model with adapters from its base model: `-` and each adapter's name.
+
+    The name of `model.adapter` is the last part of its source.
+    """
     key = "model.adapter"
-    return f"-{AdapterSource(key, adapter, None, key).short_name}" if adapter else ""
+    single = [AdapterSource(key, adapter, None, key).short_name] if adapter else []
+    return "".join(f"-{name}" for name in [*single, *sorted(separate)])
 
 
 OmegaConf.register_new_resolver("adapter_suffix", _adapter_suffix, replace=True)

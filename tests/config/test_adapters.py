@@ -91,3 +91,9 @@ def test_key_depends_on_the_content_of_adapters(adapter: Path) -> None:
     other = shutil.copytree(moved, moved.with_name("other"))
     (other / "adapter_config.json").write_text("{ }")
     assert key_of(Weights, configs.load([SEPARATE, f"model.adapters.a={other}"])) != before
+
+
+def test_separate_adapters_name_the_registered_model(tmp_path: Path) -> None:
+    adapters = [f"model.adapters.{name}={tmp_path}" for name in ("terse", "french")]
+    config = configs.load(["model.adapter_mode=separate", *adapters])
+    assert config.registry.name == "slmflow-tiny_phi3-french-terse"
