@@ -22,7 +22,7 @@ from slmflow.errors import BadArguments, UserError
 from slmflow.paths import PROJECT
 from slmflow.pipeline import model_uris
 from slmflow.pipeline.keys import key_of
-from slmflow.pipeline.results import TransformersModel, Weights
+from slmflow.pipeline.results import Weights
 from slmflow.pipeline.step import Step, run
 from steps.fetch import fetch_checkpoint
 from tests.fixtures.hub import RunPython
@@ -132,14 +132,6 @@ def test_logged_model_is_fetched_whole(
     stored = json.loads((folder / "config.json").read_text())["dtype"]
     assert stored == ("bfloat16" if log_model is log_components else "float32")
     assert len(list(folder.glob("*.safetensors"))) == (5 if log_model is log_shards else 1)
-
-
-def test_own_transformers_flavor_is_fetched_unchanged(
-    pipeline: TransformersModel, weights: Path, tmp_path: Path
-) -> None:
-    folder = fetch(pipeline.model_uri, tmp_path / "checkpoint")
-    for name in ("model.safetensors", "tokenizer.json", "tokenizer_config.json", "config.json"):
-        assert (folder / name).read_bytes() == (weights / name).read_bytes()
 
 
 def test_key_is_of_the_model_not_of_its_uri(logged: str) -> None:

@@ -271,7 +271,7 @@ def test_registered_name_comes_from_id_or_folder(tmp_path: Path) -> None:
         (["generation.temprature=1"], "Did you mean generation.temperature?"),
         (
             ["modle=tiny_phi3"],
-            "Did you mean model?.*one of batch, calibration, drift, evaluation, exporter, fresh, generation",
+            "Did you mean model?.*one of batch, calibration, drift, evaluation, exporter, fresh",
         ),
         (["inputs=rows.csv"], "Did you mean batch.input?"),
         (["generation.temperature=warm"], "generation.temperature=warm: must be a number"),

@@ -40,7 +40,7 @@ MODULES = {
     "": (
         *("steps.main", "steps.serve", "slmflow.batch.job", "slmflow.console.messages"),
         *("slmflow.reports.tables", "slmflow.serving.worker", "slmflow.sweeps.points"),
-        "slmflow.verification.checks",
+        *("slmflow.verification.checks", "slmflow.upkeep.pruning", "slmflow.monitoring.findings"),
     ),
 }
 CHANGED = {module: steps for steps, modules in MODULES.items() for module in modules}

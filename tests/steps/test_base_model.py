@@ -49,6 +49,8 @@ class WeightsStep:
         assert kind is Weights
         return Weights(str(self.weights))
 
+    find = ensure
+
 
 @pytest.fixture
 def measured_models(

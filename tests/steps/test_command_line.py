@@ -109,7 +109,9 @@ def test_invalid_input_is_rejected_before_any_work(
 
     assert result.status == 1
     assert all(message in result.message for message in messages)
-    assert {entry.name for entry in (sandbox.folder / "home").glob("*")} <= {"locks"}
+    kept = {"locks", "building", "servers"}
+    assert {entry.name for entry in (sandbox.folder / "home").glob("*")} <= kept
+    assert not list((sandbox.folder / "home" / "building").glob("*"))
 
 
 def test_unusable_tracking_server_is_reported(sandbox: Sandbox) -> None:

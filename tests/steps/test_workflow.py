@@ -252,11 +252,11 @@ RUN = [
 
 @pytest.mark.parametrize("command", RUN)
 def test_readme_commands_run(sandbox: Sandbox, command: str) -> None:
-    """On few rows; a command that needs the hub must at least compose."""
+    """On few rows; one that needs the hub, or a model of the user's, must at least compose."""
     words = command.replace(" model_uri=", " evaluation.model_uri=").split()  # MLproject's name
     texts = overrides.from_arguments([word for word in words if "=" in word])
     single = [each for each in texts if each.partition("=")[0] not in overrides.swept_values(texts)]
-    if configs.load(single).model.source is Source.hub:
+    if configs.load(single).model.source in (Source.hub, Source.mlflow):
         return
     command = command.replace("mlflow run .", f"mlflow run {PROJECT} {shlex.join(FEW_ROWS)}")
 
