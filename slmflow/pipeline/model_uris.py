@@ -66,31 +66,26 @@ def load_metadata(key: str, model_uri: str) -> Model:
     key: the config key with the URI, for the message. Raises BadArguments if there is no model.
     """
     try:
+        if _PINNED.fullmatch(model_uri):
+            return _load_pinned(model_uri, mlflow.get_tracking_uri(), mlflow.get_registry_uri())
         return Model.load(model_uri)
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise unreadable_error(key, model_uri, error) from error
 
 
+@functools.cache
+def _load_pinned(model_uri: str, tracking_uri: str, registry_uri: str) -> Model:
+    """Return the metadata of a model that does not change, on these servers."""
+    return Model.load(model_uri)
+
+
 def identity(key: str, model_uri: str) -> str:
     """Return what identifies the model that a URI stands for, whatever its name.
 
-    Raises BadArguments if there is no model.
+    It is the id of a saved model; a model of an old MLflow, without one, has a digest. Raises
+    BadArguments if there is no model.
     """
-    if _PINNED.fullmatch(model_uri):
-        return _pinned_identity(
-            key, model_uri, mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-        )
-    return _identity(load_metadata(key, model_uri))
-
-
-@functools.cache
-def _pinned_identity(key: str, model_uri: str, tracking_uri: str, registry_uri: str) -> str:
-    """Return the identity of a model that does not change, on these servers."""
-    return _identity(load_metadata(key, model_uri))
-
-
-def _identity(model: Model) -> str:
-    """Return the id of a saved model; a model of an old MLflow, without one, has a digest."""
+    model = load_metadata(key, model_uri)
     metadata = json.dumps(model.to_dict(), sort_keys=True, default=str)
     return model.model_uuid or hashlib.sha256(metadata.encode()).hexdigest()
 
