@@ -11,7 +11,6 @@ from slmflow.datasets import rows, traced_rows
 from slmflow.measurement import compared_models, interleaved, prompt_models
 from slmflow.measurement.artifact import log_measurements
 from slmflow.measurement.harness import lm_eval_tasks
-from slmflow.pipeline import freshness
 from slmflow.pipeline.results import Measurements
 from slmflow.pipeline.step import Step, run_step
 
@@ -36,7 +35,7 @@ def _run_tasks(step: Step) -> Measurements:
     """Ensure the models, and run the tasks of lm-evaluation-harness on them in place of rows."""
     lm_eval_tasks.check(step.config)
     models = compared_models.ensure(step)
-    if freshness.is_made_anew(Measurements, step.config):
+    if step.is_made_anew(Measurements):
         models = [dataclasses.replace(model, key="") for model in models]  # nothing is stored
     return log_measurements(step, lm_eval_tasks.measure(step.config, models))
 

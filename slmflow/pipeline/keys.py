@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from slmflow.config import run_names
 from slmflow.config.compose import flatten
 from slmflow.config.config_keys import kinds, match_pattern
 from slmflow.config.schema.adapters import AdapterMode
@@ -72,7 +73,7 @@ class Keys:
             "config": {
                 name: _identity(name, value)
                 for name, value in values.items()
-                if any(name == part or name.startswith(f"{part}.") for part in parts)
+                if run_names.is_part(name, parts)
             },
             "consumes": {other.step: self.of(other) for other in kind.consumes},
             "packages": {package: metadata.version(package) for package in kind.packages},

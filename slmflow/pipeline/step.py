@@ -18,6 +18,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 
 import hydra
@@ -68,7 +69,7 @@ class Step:
     """A running step: its config, the overrides behind it, and its MLflow run.
 
     ensured: the results of other steps so far; found: those that finished runs have, with the ids
-    of the runs; known_keys: the config and its keys so far.
+    of the runs.
     """
 
     name: str
@@ -78,9 +79,6 @@ class Step:
     ensured: dict[type[Result], Any] = field(default_factory=dict, compare=False, repr=False)
     found: dict[type[Result], tuple[Any, str]] = field(
         default_factory=dict, compare=False, repr=False
-    )
-    known_keys: list[tuple[Config, keys.Keys]] = field(
-        default_factory=list, compare=False, repr=False
     )
 
     def ensure(self, kind: type[R]) -> R:
@@ -182,9 +180,11 @@ class Step:
 
     def key(self, kind: type[Result]) -> str:
         """Return the key of a result under this step's config."""
-        if not self.known_keys or self.known_keys[0][0] is not self.config:
-            self.known_keys[:] = [(self.config, keys.Keys(self.config))]
-        return self.known_keys[0][1].of(kind)
+        return self._keys.of(kind)
+
+    @cached_property
+    def _keys(self) -> keys.Keys:
+        return keys.Keys(self.config)
 
     @property
     def is_nested(self) -> bool:
