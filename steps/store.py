@@ -25,14 +25,15 @@ from slmflow.upkeep.inventory import Item
 
 def run(settings: Store) -> None:
     """List, verify or prune the store. Raises UserError."""
-    items = [item for item in inventory.scan() if settings.model in (None, item.about.get("model"))]
+    items = inventory.scan()
+    chosen = [item for item in items if settings.model in (None, item.about.get("model"))]
     match settings.action:
         case Action.list:
-            _list(items)
+            _list(chosen)
         case Action.verify:
-            contents.verify([item for item in items if item.is_entry])
+            contents.verify([item for item in chosen if item.is_entry])
         case Action.prune:
-            _prune(inventory.scan(), settings)
+            _prune(items, settings)
 
 
 def _list(items: Sequence[Item]) -> None:

@@ -30,13 +30,14 @@ def find_version(name: str, model_uri: str, key_tag: tuple[str, str] | None) -> 
     with registry_errors():
         versions = mlflow.search_model_versions(filter_string=f"name='{name}'")
     ready = [v for v in versions if v.status == _READY]
-    for version in sorted(ready, key=lambda v: int(v.version), reverse=True):
+    ready.sort(key=lambda v: int(v.version), reverse=True)
+    for version in ready:
         if version.source == model_uri:
             return version
     if key_tag is None:
         return None
     tag, key = key_tag
-    for version in sorted(ready, key=lambda v: int(v.version), reverse=True):
+    for version in ready:
         if version.tags.get(tag) == key and _can_be_read(version):
             return version
     return None
