@@ -38,7 +38,6 @@ from slmflow.registry.stage_tags import GATE
 
 def register(step: Step) -> ModelVersion | None:
     """Register a version; with registry.stage=champion, promote one that is registered."""
-    announcements.check(step.config.registry)
     if step.config.registry.stage is Stage.champion:
         promotion.promote(step)
         return None
@@ -52,7 +51,7 @@ def register_candidate(step: Step) -> ModelVersion:
     """
     registry, run_id = step.config.registry, step.run.info.run_id
     preflight.validate_config(step.config)
-    preflight.check_rights(step.config.registry.name)
+    preflight.check_rights(registry.name)
     comparison = Comparison.from_result(step.ensure(Evaluation))
     candidate, reason = select_flavor(comparison.models, registry.flavor)
     key_tag = version_tags.key_tag(step, candidate.flavor)

@@ -5,12 +5,11 @@ python -m steps.rollback registry.name=my-model
 """
 
 from slmflow.pipeline.step import Step, run_step
-from slmflow.registry import announcements, promotion
+from slmflow.registry import promotion
 
 
 def rollback(step: Step) -> None:
     """Move the alias champion back, and announce it."""
-    announcements.check(step.config.registry)
     promotion.roll_back(step)
 
 

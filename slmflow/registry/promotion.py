@@ -29,6 +29,7 @@ def promote(step: Step) -> None:
     Raises UserError unless the version passed the gate and is approved.
     """
     registry = step.config.registry
+    announcements.check(registry)
     preflight.check_rights(registry.name)
     version = _selected(step.config)
     _require_gate(version)
@@ -55,6 +56,7 @@ def roll_back(step: Step) -> None:
     champion.
     """
     registry = step.config.registry
+    announcements.check(registry)
     preflight.check_rights(registry.name)
     done = champion_history.roll_back(registry.name)
     with registry_errors():
