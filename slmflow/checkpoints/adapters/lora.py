@@ -21,6 +21,8 @@ Shape = tuple[int, ...]
 _MATRIX = re.compile(r"base_model\.model\.(?P<module>\w+(\.\w+)*)\.lora_(?P<part>[AB])\.weight")
 _DTYPES = ("F16", "BF16", "F32")
 
+_MOST_SHOWN = 3  # problems in one message
+
 
 @dataclass(frozen=True)
 class LoraModule:
@@ -125,10 +127,9 @@ class LoraAdapter:
 
     def _raise(self, problems: list[str]) -> None:
         if problems:
-            more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
             raise UserError(
-                f"{self.name} does not fit: {'; '.join(problems[:3])}{more}. Choose the base model "
-                "that the adapter was trained on"
+                f"{self.name} does not fit: {_listed(problems)}. Choose the base model that the "
+                "adapter was trained on"
             )
 
 
@@ -148,10 +149,9 @@ def _read_modules(folder: Path, name: str, config: LoraConfig) -> dict[str, Lora
     if not shapes and not problems:
         problems.append("the file is empty")
     if problems:
-        more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise UserError(
-            f"{WEIGHTS} of {name} is not supported: {'; '.join(problems[:3])}{more}. Give ordinary "
-            "LoRA on Linear modules, or merge the adapter with peft and convert the whole model"
+            f"{WEIGHTS} of {name} is not supported: {_listed(problems)}. Give ordinary LoRA on "
+            "Linear modules, or merge the adapter with peft and convert the whole model"
         )
     return {
         path: LoraModule(path, parts["A"][0], parts["A"][1], parts["B"][0], config.scaling_of(path))
@@ -177,6 +177,12 @@ def _headers(folder: Path, name: str) -> Iterator[tuple[str, Shape, str]]:
         for tensor in opened.keys():  # noqa: SIM118 - not a mapping
             header = opened.get_slice(tensor)
             yield tensor, tuple(header.get_shape()), header.get_dtype()
+
+
+def _listed(problems: list[str]) -> str:
+    """Return the first problems in one line, and how many more there are."""
+    more = f" and {len(problems) - _MOST_SHOWN} more" if len(problems) > _MOST_SHOWN else ""
+    return "; ".join(problems[:_MOST_SHOWN]) + more
 
 
 def _matrix_name(path: str, part: str) -> str:

@@ -28,10 +28,7 @@ def merge(folder: Path, adapter: LoraAdapter) -> None:
     adapter that does not fit.
     """
     headers = read_headers(folder)
-    names = weight_names(headers, adapter.modules)
-    shapes = {f"{path}.weight": headers[tensor].shape for path, tensor in names.items()}
-    adapter.check_base(shapes, "the base model")
-    paths = {tensor: path for path, tensor in names.items()}
+    paths = {tensor: path for path, tensor in adapted_weights(headers, adapter).items()}
     grown = 0
     for file in files.weight_files(folder, str(folder)):
         merged = file.with_name(f"{file.name}.merging")
@@ -40,6 +37,17 @@ def merge(folder: Path, adapter: LoraAdapter) -> None:
             grown += merged.stat().st_size - before
             merged.replace(file)
     _correct_index(folder, grown)
+
+
+def adapted_weights(headers: Mapping[str, TensorHeader], adapter: LoraAdapter) -> dict[str, str]:
+    """Return the name in the files of the weight of each adapted module.
+
+    Raises UserError for an adapter that does not fit the checkpoint.
+    """
+    names = weight_names(headers, adapter.modules)
+    shapes = {f"{path}.weight": headers[tensor].shape for path, tensor in names.items()}
+    adapter.check_base(shapes, "the base model")
+    return names
 
 
 def weight_names(headers: Mapping[str, TensorHeader], modules: Collection[str]) -> dict[str, str]:

@@ -59,12 +59,7 @@ def check(folder: Path, base: Path, name: str) -> LoraAdapter:
     name: of the adapter, for messages.
     """
     adapter = LoraAdapter.read(folder, name)
-    headers = tensors.read_headers(base)
-    shapes = {
-        f"{path}.weight": headers[tensor].shape
-        for path, tensor in merged_files.weight_names(headers, adapter.modules).items()
-    }
-    adapter.check_base(shapes, "the base model")
+    merged_files.adapted_weights(tensors.read_headers(base), adapter)
     adapter.check_values()
     return adapter
 
