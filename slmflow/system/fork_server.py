@@ -27,7 +27,7 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from slmflow.console import messages
@@ -55,16 +55,13 @@ def is_fork() -> bool:
 
 @dataclass(frozen=True)
 class Request:
-    """A module to run in a fork, or only modules to import for the next ones.
+    """A module to run in a fork; following: modules to import afterwards."""
 
-    module: empty for nothing to run; following: modules to import afterwards.
-    """
-
-    module: str = ""
-    arguments: Sequence[str] = ()
-    folder: str = ""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    following: Sequence[str] = ()
+    module: str
+    arguments: Sequence[str]
+    folder: str
+    environment: Mapping[str, str]
+    following: Sequence[str]
 
 
 def send(connection: socket.socket, message: Any, streams: Sequence[int] = ()) -> None:
@@ -141,7 +138,7 @@ class _Server:
         fields, streams = received
         request = Request(**fields)
         self._waiting += [name for name in request.following if name not in self._waiting]
-        if request.module and _fixed(request.environment) == self._environment:
+        if _fixed(request.environment) == self._environment:
             self._fork(request, streams, connection)
         else:
             connection.close()

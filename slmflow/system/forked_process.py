@@ -128,13 +128,6 @@ def start(
     return ForkedProcess(connection, received[0]["pid"])
 
 
-def prepare(modules: Sequence[str]) -> None:
-    """Let the server import modules that forks will need soon."""
-    if os.environ.get(_ADDRESS) and (connection := _connect()):
-        with connection, suppress(ConnectionError):
-            fork_server.send(connection, asdict(Request(following=modules)))
-
-
 def _connect() -> socket.socket | None:
     """Return a connection to the server, which is started if there is none."""
     if not is_supported():

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -63,9 +63,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-def _start(module: str, *arguments: str, folder: Path, **variables: str) -> ForkedProcess:
+def _start(
+    module: str, *arguments: str, folder: Path, following: Sequence[str] = (), **variables: str
+) -> ForkedProcess:
     environment = {**os.environ, **variables}
-    process = forked_process.start(module, arguments, folder=folder, environment=environment)
+    process = forked_process.start(
+        module, arguments, folder=folder, environment=environment, following=following
+    )
     assert process is not None
     return process
 
@@ -85,11 +89,11 @@ def test_fork_is_like_a_new_process(folder: Path, capfd: pytest.CaptureFixture[s
 def test_forks_share_imports_and_no_random_numbers(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    forked_process.prepare(["lists_shared", "numpy"])
+    following = ["lists_shared", "numpy"]
 
     # The server imports between two requests.
     for _ in range(100):
-        _start("answers", folder=folder, SLMFLOW_NUMBER="7").wait()
+        _start("answers", folder=folder, following=following, SLMFLOW_NUMBER="7").wait()
         *_, first = map(json.loads, capfd.readouterr().out.splitlines())
         if first["is_shared"]:
             break
