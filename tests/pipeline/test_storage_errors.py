@@ -8,6 +8,7 @@ import mlflow
 import pytest
 
 from slmflow.pipeline import step, tracking_errors
+from tests.fixtures.console import read_only_error
 from tests.fixtures.server import server_with_status, serving_in_thread
 
 
@@ -20,11 +21,7 @@ def _message(capsys: pytest.CaptureFixture[str], store: str | None = None) -> st
     """Return the only message of a step that cannot use its database or this artifact store."""
     experiment = mlflow.create_experiment("shared", artifact_location=store) if store else None
     assert step.run("fetch", _fail_if_called, [], new_run={"experiment_id": experiment}) == 1
-    output = capsys.readouterr().err
-    assert output.count("error:") == 1
-    assert "Traceback" not in output
-    assert "secret" not in output
-    return output[output.index("error:") :]
+    return read_only_error(capsys)
 
 
 def _fail_if_called(_: step.Step) -> None:

@@ -14,6 +14,7 @@ import pytest
 from mlflow import MlflowClient
 
 from slmflow.pipeline import step, tracking_errors
+from tests.fixtures.console import read_only_error
 from tests.fixtures.project import Sandbox
 from tests.fixtures.server import free_port, run_server, server_with_status
 
@@ -28,11 +29,7 @@ def no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 def _failure_message(work: Callable[[step.Step], None], capsys: pytest.CaptureFixture[str]) -> str:
     """Return the only message of a step that fails because of its tracking server."""
     assert step.run("fetch", work, []) == 1
-    output = capsys.readouterr().err
-    assert output.count("error:") == 1
-    assert "Traceback" not in output
-    assert "secret" not in output
-    return output[output.index("error:") :]
+    return read_only_error(capsys)
 
 
 def _fail_if_called(_: step.Step) -> None:

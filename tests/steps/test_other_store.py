@@ -6,7 +6,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from tests.fixtures.project import Sandbox
+from tests.fixtures.project import Sandbox, finished_workflow
 
 STEPS = ("fetch", "convert", "log_transformers", "log_genai", "measure", "evaluate", "register")
 FEW_ROWS = ("evaluation.limit=6", "measurement.timed_rows=2", "target=cpu_fp32")
@@ -15,12 +15,8 @@ FEW_ROWS = ("evaluation.limit=6", "measurement.timed_rows=2", "target=cpu_fp32")
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A sandbox where the workflow has run once."""
-    sandbox = Sandbox(tmp_path_factory.mktemp("first"))
-    sandbox.run_step("main", *FEW_ROWS).check()
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(sandbox.environ()["MLFLOW_TRACKING_URI"])
-    yield sandbox
-    mlflow.set_tracking_uri(before)
+    with finished_workflow(tmp_path_factory.mktemp("first"), *FEW_ROWS) as sandbox:
+        yield sandbox
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from mlflow.entities import Run
 from slmflow.metrics.model_metrics import TIMING_COLUMNS
 from slmflow.pipeline.results import FLOW
 from tests.fixtures.machines import CPU, on_other_machine
-from tests.fixtures.project import Sandbox
+from tests.fixtures.project import Sandbox, finished_workflow
 from tests.fixtures.tracking import read_table
 
 pytestmark = pytest.mark.long
@@ -25,12 +25,8 @@ ARGUMENTS = ("target=cpu_fp32", "evaluation.limit=12", "measurement.timed_rows=4
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A sandbox where the workflow has run once."""
-    sandbox = Sandbox(tmp_path_factory.mktemp("machines"))
-    sandbox.run_step("main", *ARGUMENTS).check()
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(sandbox.environ()["MLFLOW_TRACKING_URI"])
-    yield sandbox
-    mlflow.set_tracking_uri(before)
+    with finished_workflow(tmp_path_factory.mktemp("machines"), *ARGUMENTS) as sandbox:
+        yield sandbox
 
 
 def newest(sandbox: Sandbox) -> dict[str, Run]:
