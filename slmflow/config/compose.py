@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from slmflow.config.config_keys import groups, match_pattern
+from slmflow.config.config_keys import groups, match_pattern, optional_sections
 from slmflow.config.overrides import for_hydra
 from slmflow.config.schema.adapters import AdapterSource
 from slmflow.config.schema.config import Config
@@ -127,12 +127,16 @@ def flatten_dict(nested: Mapping[str, Any]) -> dict[str, Any]:
 def _refuse_missing_sections(overrides: Sequence[str]) -> None:
     """Raise BadArguments for a key of a section that the chosen files set to null."""
     pairs = [override.split("=", 1) for override in overrides]
+    optional = tuple(f"{each}." for each in optional_sections())
+    keys = [(_section(key, value), key, value) for key, value in pairs]
+    keys = [each for each in keys if f"{each[0]}.".startswith(optional)]
+    if not keys:
+        return  # to compose with Hydra's own config takes long
     choices = [f"{key}={choice}" for key, choice in pairs if key in groups()]
     composed = _compose_choices(tuple(choices))
     problems = []
-    for key, value in pairs:
-        section = key if value.startswith("{") else key.rpartition(".")[0]
-        if section and OmegaConf.select(composed, section, default={}) is None:
+    for section, key, value in keys:
+        if OmegaConf.select(composed, section, default={}) is None:
             group = section.partition(".")[0]
             choice = composed.hydra.runtime.choices[group]
             problems.append(
@@ -141,6 +145,11 @@ def _refuse_missing_sections(overrides: Sequence[str]) -> None:
             )
     if problems:
         raise BadArguments("\n".join(problems))
+
+
+def _section(key: str, value: str) -> str:
+    """Return the section that an override changes."""
+    return key if value.startswith("{") else key.rpartition(".")[0]
 
 
 @functools.cache

@@ -47,6 +47,16 @@ def groups() -> Mapping[str, list[str]]:
     return {folder.name: sorted(f.stem for f in folder.glob("*.yaml")) for folder in folders}
 
 
+@functools.cache
+def optional_sections() -> frozenset[str]:
+    """Return the sections that a file of `conf/` may set to null."""
+    return frozenset(
+        key.name
+        for key in all_keys()
+        if type(None) in get_args(key.type) and any(map(dataclasses.is_dataclass, get_args(key.type)))
+    )
+
+
 def match_pattern(name: str) -> str | None:
     """Return the key with one of `ANY_NAMES` that a name matches, if any."""
     parts = name.split(".")
