@@ -11,7 +11,8 @@ from slmflow.batch.job import prepare_job
 from slmflow.batch.partitions import PartitionStore
 from slmflow.batch.run_partitions import run_partitions
 from slmflow.pipeline import store
-from slmflow.pipeline.step import Step, run_step
+from slmflow.pipeline.step import Step
+from slmflow.pipeline.step_runner import run_step
 
 
 def batch(step: Step) -> None:

@@ -15,7 +15,8 @@ from slmflow.conversion import hub_architecture
 from slmflow.pipeline import entries
 from slmflow.pipeline.keys import base_weights_key
 from slmflow.pipeline.results import OnnxModel, Weights
-from slmflow.pipeline.step import Step, run_step
+from slmflow.pipeline.step import Step
+from slmflow.pipeline.step_runner import run_step
 
 LATE_IMPORTS = (
     *("torch", "transformers.modeling_utils", "onnx_ir", "onnxruntime"),

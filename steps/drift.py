@@ -8,7 +8,8 @@ from slmflow.console import messages
 from slmflow.errors import UserError
 from slmflow.monitoring import figures, findings, registration, report
 from slmflow.pipeline import served_traces
-from slmflow.pipeline.step import Step, run_step
+from slmflow.pipeline.step import Step
+from slmflow.pipeline.step_runner import run_step
 
 
 def drift(step: Step) -> None:

@@ -15,7 +15,8 @@ from slmflow.metrics.evaluate_models import evaluate_models
 from slmflow.metrics.task_metrics import evaluate_tasks
 from slmflow.pipeline import run_links
 from slmflow.pipeline.results import Evaluation, Measurements, OnnxModel
-from slmflow.pipeline.step import Step, run_step
+from slmflow.pipeline.step import Step
+from slmflow.pipeline.step_runner import run_step
 from slmflow.reports import artifacts, notes, terminal
 from slmflow.reports.content import ReportContent
 

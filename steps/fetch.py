@@ -31,7 +31,8 @@ from slmflow.paths import PROJECT
 from slmflow.pipeline import entries
 from slmflow.pipeline.keys import base_weights_key
 from slmflow.pipeline.results import Weights
-from slmflow.pipeline.step import Step, run_step
+from slmflow.pipeline.step import Step
+from slmflow.pipeline.step_runner import run_step
 
 
 def fetch(step: Step) -> Weights:

@@ -10,7 +10,8 @@ from slmflow.flavors import genai_pyfunc, lineage
 from slmflow.flavors.provenance import Provenance, SourceEntry
 from slmflow.pipeline import step_parts
 from slmflow.pipeline.results import GenaiModel, OnnxModel, Weights
-from slmflow.pipeline.step import Step, run_step
+from slmflow.pipeline.step import Step
+from slmflow.pipeline.step_runner import run_step
 
 
 def log_genai(step: Step) -> GenaiModel:

@@ -11,7 +11,8 @@ from slmflow.flavors import lineage, transformers_pipeline
 from slmflow.flavors.provenance import Provenance, SourceEntry
 from slmflow.pipeline import step_parts
 from slmflow.pipeline.results import TransformersModel, Weights
-from slmflow.pipeline.step import Step, run_step
+from slmflow.pipeline.step import Step
+from slmflow.pipeline.step_runner import run_step
 
 
 def log_transformers(step: Step) -> TransformersModel:

@@ -24,7 +24,8 @@ from slmflow.pipeline.results import (
     Result,
     Weights,
 )
-from slmflow.pipeline.step import Step, run_step
+from slmflow.pipeline.step import Step
+from slmflow.pipeline.step_runner import run_step
 from slmflow.registry import preflight
 from slmflow.reports import copied_report, terminal
 

@@ -12,7 +12,8 @@ from slmflow.measurement import compared_models, interleaved, prompt_models
 from slmflow.measurement.artifact import log_measurements
 from slmflow.measurement.harness import lm_eval_tasks
 from slmflow.pipeline.results import Measurements
-from slmflow.pipeline.step import Step, run_step
+from slmflow.pipeline.step import Step
+from slmflow.pipeline.step_runner import run_step
 
 
 def measure(step: Step) -> Measurements:

@@ -17,7 +17,8 @@ from slmflow.metrics.comparison import Comparison
 from slmflow.metrics.model_metrics import ModelMetrics
 from slmflow.pipeline import registered_models
 from slmflow.pipeline.results import Evaluation, ModelVersion
-from slmflow.pipeline.step import Step, run_step
+from slmflow.pipeline.step import Step
+from slmflow.pipeline.step_runner import run_step
 from slmflow.registry import (
     aliases,
     announcements,

@@ -4,7 +4,8 @@ mlflow run . -e rollback --env-manager uv -P registry.name=my-model
 python -m steps.rollback registry.name=my-model
 """
 
-from slmflow.pipeline.step import Step, run_step
+from slmflow.pipeline.step import Step
+from slmflow.pipeline.step_runner import run_step
 from slmflow.registry import promotion
 
 

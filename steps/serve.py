@@ -11,7 +11,8 @@ from mlflow.tracing.constant import TraceMetadataKey
 
 from slmflow.console import messages, progress_bars
 from slmflow.pipeline import model_uris
-from slmflow.pipeline.step import Step, run_step
+from slmflow.pipeline.step import Step
+from slmflow.pipeline.step_runner import run_step
 from slmflow.runtime.tracing import MODEL_URI, Tracer
 from slmflow.serving import server
 from slmflow.serving.app import create

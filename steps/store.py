@@ -18,7 +18,7 @@ from slmflow.console import messages
 from slmflow.errors import UserError
 from slmflow.pipeline import entries, store, temporary_files, tracking_errors
 from slmflow.pipeline.failures import report_failure
-from slmflow.pipeline.step import run_hydra
+from slmflow.pipeline.step_runner import run_hydra
 from slmflow.upkeep import contents, inventory, pruning, tables, usage
 from slmflow.upkeep.inventory import Item
 

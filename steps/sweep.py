@@ -9,7 +9,8 @@ from slmflow.conversion.calibration import overlap
 from slmflow.datasets import traced_rows
 from slmflow.errors import UserError
 from slmflow.metrics import evaluation_inputs
-from slmflow.pipeline.step import Step, run_step
+from slmflow.pipeline.step import Step
+from slmflow.pipeline.step_runner import run_step
 from slmflow.sweeps import outcomes, report, sweep_result
 from slmflow.sweeps.arguments import parse_arguments
 from slmflow.sweeps.context import SweepContext

@@ -10,7 +10,8 @@ from slmflow.console import messages, progress_bars
 from slmflow.errors import UserError
 from slmflow.paths import PROJECT
 from slmflow.pipeline import model_uris
-from slmflow.pipeline.step import Step, run_step
+from slmflow.pipeline.step import Step
+from slmflow.pipeline.step_runner import run_step
 from slmflow.verification import checks, model_folder, signatures
 from slmflow.verification.findings import describe_differences, differences
 from slmflow.verification.recorded_model import RecordedModel

@@ -15,7 +15,7 @@ from pyarrow import parquet
 
 from slmflow.batch import spark
 from slmflow.config.schema.batch import Spark
-from slmflow.pipeline.step import run
+from slmflow.pipeline.step_runner import run
 from steps.batch import batch
 from tests.batch.workspace import BatchFolder, BatchWorkspace
 from tests.datasets.test_rows import write_table

@@ -9,7 +9,7 @@ from typing import Any
 import mlflow
 from mlflow.entities import Run
 
-from slmflow.pipeline.step import run
+from slmflow.pipeline.step_runner import run
 from steps.batch import batch
 from tests.measurement.models.logged import PROMPT
 

@@ -23,7 +23,8 @@ from slmflow.paths import PROJECT
 from slmflow.pipeline import model_uris
 from slmflow.pipeline.keys import key_of
 from slmflow.pipeline.results import Weights
-from slmflow.pipeline.step import Step, run
+from slmflow.pipeline.step import Step
+from slmflow.pipeline.step_runner import run
 from steps.fetch import fetch_checkpoint
 from tests.fixtures.hub import RunPython
 from tests.fixtures.hub_server import MODEL, REVISION, FakeHub

@@ -15,7 +15,8 @@ from slmflow.measurement.measured_model import MeasuredModel
 from slmflow.measurement.records import Answer, Likelihood, Measurement
 from slmflow.measurement.stored_rows import StoredRows
 from slmflow.pipeline.keys import answers_key
-from slmflow.pipeline.step import Step, run
+from slmflow.pipeline.step import Step
+from slmflow.pipeline.step_runner import run
 
 ROWS = [Row([{"role": "user", "content": name}], name) for name in ("one", "two", "three")]
 MODEL = MeasuredModel("genai", "models:/m-1", "m-1", 1, key="1" * 64)

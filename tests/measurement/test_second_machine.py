@@ -9,7 +9,7 @@ import pytest
 
 from slmflow.pipeline import runs
 from slmflow.pipeline.results import GenaiModel
-from slmflow.pipeline.step import run
+from slmflow.pipeline.step_runner import run
 from steps.measure import measure
 from tests.fixtures.machines import CPU, other_machine
 from tests.measurement.models.logged import log_model

@@ -8,7 +8,7 @@ import pytest
 
 from slmflow.pipeline import store
 from slmflow.pipeline.results import GenaiModel
-from slmflow.pipeline.step import run
+from slmflow.pipeline.step_runner import run
 from steps.measure import measure
 from tests.measurement.models.logged import log_model
 

@@ -10,7 +10,7 @@ from slmflow.config import compose
 from slmflow.errors import BadArguments
 from slmflow.measurement.records import Answer
 from slmflow.pipeline import runs
-from slmflow.pipeline.step import run
+from slmflow.pipeline.step_runner import run
 from steps.drift import drift
 from tests.fixtures.traces import TracedServer
 from tests.monitoring import versions

@@ -11,9 +11,10 @@ from mlflow import MlflowClient
 from slmflow.config.compose import load
 from slmflow.config.schema.config import STEPS
 from slmflow.errors import BadArguments
-from slmflow.pipeline import entries, freshness, runs, step
+from slmflow.pipeline import entries, freshness, runs, step_runner
 from slmflow.pipeline.keys import key_of
 from slmflow.pipeline.results import FLOW, Result
+from slmflow.pipeline.step import Step
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,9 @@ def test_unknown_step_is_rejected_with_the_list() -> None:
 
 def finish(value: int, *arguments: str) -> None:
     nested = mlflow.active_run() is not None
-    assert step.run("fetch", lambda _: Value(value), arguments, new_run={"nested": nested}) == 0
+    assert (
+        step_runner.run("fetch", lambda _: Value(value), arguments, new_run={"nested": nested}) == 0
+    )
 
 
 @pytest.mark.usefixtures("tracking")
@@ -71,19 +74,21 @@ def test_only_a_result_of_this_run_tree_counts() -> None:
     finish(2, "fresh=[fetch]")  # of another tree
     found = []
 
-    def nested(running: step.Step) -> None:
+    def nested(running: Step) -> None:
         found.append(running.ensure(Value))
 
-    def work(running: step.Step) -> None:
+    def work(running: Step) -> None:
         found.append(running.find(Value))
         finish(3, "fresh=[fetch]")
-        finish_tree = step.run("convert", nested, ["fresh=[fetch]"], new_run={"nested": True})
+        finish_tree = step_runner.run(
+            "convert", nested, ["fresh=[fetch]"], new_run={"nested": True}
+        )
         assert finish_tree == 0
         found.append(running.find(Value))
 
-    assert step.run("main", work, ["fresh=[fetch]"]) == 0
+    assert step_runner.run("main", work, ["fresh=[fetch]"]) == 0
     assert found == [None, Value(3), Value(3)]
-    assert step.run("main", nested, []) == 0
+    assert step_runner.run("main", nested, []) == 0
     assert found[-1] == Value(3)  # the newest
     [main] = MlflowClient().search_runs(
         ["0"], f"tags.`{runs.STEP}` = 'main'", order_by=["start_time ASC"], max_results=1

@@ -18,15 +18,16 @@ from mlflow.utils.mlflow_tags import (
     MLFLOW_SOURCE_NAME,
 )
 
-from slmflow.pipeline import runs, stale_runs, step, store
+from slmflow.pipeline import runs, stale_runs, step_runner, store
 from slmflow.pipeline.failures import INTERRUPTED
+from slmflow.pipeline.step import Step
 from tests.fixtures.project import Sandbox
 
 # A step that prints its run and its folder of temporary files, and then waits forever.
 WAITING_STEP = """
 import signal, sys, tempfile
 import mlflow
-from slmflow.pipeline import step
+from slmflow.pipeline import step_runner
 
 def work(running):
     tempfile.mkdtemp()
@@ -35,7 +36,7 @@ def work(running):
     signal.pause()
 
 sys.argv[1:] = []
-step.run_step("fetch", work)
+step_runner.run_step("fetch", work)
 """
 
 
@@ -68,7 +69,7 @@ def run_waiting_step(
             process.kill()
 
 
-def _do_nothing(_: step.Step) -> None:
+def _do_nothing(_: Step) -> None:
     pass
 
 
@@ -78,7 +79,7 @@ def test_next_step_cleans_up_after_a_killed_step(sandbox: Sandbox) -> None:
         assert temp.parent == sandbox.folder / "tmp"
         assert len(list(temp.iterdir())) == 1
 
-        assert step.run("convert", _do_nothing, []) == 0
+        assert step_runner.run("convert", _do_nothing, []) == 0
         assert client.get_run(run_id).info.status == "RUNNING"
         process.kill()
         process.wait()
@@ -123,7 +124,7 @@ def test_step_with_a_dead_launcher_does_not_begin(sandbox: Sandbox) -> None:
     parent = client.create_run("0", tags={stale_runs.LOCK_TAG: tag}).info.run_id
     child = client.create_run("0", tags={"mlflow.parentRunId": parent}).info.run_id
 
-    status = step.run("fetch", _do_nothing, [], new_run={"run_id": child})
+    status = step_runner.run("fetch", _do_nothing, [], new_run={"run_id": child})
 
     assert status == INTERRUPTED
     assert client.get_run(child).info.status == "KILLED"
@@ -132,7 +133,7 @@ def test_step_with_a_dead_launcher_does_not_begin(sandbox: Sandbox) -> None:
 def test_runs_of_other_programs_stay(sandbox: Sandbox) -> None:
     run_id = MlflowClient().create_run("0").info.run_id
 
-    assert step.run("fetch", _do_nothing, []) == 0
+    assert step_runner.run("fetch", _do_nothing, []) == 0
 
     assert MlflowClient().get_run(run_id).info.status == "RUNNING"
 
@@ -155,7 +156,7 @@ def test_runs_not_begun_for_a_day_are_killed(
     tags = {**project, MLFLOW_PROJECT_ENTRY_POINT: "main", **tags}
     run_id = client.create_run("0", start_time=start_time, tags=tags).info.run_id
 
-    assert step.run("fetch", _do_nothing, [], new_run={"tags": project}) == 0
+    assert step_runner.run("fetch", _do_nothing, [], new_run={"tags": project}) == 0
 
     assert client.get_run(run_id).info.status == status
 
@@ -166,7 +167,7 @@ def test_step_without_store_runs_with_unwritable_store(
     (sandbox.folder / "file").write_text("")
     monkeypatch.setenv("SLMFLOW_HOME", str(sandbox.folder / "file"))
 
-    assert step.run("serve", _do_nothing, []) == 0
+    assert step_runner.run("serve", _do_nothing, []) == 0
 
     [run] = MlflowClient().search_runs(["0"])
     assert stale_runs.LOCK_TAG not in run.data.tags

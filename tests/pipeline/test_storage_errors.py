@@ -7,7 +7,8 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from slmflow.pipeline import step, tracking_errors
+from slmflow.pipeline import step_runner, tracking_errors
+from slmflow.pipeline.step import Step
 from tests.fixtures.console import read_only_error
 from tests.fixtures.server import server_with_status, serving_in_thread
 
@@ -20,11 +21,11 @@ def no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 def _message(capsys: pytest.CaptureFixture[str], store: str | None = None) -> str:
     """Return the only message of a step that cannot use its database or this artifact store."""
     experiment = mlflow.create_experiment("shared", artifact_location=store) if store else None
-    assert step.run("fetch", _fail_if_called, [], new_run={"experiment_id": experiment}) == 1
+    assert step_runner.run("fetch", _fail_if_called, [], new_run={"experiment_id": experiment}) == 1
     return read_only_error(capsys)
 
 
-def _fail_if_called(_: step.Step) -> None:
+def _fail_if_called(_: Step) -> None:
     raise AssertionError("called although its run cannot store anything")
 
 

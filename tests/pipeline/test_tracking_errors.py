@@ -13,7 +13,8 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from slmflow.pipeline import step, tracking_errors
+from slmflow.pipeline import step_runner, tracking_errors
+from slmflow.pipeline.step import Step
 from tests.fixtures.console import read_only_error
 from tests.fixtures.project import Sandbox
 from tests.fixtures.server import free_port, run_server, server_with_status
@@ -26,13 +27,13 @@ def no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(tracking_errors.RETRIES, "0")
 
 
-def _failure_message(work: Callable[[step.Step], None], capsys: pytest.CaptureFixture[str]) -> str:
+def _failure_message(work: Callable[[Step], None], capsys: pytest.CaptureFixture[str]) -> str:
     """Return the only message of a step that fails because of its tracking server."""
-    assert step.run("fetch", work, []) == 1
+    assert step_runner.run("fetch", work, []) == 1
     return read_only_error(capsys)
 
 
-def _fail_if_called(_: step.Step) -> None:
+def _fail_if_called(_: Step) -> None:
     raise AssertionError("called although there is no run")
 
 
@@ -70,7 +71,7 @@ def test_server_error_is_explained(
 def test_server_that_fails_during_the_work(
     tracking_at: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def work(_: step.Step) -> None:
+    def work(_: Step) -> None:
         tracking_at(CLOSED_PORT)
         mlflow.log_metric("seconds", 1.0)
 
@@ -79,16 +80,16 @@ def test_server_that_fails_during_the_work(
 
 @pytest.mark.usefixtures("tracking")
 def test_other_mlflow_error_is_no_server_error(capsys: pytest.CaptureFixture[str]) -> None:
-    def work(_: step.Step) -> None:
+    def work(_: Step) -> None:
         MlflowClient().get_run("f" * 32)
 
-    assert step.run("fetch", work, []) == 1
+    assert step_runner.run("fetch", work, []) == 1
     assert "error: MlflowException" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("tracking")
 def test_missing_database_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def work(_: step.Step) -> None:
+    def work(_: Step) -> None:
         (tmp_path / "mlflow.db").unlink()
         (tmp_path / "mlflow.db").mkdir()
         mlflow.log_metric("seconds", 1.0)

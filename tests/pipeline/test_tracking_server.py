@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 from slmflow.errors import UserError
-from slmflow.pipeline import step, tracking_errors, tracking_server
+from slmflow.pipeline import step_runner, tracking_errors, tracking_server
 from tests.fixtures.server import serving_in_thread
 
 
@@ -60,7 +60,7 @@ def test_relative_database_becomes_absolute_for_other_steps(
 
 
 def _message(capsys: pytest.CaptureFixture[str]) -> str:
-    assert step.run("fetch", lambda _: None, []) == 1
+    assert step_runner.run("fetch", lambda _: None, []) == 1
     output = capsys.readouterr().err
     assert output.count("error:") == 1
     return output[output.index("error:") :]

@@ -26,7 +26,8 @@ from slmflow.pipeline.results import (
     TransformersModel,
     Weights,
 )
-from slmflow.pipeline.step import Step, run
+from slmflow.pipeline.step import Step
+from slmflow.pipeline.step_runner import run
 from slmflow.reports import artifacts
 from steps.register import register
 from tests.metrics.samples import GENAI, REPORT, TRANSFORMERS

@@ -6,8 +6,7 @@ import mlflow
 import pandas as pd
 
 from slmflow.metrics.evaluate_models import EvaluatedModel
-from slmflow.pipeline import entries
-from slmflow.pipeline import step as steps
+from slmflow.pipeline import entries, step_runner
 from slmflow.pipeline.results import Measurements, OnnxModel
 from slmflow.pipeline.step import Step
 from slmflow.reports.sources import ComparisonSources, find_provenance
@@ -30,7 +29,7 @@ def convert(mean_kl: float, *arguments: str) -> None:
         )
         return OnnxModel(str(entries.get_or_build("onnx", "0" * 64, build)))
 
-    assert steps.run("convert", work, arguments) == 0
+    assert step_runner.run("convert", work, arguments) == 0
 
 
 def find(*models: EvaluatedModel, arguments: tuple[str, ...] = ()) -> ComparisonSources:
@@ -40,7 +39,7 @@ def find(*models: EvaluatedModel, arguments: tuple[str, ...] = ()) -> Comparison
     def work(step: Step) -> None:
         results.append(find_provenance(step, Measurements("run of measure", MACHINE, ()), models))
 
-    assert steps.run("evaluate", work, arguments) == 0
+    assert step_runner.run("evaluate", work, arguments) == 0
     return results[0]
 
 

@@ -13,7 +13,7 @@ from slmflow.datasets import traced_rows
 from slmflow.measurement.records import Answer
 from slmflow.pipeline import served_traces
 from slmflow.pipeline.results import GenaiModel
-from slmflow.pipeline.step import run
+from slmflow.pipeline.step_runner import run
 from steps.drift import drift
 from steps.evaluate import evaluate
 from tests.fixtures.tracking import read_table

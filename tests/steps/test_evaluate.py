@@ -11,7 +11,8 @@ from slmflow.datasets import rows
 from slmflow.metrics.model_metrics import HEADLINES
 from slmflow.pipeline import results, runs
 from slmflow.pipeline.results import Evaluation
-from slmflow.pipeline.step import Step, run
+from slmflow.pipeline.step import Step
+from slmflow.pipeline.step_runner import run
 from steps.evaluate import evaluate
 from tests.fixtures.tracking import read_table
 from tests.metrics.test_comparison import COLUMNS, COMPARED

@@ -9,7 +9,8 @@ import pytest
 from slmflow.config import compose as configs
 from slmflow.pipeline.keys import key_of
 from slmflow.pipeline.results import Measurements
-from slmflow.pipeline.step import Step, run
+from slmflow.pipeline.step import Step
+from slmflow.pipeline.step_runner import run
 from steps.evaluate import evaluate
 from steps.measure import measure
 from tests.fixtures.tracking import read_table

@@ -14,7 +14,8 @@ from slmflow.measurement.measured_model import MeasuredModel
 from slmflow.metrics import evaluation_inputs
 from slmflow.metrics.evaluate_models import evaluate_models
 from slmflow.pipeline.results import GenaiModel, OnnxModel, TransformersModel
-from slmflow.pipeline.step import Step, run
+from slmflow.pipeline.step import Step
+from slmflow.pipeline.step_runner import run
 from steps.evaluate import evaluate
 from tests.fixtures import choice_questions
 from tests.fixtures.bundled_model import Reference

@@ -16,7 +16,8 @@ from slmflow.pipeline.results import (
     TransformersModel,
     Weights,
 )
-from slmflow.pipeline.step import Step, run
+from slmflow.pipeline.step import Step
+from slmflow.pipeline.step_runner import run
 from steps.main import main
 from tests.registry.finished_runs import RegisteredModel, finish_evaluation, newest_run
 from tests.steps.conftest import ReadErrors

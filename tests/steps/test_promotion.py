@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from slmflow.pipeline import registered_models
-from slmflow.pipeline.step import run
+from slmflow.pipeline.step_runner import run
 from slmflow.registry.announcements import NOTIFIED
 from steps.rollback import rollback
 from tests.registry.finished_runs import (

@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from slmflow.metrics.model_metrics import COLUMNS
-from slmflow.pipeline import runs, step
+from slmflow.pipeline import runs, step, step_runner
 from slmflow.pipeline.stale_runs import LOCK_TAG
 from slmflow.reports import markdown as md
 from slmflow.sweeps.arguments import parse_arguments
@@ -27,7 +27,7 @@ FAILING = "dml_int4"
 
 def _sweep(*arguments: str) -> tuple[int, Run, list[Run]]:
     """Return the exit status, the sweep's run, and the points' runs in order."""
-    status = step.run("sweep", sweep, arguments, parse_arguments)
+    status = step_runner.run("sweep", sweep, arguments, parse_arguments)
     run = newest_run("sweep")
     below = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
     points = MlflowClient().search_runs(["0"], below, order_by=["start_time ASC"])
@@ -109,7 +109,7 @@ def test_suggested_command_registers_the_best_model(three: list[str]) -> None:
         "registry.gate.exact_match.max_drop=1",
         "registry.name=swept",
     ]
-    assert step.run("register", register, arguments) == 0
+    assert step_runner.run("register", register, arguments) == 0
 
     [version] = MlflowClient().search_model_versions("name='swept'")
     assert version.tags["slmflow_latency_ms_p50"] == "10.0"

@@ -17,7 +17,7 @@ from slmflow.config import compose as configs
 from slmflow.flavors.log_model import CHECKSUMS_TAG
 from slmflow.flavors.provenance import CHECKSUMS_FILE, PROJECT_CONSTRAINTS
 from slmflow.paths import PROJECT
-from slmflow.pipeline import checksums, digests, manifests, runs, step, store
+from slmflow.pipeline import checksums, digests, manifests, runs, step, step_runner, store
 from slmflow.pipeline.keys import key_of
 from slmflow.pipeline.results import GenaiModel, LoggedModel, TransformersModel
 from slmflow.verification.findings import State
@@ -38,7 +38,9 @@ class Verifier:
     def verify(self, model_uri: object, *overrides: str) -> int:
         """Run the step; return the exit status."""
         arguments = (f"verify.model_uri={model_uri}", *overrides)
-        return step.run("verify", verify, arguments, new_run={"experiment_id": self.experiment})
+        return step_runner.run(
+            "verify", verify, arguments, new_run={"experiment_id": self.experiment}
+        )
 
     def fail(self, model_uri: object, *overrides: str, status: int = 1) -> str:
         """Run the step, which must fail with this exit status; return its error."""

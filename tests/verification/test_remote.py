@@ -8,7 +8,7 @@ import mlflow
 import pytest
 
 from slmflow.config import compose as configs
-from slmflow.pipeline import step
+from slmflow.pipeline import step_runner
 from steps.log_genai import log_genai
 from steps.verify import verify
 from tests.fixtures.bundled_model import FP32, StepInputs
@@ -41,10 +41,10 @@ def test_remote_model_is_verified_in_a_temporary_copy(
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     arguments = (f"verify.model_uri={logged.model_uri}",)
 
-    assert step.run("verify", verify, arguments) == 0
+    assert step_runner.run("verify", verify, arguments) == 0
     [altered] = artifacts.rglob("model.onnx")
     altered.write_bytes(altered.read_bytes() + b"\0")
-    assert step.run("verify", verify, arguments) == 1
+    assert step_runner.run("verify", verify, arguments) == 1
 
     run = mlflow.search_runs(output_format="list", order_by=["attributes.start_time DESC"])[0]
     path = f"artifacts/{onnx.name}/model.onnx"

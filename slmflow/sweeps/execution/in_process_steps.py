@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slmflow.pipeline import step as steps
+from slmflow.pipeline import step_runner
 from slmflow.pipeline.failures import INTERRUPTED
 from slmflow.pipeline.results import Result
-from slmflow.pipeline.step import ConfigReader, Step
+from slmflow.pipeline.step import Step
+from slmflow.pipeline.step_runner import ConfigReader
 from slmflow.sweeps.context import StepFunction, SweepContext
 
 
@@ -31,7 +32,7 @@ def run_in_process(
     *,
     run_name: str,
     tags: dict[str, str] | None = None,
-    read: ConfigReader = steps.load_config,
+    read: ConfigReader = step_runner.load_config,
 ) -> CompletedStep:
     """Run a step in this process, as a child run of the context's run.
 
@@ -50,5 +51,5 @@ def run_in_process(
         "nested": True,
         "tags": tags,
     }
-    status = steps.run(name, function_with_run_id, overrides, read, new_run)
+    status = step_runner.run(name, function_with_run_id, overrides, read, new_run)
     return CompletedStep(status, run_ids[0] if run_ids else None)

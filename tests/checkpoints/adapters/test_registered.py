@@ -13,7 +13,7 @@ from slmflow.checkpoints.tensors import CheckpointTensors
 from slmflow.console.library_output import silence
 from slmflow.pipeline import runs
 from slmflow.pipeline.results import Weights
-from slmflow.pipeline.step import run
+from slmflow.pipeline.step_runner import run
 from steps.fetch import fetch
 from tests.fixtures import lora_adapters
 

@@ -8,7 +8,7 @@ import pytest
 
 from slmflow.pipeline import runs
 from slmflow.pipeline.results import Weights
-from slmflow.pipeline.step import run
+from slmflow.pipeline.step_runner import run
 from steps.fetch import fetch
 from tests.fixtures.hub import RunPython
 from tests.fixtures.hub_server import MODEL, REVISION, FakeHub

@@ -13,7 +13,8 @@ from slmflow.metrics import evaluation_inputs
 from slmflow.paths import PROJECT
 from slmflow.pipeline.keys import key_of
 from slmflow.pipeline.results import Measurements
-from slmflow.pipeline.step import Step, run
+from slmflow.pipeline.step import Step
+from slmflow.pipeline.step_runner import run
 from steps.main import main
 
 OVERRIDES = ["evaluation=lm_eval", "evaluation.tasks=[capital_choice]"]

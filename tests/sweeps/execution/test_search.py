@@ -5,7 +5,7 @@ from mlflow import MlflowClient
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from slmflow.errors import BadArguments
-from slmflow.pipeline import step
+from slmflow.pipeline import step_runner
 from slmflow.sweeps import points
 from slmflow.sweeps.arguments import parse_arguments
 from slmflow.sweeps.context import POINT
@@ -41,7 +41,7 @@ def test_search_runs_each_point_once_and_finds_best(goal: str) -> None:
     values = [given[-1].partition("=")[2] for given in evaluated]
     arguments = (f"generation.max_new_tokens={','.join(values)}", f"sweep.search={goal}")
 
-    assert step.run("sweep", sweep, [*arguments, "sweep.trials=12"], parse_arguments) == 0
+    assert step_runner.run("sweep", sweep, [*arguments, "sweep.trials=12"], parse_arguments) == 0
 
     run = newest_run("sweep")
     below = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
