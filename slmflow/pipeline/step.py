@@ -22,7 +22,7 @@ class Step:
     """A running step: its config, the overrides behind it, and its MLflow run.
 
     ensured: the results of other steps so far; found: those that finished runs have, with the ids
-    of the runs.
+    of the runs; reused: the steps and runs of those that were ensured from them.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Step:
     found: dict[type[Result], tuple[Any, str]] = field(
         default_factory=dict, compare=False, repr=False
     )
+    reused: list[str] = field(default_factory=list, compare=False, repr=False)
 
     def ensure(self, kind: type[R]) -> R:
         """Return the result of another step: from a finished run with its key, or a new run.
@@ -80,10 +81,9 @@ class Step:
 
     def report_unneeded(self, kind: type[Result]) -> None:
         """Say that a result is not needed, because those made from it are reused."""
-        run_id = runs.newest_run_id(kind, self.key(kind), self.run.info.experiment_id)
         if self.find(kind):
             self.ensure(kind)
-        elif run_id is not None:
+        elif run_id := runs.newest_run_id(kind, self.key(kind), self.run.info.experiment_id):
             messages.step_status(kind.step, f"not needed (run {run_id}; not in this store)")
 
     def _with_inputs(
@@ -150,7 +150,5 @@ class Step:
 
     def tag_reuse(self, step: str, run_id: str) -> None:
         """Add a reused run of another step to a tag of this step's run."""
-        client = MlflowClient()
-        before = client.get_run(self.run.info.run_id).data.tags.get(runs.REUSED_FROM)
-        reused = f"{before}, {step}:{run_id}" if before else f"{step}:{run_id}"
-        client.set_tag(self.run.info.run_id, runs.REUSED_FROM, reused)
+        self.reused.append(f"{step}:{run_id}")
+        MlflowClient().set_tag(self.run.info.run_id, runs.REUSED_FROM, ", ".join(self.reused))
