@@ -24,6 +24,7 @@ FEW_ROWS = ("target=cpu_fp32", "evaluation.limit=4", "measurement.timed_rows=1")
 _ADMIN, _PASSWORD = "admin", "a-long-password"
 _KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
 _POSTGRES = Path("/usr/lib/postgresql")
+_NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # nine processes less
 
 
 @dataclass
@@ -58,7 +59,7 @@ class Workplace:
         command = [environments.python_bin(self.home, name) / "mlflow", "server", "--workers", "1"]
         port = ["--port", url.rsplit(":", 1)[1], "--backend-store-uri", database]
         return environments.running(
-            [*command, *port, *options], self.folder, url, {**_KEYS, **environment}
+            [*command, *port, *options], self.folder, url, {**_KEYS, **_NO_JOBS, **environment}
         )
 
     def _run(
