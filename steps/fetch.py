@@ -102,6 +102,11 @@ def fetch_checkpoint(model: Model, folder: Path) -> None:
         case Model(source=Source.mlflow, uri=str(model_uri)):
             logged = RegistryModel.read(model_uri)
             name = logged.name
+            if logged.unused:
+                messages.info(
+                    f"{name} was logged with {', '.join(logged.unused)}: the converted model does "
+                    "not take this over; set generation.* in its place"
+                )
             if (base := logged.base) is not None:
                 for warning in hub_model.licence_warnings(model, base):
                     messages.warning(warning)

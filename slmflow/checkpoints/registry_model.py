@@ -9,7 +9,7 @@ with `save_pretrained=False` has no weights, but names a commit on the hub. So d
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,17 +37,23 @@ _WEIGHTS_FOLDER = "model_binary"
 _HUB_ID, _HUB_REVISION = "source_model_name", "source_model_revision"
 _LOCAL_BASE, _ADAPTER = "local_base_model_path", "peft_adaptor"
 
+# What MLflow applies to each request.
+_PROMPT_TEMPLATE = "prompt_template"
+_OPTIONS = ("max_new_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "do_sample")
+
 
 @dataclass(frozen=True)
 class RegistryModel:
     """A model of the transformers flavor; its files are not read yet.
 
-    name: in messages, `model.uri='models:/my-finetuned/3'`; fields: those of the flavor.
+    name: in messages, `model.uri='models:/my-finetuned/3'`; fields: those of the flavor; unused:
+    the names of what MLflow applies to each request and the converted model does not.
     """
 
     uri: str
     name: str
     fields: Mapping[str, Any]
+    unused: Sequence[str]
 
     @classmethod
     def read(cls, uri: str) -> Self:
@@ -55,7 +61,7 @@ class RegistryModel:
         name = f"{_KEY}={uri!r}"
         metadata = model_uris.load_metadata(_KEY, uri)
         _check_flavor(metadata, name)
-        model = cls(uri, name, metadata.flavors[_FLAVOR])
+        model = cls(uri, name, metadata.flavors[_FLAVOR], _request_settings(metadata))
         model._check_task()
         return model
 
@@ -245,6 +251,13 @@ def _check_flavor(metadata: LoggedModel, name: str) -> None:
         f"{name} has the flavor {', '.join(flavors)}, from which no weights can be taken: give a "
         "model that was logged with mlflow.transformers.log_model"
     )
+
+
+def _request_settings(metadata: LoggedModel) -> list[str]:
+    """Return the names of the prompt template and the options that a model was logged with."""
+    options = metadata.flavors.get("python_function", {}).get("config")
+    names = [*(metadata.metadata or {}), *(options if isinstance(options, dict) else {})]
+    return [name for name in map(str, names) if name == _PROMPT_TEMPLATE or name in _OPTIONS]
 
 
 def _text(value: Any) -> str | None:

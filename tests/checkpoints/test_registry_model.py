@@ -135,6 +135,16 @@ def test_logged_model_is_fetched_whole(
     assert len(list(folder.glob("*.safetensors"))) == (5 if log_model is log_shards else 1)
 
 
+def test_settings_of_requests_are_named(
+    server: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, tokenizer = tuned()
+    whole = pipeline("text-generation", model=model, tokenizer=tokenizer)
+    options = {"prompt_template": "Q: {prompt}", "model_config": {"max_new_tokens": 5}}
+    fetch(log(whole, task="text-generation", **options), tmp_path / "checkpoint")
+    assert "was logged with prompt_template, max_new_tokens: the" in capsys.readouterr().err
+
+
 def test_key_is_of_the_model_not_of_its_uri(logged: str) -> None:
     def key(uri: str) -> str:
         return key_of(Weights, configs.load(["model=mlflow", f"model.uri={uri}"]))
@@ -198,8 +208,10 @@ def test_missing_model_is_rejected(
     server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for uri in ("models:/nobody@prod", "models:/nobody/1", "models:/m-0", "runs:/0/model"):
-        with pytest.raises(BadArguments, match=f"model.uri='{uri}': no model can be read"):
+        with pytest.raises(BadArguments, match=f"model.uri='{uri}': no model can be read") as told:
             RegistryModel.read(model_uris.pin("model.uri", uri))
+        assert "the page Models has registered models" in str(told.value)
+        assert "run the workflow" not in str(told.value)
 
 
 def edit_flavor(folder: Path, **fields: Any) -> None:
