@@ -9,7 +9,7 @@ from slmflow.conversion.calibration import overlap
 from slmflow.datasets import traced_rows
 from slmflow.measurement import checkpoint_files, execution_providers
 from slmflow.measurement.artifact import load_measurements
-from slmflow.metrics import evaluation_inputs
+from slmflow.metrics import evaluation_inputs, row_traces
 from slmflow.metrics.comparison import Comparison
 from slmflow.metrics.evaluate_models import evaluate_models
 from slmflow.metrics.task_metrics import evaluate_tasks
@@ -19,6 +19,7 @@ from slmflow.pipeline.step import Step
 from slmflow.pipeline.step_runner import run_step
 from slmflow.reports import artifacts, notes, terminal
 from slmflow.reports.content import ReportContent
+from slmflow.sweeps.context import POINT
 
 LATE_IMPORTS = ("scipy.stats", "mlflow.models.evaluation.evaluator_registry")
 """What this step imports when it runs; the process that forks it imports it before."""
@@ -44,6 +45,9 @@ def evaluate(step: Step) -> Evaluation:
     else:
         with checkpoint_files.open_folder(step) as checkpoint:
             models = evaluate_models(step.config, inputs, measured, onnx, checkpoint / TOKENIZER)
+    if not step.config.evaluation.tasks and POINT not in step.run.data.tags:
+        # The rows of all points of a sweep would bury the traces of an experiment.
+        row_traces.log(models[-1].run_id, measured[-1].model.model_id or None, models[-1].table)
     comparison = Comparison.from_evaluated(step, models)
     note = notes.of_measurements(measured, inputs.rows)
     artifacts.log_report(ReportContent.build(step, comparison, measurements, models, note))

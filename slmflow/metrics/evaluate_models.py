@@ -24,7 +24,7 @@ from slmflow.datasets import rows
 from slmflow.datasets.rows import Row
 from slmflow.measurement.measured_model import MeasuredModel
 from slmflow.measurement.records import Measurement
-from slmflow.metrics import answer_table, precision, row_traces, verdict
+from slmflow.metrics import answer_table, precision, verdict
 from slmflow.metrics.evaluation_inputs import EvaluationInputs
 from slmflow.metrics.model_metrics import SHARE, ModelMetrics
 from slmflow.metrics.performance import compute_performance
@@ -55,9 +55,8 @@ def evaluate_models(
 
     Logs the rows as a dataset of the active run, with a digest of everything that is sent. Logs
     each model's answer table (`eval_results_table.json`) and metrics to a child run named after the
-    model, and the last model's answers as traces of its run. onnx: of the converted model, None for
-    any other; tokenizer: the tokenizer.json of all models, not used for a single one. Raises
-    UserError if a metric of the user fails on an answer.
+    model. onnx: of the converted model, None for any other; tokenizer: the tokenizer.json of all
+    models, not used for a single one. Raises UserError if a metric of the user fails on an answer.
     """
     user_metrics = {
         metric: text_metric(metric.name, metric.score, is_share=metric.is_share)
@@ -75,8 +74,6 @@ def evaluate_models(
             models.append(
                 _evaluate(config, measurement, table, reference, dataset, user_metrics, onnx)
             )
-        model_id = measurements[-1].model.model_id or None
-        row_traces.log(models[-1].run_id, model_id, models[-1].table)
     return tuple(models)
 
 

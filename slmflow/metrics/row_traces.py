@@ -19,6 +19,7 @@ from mlflow.tracing.constant import SpanAttributeKey, TraceMetadataKey
 from mlflow.tracing.trace_manager import InMemoryTraceManager
 from mlflow.utils.uri import is_databricks_uri
 
+from slmflow.console import library_output
 from slmflow.metrics import text_scores
 from slmflow.metrics.answer_table import accepted_answers
 from slmflow.pipeline import runs
@@ -45,9 +46,10 @@ def log(run_id: str, model_id: str | None, table: pd.DataFrame) -> None:
     metadata = {TraceMetadataKey.SOURCE_RUN: run_id}
     if model_id:
         metadata[TraceMetadataKey.MODEL_ID] = model_id
-    for row, answers in zip(shown.to_dict("records"), accepted, strict=True):
-        _log_row(experiment_id, metadata, row, answers)
-    mlflow.flush_trace_async_logging()
+    with library_output.silence():
+        for row, answers in zip(shown.to_dict("records"), accepted, strict=True):
+            _log_row(experiment_id, metadata, row, answers)
+        mlflow.flush_trace_async_logging()
 
 
 def _log_row(

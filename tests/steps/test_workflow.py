@@ -43,7 +43,8 @@ SECRETS = {
 @pytest.fixture(scope="module")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A sandbox where the workflow has run once, with the uv environment manager."""
-    sandbox = Sandbox(tmp_path_factory.mktemp("workflow"), SECRETS)
+    folder = tmp_path_factory.mktemp("workflow")
+    sandbox = Sandbox(folder, SECRETS, has_database=False)
     sandbox.mlflow_run(*FEW_ROWS, manager="uv").check()
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(sandbox.environ()["MLFLOW_TRACKING_URI"])
@@ -117,6 +118,7 @@ def test_second_run_reuses_every_step(sandbox: Sandbox) -> None:
     assert read_table(first.info.run_id) == read_table(second.info.run_id)
 
 
+@pytest.mark.long
 def test_new_temperature_reuses_the_conversion(sandbox: Sandbox) -> None:
     _run_reusing(sandbox, "convert", "log_genai", "generation.temperature=0.5")
 
@@ -158,12 +160,15 @@ def test_sweep_measures_points_together(sandbox: Sandbox) -> None:
     assert len(measured) == len(evaluated) == 2
     for run in measured:
         assert any(run.info.run_id in each.data.tags["slmflow.reused_from"] for each in evaluated)
+    models = [run.info.run_id for each in evaluated for run in _below(sandbox, each.info.run_id)]
+    assert not any(mlflow.search_traces(run_id=each, return_type="list") for each in models)
     # The reference was measured once for both.
     assert len({each.data.metrics["transformers.latency_ms_p50"] for each in evaluated}) == 1
     interfaces = [row["log_genai.interface"] for row in read_table(sweep)]
     assert interfaces == ["chat", "chat", "prompt", "prompt"]
 
 
+@pytest.mark.long  # tests/docs/test_deploy.py serves both from their files
 def test_both_flavors_serve_the_same_text(sandbox: Sandbox) -> None:
     """`mlflow models serve` answers the same chat request."""
     request = {
@@ -235,7 +240,7 @@ def test_readme_runs_a_batch_job(sandbox: Sandbox) -> None:
 # step show.
 LONG = (
     *("-P target=cpu_int8 ", "-e sweep", "target=cuda_int4", "steps.convert", "-e convert"),
-    *("-e evaluate ", "-e verify "),
+    *("-e evaluate ", "-e verify ", "registry.gate."),
 )
 
 RUN = [
