@@ -113,9 +113,16 @@ def _unwrapped(uri: str) -> ArtifactRepository:
 
 def unreadable_error(key: str, model_uri: str, error: Exception) -> BadArguments:
     """Return the error to raise if no model can be read from the URI in a config key."""
-    reason = str(error).partition("\n")[0]
+    reason = str(error).partition("\n")[0].rstrip(". ")
     return BadArguments(
         f"{key}={model_uri!r}: no model can be read from there ({reason}); give the URI of a "
-        "logged model, such as models:/NAME/VERSION, models:/NAME@ALIAS or models:/m-..., or run "
-        "the workflow first, which registers one"
+        "logged model, such as models:/NAME/VERSION, models:/NAME@ALIAS or models:/m-..., "
+        + (_FIND_ADVICE if key.startswith("model.") else _RUN_ADVICE)
     )
+
+
+_FIND_ADVICE = (
+    "which the MLflow UI shows: the page Models has registered models with their versions and "
+    "aliases, the page of a run what it logged; MLFLOW_TRACKING_URI is the server that is asked"
+)
+_RUN_ADVICE = "or run the workflow first, which registers one"
