@@ -44,6 +44,11 @@ _CREDENTIALS = struct.Struct("3i")  # pid, uid and gid of the peer: socket(7)
 _CHANGEABLE = ("MLFLOW_", "SLMFLOW_", "DATABRICKS_", "PYTEST_")
 _CHANGEABLE_NAMES = ("PATH", "PWD", "PYTHONPATH", "TMPDIR")
 
+# Set by the import of scikit-learn, torch and the runtime, wherever that happens.
+_SET_BY_IMPORTS = (
+    *("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"),
+    *("ORT_DISABLE_TELEMETRY", "ORT_LIB_PATH", "TORCHINDUCTOR_CACHE_DIR"),
+)
 
 _state = {"is_fork": False}
 
@@ -194,7 +199,7 @@ def _fixed(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environment.items()
-        if not name.startswith(_CHANGEABLE) and name not in _CHANGEABLE_NAMES
+        if not name.startswith(_CHANGEABLE) and name not in (*_CHANGEABLE_NAMES, *_SET_BY_IMPORTS)
     }
 
 

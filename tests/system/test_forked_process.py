@@ -143,6 +143,32 @@ def test_no_fork_where_imports_would_differ(folder: Path) -> None:
     assert forked_process.start("answers", [], folder=folder, environment=environment) is None
 
 
+def test_fork_where_an_import_has_set_a_variable(folder: Path) -> None:
+    assert _start("cleans", folder=folder, KMP_INIT_AT_FORK="FALSE").wait() == 0
+
+
+_IMPORTER = """
+import importlib, os, pkgutil
+import steps
+from slmflow.system import fork_server
+before = fork_server._fixed(os.environ)
+for module in pkgutil.iter_modules(steps.__path__, "steps."):
+    fork_server._try_import(module.name)
+for name in ("optuna", "onnxruntime_genai", "sklearn", "torch", "transformers"):
+    importlib.import_module(name)
+after = fork_server._fixed(os.environ)
+print({name: after.get(name) for name in before.keys() | after if after.get(name) != before.get(name)})
+"""
+
+
+@pytest.mark.long
+def test_imports_change_nothing_that_prevents_forks() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    command = [sys.executable, "-c", _IMPORTER]
+    output = subprocess.check_output(command, env=environment, text=True)
+    assert output.splitlines()[-1] == "{}"
+
+
 @pytest.mark.parametrize("prepares", [True, False])
 def test_fork_ends_with_the_process_that_started_it(folder: Path, prepares: bool) -> None:
     """With the server of its own, and with one that outlives it."""
