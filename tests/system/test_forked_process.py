@@ -157,7 +157,8 @@ for module in pkgutil.iter_modules(steps.__path__, "steps."):
 for name in ("optuna", "onnxruntime_genai", "sklearn", "torch", "transformers"):
     importlib.import_module(name)
 after = fork_server._fixed(os.environ)
-print({name: after.get(name) for name in before.keys() | after if after.get(name) != before.get(name)})
+names = [name for name in before.keys() | after if after.get(name) != before.get(name)]
+print({name: after.get(name) for name in names})
 """
 
 
