@@ -6,25 +6,20 @@ module counts as an import, as in `[sys.executable, "-m", "slmflow.measurement.w
 that is the name of a package counts all its modules. Nothing is imported.
 """
 
-import ast
 import functools
 import hashlib
 import importlib.util
-import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from slmflow.errors import BadArguments
 from slmflow.paths import PROJECT
-from slmflow.pipeline import digests
+from slmflow.pipeline import digests, source_imports
+from slmflow.pipeline.source_imports import NAME, PACKAGES
 
 # Packages that cannot shape a result: they only show it to people.
 _EXCLUDED = ("slmflow.console", "slmflow.reports")
-
-_OURS = ("slmflow", "steps")
-_NAME = re.compile(rf"({'|'.join(_OURS)})(\.\w+)*")
-_QUOTED_NAME = re.compile(rf"[\"']{_NAME.pattern}[\"']")
 
 
 @functools.cache
@@ -44,7 +39,7 @@ def function_digest(function: str) -> str:
     """
     module = function.partition(":")[0]
     top = module.partition(".")[0]
-    if top in _OURS and path(module).is_file():
+    if top in PACKAGES and path(module).is_file():
         return digest(module)
     spec = importlib.util.find_spec(top) if top.isidentifier() else None
     if spec is None:
@@ -69,6 +64,7 @@ def dependencies(entry: str, root: Path = PROJECT) -> frozenset[str]:
         if name not in names:
             names.add(name)
             pending += _direct_dependencies(name, root)
+    source_imports.save()
     return frozenset(names)
 
 
@@ -82,55 +78,19 @@ def path(name: str, root: Path = PROJECT) -> Path:
 def _direct_dependencies(name: str, root: Path) -> frozenset[str]:
     file = path(name, root)
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
-    imported, quoted = _parse(file.read_text(), package)
+    imported, quoted = source_imports.parse(file.read_text(), package)
     names = {package, *imported, *(each for text in quoted for each in _modules(text, root))}
     names |= {parent for each in names for parent in _parents(each)}
     return frozenset(
         each
         for each in names
-        if _NAME.fullmatch(each) and not _is_excluded(each) and path(each, root).is_file()
+        if NAME.fullmatch(each) and not _is_excluded(each) and path(each, root).is_file()
     )
-
-
-@functools.cache
-def _parse(source: str, package: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the names that a module of a package imports, and those that its strings hold."""
-    tree = ast.parse(source)
-    quoted = []
-    if _QUOTED_NAME.search(source):  # to walk all expressions takes long
-        constants = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
-        quoted = [v for v in constants if isinstance(v, str) and _NAME.fullmatch(v)]
-    return frozenset(_imported(tree.body, package)), frozenset(quoted)
-
-
-def _imported(statements: Iterable[ast.stmt], package: str) -> Iterator[str]:
-    """Yield the absolute name of all that is imported; of `from a import b`, `a` and `a.b`."""
-    for statement in statements:
-        match statement:
-            case ast.Import(names):
-                yield from (alias.name for alias in names)
-            case ast.ImportFrom(module, names, level):
-                parents = package.split(".")
-                base = parents[: len(parents) - level + 1] if level else []
-                source = ".".join([*base, *([module] if module else [])])
-                yield source
-                yield from (f"{source}.{alias.name}" for alias in names)
-            case _:
-                yield from _imported(_blocks(statement), package)
-
-
-def _blocks(node: ast.AST) -> Iterator[ast.stmt]:
-    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
-        for child in getattr(node, field, ()):
-            if isinstance(child, ast.stmt):
-                yield child
-            else:
-                yield from _blocks(child)
 
 
 def _modules(name: str, root: Path) -> Iterator[str]:
     """Yield a module, or a package and all its modules; the project's name is no package here."""
-    if name in _OURS:
+    if name in PACKAGES:
         return
     yield name
     for file in _sources(root.joinpath(*name.split("."))):
