@@ -8,7 +8,7 @@ python -m steps.store prune store.max_size_mb=50000 store.dry_run=false
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mlflow.exceptions import MlflowException
 
@@ -50,11 +50,15 @@ def _list(items: Sequence[Item]) -> None:
 
 def _prune(items: Sequence[Item], settings: Store) -> None:
     entries.remove_abandoned_builds()
-    selection = pruning.select(items, settings, usage.collect(items), time.time())
+    used_by, now = usage.collect(items), time.time()
+    selection = pruning.select(items, settings, used_by, now)
     for line in tables.describe_needed(selection.needed):
         messages.info(line)
     if settings.dry_run:
         print(tables.render(selection.removable, lambda item: []))
+        _warn_of_size(
+            pruning.what_keeps(items, selection.removable, settings, used_by, now), settings
+        )
         messages.info("nothing was removed: store.dry_run=false removes what the table shows")
         return
     removed = [item for item in selection.removable if pruning.remove(item)]
@@ -62,7 +66,18 @@ def _prune(items: Sequence[Item], settings: Store) -> None:
         if item not in removed:
             messages.info(f"{tables.name(item)} stays: it is in use")
     print(tables.render(removed, lambda item: []))
+    _warn_of_size(pruning.what_keeps(items, removed, settings, used_by, now), settings)
     messages.info(f"removed {len(removed)} of {len(items)} items of the store {store.home()}")
+
+
+def _warn_of_size(kept: Mapping[str, int], settings: Store) -> None:
+    """Say what keeps a store larger than its size budget, if anything does."""
+    if kept:
+        reasons = "; ".join(f"{size / 1e6:,.1f} MB {reason}" for reason, size in kept.items())
+        messages.warning(
+            f"store.max_size_mb={settings.max_size_mb:g} cannot be reached: "
+            f"{sum(kept.values()) / 1e6:,.1f} MB stay ({reasons})"
+        )
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -22,4 +22,4 @@ def ensure(step: Step) -> list[MeasuredModel]:
 
 def ensure_model(step: Step, kind: type[LoggedModel]) -> MeasuredModel:
     """Return a flavor to measure, logged by its step."""
-    return MeasuredModel.from_logged(step.ensure(kind), step.key(kind))
+    return MeasuredModel.from_logged(step.ensure(kind), step.key(kind), step.config.model.name)

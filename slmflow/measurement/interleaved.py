@@ -98,7 +98,7 @@ def measure(
     timed = timed_rows.select(rows, plan.timed_rows, frozenset(plan.unanswerable))
     if plan.times_anew:
         TimingJournal(plan.key).remove()
-    journal = TimingJournal(plan.key)
+    journal = TimingJournal(plan.key, models)
     states = [_ModelState(model, rows, plan, timed, journal, on_progress) for model in models]
     must_time = any(state.usage is None for state in states) if timed else False
     with progress_bars.item_bar() as progress, ExitStack() as stack:

@@ -14,7 +14,8 @@ class MeasuredModel:
     """An MLflow model to measure.
 
     flavor: its name in the comparison; model_id: empty if the model is not a logged model; key: of
-    all that shapes its answers besides the request, empty if unknown.
+    all that shapes its answers besides the request, empty if unknown; model_name: `model.name` of
+    the config, or the URI of a model from elsewhere.
     """
 
     flavor: str
@@ -22,11 +23,13 @@ class MeasuredModel:
     model_id: str
     size_bytes: int
     key: str = ""
+    model_name: str = ""
 
     @classmethod
-    def from_logged(cls, logged: LoggedModel, key: str = "") -> Self:
+    def from_logged(cls, logged: LoggedModel, key: str = "", model_name: str = "") -> Self:
         """Return a flavor that a step logged; key: of the step's result."""
-        return cls(logged.flavor, logged.model_uri, logged.model_id, logged.size_bytes, key)
+        size = logged.size_bytes
+        return cls(logged.flavor, logged.model_uri, logged.model_id, size, key, model_name)
 
     @classmethod
     def from_uri(cls, model_uri: str) -> Self:
@@ -46,4 +49,5 @@ class MeasuredModel:
             model_id=model.model_id or "",
             size_bytes=size,
             key=model.model_uuid or "",
+            model_name=model_uri,
         )

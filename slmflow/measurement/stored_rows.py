@@ -30,7 +30,8 @@ class StoredRows:
         self.scores: dict[int, RowScore] = {}
         self.can_score = True
         self._rows = rows
-        self._journal = Journal(_KIND, _key(model, seed)) if model.key else None
+        name = model.model_name
+        self._journal = Journal(_KIND, _key(model, seed), name) if model.key else None
         if self._journal:
             self._load(self._journal.read())
 

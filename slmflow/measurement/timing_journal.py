@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterable
 
 from slmflow.measurement.journal import Journal
 from slmflow.measurement.measured_model import MeasuredModel
@@ -18,10 +19,11 @@ class TimingJournal:
     one that could not be logged is logged by the next run.
     """
 
-    def __init__(self, measurement_key: str) -> None:
-        """Read what is stored."""
+    def __init__(self, measurement_key: str, models: Iterable[MeasuredModel] = ()) -> None:
+        """Read what is stored; models: all that it is about."""
         facts = json.dumps([measurement_key, machine.facts(Measurements.packages)], sort_keys=True)
-        self._journal = Journal("timings", hashlib.sha256(facts.encode()).hexdigest())
+        names = ", ".join(sorted({model.model_name for model in models}))
+        self._journal = Journal("timings", hashlib.sha256(facts.encode()).hexdigest(), names)
         self._timings: dict[str, dict[int, Timing]] = {}
         self._usage: dict[str, tuple[float, int | None]] = {}
         for record in self._journal.read():

@@ -1,4 +1,4 @@
-"""What lies in the store: entries, journals, downloads, and what builds left unfinished."""
+"""What lies in the store: entries, journals, downloads, and what was left unfinished."""
 
 import os
 import re
@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from slmflow.measurement import journal
 from slmflow.pipeline import manifests, store
 from slmflow.pipeline.manifests import BrokenEntry
 
-JOURNALS = ("answers", "timings")
+JOURNALS = ("answers", "timings", "lm_eval")
 DOWNLOADS, UNFINISHED, DIGESTS = "downloads", "unfinished", "digests"
-_OTHERS = (*JOURNALS, DOWNLOADS, UNFINISHED, DIGESTS)
+_FOLDERS = (DOWNLOADS, UNFINISHED, store.BATCH)
+_OTHERS = (*JOURNALS, *_FOLDERS, DIGESTS)
 _KEY = re.compile(r"[0-9a-f]{64}")
 _KIND = re.compile(r"[a-z]+(-[a-z]+)*")
 
@@ -80,11 +82,13 @@ def _entry(kind: str, folder: Path) -> Item:
 
 def _others(workspace: Path) -> Iterator[Item]:
     for kind in _OTHERS:
-        is_kind = stat.S_ISDIR if kind in (DOWNLOADS, UNFINISHED) else stat.S_ISREG
+        is_kind = stat.S_ISDIR if kind in _FOLDERS else stat.S_ISREG
         if (workspace / kind).is_symlink():
             continue
         for path in _real_children(workspace / kind, is_kind):
-            yield Item(kind, path.name, path, _size(path), _newest_change(path))
+            names = journal.model_names(path) if kind in JOURNALS else []
+            about = {"model": ", ".join(names)} if names else {}
+            yield Item(kind, path.name, path, _size(path), _newest_change(path), about)
 
 
 def _real_children(folder: Path, is_kind: Callable[[int], bool]) -> list[Path]:

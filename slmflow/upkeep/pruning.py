@@ -42,6 +42,35 @@ def select(items: Sequence[Item], settings: Store, usage: Usage, now: float) -> 
     return Selection(tuple(removable), tuple((item, by) for item, by in needed if by))
 
 
+def what_keeps(
+    items: Sequence[Item], removed: Sequence[Item], settings: Store, usage: Usage, now: float
+) -> dict[str, int]:
+    """Return the bytes of the items that stay by what keeps them; empty if the store fits.
+
+    items: the whole store. It fits if it is no larger than the size budget, or has none.
+    """
+    budget = settings.max_size_mb
+    gone = {item.path for item in removed}
+    stay = [item for item in items if item.path not in gone]
+    if budget is None or sum(item.size_bytes for item in stay) <= budget * 1e6:
+        return {}
+    kept: dict[str, int] = {}
+    for item in stay:
+        reason = _what_keeps(item, settings, usage, now)
+        kept[reason] = kept.get(reason, 0) + item.size_bytes
+    return kept
+
+
+def _what_keeps(item: Item, settings: Store, usage: Usage, now: float) -> str:
+    if usage.of(item):
+        return "needed by registered versions or runs under way"
+    if _is_chosen(item, settings, now):
+        return "in use by other processes"
+    keys = ("model", "older_than_days")
+    narrowed = [f"store.{key}" for key in keys if getattr(settings, key) is not None]
+    return f"not chosen by {' and '.join(narrowed)}" if narrowed else "journals of measurements"
+
+
 def remove(item: Item) -> bool:
     """Remove an item unless a process builds it, or used it since it was listed.
 

@@ -12,10 +12,10 @@ _KEY_LENGTH = 12
 
 
 def render(items: Sequence[Item], used_by: Callable[[Item], Sequence[str]]) -> str:
-    """Return a line for each entry and one for all other files of a kind, and the total."""
+    """Return a line for each entry, one for the other files of a kind and model, and the total."""
     entries = [_row(item, used_by(item)) for item in items if item.is_entry]
-    others = sorted((item for item in items if not item.is_entry), key=lambda item: item.kind)
-    summaries = [_summary(kind, [*of]) for kind, of in groupby(others, lambda item: item.kind)]
+    others = sorted((item for item in items if not item.is_entry), key=_kind_and_subject)
+    summaries = [_summary(*of, [*group]) for of, group in groupby(others, _kind_and_subject)]
     total = ("total", "", "", _megabytes(items), "", "")
     return _align([_HEADING, *entries, *summaries, total])
 
@@ -46,9 +46,13 @@ def _row(item: Item, used_by: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _summary(kind: str, items: Sequence[Item]) -> tuple[str, ...]:
+def _kind_and_subject(item: Item) -> tuple[str, str]:
+    return item.kind, item.subject
+
+
+def _summary(kind: str, subject: str, items: Sequence[Item]) -> tuple[str, ...]:
     newest = max(item.last_used for item in items)
-    return kind, f"({len(items)})", "-", _megabytes(items), _day(newest), "-"
+    return kind, f"({len(items)})", subject or "-", _megabytes(items), _day(newest), "-"
 
 
 def _megabytes(items: Iterable[Item]) -> str:

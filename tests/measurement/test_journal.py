@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from slmflow.measurement.journal import Journal
+from slmflow.measurement.journal import Journal, model_names
 from slmflow.pipeline import store
 
 
@@ -20,6 +20,28 @@ def test_records_are_read_in_their_order() -> None:
     Journal("kind", "key").append({"row": 2, "text": "首都\n"})
     assert Journal("kind", "key").read() == [{"row": 1}, {"row": 2, "text": "首都\n"}]
     assert Journal("kind", "other").read() == []
+
+
+def test_journal_names_its_models_once() -> None:
+    for name in ("mine", "mine", "other", ""):
+        journal = Journal("kind", "key", name)
+        journal.read()
+        journal.append({"row": 1})
+        journal.append({"row": 2})
+    file = store.workspace() / "kind" / "key.jsonl"
+    assert model_names(file) == ["mine", "other"]
+    assert file.read_text().count("about") == 2
+    assert Journal("kind", "key").read() == [{"row": 1}, {"row": 2}] * 4
+
+
+def test_models_of_a_broken_journal_are_unknown() -> None:
+    file = store.workspace() / "kind" / "key.jsonl"
+    assert model_names(file) == []
+    file.parent.mkdir(parents=True)
+    names = ("[1]", '"a\\u001b"', f'"{"x" * 5000}"')
+    broken = ('{"about": 1}', '{"about', *(f'{{"about": {{"model": {name}}}}}' for name in names))
+    file.write_text("\n".join(broken))
+    assert model_names(file) == []
 
 
 def test_line_cut_by_a_kill_is_skipped() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from slmflow.measurement.journal import model_names
 from slmflow.pipeline import store
 from slmflow.pipeline.results import GenaiModel
 from slmflow.pipeline.step_runner import run
@@ -33,10 +34,12 @@ def timings() -> list[Path]:
 def test_unlogged_timings_are_logged_by_the_next_run(artifacts: Path) -> None:
     rows = artifacts.with_name("rows.jsonl")
     rows.write_text(json.dumps({"question": str(artifacts), "answer": "done"}))
-    arguments = [f"evaluation.model_uri={log('hiding_model.py')}", f"evaluation.data={rows}"]
+    model_uri = log("hiding_model.py")
+    arguments = [f"evaluation.model_uri={model_uri}", f"evaluation.data={rows}"]
 
     assert run("measure", measure, arguments) == 1
     [entry] = timings()
+    assert model_names(entry) == [model_uri]
     [record] = [json.loads(line) for line in entry.read_bytes().split(b"\n") if b"timing" in line]
     artifacts.unlink()
     artifacts.with_suffix(".hidden").rename(artifacts)

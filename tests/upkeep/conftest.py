@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from slmflow.measurement.journal import Journal
 from slmflow.pipeline import entries, store
 
 DAY_S = 24 * 3600
@@ -29,11 +30,12 @@ class FilledStore:
         _set_age(entry / store.MANIFEST, days)
         return entry
 
-    def add_file(self, kind: str, name: str, *, days: float = 0) -> Path:
-        """Add a journal."""
+    def add_file(
+        self, kind: str, name: str, *, days: float = 0, size: int = 2, model: str = ""
+    ) -> Path:
+        """Add a journal with one record, of this model."""
+        Journal(kind, name.removesuffix(".jsonl"), model).append({"row": "x" * size})
         file = self.home / kind / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("{}\n")
         _set_age(file, days)
         return file
 

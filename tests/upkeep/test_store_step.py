@@ -12,9 +12,11 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
+from slmflow.batch import remote_files
 from slmflow.paths import PROJECT
 from slmflow.pipeline import manifests, runs, stale_runs, store, store_servers
 from slmflow.pipeline.registered_models import TAG_PREFIX
+from slmflow.upkeep.inventory import JOURNALS
 from tests.fixtures.tracking import create_database
 from tests.upkeep.conftest import FilledStore, StoreStep
 
@@ -57,6 +59,16 @@ def test_list_shows_entries_journals_and_total(filled: FilledStore, run_store: S
     assert journals == ["answers", "(1)", "-", "0.0", today, "-"]
     assert total == ["total", "3.0"]
     assert str(filled.home) in errors
+
+
+def test_unsent_output_of_a_batch_job_is_listed(filled: FilledStore, run_store: StoreStep) -> None:
+    output = remote_files.local_output("s3://team/answers.jsonl")
+    output.write_bytes(b"a" * 1_000_000)
+
+    listed = run_store("list")[1]
+
+    assert output.is_relative_to(filled.home)
+    assert ["batch", "(1)", "-", "1.0"] in [line.split()[:4] for line in listed.splitlines()]
 
 
 def test_list_is_the_default_action(filled: FilledStore, run_store: StoreStep) -> None:
@@ -118,13 +130,52 @@ def test_budget_takes_what_was_not_used_longest(filled: FilledStore, run_store: 
     assert journal.exists()
 
 
-def test_one_model_is_pruned(filled: FilledStore, run_store: StoreStep) -> None:
-    mine = filled.add("weights", "a", model="mine")
-    other = filled.add("weights", "b", model="other")
+def test_size_that_cannot_be_reached_is_explained(
+    filled: FilledStore, run_store: StoreStep
+) -> None:
+    filled.add("weights", "a", size=3_000_000, model="mine")
+    filled.add("onnx", "b", size=2_000_000, model="mine")
+    filled.add("onnx", "c", size=1_000_000, model="other")
+    filled.add_file("answers", "x.jsonl", size=100_000)
+    _register(key_fetch="a" * 64)
+    needed = "3.0 MB needed by registered versions or runs under way"
 
+    for dry_run in ("true", "false"):
+        arguments = ("prune", "store.max_size_mb=1.5", f"store.dry_run={dry_run}")
+        _, _, narrowed = run_store(*arguments, "store.model=mine")
+        assert f"cannot be reached: 4.1 MB stay ({needed}; 1.1 MB not chosen by" in narrowed
+    _, _, errors = run_store(*PRUNE, "store.max_size_mb=1.5")
+    assert "store.max_size_mb=1.5 cannot be reached: 3.1 MB stay" in errors
+    assert f"({needed}; 0.1 MB journals of measurements)" in errors
+    assert "cannot be reached" not in run_store(*PRUNE, "store.max_size_mb=3.2")[2]
+
+
+def test_one_model_is_pruned(filled: FilledStore, run_store: StoreStep) -> None:
+    mine, other = (
+        [filled.add("weights", key, model=model)]
+        + [filled.add_file(kind, f"{key}.jsonl", model=model) for kind in JOURNALS]
+        for key, model in (("a", "mine"), ("b", "other"))
+    )
+    of_both = filled.add_file("timings", "c.jsonl", model="mine, other")
+
+    _, listed, _ = run_store("list", "store.model=mine")
     run_store(*PRUNE, "store.model=mine")
 
-    assert (mine.exists(), other.exists()) == (False, True)
+    assert [line.split()[0] for line in listed.splitlines()[1:-1]] == ["weights", *sorted(JOURNALS)]
+    assert not any(path.exists() for path in mine)
+    assert all(path.exists() for path in (*other, of_both))
+
+
+def test_journals_are_listed_by_model(filled: FilledStore, run_store: StoreStep) -> None:
+    for key, model in (("a", "mine"), ("b", "mine"), ("c", "other"), ("d", ""), ("e", "no\x1b[1m")):
+        filled.add_file("answers", f"{key}.jsonl", model=model)
+
+    _, output, _ = run_store("list")
+
+    rows = [line.split()[:3] for line in output.splitlines()[1:-1]]
+    assert rows == [["answers", "(2)", name] for name in ("-", "mine")] + [
+        ["answers", "(1)", "other"]
+    ]
 
 
 @pytest.mark.parametrize("step", ["fetch", "convert"])

@@ -20,7 +20,7 @@ class Store:
     """List, verify or prune the folder of large files, `SLMFLOW_HOME`."""
 
     action: Action = config_key(Kind.value, "what to do")
-    model: str | None = config_key(Kind.text, "only entries of this model.name", None)
+    model: str | None = config_key(Kind.text, "only entries and journals of this model.name", None)
     older_than_days: float | None = config_key(
         Kind.value, "prune what was not used for so many days", None
     )

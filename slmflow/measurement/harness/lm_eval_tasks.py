@@ -82,6 +82,7 @@ def _measure(config: Config, model: MeasuredModel, progress: Progress) -> Measur
         "model": {
             "uri": model.model_uri,
             "key": _journal_key(model),
+            "name": model.model_name,
             "limit": data.limit,
             "system": data.system,
             "seed": data.seed,

@@ -2,10 +2,10 @@
 
 JOB is a file: {"tasks": ["arc_easy"], "folder": null, "model": null}. Without a model, the tasks
 are loaded, and standard output gets {"columns": [...]} or {"problems": ["..."]}. With {"uri": ...,
-"key": ..., "limit": null, "system": null, "seed": 0} as the model, they run on it. The output is
-some {"kind": "likelihoods", "done": 8, "total": 40}, and {"results": {...}, "report": {...}}; the
-report is the harness's own, with its results, configurations, versions and samples. What libraries
-print goes to standard error.
+"key": ..., "name": ..., "limit": null, "system": null, "seed": 0} as the model, they run on it. The
+output is some {"kind": "likelihoods", "done": 8, "total": 40}, and {"results": {...}, "report":
+{...}}; the report is the harness's own, with its results, configurations, versions and samples.
+What libraries print goes to standard error.
 """
 
 import dataclasses
@@ -236,7 +236,7 @@ def _run(job: Mapping[str, Any], send: Send) -> None:
     model = text_models.load(mlflow.pyfunc.load_model(folder), Path(folder))
     harness_model = HarnessModel(
         model,
-        Journal(_JOURNAL, settings["key"]) if settings["key"] else None,
+        Journal(_JOURNAL, settings["key"], settings["name"]) if settings["key"] else None,
         settings["seed"],
         lambda kind, done, total: send({"kind": kind, "done": done, "total": total}),
     )
