@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from slmflow.checkpoints import chat_template
 from slmflow.console import messages
-from slmflow.conversion import hub_architecture
 from slmflow.conversion.calibration import overlap
 from slmflow.datasets import traced_rows
 from slmflow.datasets.rows import Row
@@ -57,6 +56,9 @@ def main(step: Step) -> None:
 def _validate(step: Step, rows: Sequence[Row], required: Sequence[type[Result]]) -> None:
     """Validate, before any work, what the steps that must run will ask of the checkpoint."""
     if OnnxModel in required:
+        # Imported here, because a run that reuses everything needs no client of the hub.
+        from slmflow.conversion import hub_architecture
+
         hub_architecture.check(step.config, base_weights_key(step.config))
     if Weights in required:
         template = step.config.generation.template
