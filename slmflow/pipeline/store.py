@@ -36,6 +36,9 @@ from slmflow.system import databricks, locks
 
 MANIFEST = "manifest.json"
 
+BATCH = "batch"
+"""The folder for outputs of batch jobs that are not uploaded yet."""
+
 _SHARED_FOLDER = stat.S_ISGID | stat.S_IRWXG
 _SHARED_FILE = stat.S_IRGRP | stat.S_IWGRP
 
