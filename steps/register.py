@@ -118,7 +118,7 @@ def _register(
             registry.name, choice.taken, candidate.model_uri, description, tags, existing
         )
     descriptions.describe_model(step.config)
-    choice.warn(registry.name, version)
+    choice.report(registry.name, version)
     return version, evaluation, choice
 
 

@@ -33,8 +33,8 @@ def local_output(value: str) -> Path:
     """Return where the output is written: for a URI a file in the store, to be uploaded."""
     if not is_uri(value):
         return PROJECT / value
-    folder = store.home() / "batch" / hashlib.sha256(value.encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = store.workspace() / store.BATCH / hashlib.sha256(value.encode()).hexdigest()[:16]
+    store.make_folder(folder)
     file = folder / posixpath.basename(value)
     file.unlink(missing_ok=True)  # of a job whose upload failed; its answers are stored beside
     return file

@@ -10,7 +10,7 @@ the config that the step reads, the results it consumes, and the packages that s
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.models.model import ModelInfo
 
-from slmflow.config.schema.config import Config
+from slmflow.config.schema.config import STEPS, Config
 from slmflow.config.schema.evaluation import Reference
 from slmflow.config.schema.registry import CHAMPION
 from slmflow.config.schema.target import Algorithm
@@ -368,10 +368,15 @@ class ModelVersion(Result):
         _require_model(f"models:/{self.name}/{self.version}")
 
 
-FLOW: tuple[type[Result], ...] = (
-    *(Weights, OnnxModel, TransformersModel, GenaiModel),
-    *(Measurements, Evaluation, ModelVersion),
-)
+def _of_steps(kind: type[Result]) -> Iterator[type[Result]]:
+    """Yield the subclasses that are results of a step."""
+    for each in kind.__subclasses__():
+        yield from [each] if "step" in vars(each) else _of_steps(each)
+
+
+_BY_STEP = {kind.step: kind for kind in _of_steps(Result)}
+
+FLOW: tuple[type[Result], ...] = tuple(_BY_STEP[step] for step in STEPS)
 """The results in the order in which the workflow makes them."""
 
 

@@ -15,9 +15,8 @@ from urllib.parse import unquote, urlsplit
 import mlflow
 
 from slmflow.errors import UserError
-from slmflow.pipeline import store
+from slmflow.pipeline import store, tracking_server
 
-_FILE_SCHEMES = ("", "file", "sqlite")
 _NO_FILES = ("databricks", "databricks-uc", "uc")
 
 
@@ -76,11 +75,12 @@ def others() -> list[tuple[Servers, Path]]:
 
 def _local_path(uri: str) -> Path | None:
     """Return the file or folder of a server without a process; None for another one."""
+    if (file := tracking_server.database_file(uri)) is not None:
+        return file
     parts = urlsplit(uri)
-    if parts.scheme not in _FILE_SCHEMES or uri in _NO_FILES:
+    if parts.scheme not in ("", "file") or uri in _NO_FILES:
         return None
-    path = unquote(parts.path)  # of sqlite:////absolute/file and file:///absolute/folder
-    return Path(path.removeprefix("/") if parts.scheme == "sqlite" else path)
+    return Path(unquote(parts.path))
 
 
 def _absolute(uri: str) -> str:

@@ -58,16 +58,21 @@ def _check_version(uri: str) -> None:
     )
 
 
-def _relative_database(uri: str) -> Path | None:
-    """Return the file of a SQLite database if the URI has a relative path."""
+def database_file(uri: str) -> Path | None:
+    """Return the file of a SQLite database; None for any other URI."""
     try:
         url = make_url(uri)
     except ArgumentError:
         return None
     if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
         return None
-    file = Path(url.database)
-    return None if file.is_absolute() else file
+    return Path(url.database)
+
+
+def _relative_database(uri: str) -> Path | None:
+    """Return the file of a SQLite database if the URI has a relative path."""
+    file = database_file(uri)
+    return None if file is None or file.is_absolute() else file
 
 
 def _make_absolute(name: str, uri: str, file: Path) -> None:

@@ -19,34 +19,47 @@ _SEVERAL = "from mlflow import MlflowClient; client = MlflowClient(); "
 
 
 @dataclass(frozen=True)
+class KeptAlias:
+    """An alias that stays with its version, and why; is_usual: because of its target."""
+
+    version: str
+    reason: str
+    is_usual: bool = False
+
+
+@dataclass(frozen=True)
 class AliasChoice:
     """What a new version does to the aliases of its model.
 
-    taken: aliases that move to it; kept: those that stay, each with its version and the reason.
+    taken: aliases that move to it; kept: those that stay.
     """
 
     taken: tuple[str, ...]
-    kept: Mapping[str, tuple[str, str]]
+    kept: Mapping[str, KeptAlias]
 
     def versions(self, version: str) -> dict[str, str]:
         """Return the version under each alias, once the new version has taken its own."""
         return dict.fromkeys(self.taken, version) | {
-            each: other for each, (other, _) in self.kept.items()
+            each: kept.version for each, kept in self.kept.items()
         }
 
-    def warn(self, name: str, version: str) -> None:
-        """Name the aliases that stay, and the command that moves them."""
-        if not self.kept:
-            return
-        stay = "; ".join(
-            f"{alias} stays with version {other}, {reason}"
-            for alias, (other, reason) in self.kept.items()
-        )
-        moves = "; ".join(
-            f"client.set_registered_model_alias('{name}', '{alias}', '{version}')"
-            for alias in self.kept
-        )
-        messages.warning(f'{stay}. To move it to version {version}: python -c "{_SEVERAL}{moves}"')
+    def report(self, name: str, version: str) -> None:
+        """Name the aliases that stay; for fewer rows in a warning, with the command to move them.
+
+        With several targets under one name, it is usual that the alias without target stays.
+        """
+        fewer = {alias: kept for alias, kept in self.kept.items() if not kept.is_usual}
+        if usual := {alias: kept for alias, kept in self.kept.items() if kept.is_usual}:
+            messages.info(_describe(usual))
+        if fewer:
+            moves = "; ".join(
+                f"client.set_registered_model_alias('{name}', '{alias}', '{version}')"
+                for alias in fewer
+            )
+            messages.warning(
+                f"{_describe(fewer)}. To move it to version {version}: "
+                f'python -c "{_SEVERAL}{moves}"'
+            )
 
 
 def choose(
@@ -67,11 +80,18 @@ def choose(
         targets = _targets(alias, holder, current)
         measured = measured_rows(holder.tags)
         if each == alias and targets and target_in_alias(target) not in targets:
-            kept[each] = current[each], f"which is for {' and '.join(sorted(targets))}"
+            reason = f"which is for {' and '.join(sorted(targets))}"
+            kept[each] = KeptAlias(current[each], reason, is_usual=True)
         elif measured > rows:
             reason = f"which was measured on {measured} rows, this one on {rows}"
-            kept[each] = current[each], reason
+            kept[each] = KeptAlias(current[each], reason)
     return AliasChoice(tuple(each for each in (alias, own) if each not in kept), kept)
+
+
+def _describe(kept: Mapping[str, KeptAlias]) -> str:
+    return "; ".join(
+        f"{alias} stays with version {each.version}, {each.reason}" for alias, each in kept.items()
+    )
 
 
 def measured_rows(tags: Mapping[str, str]) -> int:

@@ -81,7 +81,7 @@ def announce(change: Change, registry: Registry, run_id: str) -> None:
             )
             outcomes.append(redact(f"{kind} failed for {change.event.value}: {failure}"))
         else:
-            outcomes.append(f"{kind} told of {change.event.value}")
+            outcomes.append(f"{kind} succeeded for {change.event.value}")
     _tag(outcomes, run_id)
 
 

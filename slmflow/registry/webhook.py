@@ -4,15 +4,13 @@ import base64
 import hashlib
 import hmac
 import os
-import re
 import time
-from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from slmflow.config.schema.registry import webhook_variable
+from slmflow.config.schema.registry import http_address, webhook_variable
 from slmflow.errors import BadArguments
 
 SECRET = "SLMFLOW_WEBHOOK_SECRET"  # noqa: S105  # the name of the variable
@@ -45,8 +43,7 @@ def resolve(setting: str) -> str:
     if (variable := webhook_variable(setting)) is None:
         return setting
     url = os.environ.get(variable, "")
-    parts = _split(url)
-    if parts is None:
+    if http_address(url) is None:
         raise BadArguments(
             f"registry.webhook={setting}: the environment variable {variable} "
             + ("is not set" if not url else "holds no http or https URL")
@@ -95,18 +92,7 @@ def _signature(delivery_id: str, body: str) -> dict[str, str]:
     return headers
 
 
-def _split(url: str) -> tuple[str, str] | None:
-    """Return scheme and host of an http or https URL, else None."""
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        return None
-    is_plain = not re.search(r"[\s\x00-\x1f\x7f]", url)
-    return (parts.scheme, host) if parts.scheme in ("http", "https") and host and is_plain else None
-
-
 def _place(url: str) -> str:
     """Return the address without its path, query and credentials, any of which may be secret."""
-    scheme, host = _split(url) or ("", "the address")
-    return f"{scheme}://{host}" if scheme else host
+    address = http_address(url)
+    return f"{address.scheme}://{address.hostname}" if address else "the address"

@@ -48,10 +48,6 @@ def test_what_is_made_from_a_fresh_result_is_fresh(override: str, names: str) ->
     assert [key_of(kind, config) for kind in FLOW] == [key_of(kind, load([])) for kind in FLOW]
 
 
-def test_steps_are_those_with_results() -> None:
-    assert sorted(STEPS) == sorted(kind.step for kind in FLOW)
-
-
 def test_unknown_step_is_rejected_with_the_list() -> None:
     with pytest.raises(BadArguments) as raised:
         load(["fresh=[convert,mesure]"])

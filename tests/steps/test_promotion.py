@@ -221,7 +221,7 @@ def test_each_change_is_announced(
     entries = [json.loads(line) for line in log.read_text().splitlines()]
     assert [entry[0] for entry in entries] == [entry[1] for entry in entries] == actions
     assert entries[-1][2] == f"models:/{model.name}/1"
-    assert notified == "webhook told of promoted; command told of promoted"
+    assert notified == "webhook succeeded for promoted; command succeeded for promoted"
 
 
 def test_failed_announcement_is_a_warning(model: RegisteredModel, printed: ReadErrors) -> None:

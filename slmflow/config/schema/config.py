@@ -20,7 +20,7 @@ from slmflow.config.schema.target import Exporter, ExporterName, Precision, Prov
 from slmflow.config.schema.verification import Verify
 
 STEPS = ("fetch", "convert", "log_transformers", "log_genai", "measure", "evaluate", "register")
-"""The steps whose results are reused."""
+"""The steps whose results are reused, in the order of the data flow."""
 
 ALL_STEPS = "all"
 

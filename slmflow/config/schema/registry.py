@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from slmflow.config.schema.fields import Kind, config_key
 
@@ -36,6 +36,17 @@ def webhook_variable(webhook: str) -> str | None:
     """Return the environment variable with the address, for `env:NAME`; None for an address."""
     named = _VARIABLE.fullmatch(webhook)
     return named and named[1]
+
+
+def http_address(url: str) -> SplitResult | None:
+    """Return the parts of an http or https URL, None if it is none."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return None
+    is_plain = not re.search(r"[\s\x00-\x1f\x7f]", url)
+    return parts if parts.scheme in ("http", "https") and host and is_plain else None
 
 
 @dataclass
@@ -135,12 +146,7 @@ def _webhook_problems(webhook: str) -> Iterator[str]:
     if webhook_variable(webhook) is not None:
         return
     own = "put the URL into an environment variable, and give registry.webhook=env:NAME"
-    try:
-        parts = urlsplit(webhook)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        host = None
-    if host is None or parts.scheme not in ("http", "https") or re.search(r"\s", webhook):
+    if (address := http_address(webhook)) is None:
         yield f"registry.webhook is not an http or https URL: give https://HOST/PATH, or {own}"
-    elif "@" in parts.netloc:
+    elif "@" in address.netloc:
         yield f"registry.webhook has a user or password, which MLflow would record: {own}"
