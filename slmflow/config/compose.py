@@ -5,9 +5,11 @@ into the dataclasses of `schema`, which refuse unknown keys and wrong types, and
 values. One message names all problems.
 """
 
+import dataclasses
 import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
@@ -87,12 +89,8 @@ def compose(overrides: Sequence[str]) -> Config:
     Raises BadArguments, with every problem in one message, for an unknown key or choice and for a
     value of the wrong type.
     """
-    hydra_overrides = for_hydra(overrides)
     try:
-        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            _refuse_missing_sections(overrides)
-            composed = hydra.compose("config", hydra_overrides)
-            return cast(Config, OmegaConf.to_object(composed))
+        return cast(Config, OmegaConf.to_object(_compose_files(tuple(overrides))))
     except (HydraException, OmegaConfBaseException) as error:
         raise BadArguments(_root_message(error)) from error
 
@@ -102,13 +100,24 @@ def to_dict(config: Config, swept: Mapping[str, str] = MappingProxyType({})) -> 
 
     swept: the keys of a sweep, each with the text of all its values, which replaces the value.
     """
-    nested = OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True)
+    nested = _plain(config)
     if swept:
         untyped = OmegaConf.create(nested)
         for key, text in swept.items():
             OmegaConf.update(untyped, key, text, merge=False)
         nested = OmegaConf.to_container(untyped)
     return cast(dict[str, Any], nested)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of the config without dataclasses and enums; OmegaConf takes far longer."""
+    if dataclasses.is_dataclass(value):
+        return {each.name: _plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return value.name if isinstance(value, Enum) else value
 
 
 def flatten(config: Config, swept: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
@@ -150,6 +159,15 @@ def _refuse_missing_sections(overrides: Sequence[str]) -> None:
 def _section(key: str, value: str) -> str:
     """Return the section that an override changes."""
     return key if value.startswith("{") else key.rpartition(".")[0]
+
+
+@functools.lru_cache(maxsize=64)
+def _compose_files(overrides: tuple[str, ...]) -> DictConfig:
+    """Compose the files with overrides. A sweep, and all steps of a process, ask for some again."""
+    hydra_overrides = for_hydra(overrides)
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        _refuse_missing_sections(overrides)
+        return hydra.compose("config", hydra_overrides)
 
 
 @functools.cache

@@ -1,6 +1,9 @@
 """Finish runs of the steps before register, with tiny models, on a real tracking store."""
 
 import dataclasses
+import functools
+import io
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +14,7 @@ from mlflow import MlflowClient
 from mlflow.data.pandas_dataset import from_pandas
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from slmflow.config import compose as configs
 from slmflow.config.schema.evaluation import Reference
@@ -28,7 +32,9 @@ from slmflow.pipeline.results import (
 )
 from slmflow.pipeline.step import Step
 from slmflow.pipeline.step_runner import run
-from slmflow.reports import artifacts
+from slmflow.reports import html_report, markdown_report, report_files, run_description
+from slmflow.reports.content import ReportContent
+from slmflow.reports.plots import panels
 from steps.register import register
 from tests.metrics.samples import GENAI, REPORT, TRANSFORMERS
 
@@ -108,10 +114,31 @@ def _comparison(
         mlflow.log_input(dataset, context="evaluation")
         comparison = Comparison(step.run.info.run_id, "tiny_phi3", models)
         rows = REPORT.rows if comparison.reference else None
-        artifacts.log_report(dataclasses.replace(REPORT, comparison=comparison, rows=rows))
+        _log_report(dataclasses.replace(REPORT, comparison=comparison, rows=rows))
         return comparison.to_result()
 
     return evaluate
+
+
+def _log_report(content: ReportContent) -> None:
+    """Log the report as `artifacts.log_report` does, with the pages of the first one."""
+    content.comparison.log_metrics()
+    mlflow.log_text(markdown_report.render(content), report_files.MARKDOWN)
+    html, figure = _draw_pages()
+    mlflow.log_text(html, report_files.HTML)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, report_files.PNG)
+        file.write_bytes(figure)
+        mlflow.log_artifact(str(file))
+    mlflow.set_tag(MLFLOW_RUN_NOTE, run_description.render(content))
+
+
+@functools.cache
+def _draw_pages() -> tuple[str, bytes]:
+    """Return a report's page and figure. They take a second to draw, and no step reads them."""
+    drawn = io.BytesIO()
+    panels.draw_page(REPORT.comparison.models, REPORT.comparison.title).savefig(drawn)
+    return html_report.render(REPORT), drawn.getvalue()
 
 
 def log_echo_model() -> Any:

@@ -7,7 +7,10 @@ import yaml
 
 from slmflow.config import compose as configs
 from slmflow.config import overrides
+from slmflow.pipeline.step_runner import run
+from steps.main import main
 from tests.fixtures.project import Sandbox
+from tests.steps.conftest import ReadErrors
 
 
 @pytest.fixture
@@ -15,8 +18,9 @@ def sandbox(tmp_path: Path) -> Sandbox:
     return Sandbox(tmp_path)
 
 
-def test_cfg_flag_shows_the_config_without_a_run(sandbox: Sandbox) -> None:
+def test_cfg_flag_shows_the_config_without_a_run(tmp_path: Path) -> None:
     """With a threshold that no file has, and a text that is not a Hydra expression."""
+    sandbox = Sandbox(tmp_path, has_database=False)
     arguments = (
         *("target=cpu_int8", "registry.gate.bleu.min=30", "registry.gate.bleu.max=90"),
         "registry.gate.exact_match.min=0.9",
@@ -99,19 +103,22 @@ def test_failed_step_fails_the_workflow_with_its_message(sandbox: Sandbox) -> No
         ("evaluation.data=questions.jsonl", ["line 1: no answer", "line 2: not JSON"]),
     ],
 )
+@pytest.mark.usefixtures("tracking")
 def test_invalid_input_is_rejected_before_any_work(
-    sandbox: Sandbox, override: str, messages: list[str]
+    tmp_path: Path, printed: ReadErrors, override: str, messages: list[str]
 ) -> None:
-    questions = sandbox.folder / "questions.jsonl"
+    questions = tmp_path / "questions.jsonl"
     questions.write_text('{"question": "a?"}\nnot json\n')
 
-    result = sandbox.run_step("main", override.replace(questions.name, str(questions)))
+    status = run("main", main, [override.replace(questions.name, str(questions))])
 
-    assert result.status == 1
-    assert all(message in result.message for message in messages)
+    assert status == 1
+    errors = printed()
+    assert errors.count("error:") == 1
+    assert all(message in errors for message in messages)
     kept = {"locks", "building", "servers"}
-    assert {entry.name for entry in (sandbox.folder / "home").glob("*")} <= kept
-    assert not list((sandbox.folder / "home" / "building").glob("*"))
+    assert {entry.name for entry in (tmp_path / "home").glob("*")} <= kept
+    assert not list((tmp_path / "home" / "building").glob("*"))
 
 
 def test_unusable_tracking_server_is_reported(sandbox: Sandbox) -> None:
