@@ -3,6 +3,7 @@
 from slmflow.console import messages
 from slmflow.measurement import execution_providers
 from slmflow.measurement.measured_model import MeasuredModel
+from slmflow.pipeline import keys
 from slmflow.pipeline.results import LoggedModel, Measurements
 from slmflow.pipeline.step import Step
 
@@ -22,4 +23,9 @@ def ensure(step: Step) -> list[MeasuredModel]:
 
 def ensure_model(step: Step, kind: type[LoggedModel]) -> MeasuredModel:
     """Return a flavor to measure, logged by its step."""
-    return MeasuredModel.from_logged(step.ensure(kind), step.key(kind), step.config.model.name)
+    return MeasuredModel.from_logged(
+        step.ensure(kind),
+        step.key(kind),
+        step.config.model.name,
+        keys.scores_key(kind, step.config),
+    )

@@ -15,7 +15,8 @@ class MeasuredModel:
 
     flavor: its name in the comparison; model_id: empty if the model is not a logged model; key: of
     all that shapes its answers besides the request, empty if unknown; model_name: `model.name` of
-    the config, or the URI of a model from elsewhere.
+    the config, or the URI of a model from elsewhere; scores_key: of all that shapes its
+    likelihoods, empty if that is not less.
     """
 
     flavor: str
@@ -24,12 +25,19 @@ class MeasuredModel:
     size_bytes: int
     key: str = ""
     model_name: str = ""
+    scores_key: str = ""
 
     @classmethod
-    def from_logged(cls, logged: LoggedModel, key: str = "", model_name: str = "") -> Self:
+    def from_logged(
+        cls, logged: LoggedModel, key: str = "", model_name: str = "", scores_key: str = ""
+    ) -> Self:
         """Return a flavor that a step logged; key: of the step's result."""
-        size = logged.size_bytes
-        return cls(logged.flavor, logged.model_uri, logged.model_id, size, key, model_name)
+        return cls(
+            *(logged.flavor, logged.model_uri, logged.model_id, logged.size_bytes),
+            key=key,
+            model_name=model_name,
+            scores_key=scores_key,
+        )
 
     @classmethod
     def from_uri(cls, model_uri: str) -> Self:

@@ -1,8 +1,9 @@
 """What a model answered to each row, kept in the store.
 
-It is kept by the model with its generation settings, the seed and the row alone. So another target
-never asks the reference again, a longer data file asks only its new rows, and a killed measurement
-continues where it was.
+Answers are kept by the model with its generation settings, the seed and the row alone. So another
+target never asks the reference again, a longer data file asks only its new rows, and a killed
+measurement continues where it was. Scores are kept without the sampling options: a sweep over the
+temperature scores once.
 """
 
 import dataclasses
@@ -30,10 +31,9 @@ class StoredRows:
         self.scores: dict[int, RowScore] = {}
         self.can_score = True
         self._rows = rows
-        name = model.model_name
-        self._journal = Journal(_KIND, _key(model, seed), name) if model.key else None
-        if self._journal:
-            self._load(self._journal.read())
+        self._answers_journal = _open_journal(model, model.key, seed)
+        self._scores_journal = _open_journal(model, model.scores_key or model.key, "scores")
+        self._load()
 
     def forget(self) -> None:
         """Forget what was stored before: what is put from now on takes its place."""
@@ -56,27 +56,24 @@ class StoredRows:
         """Store the answer to a row."""
         self.answers[number] = answer
         row = _digest(self._rows[number].messages)
-        self._append({"row": row, "answer": dataclasses.asdict(answer)})
+        _append(self._answers_journal, {"row": row, "answer": dataclasses.asdict(answer)})
 
     def put_score(self, number: int, score: RowScore) -> None:
         """Store the likelihoods of a row."""
         self.scores[number] = score
         likelihood, choices = score
-        row = _score_digest(self._rows[number])
-        self._append({"row": row, "likelihood": dataclasses.asdict(likelihood), "choices": choices})
+        record = {"likelihood": dataclasses.asdict(likelihood), "choices": choices}
+        _append(self._scores_journal, {"row": _score_digest(self._rows[number])} | record)
 
     def put_cannot_score(self) -> None:
         """Store that the model cannot score texts."""
         self.can_score = False
-        self._append({"can_score": False})
+        _append(self._scores_journal, {"can_score": False})
 
-    def _append(self, record: dict[str, Any]) -> None:
-        if self._journal:
-            self._journal.append(record)
-
-    def _load(self, records: Sequence[dict[str, Any]]) -> None:
+    def _load(self) -> None:
+        answers = {each["row"]: each["answer"] for each in _read(self._answers_journal)}
+        records = _read(self._scores_journal)
         self.can_score = not any("can_score" in each for each in records)
-        answers = {each["row"]: each["answer"] for each in records if "answer" in each}
         scores = {each["row"]: each for each in records if "likelihood" in each}
         for number, row in enumerate(self._rows):
             if answer := answers.get(_digest(row.messages)):
@@ -89,9 +86,21 @@ class StoredRows:
                 )
 
 
-def _key(model: MeasuredModel, seed: int | None) -> str:
+def _open_journal(model: MeasuredModel, key: str, of: int | str | None) -> Journal | None:
+    """Return the journal of a model's answers with a seed, or of its scores; None without a key."""
+    if not key:
+        return None
     source = source_code.digest("slmflow.measurement.worker", PROJECT)
-    return _digest([model.key, seed, source])
+    return Journal(_KIND, _digest([key, of, source]), model.model_name)
+
+
+def _read(journal: Journal | None) -> Sequence[dict[str, Any]]:
+    return journal.read() if journal else ()
+
+
+def _append(journal: Journal | None, record: dict[str, Any]) -> None:
+    if journal:
+        journal.append(record)
 
 
 def _score_digest(row: Row) -> str:

@@ -17,7 +17,7 @@ from slmflow.config.schema.fields import Kind
 from slmflow.config.schema.pins import is_model_uri
 from slmflow.paths import PROJECT, is_folder
 from slmflow.pipeline import digests, model_uris, source_code
-from slmflow.pipeline.results import Measurements, Result, Weights
+from slmflow.pipeline.results import LoggedModel, Measurements, Result, Weights
 from slmflow.system import machine
 
 
@@ -37,6 +37,12 @@ def answers_key(config: Config) -> str:
     """Return the key of the measurements without timings: it is the same on every machine."""
     untimed = dataclasses.replace(config.measurement, timed_rows=0)
     return key_of(Measurements, dataclasses.replace(config, measurement=untimed))
+
+
+def scores_key(kind: type[LoggedModel], config: Config) -> str:
+    """Return the key of a model without its sampling options, which change no likelihood."""
+    generation = dataclasses.replace(config.generation, temperature=0.0, top_p=1.0)
+    return key_of(kind, dataclasses.replace(config, generation=generation))
 
 
 def base_weights_key(config: Config) -> str:
