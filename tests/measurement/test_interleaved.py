@@ -115,6 +115,7 @@ def test_two_models_alternate_with_changing_order(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.long  # the test of two models shows turns and their order
 def test_three_models_take_every_position(tmp_path: Path) -> None:
     models = [save_model(tmp_path / name, "clock_model.py") for name in ("a", "b", "c")]
     measured = measure(models, [conversation(str(number), answer="") for number in range(17)])

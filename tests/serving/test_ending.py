@@ -12,7 +12,9 @@ import mlflow
 import openai
 import pytest
 
+from slmflow.pipeline import step_runner
 from slmflow.pipeline.results import GenaiModel
+from steps.serve import serve
 from tests.fixtures.project import Sandbox
 from tests.fixtures.waiting import wait_until
 from tests.serving.calls import NUMBERS, QUESTION, metric, start_request
@@ -111,10 +113,13 @@ def test_model_ends_with_its_server(chat: GenaiModel, tmp_path: Path) -> None:
         ("serve.origins=[localhost]", "'localhost' is not an origin: give scheme, host and port"),
     ],
 )
-def test_invalid_arguments_are_reported(tmp_path: Path, arguments: str, message: str) -> None:
-    done = Sandbox(tmp_path).run_step("serve", "serve.port=0", *arguments.split())
-    assert done.status == 2
-    assert message in done.message
+@pytest.mark.usefixtures("tracking")
+def test_invalid_arguments_are_reported(
+    arguments: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert step_runner.run("serve", serve, ["serve.port=0", *arguments.split()]) == 2
+    [_, printed] = " ".join(capsys.readouterr().err.split()).split("error: ")
+    assert message in printed
 
 
 def test_port_in_use_is_reported(tmp_path: Path) -> None:

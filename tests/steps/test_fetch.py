@@ -10,9 +10,13 @@ from mlflow.entities import Run
 
 from slmflow.paths import PROJECT
 from slmflow.pipeline import digests, manifests, results, runs, store
+from slmflow.pipeline.step_runner import run
+from steps.fetch import fetch
 from tests.fixtures import tiny_checkpoints
 from tests.fixtures.hub import RunPython
 from tests.fixtures.hub_server import MODEL, REVISION, TOKEN, FakeHub
+from tests.registry.finished_runs import newest_run
+from tests.steps.conftest import ReadErrors
 
 NO_NETWORK = "http://127.0.0.1:9"
 FETCH = ("-m", "steps.fetch")
@@ -105,7 +109,7 @@ def test_token_is_written_nowhere(
     assert not any(TOKEN.encode() in content for content in content_of_files(tmp_path))
 
 
-@pytest.mark.parametrize("login", ["", "someone:wordToPass@"])
+@pytest.mark.parametrize("login", [pytest.param("", marks=pytest.mark.long), "someone:wordToPass@"])
 def test_debug_traceback_hides_credentials(
     run_python: RunPython, hub: FakeHub, tmp_path: Path, login: str
 ) -> None:
@@ -139,21 +143,30 @@ def test_tracking_server_password_is_hidden(run_python: RunPython) -> None:
     assert "wordToPass" not in process.stdout + process.stderr
 
 
-def test_bundled_model_is_copied(run_python: RunPython, tmp_path: Path) -> None:
-    process = run_python(*FETCH, "model=tiny_phi3", HF_ENDPOINT=NO_NETWORK)
-    assert process.returncode == 0, process.stderr
-    manifest = manifests.checksums(newest_entry(tmp_path))
+def test_bundled_model_is_copied(tracking: str) -> None:
+    assert run("fetch", fetch, ["model=tiny_phi3"]) == 0
+    result = runs.load_result(results.Weights, newest_run("fetch").info.run_id)
+    manifest = manifests.checksums(result.folder)
     bundled = PROJECT / "bundled" / "tiny_phi3"
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(manifest)
     assert all(digests.sha256(bundled / name) == digest for name, digest in manifest.items())
 
 
-def test_link_out_of_a_local_model_is_rejected(run_python: RunPython, tmp_path: Path) -> None:
+def test_link_out_of_a_local_model_is_rejected(
+    tracking: str, tmp_path: Path, printed: ReadErrors
+) -> None:
     source = tiny_checkpoints.write_files(tmp_path / "mine", tiny_checkpoints.single_file())
     (source / "README.md").unlink()
     (source / "README.md").symlink_to("/etc/hostname")
-    process = run_python(*FETCH, "model=local", f"model.path={source}")
-    assert f"README.md of model.path='{source}' points to" in error_message(process, tmp_path)
+    assert run("fetch", fetch, ["model=local", f"model.path={source}"]) == 1
+    message = f"README.md of model.path='{source}' points to"
+    run_tags = newest_run("fetch").data.tags
+    assert message in run_tags[runs.ERROR]
+    assert runs.KEY not in run_tags
+    errors = printed()
+    assert message in errors
+    assert errors.count("error:") == 1
+    assert not (store.home() / "weights").exists()
 
 
 def test_template_becomes_part_of_the_checkpoint(

@@ -11,7 +11,7 @@ from tests.fixtures.hub_server import MODEL, REVISION, FakeHub
 FROM_HUB = ("model=hub", f"model.id={MODEL}", f"model.revision={REVISION}", "model.licence=MIT")
 
 
-@pytest.mark.parametrize("step", ["convert", "main"])
+@pytest.mark.parametrize("step", [pytest.param("convert", marks=pytest.mark.long), "main"])
 def test_unsupported_architecture_is_not_downloaded(
     run_python: RunPython, hub: FakeHub, tmp_path: Path, step: str
 ) -> None:
