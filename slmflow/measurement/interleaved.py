@@ -87,13 +87,14 @@ def measure(
     rows: Sequence[Row],
     plan: Plan = Plan(),
     on_progress: ProgressCallback = lambda model, answers, timings: None,
+    started: Sequence[WorkerProcess] = (),
 ) -> tuple[Measurement, ...]:
     """Measure each model on all rows, with progress bars; reuse what the store has.
 
-    The worker processes start together and load their models one after another; only one computes
-    at a time. Rows that a model rejects are named in a warning and kept with their errors. Raises
-    UserError with the model and the last line of its error if a process fails, and if a model
-    rejects all rows.
+    The worker processes start together, unless they are `started` already, and load their models
+    one after another; only one computes at a time. Rows that a model rejects are named in a warning
+    and kept with their errors. Raises UserError with the model and the last line of its error if a
+    process fails, and if a model rejects all rows.
     """
     timed = timed_rows.select(rows, plan.timed_rows, frozenset(plan.unanswerable))
     if plan.times_anew:
@@ -104,11 +105,12 @@ def measure(
     with progress_bars.item_bar() as progress, ExitStack() as stack:
         for state in states:
             state.progress = progress
-            if must_time or state.is_incomplete:
-                warm_up = state.answerable[:_WARM_UP_ROWS]
-                worker = worker_process.start(state.model, rows, plan.seed, warm_up)
-                state.worker = stack.enter_context(worker)
-        running = [state for state in states if state.worker]
+        running = [state for state in states if must_time or state.is_incomplete]
+        others = worker_process.start(len(running) - len(started))
+        workers = [*started, *stack.enter_context(others)]
+        for state, worker in zip(running, workers, strict=False):
+            worker.assign(state.model, rows, plan.seed, state.answerable[:_WARM_UP_ROWS])
+            state.worker = worker
         for state in running:
             state.wait_until_ready()
         for state in running:

@@ -1,10 +1,11 @@
-"""Measure one MLflow model: `python -m slmflow.measurement.worker JOB`, a child of `interleaved`.
+"""Measure one MLflow model: `python -m slmflow.measurement.worker`, a child of `interleaved`.
 
-JOB is a file: {"model_uri": "models:/m-...", "seed": 0, "warm_up": [0, 1], "rows": [{"messages":
-[...], "answer": "..."}, ...]}. Standard input and output carry one JSON object per line. Output
-starts with {"ready": true} after the imports. The commands, "load" first, and their replies:
+Standard input and output carry one JSON object per line. Output starts with {"ready": true} after
+the imports. The commands, "load" first, and their replies:
 
-    {"load": true}          {"load_s": 0.5}: the model is loaded and warm
+    {"load": {"model_uri": "models:/m-...", "seed": 0, "warm_up": [0, 1],
+              "rows": [{"messages": [...], "answer": "..."}, ...]}}
+                            {"load_s": 0.5}: the model is loaded and warm
     {"time": [0, 8]}        {"row": 0, "answer": {...}, "timing": {...}} for each row, one by one
     {"peak_rss": true}      {"peak_rss_bytes": ...}
     {"answer": [1, 2]}      {"row": 2, "answer": {...}} for each row, in any order
@@ -20,7 +21,6 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -97,9 +97,11 @@ def _create_answerer(model: PyFuncModel, seed: int | None) -> SingleAnswerer:
     return answerer(model, seed)
 
 
-def _serve(job: dict[str, Any], send: Callable[[Reply], None]) -> None:
+def _serve(send: Callable[[Reply], None]) -> None:
     send({"ready": True})
-    sys.stdin.readline()
+    if not (first := sys.stdin.readline()):
+        return
+    job = json.loads(first)["load"]
     rows = [Row(**row) for row in job["rows"]]
     model = WorkerModel(job["model_uri"], rows, job["seed"], job["warm_up"])
     send({"load_s": model.load_s})
@@ -120,10 +122,7 @@ def _main() -> None:
     terminate_with_parent()
     stdout = claim_stdout()
     try:
-        _serve(
-            json.loads(Path(sys.argv[1]).read_text()),
-            lambda message: print(json.dumps(message), file=stdout, flush=True),
-        )
+        _serve(lambda message: print(json.dumps(message), file=stdout, flush=True))
     except UserError as error:
         sys.exit(str(error))
 

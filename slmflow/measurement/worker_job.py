@@ -17,16 +17,19 @@ from slmflow.system import child_processes
 
 @contextmanager
 def start(
-    module: Sequence[str], job: Mapping[str, Any], *, stdin: int, **variables: str
+    module: Sequence[str], job: Mapping[str, Any] | None, *, stdin: int, **variables: str
 ) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """Start `python MODULE JOB`, with standard error in a log; kill it on exit.
+    """Start `python MODULE [JOB]`, with standard error in a log; kill it on exit.
 
     module: the arguments that name it, such as ("-m", "slmflow.measurement.worker"); job: written
-    to the file JOB; stdin: PIPE or DEVNULL of subprocess; variables: of the environment.
+    to the file JOB, if any; stdin: PIPE or DEVNULL of subprocess; variables: of the environment.
     """
     with tempfile.TemporaryDirectory() as folder:
-        job_file, log = Path(folder, "job.json"), Path(folder, "log")
-        job_file.write_text(json.dumps(job))
+        arguments, log = [*module], Path(folder, "log")
+        if job is not None:
+            job_file = Path(folder, "job.json")
+            job_file.write_text(json.dumps(job))
+            arguments.append(str(job_file))
         environment = child_processes.environment(
             MLFLOW_TRACKING_URI=mlflow.get_tracking_uri(),
             TMPDIR=folder,  # a model downloaded from a remote server is deleted with this folder
@@ -35,7 +38,7 @@ def start(
         with (
             log.open("w") as stderr,
             subprocess.Popen(
-                [sys.executable, *module, str(job_file)],
+                [sys.executable, *arguments],
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,24 @@ _WORKER = ("-m", "slmflow.measurement.worker")
 class WorkerProcess:
     """A process that loads one model and measures it. UserError is raised if it fails."""
 
-    def __init__(self, model: MeasuredModel, process: subprocess.Popen[str], log: Path) -> None:
-        """Talk to a started process, whose standard error is `log`."""
-        self.model = model
+    model: MeasuredModel
+
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+        """Talk to a started process, whose standard error is `log`; it has no model yet."""
         self._process, self._log = process, log
+        self._job: dict[str, Any] = {}
+
+    def assign(
+        self, model: MeasuredModel, rows: Sequence[Row], seed: int | None, warm_up: Sequence[int]
+    ) -> None:
+        """Let the process measure a model; warm_up: the numbers of the rows of short requests."""
+        self.model = model
+        self._job = {
+            "model_uri": model.model_uri,
+            "seed": seed,
+            "warm_up": list(warm_up),
+            "rows": [dataclasses.asdict(row) for row in rows],
+        }
 
     def wait_until_ready(self) -> None:
         """Wait until the process has imported the libraries."""
@@ -30,7 +44,7 @@ class WorkerProcess:
 
     def load(self) -> float:
         """Load and warm up the model; return the load time in seconds."""
-        self._send(load=True)
+        self._send(load=self._job)
         return float(self._receive()["load_s"])
 
     def time(self, rows: Sequence[int]) -> Iterator[tuple[int, Answer, Timing | None]]:
@@ -89,18 +103,13 @@ class WorkerProcess:
 
 
 @contextmanager
-def start(
-    model: MeasuredModel, rows: Sequence[Row], seed: int | None, warm_up: Sequence[int]
-) -> Iterator[WorkerProcess]:
-    """Start the process of a model, with standard error in a log; kill it on exit.
+def start(count: int) -> Iterator[list[WorkerProcess]]:
+    """Start processes, which import what they need, and kill them on exit.
 
-    warm_up: the numbers of the rows of the first, short requests.
+    The standard error of each is in a log.
     """
-    job = {
-        "model_uri": model.model_uri,
-        "seed": seed,
-        "warm_up": list(warm_up),
-        "rows": [dataclasses.asdict(row) for row in rows],
-    }
-    with worker_job.start(_WORKER, job, stdin=subprocess.PIPE) as (process, log):
-        yield WorkerProcess(model, process, log)
+    with ExitStack() as stack:
+        started = [
+            worker_job.start(_WORKER, None, stdin=subprocess.PIPE) for _ in range(max(0, count))
+        ]
+        yield [WorkerProcess(*stack.enter_context(each)) for each in started]

@@ -19,15 +19,18 @@ from slmflow.measurement import (
     execution_providers,
     interleaved,
     prompt_models,
+    worker_process,
 )
 from slmflow.measurement.artifact import log_measurements
 from slmflow.measurement.measured_model import MeasuredModel
 from slmflow.measurement.records import Answer, Measurement, Timing
 from slmflow.measurement.timing_journal import TimingJournal
+from slmflow.measurement.worker_process import WorkerProcess
 from slmflow.pipeline import freshness, keys, runs, step_parts
 from slmflow.pipeline.results import (
     Evaluation,
     Measurements,
+    OnnxModel,
     Result,
 )
 from slmflow.pipeline.step import Step
@@ -95,12 +98,37 @@ def _measure(
     failures: Failures,
 ) -> None:
     """Measure points, which are given by the key of their measurement."""
+    steps = {key: _step_of(step, point) for key, point in points.items()}
+    with worker_process.start(_count_models_to_log(list(steps.values()))) as workers:
+        _measure_groups(step, points, steps, workers, context, pruner, failures)
+
+
+def _count_models_to_log(steps: Sequence[Step]) -> int:
+    """Return how many models must only be logged before they are measured.
+
+    Their processes import what they need meanwhile. A conversion needs the memory and the cores.
+    """
+    if not all(step.find(OnnxModel) for step in steps):
+        return 0
+    kinds = [(step, kind) for step in steps for kind in Measurements.inputs(step.config)]
+    return len({step.key(kind) for step, kind in kinds if step.find(kind) is None})
+
+
+def _measure_groups(
+    step: Step,
+    points: Mapping[str, Point],
+    steps: Mapping[str, Step],
+    workers: Sequence[WorkerProcess],
+    context: SweepContext,
+    pruner: Pruner | None,
+    failures: Failures,
+) -> None:
     below = context.below(step.run)
     references: list[MeasuredModel] = []
     converted: dict[MeasuredModel, str] = {}
     for key, point in points.items():
         try:
-            *references, model = _ensure_models(_step_of(step, point))
+            *references, model = _ensure_models(steps[key])
         except UserError as failure:
             failures[point.name] = failure
             continue
@@ -108,9 +136,11 @@ def _measure(
     for models in _split_by_memory(references, list(converted)) if converted else ():
         of_models = {converted[model]: points[converted[model]] for model in models}
         group_key = hashlib.sha256(" ".join(sorted(of_models)).encode()).hexdigest()
+        compared = [*references, *models]
+        started, workers = workers[: len(compared)], workers[len(compared) :]
         try:
             measured = _measure_models(
-                step, list(of_models.values()), [*references, *models], pruner, group_key
+                step, list(of_models.values()), compared, pruner, group_key, started
             )
         except PointPruned as pruned:
             failures |= dict.fromkeys((point.name for point in of_models.values()), pruned)
@@ -127,10 +157,11 @@ def _measure_models(
     models: Sequence[MeasuredModel],
     pruner: Pruner | None,
     key: str,
+    started: Sequence[WorkerProcess],
 ) -> tuple[Measurement, ...]:
     """Measure the models of a group of points, any reference first. Raises PointPruned.
 
-    key: of the group's timings.
+    key: of the group's timings; started: processes that have no model yet.
     """
     questions = rows.read(points[0].config)
     of_first = _step_of(step, points[0])
@@ -144,7 +175,7 @@ def _measure_models(
             timed = min(plan.timed_rows, len(questions) - len(plan.unanswerable))
             pruner.check(Progress(model, questions, answers, timings, timed))
 
-    return interleaved.measure(models, questions, plan, check)
+    return interleaved.measure(models, questions, plan, check, started)
 
 
 def _step_of(step: Step, point: Point) -> Step:
