@@ -18,9 +18,9 @@ from pathlib import Path
 PROJECT = Path((lambda: None).__code__.co_filename).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 
-from slmflow.config.overrides import did_you_mean  # noqa: E402 (the line above makes it importable)
-from slmflow.console import messages  # noqa: E402
+from slmflow.console import messages  # noqa: E402 (the line above makes it importable)
 from slmflow.errors import BadArguments  # noqa: E402
+from slmflow.runtime.unknown_names import closest, did_you_mean  # noqa: E402
 
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*=")
 
@@ -47,7 +47,7 @@ def split_command(words: list[str]) -> tuple[dict[str, str], str, list[str]]:
     step, *overrides = words[len(variables) :] or [""]
     steps = sorted(file.stem for file in PROJECT.glob("steps/[!_]*.py"))
     if step not in steps:
-        unknown = f"{step!r} is not a step.{did_you_mean(step, steps)}"
+        unknown = f"{step!r} is not a step.{did_you_mean(closest(step, steps))}"
         raise BadArguments(f"{unknown} Give one of {', '.join(steps)}, after the variables")
     return dict(variable.split("=", 1) for variable in variables), step, overrides
 

@@ -37,6 +37,11 @@ def drift(step: Step) -> None:
     report.show(version, found, len(requests))
     if missing := findings.not_compared(found, now):
         messages.warning(f"not compared: {', '.join(missing)}")
+    if few := findings.from_few_rows(found, version.figures):
+        messages.warning(
+            f"rows at registration are few: {', '.join(few)}. Register a version with more: "
+            "latencies need measurement.timed_rows, the others rows of the evaluation"
+        )
     exceeded = [
         f"{each.figure} is {each.now:.4g}, and was {each.before:.4g}: {limit}"
         for each in found

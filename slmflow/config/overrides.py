@@ -4,7 +4,6 @@ MLflow appends `--a.b c` for every `-P a.b=c` that MLproject does not declare. `
 makes of it the override `a.b=c`, and takes overrides in Hydra's own form too.
 """
 
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 
@@ -15,6 +14,7 @@ from hydra.errors import HydraException
 from slmflow.config.config_keys import ANY_NAMES, groups, kinds, match_pattern
 from slmflow.config.schema.fields import Kind
 from slmflow.errors import BadArguments
+from slmflow.runtime.unknown_names import closest, did_you_mean
 
 _HYDRA_FLAGS = frozenset({"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"})
 _NO_REUSE, _BOOLEANS = "--no-reuse", ("true", "false")
@@ -110,12 +110,6 @@ def swept_values(overrides: Sequence[str]) -> dict[str, str]:
     }
 
 
-def did_you_mean(name: str, valid: Sequence[str]) -> str:
-    """Return the question that suggests the closest of the valid names, empty if none is close."""
-    close = difflib.get_close_matches(name, valid, n=1)
-    return f" Did you mean {close[0]}?" if close else ""
-
-
 def _override(key: str, value: str) -> str:
     if not _KEY.fullmatch(key):
         raise BadArguments(f"{key!r} is not a config key: use names such as generation.temperature")
@@ -169,7 +163,7 @@ def _problems(override: Override) -> Iterator[str]:
         choices = groups()[key]
         choice = str(override.value())
         if choice not in choices:
-            unknown = f"{key}={choice}: unknown.{did_you_mean(choice, choices)}"
+            unknown = f"{key}={choice}: unknown.{did_you_mean(closest(choice, choices))}"
             yield f"{unknown} The choices of {key} are {', '.join(choices)}."
     elif key not in kinds() and match_pattern(key) is None:
         yield _unknown_key(key, [*groups(), *kinds()])
@@ -183,7 +177,7 @@ def _unknown_key(key: str, valid: Sequence[str]) -> str:
     section = key.partition(".")[0]
     in_section = [name for name in valid if name.startswith(f"{section}.")]
     without_section = [name.rpartition(".")[2] for name in valid]
-    suggestion = did_you_mean(key, in_section or valid)
+    suggestion = did_you_mean(closest(key, in_section or valid))
     if key in without_section or not suggestion:
         suggestion = _suggest_section(key, valid)
     unknown = f"{key}: unknown.{suggestion}"
@@ -195,6 +189,5 @@ def _unknown_key(key: str, valid: Sequence[str]) -> str:
 
 def _suggest_section(key: str, valid: Sequence[str]) -> str:
     """Return the question that suggests a key without its section, empty if nothing is close."""
-    close = difflib.get_close_matches(key, [name.rpartition(".")[2] for name in valid], n=1)
-    names = [name for name in valid if name.rpartition(".")[2] in close]
-    return f" Did you mean {' or '.join(names)}?" if names else ""
+    close = closest(key, [name.rpartition(".")[2] for name in valid])
+    return did_you_mean([name for name in valid if name.rpartition(".")[2] in close])

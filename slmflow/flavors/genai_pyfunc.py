@@ -18,7 +18,7 @@ from slmflow.flavors.pins import pin_installed
 from slmflow.flavors.provenance import Provenance
 from slmflow.pipeline import run_links, source_code
 from slmflow.pipeline.results import GenaiModel
-from slmflow.runtime.chat_model import TEMPLATE_VARIABLES
+from slmflow.runtime.request_fields import REASONING_EFFORT, TEMPLATE_VARIABLES
 from slmflow.runtime.tools import declarations
 
 # By name, so that the key of the logged model covers their source.
@@ -46,7 +46,7 @@ _EXTRA_FIELDS: dict[str, DataType | AnyType] = {
         for name in (
             *("functions", "function_call"),
             *("max_completion_tokens", "max_new_tokens"),
-            *("enable_thinking", "reasoning_effort"),
+            *("enable_thinking", REASONING_EFFORT),
         )
     },
 }

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from slmflow.config.overrides import did_you_mean
 from slmflow.config.schema.config import Config
 from slmflow.datasets import rows
 from slmflow.datasets.rows import Row
@@ -11,6 +10,7 @@ from slmflow.measurement.harness import lm_eval_tasks
 from slmflow.metrics import user_metrics
 from slmflow.metrics.model_metrics import NUMERIC_COLUMNS, SUFFIXES
 from slmflow.metrics.user_metrics import UserMetric
+from slmflow.runtime.unknown_names import closest, did_you_mean
 
 # What is measured of a model that runs tasks, besides those.
 _WITHOUT_ROWS = ("n", "model_size_mb", "mean_kl")
@@ -49,4 +49,5 @@ def numeric_columns(config: Config) -> list[str]:
 
 def describe_unknown_column(name: str, known: Sequence[str]) -> str:
     """Return an error message for a name that is not a known column."""
-    return f"{name}: not a metric.{did_you_mean(name, known)} The metrics are {', '.join(known)}."
+    suggestion = did_you_mean(closest(name, known))
+    return f"{name}: not a metric.{suggestion} The metrics are {', '.join(known)}."

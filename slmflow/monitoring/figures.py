@@ -48,8 +48,10 @@ def of_served(requests: Sequence[ServedRequest], refusals: Sequence[str], fewest
             ("token_f1", text_scores.token_f1),
         )
     }
+    valid = [request for request in requests if not request.is_rejected]
     shares = {
-        "error_share": [float(request.is_error) for request in requests],
+        "error_share": [float(request.is_error) for request in valid],
+        "rejected_share": [float(request.is_rejected) for request in requests],
         "refusal_share": [float(is_refusal(text, refusals)) for text in texts],
         **scores,
     }
@@ -64,7 +66,10 @@ def of_served(requests: Sequence[ServedRequest], refusals: Sequence[str], fewest
 def of_measurement(
     measured: Measurement, metrics: Mapping[str, float], refusals: Sequence[str]
 ) -> Figures:
-    """Return the figures of a model's measurement; metrics: those of its evaluation by column."""
+    """Return the figures of a model's measurement; metrics: those of its evaluation by column.
+
+    A row without an answer was rejected: a failing model leaves no measurement.
+    """
     answers = [answer for answer in measured.answers if answer.error is None]
     samples = {
         "prompt_tokens": _known(answer.prompt_tokens for answer in answers),
@@ -76,7 +81,8 @@ def of_measurement(
         ),
     }
     shares = {
-        "error_share": [float(answer.error is not None) for answer in measured.answers],
+        "error_share": [0.0 for _ in answers],
+        "rejected_share": [float(answer.error is not None) for answer in measured.answers],
         "refusal_share": [float(is_refusal(answer.text, refusals)) for answer in answers],
     }
     values = _percentiles(samples) | {name: _mean(each) for name, each in shares.items()}

@@ -9,6 +9,9 @@ from slmflow.monitoring.figures import Figures
 
 _TOLERANCE = 1e-9
 
+# Of fewer values, the 95th percentile lies between the two highest ones.
+_FEW = 20
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -48,12 +51,29 @@ def not_compared(findings: Sequence[Finding], now: Figures) -> list[str]:
     ]
 
 
+def from_few_rows(findings: Sequence[Finding], before: Figures) -> list[str]:
+    """Return, for each figure that was judged by few rows of registration, how many they are."""
+    rows = {
+        finding.figure: before.counts.get(_sample(finding.figure), _FEW)
+        for finding in findings
+        if finding.is_limited and finding.is_compared
+    }
+    return [f"{figure} by {count}" for figure, count in rows.items() if count < _FEW]
+
+
+def _sample(figure: str) -> str:
+    """Return the name of what a figure is computed from, in `Figures.counts`."""
+    return figure.removesuffix("_p50").removesuffix("_p95").removesuffix("_distance")
+
+
 def _missing(finding: Finding, now: Figures) -> str:
     if finding.now is not None:
         return "not measured at registration"
     count = now.counts.get(finding.figure, 0)
     if finding.figure in ("exact_match", "token_f1"):
         return f"{count} requests have a right answer from people, fewer than drift.least"
+    if finding.figure == "error_share":
+        return f"{count} requests were not rejected, fewer than drift.least"
     if finding.figure == "refusal_share":
         return (
             f"{count} traces have the answer, fewer than drift.least; it needs "

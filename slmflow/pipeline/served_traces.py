@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from slmflow.config.schema.traces import oldest_ms
 from slmflow.errors import BadArguments
 from slmflow.pipeline import tracking_errors
-from slmflow.runtime.tracing import ADAPTER, MODEL_URI
+from slmflow.runtime.tracing import ADAPTER, ERROR, MODEL_URI, REJECTED
 
 _PAGE = 100
 
@@ -32,8 +32,9 @@ class ServedRequest:
     """A request that the server answered or refused, as its trace has it.
 
     model_uri, model_id: of the model that served it; adapter: that answered in its place. is_error:
-    it got no answer. messages, answer: None unless the trace has its content, as text. expected:
-    the right answers that people gave. is_disliked: somebody marked the answer as bad.
+    it got no answer. is_rejected: because the request was at fault, not the server (HTTP 4xx).
+    messages, answer: None unless the trace has its content, as text. expected: the right answers
+    that people gave. is_disliked: somebody marked the answer as bad.
     """
 
     trace_id: str
@@ -41,6 +42,7 @@ class ServedRequest:
     model_id: str | None
     adapter: str | None
     is_error: bool
+    is_rejected: bool
     latency_ms: float | None
     first_token_ms: float | None
     prompt_tokens: int | None
@@ -123,6 +125,7 @@ def of_trace(trace: Trace) -> ServedRequest:
         model_id=metadata.get(TraceMetadataKey.MODEL_ID),
         adapter=metadata.get(ADAPTER),
         is_error=is_error,
+        is_rejected=is_error and attributes.get(ERROR) == REJECTED,
         latency_ms=None if is_error else _number(info.execution_duration),
         first_token_ms=_number(attributes.get("slmflow.time_to_first_token_ms")),
         prompt_tokens=_count(usage.get("input_tokens")),

@@ -9,6 +9,7 @@ from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
+from . import request_fields
 from .errors import reject
 from .generation import text_options
 from .generation.active_request import ActiveRequest, ModelTraits, TextFormat
@@ -21,17 +22,14 @@ from .generation.unsupported import UNSUPPORTED
 from .prompts import template_variables
 from .prompts.message_encoder import validate_messages
 from .prompts.vocabulary import reject_unknown_tokens
+from .request_fields import REASONING_EFFORT, TEMPLATE_VARIABLES
 from .request_group import join_current_group
 from .scheduling.scheduler import Scheduler
 from .tools import declarations
 from .tools.call_plan import CallPlan, plan_calls
 from .tools.declarations import ToolRequest
 
-TEMPLATE_VARIABLES = "chat_template_kwargs"
-"""The field of a request with variables of the chat template, as other servers name it."""
-
-# OpenAI's option for thinking models, and its values.
-_EFFORT = "reasoning_effort"
+# OpenAI's values of `reasoning_effort`.
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 
 # Long enough for a thread to wake up, and short beside the time of a token.
@@ -192,7 +190,8 @@ class ChatModel:
         generates: bool = True,
         plan: CallPlan | None = None,
     ) -> ActiveRequest:
-        parsed = RequestOptions.parse(options, self._defaults)
+        fields = request_fields.COMPLETION if format_.continues_prompt else request_fields.CHAT
+        parsed = RequestOptions.parse(options, self._defaults, fields)
         if plan:
             parsed = replace(parsed, guidance=plan.guide(parsed.guidance))
         if parsed.adapter is not None and parsed.adapter not in self._engine.adapters:
@@ -232,16 +231,16 @@ class ChatModel:
 
         Without such a variable the option stays as it is, which only `none` may.
         """
-        effort, used = options.get(_EFFORT), self._prompts.template_variables
-        if _EFFORT in used and isinstance(effort, str):
-            variable: dict[str, Any] = {_EFFORT: effort}
+        effort, used = options.get(REASONING_EFFORT), self._prompts.template_variables
+        if REASONING_EFFORT in used and isinstance(effort, str):
+            variable: dict[str, Any] = {REASONING_EFFORT: effort}
         elif "enable_thinking" in used and effort in _EFFORTS:
             variable = {"enable_thinking": effort != "none"}
         else:
             return
         given = options.get(TEMPLATE_VARIABLES) or {}
         if isinstance(given, Mapping):
-            del options[_EFFORT]
+            del options[REASONING_EFFORT]
             options[TEMPLATE_VARIABLES] = {**variable, **given}
 
     def _encode_chat(

@@ -20,6 +20,9 @@ OFF, USAGE, CONTENT = LEVELS = ("off", "usage", "content")
 MODEL_URI, ADAPTER, ERROR = "slmflow.model_uri", "slmflow.adapter", "slmflow.error"
 """What a trace of the server records besides: metadata, metadata, and an attribute."""
 
+REJECTED, FAILED = "rejected", "failed"
+"""The values of `ERROR`: the request was at fault, or the server."""
+
 _log = logging.getLogger(__name__)
 
 # Further traces are dropped rather than kept in memory.
@@ -63,7 +66,7 @@ class Tracer:
         self._writer.submit(self._write, self._write_finished, name, completion, content, metadata)
 
     def trace_failure(self, name: str, request: Mapping[str, Any], kind: str) -> None:
-        """Queue the trace of a request that got no completion; kind: `rejected` or `failed`."""
+        """Queue the trace of a request that got no completion; kind: `REJECTED` or `FAILED`."""
         if self._is_full():
             return
         content = {"inputs": request} if self._level == CONTENT else {}

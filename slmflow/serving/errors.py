@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from slmflow.runtime import unknown_names
+
 
 class RequestError(Exception):
     """A request that the server rejects.
@@ -22,6 +24,14 @@ class RequestError(Exception):
         super().__init__(message)
         self.status, self.param, self.code = status, param, code
         self.retry_after_s = retry_after_s
+
+
+def with_fields(error: RequestError, fields: Sequence[str]) -> RequestError:
+    """Return the error with the fields of an endpoint, if it is that of an unknown field."""
+    if error.code != unknown_names.CODE or error.param is None:
+        return error
+    message = unknown_names.describe(error.param, fields)
+    return RequestError(message, error.status, error.param, error.code)
 
 
 def check_model(requested: str | None, served: str, adapters: Sequence[str] = ()) -> None:

@@ -13,9 +13,9 @@ from mlflow.pyfunc import PyFuncModel, scoring_server
 from slmflow.errors import UserError
 from slmflow.flavors.chat_interfaces import input_names
 from slmflow.flavors.unknown_tokens import install_check
-from slmflow.runtime.chat_model import TEMPLATE_VARIABLES
 from slmflow.runtime.errors import reject
 from slmflow.runtime.protocol import PROTOCOL_VERSION, Deliver, Session
+from slmflow.runtime.request_fields import TEMPLATE_VARIABLES
 from slmflow.runtime.session import ModelSession
 from slmflow.serving.unversioned_model import adapt
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from slmflow.runtime import request_fields
 from slmflow.runtime.generation import repeats
 from slmflow.runtime.generation.unsupported import UNSUPPORTED, is_neutral
 from slmflow.runtime.prompts.message_fields import drop_neutral_fields
@@ -17,6 +18,11 @@ _CALLER_FIELDS = (
     *("user", "metadata", "safety_identifier", "request_id"),
     *("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "cache_salt"),
 )
+
+_SERVER_FIELDS = ("model", "stream", "stream_options", *_CALLER_FIELDS)
+CHAT_FIELDS = (*request_fields.CHAT, *_SERVER_FIELDS)
+COMPLETION_FIELDS = (*request_fields.COMPLETION, *_SERVER_FIELDS)
+"""All fields that a request may have at each endpoint."""
 
 # Other servers' value for no limit, and for no seed.
 _NONE = -1

@@ -6,8 +6,8 @@ from typing import Any
 
 from slmflow.config.schema.config import Config
 from slmflow.errors import UserError
-from slmflow.runtime.chat_model import TEMPLATE_VARIABLES
 from slmflow.runtime.prompts.template_variables import find_unused
+from slmflow.runtime.request_fields import TEMPLATE_VARIABLES
 
 
 @dataclass(frozen=True)

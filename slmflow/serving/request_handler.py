@@ -1,7 +1,7 @@
 """Handle a request: read it, pass it to the model, and respond whole or as a stream."""
 
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from fastapi import Request
@@ -10,9 +10,9 @@ from fastapi.responses import Response
 from slmflow.config.schema.serving import Serve
 from slmflow.runtime.completions import ResponseShape
 from slmflow.runtime.protocol import Event
-from slmflow.runtime.tracing import Tracer
+from slmflow.runtime.tracing import FAILED, REJECTED, Tracer
 from slmflow.serving import older_models, openai_requests
-from slmflow.serving.errors import RequestError, check_model
+from slmflow.serving.errors import RequestError, check_model, with_fields
 from slmflow.serving.http_exchange import (
     CLIENT_CLOSED_REQUEST,
     CancellingStream,
@@ -53,11 +53,13 @@ class RequestHandler:
 
     async def chat(self, request: Request) -> Response:
         """Answer a request to /v1/chat/completions."""
-        return await self._answer(request, openai_requests.parse_chat)
+        return await self._answer(request, openai_requests.parse_chat, openai_requests.CHAT_FIELDS)
 
     async def completion(self, request: Request) -> Response:
         """Answer a request to /v1/completions."""
-        return await self._answer(request, openai_requests.parse_completion)
+        return await self._answer(
+            request, openai_requests.parse_completion, openai_requests.COMPLETION_FIELDS
+        )
 
     async def responses(self, request: Request) -> Response:
         """Answer a request to /v1/responses."""
@@ -87,11 +89,16 @@ class RequestHandler:
             self._tracer.trace(request.url.path, {"body": text}, completion)
         return Response(event["body"], event["status"], media_type=event["media_type"])
 
-    async def _answer(self, request: Request, parse: Callable[[bytes], OpenAIRequest]) -> Response:
+    async def _answer(
+        self, request: Request, parse: Callable[[bytes], OpenAIRequest], fields: Sequence[str]
+    ) -> Response:
         parsed = parse(await read_body(request, self._settings.most_body_kb))
         shape = ResponseShape(self._answers_as(parsed), parsed.is_chat)
         format_ = ResponseFormat(shape, parsed.stream_options, len(parsed.bodies))
-        return await self._start(request, parsed, format_)
+        try:
+            return await self._start(request, parsed, format_)
+        except RequestError as error:
+            raise with_fields(error, fields) from error
 
     def _answers_as(self, parsed: OpenAIRequest) -> str:
         """Return the name of the model or adapter that answers a request."""
@@ -163,7 +170,7 @@ class RequestHandler:
         self._tracer.trace(exchange.http.url.path, exchange.parsed.body, finished)
 
     def _trace_failure(self, exchange: _Exchange, error: RequestError) -> None:
-        kind = "failed" if error.status >= 500 else "rejected"
+        kind = FAILED if error.status >= 500 else REJECTED
         self._tracer.trace_failure(exchange.http.url.path, exchange.parsed.body, kind)
 
     def _check_queue(self, count: int = 1) -> None:

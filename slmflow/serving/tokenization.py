@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 
+from slmflow.runtime import unknown_names
 from slmflow.runtime.protocol import Event
 from slmflow.serving.errors import RequestError, check_model
 from slmflow.serving.http_exchange import CLIENT_CLOSED_REQUEST, final_event, read_body
@@ -118,7 +119,7 @@ def _flag(fields: Mapping[str, Any], name: str, default: bool) -> bool:
 
 def _reject_unknown(fields: Mapping[str, Any], known: tuple[str, ...]) -> None:
     for name in fields.keys() - set(known):
-        _reject(name, f" is not an option here: use {', '.join(known)}")
+        raise RequestError(unknown_names.describe(name, known), param=name, code=unknown_names.CODE)
 
 
 def _reject(param: str, problem: str) -> NoReturn:

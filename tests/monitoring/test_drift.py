@@ -9,6 +9,7 @@ from mlflow.models import Model
 from slmflow.config import compose
 from slmflow.errors import BadArguments
 from slmflow.measurement.records import Answer
+from slmflow.monitoring import figures
 from slmflow.pipeline import runs
 from slmflow.pipeline.step_runner import run
 from steps.drift import drift
@@ -24,12 +25,12 @@ LATENCIES_S = [0.1 + row / 1000 for row in range(20)]
 class Served:
     """A registered version, and its server in an experiment of the test."""
 
-    def __init__(self, name: str) -> None:
-        """Log and register a model."""
+    def __init__(self, name: str, latencies_s: list[float] = LATENCIES_S) -> None:
+        """Log and register a model with these times of its first rows."""
         with mlflow.start_run():
             self._info = log_echo_model()
         self.name = name
-        self.uri = versions.register(name, self._info.model_uri, MEASURED, LATENCIES_S)
+        self.uri = versions.register(name, self._info.model_uri, MEASURED, latencies_s)
         assert Model.load(self.uri).model_id == self._info.model_id
 
     def server(self, level: str = "content") -> TracedServer:
@@ -82,7 +83,9 @@ def test_same_requests_have_not_drifted(served: Served, printed: ReadErrors) -> 
     assert _figure("prompt_tokens_p50")["now"] == _figure("prompt_tokens_p50")["before"] == 19.5
     assert _figure("prompt_tokens_distance")["now"] == 0
     assert _figure("latency_ms_p50")["now"] == pytest.approx(110, abs=2)
-    assert "not compared: refusal_share (0 traces have the answer" in printed()
+    told = printed()
+    assert "not compared: refusal_share (0 traces have the answer" in told
+    assert "are few" not in told
     run_ = newest_run("drift")
     assert run_.data.metrics["drift.error_share"] == 0
     assert {"drift.json", "drift.png"} <= {
@@ -107,13 +110,48 @@ def test_every_exceeded_limit_is_named(served: Served, printed: ReadErrors) -> N
         "prompt_tokens_p50.max_ratio=2, 2.",
         "latency_ms_p50.max_ratio=1.5, 2.",
         "latency_ms_p95.max_ratio=2, 2.",
-        "error_share.max_rise=0.02, higher by 0.0741",
+        "error_share.max_rise=0.02, higher by 0.0385",
         "refusal_share.max_rise=0.05, higher by 0.2",
     ):
         assert f"drift.limits.{limit}" in told
     assert "output_tokens" not in newest_run("drift").data.tags[runs.ERROR]
     assert _figure("prompt_tokens_distance")["now"] == 1
     assert _result()["is_beyond_limits"]
+
+
+def test_rejected_requests_are_no_errors(served: Served, printed: ReadErrors) -> None:
+    server = served.server("usage")
+    _answer_alike(server)
+    for _ in range(5):
+        server.fail("word " * 9)
+    server.close()
+
+    assert served.drift() == 0
+    assert (_figure("error_share")["now"], _figure("rejected_share")["now"]) == (0, 0.2)
+    assert served.drift("drift.limits.rejected_share.max_rise=0.1") == 1
+    assert "rejected_share is 0.2, and was 0" in printed()
+
+
+def test_rows_left_out_at_registration_are_no_errors(module_tracking: None) -> None:
+    unanswered = Answer("", None, None, error="the prompt has 900 tokens")
+    before = figures.of_measurement(
+        versions.measurement("models:/m", [*MEASURED, *[unanswered] * 5], LATENCIES_S), {}, []
+    )
+    assert before.values["error_share"] == 0
+    assert before.values["rejected_share"] == 0.2
+
+
+def test_few_timed_rows_are_named(
+    module_tracking: None, request: pytest.FixtureRequest, printed: ReadErrors
+) -> None:
+    served = Served(request.node.name, LATENCIES_S[:3])
+    server = served.server("usage")
+    _answer_alike(server)
+    server.close()
+
+    assert served.drift() == 0
+    told = printed()
+    assert "rows at registration are few: latency_ms_p50 by 3, latency_ms_p95 by 3. Reg" in told
 
 
 def test_limits_can_be_changed(served: Served) -> None:

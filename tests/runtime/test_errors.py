@@ -32,14 +32,20 @@ def error_message(model: PyFuncModel, **request: Any) -> str:
     [
         ({"n": 9}, "n=9: must be a whole number from 1 to 8"),
         ({"stream": True}, "stream=True is not supported"),
-        ({"tools": [TOOL]}, "chat template knows no tools"),
+        (
+            {"tools": [TOOL]},
+            "leave them out, or convert the model with a template that has them (model",
+        ),
         ({"custom_inputs": {"a": 1}}, "custom_inputs={'a': 1} is not supported"),
         ({"logit_bias": {"5": 101}}, "logit_bias: 101 must be a number from -100 to 100"),
         ({"tool_choice": {"type": "function"}}, "tool_choice={'type': 'function'}: must be none"),
         ({"top_logprobs": 3}, "top_logprobs=3 requires logprobs=true"),
         ({"functions": [TOOL]}, "is not supported: leave it out"),
         ({"max_completion_tokens": 0}, "max_completion_tokens=0: must be a whole number"),
-        ({"max_new_tokens": 3}, "max_new_tokens is not an option: use max_tokens"),
+        (
+            {"max_new_tokens": 3},
+            "max_new_tokens is not an option. Did you mean max_tokens? Use messages, ",
+        ),
         ({"min_p": 1.1}, "min_p=1.1: must be between 0 and 1"),
         ({"frequency_penalty": 2.5}, "frequency_penalty=2.5: must be between -2 and 2"),
         ({"presence_penalty": -3.0}, "presence_penalty=-3.0: must be between -2 and 2"),
@@ -82,7 +88,9 @@ def test_neutral_values_are_accepted(pyfunc: PyFuncModel) -> None:
 
 
 def test_options_outside_the_signature_are_rejected(bare: GenaiPyfunc) -> None:
-    with pytest.raises(MlflowException, match="beam is not an option: use max_tokens, max_c"):
+    with pytest.raises(
+        MlflowException, match=r"beam is not an option\. Use messages, max_tokens, max_c"
+    ):
         bare.predict(None, pd.DataFrame([{"messages": QUESTION, "beam": 1}]))
     with pytest.raises(MlflowException, match=r"must be a whole number from -2\*\*63"):
         bare.predict(None, pd.DataFrame([{"messages": QUESTION, "seed": -(2**63) - 1}]))

@@ -103,6 +103,19 @@ def test_concurrent_requests_equal_single_ones(client: OpenAI, name: str) -> Non
         assert list(pool.map(complete, countries)) == alone
 
 
+def test_misspelled_field_is_answered_with_all(server: Server) -> None:
+    with pytest.raises(openai.BadRequestError) as rejected:
+        server.client().chat.completions.create(
+            model="tiny_phi3", messages=QUESTION, extra_body={"max_token": 4}
+        )
+    assert rejected.value.param == "max_token"
+    assert rejected.value.code == "unknown_parameter"
+    question, _, listed = rejected.value.body["message"].partition(" Use ")  # type: ignore[index]
+    assert question == "max_token is not an option. Did you mean max_tokens?"
+    assert {"messages", "model", "n", "stream", "stream_options", "tools"} <= {*listed.split(", ")}
+    assert "echo" not in listed.split(", ")
+
+
 def test_schema_is_followed_or_rejected(server: Server, torch_server: Server) -> None:
     schema = {"type": "object", "properties": {"a": {"enum": [1]}}, "required": ["a"]}
     request = {
@@ -122,6 +135,7 @@ def test_schema_is_followed_or_rejected(server: Server, torch_server: Server) ->
         ({"temperature": 3}, "temperature=3: must be between 0"),
         ({"n": 9}, "n=9: must be a whole number from 1 to 8"),
         ({"max_tokens": 0}, "max_tokens=0: must be"),
+        ({"max_tokens": -2}, "max_tokens=-2: must be"),
         ({"store": True}, "store=True is not supported"),
         ({"extra_body": {"beam": 4}}, "beam is not an option"),
         ({"messages": [{"role": "user", "content": "x " * 900}]}, "context holds 512"),

@@ -297,6 +297,11 @@ def test_options_that_ask_for_nothing_are_accepted(client: OpenAI) -> None:
         ({"include": ["everything"]}, "'everything' is not supported", "include"),
         ({"reasoning": {"effort": "high"}}, "reasoning_effort", "reasoning.effort"),
         ({"beam": 4}, "beam is not an option", "beam"),
+        (
+            {"max_output_token": 4},
+            r"Did you mean max_output_tokens\? Use input",
+            "max_output_token",
+        ),
         ({"instructions": 1}, "instructions=1: must be text", "instructions"),
         ({"input": None}, "input=None: give text or a list", "input"),
         ({"input": [3]}, r"input\[0\]=3: give an object", "input"),

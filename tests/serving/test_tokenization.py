@@ -75,7 +75,11 @@ def test_names_of_llama_cpp_are_accepted(post: Post, reference: Reference) -> No
         ("/tokenize", {}, "give either a prompt or messages"),
         ("/tokenize", {"prompt": "a", "messages": QUESTION}, "give either a prompt or messages"),
         ("/tokenize", {"prompt": ["a"]}, "prompt=['a']: give text"),
-        ("/tokenize", {"prompt": "a", "temperature": 1}, "temperature is not an option here"),
+        (
+            "/tokenize",
+            {"prompt": "a", "temperature": 1},
+            "temperature is not an option. Use prompt",
+        ),
         ("/tokenize", {"prompt": "a", "add_special_tokens": 1}, "must be true or false"),
         ("/tokenize", {"messages": []}, "at least one message"),
         ("/tokenize", {"messages": QUESTION, "add_special_tokens": True}, "with messages"),
@@ -87,7 +91,7 @@ def test_names_of_llama_cpp_are_accepted(post: Post, reference: Reference) -> No
         ("/detokenize", {"tokens": [-1]}, "-1 is no token of this model"),
         ("/detokenize", {"tokens": [True]}, "True is no token of this model"),
         ("/detokenize", {"tokens": ["a"]}, "'a' is no token of this model"),
-        ("/detokenize", {"tokens": [1], "a": 1}, "a is not an option here: use tokens"),
+        ("/detokenize", {"tokens": [1], "a": 1}, "a is not an option. Use tokens"),
     ],
     ids=str,
 )

@@ -51,7 +51,7 @@ def test_served_requests_are_evaluated_and_compared(
 
     requests = served_traces.read("drift", str(tmp_path), 100, None, chat.model_id)
     assert len(requests) == len(COUNTRIES) + 1
-    assert sum(request.is_error for request in requests) == 1
+    assert [request.is_rejected for request in requests if request.is_error] == [True]
     assert {request.model_uri for request in requests} == {uri}
     assert sorted(r.prompt_tokens for r in requests if r.prompt_tokens) == sorted(usage)
     made = traced_rows.make_rows(requests, Columns())
@@ -59,12 +59,14 @@ def test_served_requests_are_evaluated_and_compared(
 
     own = [f"drift.experiment={tmp_path}", "drift.model_uri=models:/traced@candidate"]
     monkeypatch.setenv("SLMFLOW_HOME", str(tmp_path / "home"))
-    lenient = [*own, "drift.least=7", "drift.limits.error_share.max_rise=0.2"]
-    assert run("drift", drift, lenient) == 0
-    assert run("drift", drift, [*own, "drift.least=7"]) == 1  # one of seven failed
-    newest = _newest("drift")
-    assert "error_share" in newest.data.tags["slmflow.error"]
-    assert "prompt_tokens" not in newest.data.tags["slmflow.error"]
+    assert run("drift", drift, [*own, "drift.least=6"]) == 0
+    metrics = _newest("drift").data.metrics
+    assert metrics["drift.error_share"] == 0
+    assert metrics["drift.rejected_share"] == pytest.approx(1 / 7)
+    strict = [*own, "drift.least=6", "drift.limits.rejected_share.max_rise=0.1"]
+    assert run("drift", drift, strict) == 1
+    assert "rejected_share" in _newest("drift").data.tags["slmflow.error"]
+    assert "prompt_tokens" not in _newest("drift").data.tags["slmflow.error"]
 
     rows = ["evaluation=traces", f"evaluation.traces.experiment={tmp_path}"]
     alone = [*rows, f"evaluation.model_uri={uri}", "measurement.timed_rows=0"]

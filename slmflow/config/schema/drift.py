@@ -24,7 +24,8 @@ _LENGTHS = {
 FIGURES = {
     **_LENGTHS,
     "ttft_ms_p50": "time to the first token: median",
-    "error_share": "share of requests without an answer",
+    "error_share": "share of requests that the server failed to answer, of those not rejected",
+    "rejected_share": "share of requests that were rejected, for a fault of the request",
     "refusal_share": "share of answers that begin with a refusal",
     "exact_match": "share of answers equal to the right one",
     "token_f1": "mean token F1 of answers and right ones",

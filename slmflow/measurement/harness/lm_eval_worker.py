@@ -15,7 +15,6 @@ import os
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from slmflow.measurement.harness import text_models
 from slmflow.measurement.harness.lm_eval_model import HarnessModel
 from slmflow.measurement.harness.task_records import TaskColumn, TaskMetric, TaskResults
 from slmflow.measurement.journal import Journal
+from slmflow.runtime.unknown_names import closest, did_you_mean
 from slmflow.system.child_processes import claim_stdout, terminate_with_parent
 
 Send = Callable[[dict[str, Any]], None]
@@ -96,8 +96,7 @@ def _task_manager(names: Sequence[str], folder: str | None) -> Any:
 
 
 def _describe_unknown(name: str, known: Sequence[str], folder: str | None) -> str:
-    close = get_close_matches(name, known, n=3)
-    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    hint = did_you_mean(closest(name, known, most=3))
     where = f"or of {folder}" if folder else "; give the folder of your own in task_folder"
     return f"evaluation.tasks: {name!r} is no task of lm-evaluation-harness {where}.{hint}".replace(
         " ;", ";"

@@ -1,10 +1,11 @@
 """The options of a request: which exist, their ranges, and which are rejected by name."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from .. import unknown_names
 from ..errors import reject
 from .guidance import Guidance, parse_response_format
 from .token_options import MAX_TOP_LOGPROBS, Biases, parse_logit_bias
@@ -67,11 +68,13 @@ class RequestOptions:
     adapter: str | None = None
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> "RequestOptions":
+    def parse(
+        cls, values: Mapping[str, Any], defaults: Mapping[str, Any], fields: Sequence[str] = NAMES
+    ) -> "RequestOptions":
         """Validate the options of a request, with defaults for what it leaves out.
 
-        Raises MlflowException (HTTP 400) that names an option which is unknown, unsupported or out
-        of range.
+        fields: all that such a request may have, for messages. Raises MlflowException (HTTP 400)
+        that names an option which is unknown, unsupported or out of range.
         """
         parsed = dict(defaults)  # checked by the configuration or with the checkpoint
         for name, value in values.items():
@@ -86,7 +89,7 @@ class RequestOptions:
             elif name == "adapter":
                 parsed["adapter"] = _parse_adapter(value)
             elif not is_neutral(name, value):
-                _reject_unsupported(name, value)
+                _reject_unsupported(name, value, fields)
         _rename_max_completion_tokens(parsed, values)
         if parsed.get("top_k") == _NONE:
             parsed["top_k"] = 0
@@ -105,10 +108,10 @@ class RequestOptions:
         return (self.presence_penalty, self.frequency_penalty, self.repetition_penalty) != (0, 0, 1)
 
 
-def _reject_unsupported(name: str, value: Any) -> NoReturn:
+def _reject_unsupported(name: str, value: Any, fields: Sequence[str]) -> NoReturn:
     if name in UNSUPPORTED:
         reject(f"{name}={value!r:.200} is not supported: leave it out", param=name)
-    reject(f"{name} is not an option: use {', '.join(NAMES)}", param=name)
+    reject(unknown_names.describe(name, fields), param=name, code=unknown_names.CODE)
 
 
 def _rename_max_completion_tokens(parsed: dict[str, Any], values: Mapping[str, Any]) -> None:

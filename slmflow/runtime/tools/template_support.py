@@ -67,7 +67,11 @@ class ToolTemplate:
         if not tools:
             return arranged, {}
         if self._declare is None:
-            reject("this model's chat template knows no tools: leave them out", param="tools")
+            reject(
+                "this model's chat template knows no tools: leave them out, or convert the model "
+                "with a template that has them (model.template=FILE)",
+                param="tools",
+            )
         return self._declare(arranged, tools)
 
     @cached_property
@@ -155,4 +159,8 @@ def _name_and_arguments(call: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _reject_message(what: str) -> NoReturn:
-    reject(f"this model's chat template knows no {what}: leave them out", param="messages")
+    reject(
+        f"this model's chat template knows no {what}: leave them out, or convert the model with a "
+        "template that has them (model.template=FILE)",
+        param="messages",
+    )

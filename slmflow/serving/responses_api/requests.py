@@ -4,8 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from slmflow.serving.errors import RequestError
-from slmflow.serving.openai_requests import OpenAIRequest, parse_body, parse_chat_fields
+from slmflow.serving.errors import RequestError, with_fields
+from slmflow.serving.openai_requests import (
+    CHAT_FIELDS,
+    OpenAIRequest,
+    parse_body,
+    parse_chat_fields,
+)
 from slmflow.serving.responses_api.input_items import read_messages
 
 _KEEPS_NONE = "this server keeps no responses: send the whole conversation as input"
@@ -32,6 +37,23 @@ _RENAMED = {
     "reasoning_effort": "reasoning.effort",
     "logprobs": "include",
 }
+
+# What only this API has.
+_OWN = (
+    "input",
+    "instructions",
+    "max_output_tokens",
+    "text",
+    "reasoning",
+    "include",
+    "max_tool_calls",
+)
+
+FIELDS = (
+    *_OWN,
+    *(name for name in CHAT_FIELDS if name not in _RENAMED and name not in _UNSUPPORTED),
+)
+"""All fields that a request may have here."""
 
 # What a response may include. Only log-probabilities concern a model without tools of its own.
 _LOGPROBS = "message.output_text.logprobs"
@@ -101,6 +123,7 @@ def parse(body: bytes) -> ResponsesRequest:
 
 def with_own_names(error: RequestError) -> RequestError:
     """Return an error that names its field as this API does."""
+    error = with_fields(error, FIELDS)
     param = _RENAMED.get(error.param or "", error.param)
     return RequestError(str(error), error.status, param, error.code, error.retry_after_s)
 
