@@ -36,6 +36,8 @@ _BACKEND = "slmflow"
 _FOLLOWING = "following"
 _PYTHON = ["python", "-m"]
 
+_launched: set[str] = set()
+
 
 class _ForkingBackend(LocalBackend):
     """Runs an entry point in a fork; where that is impossible, as MLflow's own local backend."""
@@ -87,6 +89,9 @@ def launch_step(
     following: modules of the steps that may run next; name: of the run. Raises UserError if the
     step fails, marked as shown if the step has printed the reason.
     """
+    if step in _launched:  # a sweep runs it for each group of points
+        following = [f"steps.{step}", *following]
+    _launched.add(step)
     _put_python_on_path()
     # Hide "=== Created directory ... ===".
     logging.getLogger("mlflow.projects").setLevel(logging.CRITICAL)
