@@ -22,8 +22,11 @@ UPLOAD := .venv/upload
 
 .PHONY: run test test-long test-spark test-launchers test-lm-eval test-real test-clients test-infra docs fuzz kill-storm lint format lock audit licences benchmarks databricks databricks-spark export
 
+# Runs go to a database outside the project folder, unless there is one from earlier, or a server is set.
+DATABASE := sqlite:///$(if $(wildcard mlflow.db),$(CURDIR),$(CACHE))/mlflow.db
+
 run: .venv
-	mlflow run . --env-manager uv $(ARGS)
+	MLFLOW_TRACKING_URI="$${MLFLOW_TRACKING_URI:-$(DATABASE)}" mlflow run . --env-manager uv $(ARGS)
 
 test: .venv docs
 	MLFLOW_TRACKING_URI=$(CHECKS_DB) mlflow run . -e test --env-manager uv $(ARGS)
@@ -135,4 +138,5 @@ licences: .venv
 	ln -s "$(CACHE)/venv" .venv
 	.venv/bin/pip install --quiet --constraint constraints.txt uv
 	uv pip install --quiet --python .venv --constraint constraints.txt mlflow
+	printf 'export MLFLOW_TRACKING_URI="$${MLFLOW_TRACKING_URI:-%s}"\n' '$(DATABASE)' >> .venv/bin/activate
 	touch .venv

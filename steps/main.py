@@ -14,6 +14,7 @@ from slmflow.datasets.rows import Row
 from slmflow.measurement import execution_providers, prompt_models, unanswerable_rows
 from slmflow.metrics import evaluation_inputs
 from slmflow.metrics.comparison import Comparison
+from slmflow.pipeline import next_command
 from slmflow.pipeline.keys import base_weights_key
 from slmflow.pipeline.results import (
     Evaluation,
@@ -51,6 +52,8 @@ def main(step: Step) -> None:
     terminal.show(comparison)
     version = step.ensure(ModelVersion)
     messages.info(version.summary)
+    if command := next_command.serve(step.run, f"models:/{version.name}/{version.version}"):
+        messages.info(f"to serve it: {command}")
 
 
 def _validate(step: Step, rows: Sequence[Row], required: Sequence[type[Result]]) -> None:

@@ -103,6 +103,10 @@ def test_better_flavor_is_registered(sandbox: Sandbox) -> None:
 
     assert str(version.version) == result["version"] == "1"
     assert result["flavor"] in ("transformers", "genai")
+    serve = (
+        f"mlflow run {PROJECT} --env-manager uv -e serve -P model_uri=models:/slmflow-tiny_phi3/1"
+    )
+    assert f"to serve it: {serve}\n" in "".join(sandbox.printed)
     assert "| `exact_match` |" in version.description
 
 
