@@ -31,7 +31,7 @@ from slmflow.config.schema.config import Config
 from slmflow.console import messages
 from slmflow.console.redaction import redact
 from slmflow.errors import UserError
-from slmflow.paths import CONF
+from slmflow.paths import CONF, PROJECT
 from slmflow.pipeline import (
     entries,
     freshness,
@@ -50,7 +50,7 @@ from slmflow.pipeline import (
 from slmflow.pipeline.failures import INTERRUPTED, report_failure
 from slmflow.pipeline.results import Result
 from slmflow.pipeline.step import Step
-from slmflow.system import child_processes
+from slmflow.system import child_processes, databricks
 from slmflow.system.git_state import read_git_state
 
 ConfigReader = Callable[[Sequence[str]], tuple[Sequence[str], Config]]
@@ -187,6 +187,9 @@ def _work(work: Callable[[Step], Result | None], step: Step) -> int:
         entries.remove_abandoned_builds()
         store_servers.note()
         _describe(step)
+        advice = databricks.upload_advice(PROJECT, os.environ)
+        if advice and not step.is_nested:
+            messages.info(advice)
         if (result := work(step)) is not None:
             mlflow.set_tag(runs.KEY, step.key(type(result)))
             mlflow.log_dict(result.to_json(), results.FILE)

@@ -7,7 +7,7 @@ in the workspace's tracking server.
 import shutil
 import sys
 import tempfile
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 RUNTIME = "DATABRICKS_RUNTIME_VERSION"
@@ -15,6 +15,9 @@ RUNTIME = "DATABRICKS_RUNTIME_VERSION"
 
 # Mounts of object storage: files can only be written sequentially, read and deleted.
 MOUNTS = ("/Volumes", "/dbfs")
+
+# The workspace's own files, such as Git folders, which no client uploads.
+_WORKSPACE = "/Workspace"
 
 
 def scratch_folder() -> Path:
@@ -37,6 +40,21 @@ def move_file(source: Path, target: Path) -> None:
         return
     shutil.copyfile(source, target)
     source.unlink()
+
+
+def upload_advice(project: Path, environ: Mapping[str, str]) -> str | None:
+    """Return how to upload less, if the project of a job was uploaded with its git repository.
+
+    MLflow's client leaves out nothing but `mlruns`, and no code of the project runs before it.
+    """
+    repository = project / ".git"
+    if RUNTIME not in environ or project.is_relative_to(_WORKSPACE) or not repository.is_dir():
+        return None
+    size = sum(file.stat().st_size for file in repository.rglob("*") if file.is_file())
+    return (
+        f"the upload had .git, {size / 1e6:,.0f} MB: `make databricks` or a git worktree leaves it "
+        "out (docs/databricks.md)"
+    )
 
 
 def set_default_environment(environ: MutableMapping[str, str]) -> None:
