@@ -82,7 +82,10 @@ def test_pull_request_gets_the_comparison(tmp_path: Path) -> None:
     gate = convert.replace("max_drop=0.05", "min=2")
     assert sandbox.run_shell(f"PATH={tools}:$PATH; {gate}").status == 1
     sandbox.run_shell(f"set -e; PATH={tools}:$PATH PULL_REQUEST=7; {comment}").check()
-    assert "exact_match" in (tmp_path / "comment.md").read_text().split("> ")[1]
+    text = (tmp_path / "comment.md").read_text()
+    quoted = [line for line in text.splitlines() if line.startswith("> ")]
+    assert "registry.gate.exact_match.min=2" in "".join(quoted)
+    assert "# tiny\\_phi3 on cpu\\_int4" in text
 
 
 @pytest.mark.long
