@@ -17,9 +17,11 @@ from slmflow.config import compose
 from slmflow.metrics import row_traces
 from slmflow.metrics.comparison import Comparison
 from slmflow.metrics.model_metrics import ModelMetrics
+from slmflow.pipeline.results import GenaiModel
 from slmflow.registry import descriptions
 from tests.fixtures.project import Sandbox
 from tests.fixtures.server import run_server
+from tests.serving.conftest import serving
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
@@ -44,6 +46,12 @@ ROWS = pd.DataFrame(
         }
     ]
 )
+
+
+@pytest.fixture(scope="module")
+def model_folder(chat: GenaiModel) -> str:
+    """The files of the bundled model, which the server of these tests does not have."""
+    return str(mlflow.artifacts.download_artifacts(chat.model_uri))
 
 
 @pytest.fixture
@@ -80,6 +88,31 @@ def test_run_shows_rows_with_scores_and_tokens(server: str, page: Page) -> None:
         expect(page.get_by_text(heading, exact=True).first).to_be_attached()
     [trace] = MlflowClient().search_traces(["0"])
     assert trace.info.token_usage["total_tokens"] == 19
+
+
+def test_served_requests_show_their_tokens(
+    model_folder: str, server: str, page: Page, tmp_path: Path
+) -> None:
+    tokens = {}
+    settings = (f"serve.model_uri={model_folder}", "serve.tracing=content")
+    with serving(tmp_path / "served", *settings) as served:
+        for country in ("France", "Japan"):
+            question = f"What is the capital of {country}?"
+            [model] = served.client().models.list()
+            completion = served.client().chat.completions.create(
+                model=model.id, messages=[{"role": "user", "content": question}]
+            )
+            assert completion.usage
+            tokens[question] = completion.usage.total_tokens
+
+    page.goto(f"{server}/#/experiments/0/traces")
+
+    expect(page.get_by_text("Tokens", exact=True).first).to_be_attached(timeout=_TIMEOUT_MS)
+    for question, total in tokens.items():
+        # Hidden for as long as a hint of the page is open.
+        row = page.get_by_role("row", include_hidden=True).filter(has_text=question).last
+        expect(row).to_contain_text("The capital of", timeout=_TIMEOUT_MS)
+        expect(row.get_by_text(str(total), exact=True)).to_be_attached()
 
 
 def test_registered_model_shows_no_markup(server: str, page: Page) -> None:
