@@ -101,6 +101,22 @@ def test_front_and_best_point_are_tagged(
     assert last.startswith(f"best of 3 points: {KEY}={three[1]} (")
 
 
+@pytest.mark.parametrize("goal", [pytest.param("best", marks=pytest.mark.long), "front"])
+def test_search_runs_each_point_once_and_finds_best(three: list[str], goal: str) -> None:
+    arguments = (f"{KEY}={','.join(three)}", f"sweep.search={goal}", "sweep.trials=12")
+
+    status, run, points = _sweep(*arguments)
+
+    assert status == 0
+    children = {point.data.tags[POINT]: point for point in points}
+    names = [f"{KEY}={value}" for value in three]
+    assert len(points) == len(children)
+    assert set(children) == set(names)
+    assert run.data.metrics["points.reused"] == 3
+    assert run.data.tags[BEST] == children[names[0]].info.run_id
+    assert [children[name].data.tags.get(FRONT) for name in names] == ["true", "true", None]
+
+
 def test_suggested_command_registers_the_best_model(three: list[str]) -> None:
     """Even if `register` itself ranks the transformers flavor higher."""
     arguments = [
