@@ -33,6 +33,13 @@ def _run(sandbox: Sandbox, *overrides: str) -> tuple[list[str], str]:
     return [step for step in STEPS if step in new], errors
 
 
+def _assert_no_warning_of_the_first_store(first: Sandbox, errors: str) -> None:
+    """Others, such as that the few rows passed the gate, may be printed."""
+    without_wrapping = "".join(errors.split())
+    assert "isnotreused" not in without_wrapping
+    assert str(first.folder / "home") not in without_wrapping
+
+
 @pytest.mark.long
 def test_nothing_runs_in_an_empty_store(second: Sandbox, tmp_path: Path) -> None:
     ran, errors = _run(second)
@@ -55,11 +62,11 @@ def test_other_gate_only_registers(second: Sandbox) -> None:
 
 
 @pytest.mark.long
-def test_other_measurement_needs_no_weights(second: Sandbox) -> None:
+def test_other_measurement_needs_no_weights(first: Sandbox, second: Sandbox) -> None:
     ran, errors = _run(second, "evaluation.seed=1")
 
     assert ran == ["measure", "evaluate", "register"]
-    assert "warning" not in errors
+    _assert_no_warning_of_the_first_store(first, errors)
 
 
 @pytest.mark.long
