@@ -4,10 +4,11 @@ python -m benchmarks.kill_storm --kills 50 --output docs/killed
 python -m benchmarks.kill_storm --kills 2 --steps fetch --seed 7 --output trial
 
 A kill is SIGKILL, at random to the step's process alone or to its whole session, mostly during its
-run, sometimes before that begins. The step's output is deleted first, so that it has work to do.
-The next run must succeed with the same output as an undisturbed run. Then no run is RUNNING, no
-model is PENDING, the store is intact, and nothing is left in the store, among the temporary files
-or among the processes. Writes killed.md and killed.json to the output folder.
+run, sometimes before that begins. The step's output is deleted first, so that it has work to do;
+`main` makes all results anew, in forked processes. The next run must succeed with the same output
+as an undisturbed run. Then no run is RUNNING, no model is PENDING, the store is intact, and nothing
+is left in the store, among the temporary files or among the processes. Writes killed.md and
+killed.json to the output folder.
 """
 
 import json
@@ -76,6 +77,7 @@ def run_storm(sandbox: Sandbox, arguments: Namespace) -> list[Kill]:
 
 
 def _run_undisturbed(sandbox: Sandbox, step: str, overrides: list[str]) -> UndisturbedRun:
+    overrides = _with_work(step, overrides)
     earlier_steps = checks.STEPS[: checks.STEPS.index(step)]
     if not all(sandbox.has_finished(each) for each in earlier_steps):
         StepProcess(sandbox, step, overrides).finish()  # runs the earlier steps too
@@ -96,6 +98,7 @@ def _kill(
     rng: random.Random,
 ) -> Kill | None:
     """Kill a step once and run it again; None if the step exits before the kill."""
+    overrides = _with_work(step, overrides)
     earliest = 0.0 if rng.random() < _EARLY_SHARE else 0.9 * undisturbed.began_s
     after, whole_session = rng.uniform(earliest, undisturbed.ended_s), rng.random() < 0.5
     _delete_output(sandbox, step)
@@ -111,6 +114,10 @@ def _kill(
         faults.append(f"the next run failed: {error}")
     faults += [f"still alive: {line}" for line in process.surviving_commands(_SURVIVAL_TIMEOUT_S)]
     return Kill(step, round(after, 2), whole_session, tuple(faults))
+
+
+def _with_work(step: str, overrides: list[str]) -> list[str]:
+    return [*overrides, "fresh=[all]"] if step == checks.MAIN else overrides
 
 
 def _delete_output(sandbox: Sandbox, step: str) -> None:

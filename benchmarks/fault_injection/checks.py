@@ -17,8 +17,13 @@ _QUALITY_COLUMNS = ("flavor", "n", "exact_match", "token_f1", "rouge_l", "bleu",
 
 
 def read_output(sandbox: Sandbox, step: str) -> Any:
-    """Return the output of the newest finished run of a step, without values that vary."""
+    """Return the output of the newest finished run of a step, without values that vary.
+
+    That of `main` is the output of all steps.
+    """
     run = sandbox.newest_run(step)
+    if step == MAIN:
+        return {each: read_output(sandbox, each) for each in _READERS}
     result = mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/{results.FILE}")
     return _READERS[step](sandbox, result)
 
@@ -96,4 +101,5 @@ _READERS: dict[str, Callable[[Sandbox, dict[str, Any]], Any]] = {
     "register": _read_version,
 }
 
-STEPS = tuple(_READERS)
+MAIN = "main"
+STEPS = (*_READERS, MAIN)
