@@ -5,7 +5,12 @@ import shlex
 from collections.abc import Mapping
 
 from mlflow.entities import Run
-from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_PROJECT_ENV, MLFLOW_SOURCE_NAME
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_GIT_COMMIT,
+    MLFLOW_PROJECT_ENTRY_POINT,
+    MLFLOW_PROJECT_ENV,
+    MLFLOW_SOURCE_NAME,
+)
 
 from slmflow.console.redaction import redact
 from slmflow.paths import PROJECT, is_temporary_clone
@@ -17,16 +22,15 @@ def serve(run: Run, model_uri: str) -> str | None:
 
     run: the one of this command.
     """
-    environ = os.environ
-    if databricks.RUNTIME in environ:
+    tags = run.data.tags
+    if databricks.RUNTIME in os.environ:
         return None
-    if "MLFLOW_RUN_ID" not in environ:
+    if MLFLOW_PROJECT_ENTRY_POINT not in tags:
         return shlex.join(["python", "-m", "steps.serve", f"serve.model_uri={model_uri}"])
     options = shlex.join(["-e", "serve", "-P", f"model_uri={model_uri}"])
     # Of make; its environment with MLflow and uv is active in its own commands only.
-    if "MAKELEVEL" in environ:
+    if "MAKELEVEL" in os.environ:
         return f'make run ARGS="{options}"'
-    tags = run.data.tags
     manager = tags.get(MLFLOW_PROJECT_ENV, "local")
     return f"mlflow run {_project(tags)} --env-manager {manager} {options}"
 

@@ -13,28 +13,28 @@ from slmflow.pipeline import next_command
 
 URI = "models:/slmflow-tiny_phi3/1"
 
+# Of the run that `mlflow run` creates.
+PROJECT_TAGS = {"mlflow.project.env": "uv", "mlflow.project.entryPoint": "main"}
+
 
 @pytest.mark.usefixtures("tracking")
 @pytest.mark.parametrize(
-    ("variables", "command"),
+    ("tags", "variables", "command"),
     [
-        ({}, f"python -m steps.serve serve.model_uri={URI}"),
-        (
-            {"MLFLOW_RUN_ID": "a"},
-            f"mlflow run {PROJECT} --env-manager uv -e serve -P model_uri={URI}",
-        ),
-        (
-            {"MLFLOW_RUN_ID": "a", "MAKELEVEL": "1"},
-            f'make run ARGS="-e serve -P model_uri={URI}"',
-        ),
-        ({"MLFLOW_RUN_ID": "a", "DATABRICKS_RUNTIME_VERSION": "15.4"}, None),
+        ({}, {}, f"python -m steps.serve serve.model_uri={URI}"),
+        (PROJECT_TAGS, {}, f"mlflow run {PROJECT} --env-manager uv -e serve -P model_uri={URI}"),
+        (PROJECT_TAGS, {"MAKELEVEL": "1"}, f'make run ARGS="-e serve -P model_uri={URI}"'),
+        (PROJECT_TAGS, {"DATABRICKS_RUNTIME_VERSION": "15.4"}, None),
     ],
 )
 def test_command_is_given_as_this_one_was(
-    variables: dict[str, str], command: str | None, monkeypatch: pytest.MonkeyPatch
+    tags: dict[str, str],
+    variables: dict[str, str],
+    command: str | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run = MlflowClient().create_run("0", tags={"mlflow.project.env": "uv"})
-    for name in ("MLFLOW_RUN_ID", "MAKELEVEL", "DATABRICKS_RUNTIME_VERSION"):
+    run = MlflowClient().create_run("0", tags=tags)
+    for name in ("MAKELEVEL", "DATABRICKS_RUNTIME_VERSION"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
