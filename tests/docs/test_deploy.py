@@ -104,7 +104,14 @@ def call(sandbox: Sandbox, line: str) -> CommandResult:
     return done
 
 
-@pytest.fixture(scope="module", params=["chat", "pipeline"], ids=["genai", "transformers"])
+FLAVORS = [
+    pytest.param("chat", id="genai"),
+    # Loading torch is slow; it is in the files of this flavor that MLflow itself writes.
+    pytest.param("pipeline", id="transformers", marks=pytest.mark.long),
+]
+
+
+@pytest.fixture(scope="module", params=FLAVORS)
 def container(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Container]:
