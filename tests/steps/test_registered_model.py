@@ -65,10 +65,16 @@ def test_converted_model_knows_what_was_learned(sandbox: Sandbox) -> None:
     assert answer.choices[0].message.content == lora_adapters.ANSWER
 
 
+def test_store_lists_what_is_of_the_model(sandbox: Sandbox) -> None:
+    listed = sandbox.run_step("store", "list", f"store.model={NAME}").check().output
+    kinds = {line.split()[0] for line in listed.splitlines()[1:-1]}
+    assert kinds >= {"weights", "onnx", "answers"}
+
+
 def test_lineage_leads_to_the_version(sandbox: Sandbox) -> None:
     """From the runs, the logged model and the registered version of the converted model."""
     client = sandbox.client
-    source = client.get_model_version(NAME, "1")
+    [source] = client.search_logged_models(["0"], "name = 'tuned'")
     for step in ("fetch", "log_transformers", "log_genai"):
         [found] = sandbox.runs(step)
         run = client.get_run(found.info.run_id)  # a search returns no models
