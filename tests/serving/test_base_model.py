@@ -16,7 +16,12 @@ PROMPT = "Question: What is the capital of France?\nAnswer:"
 NAMES = {"base_genai": "tiny_base", "base_pipeline": "transformers"}
 
 
-@pytest.fixture(scope="module", params=NAMES)
+# Loading torch is slow. test_http.py and test_tools.py serve this flavor, and
+# tests/flavors/test_base_model.py asks it for completions.
+SLOW = pytest.param("base_pipeline", marks=pytest.mark.long)
+
+
+@pytest.fixture(scope="module", params=["base_genai", SLOW])
 def flavor(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -89,17 +89,18 @@ def test_server_applies_generation_options(model_uri: str, tmp_path: Path) -> No
             assert filled == written
 
 
-def test_server_limits_length_by_itself_and_by_context(chat: GenaiModel, tmp_path: Path) -> None:
+def test_server_limits_length_by_itself_and_by_context(
+    chat: GenaiModel, server: Server, tmp_path: Path
+) -> None:
     """Without an option, an answer may be longer than the 48 tokens logged with the model."""
     numbers = {"type": "array", "items": {"enum": [1, 2, 3]}, "minItems": 200}
     long_answer = {
         "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": numbers}}
     }
     settings = (f"serve.model_uri={chat.model_uri}", "serve.default_max_tokens=60")
-    with serving(tmp_path / "limited", *settings) as server:
-        assert complete(server, **long_answer)["usage"]["completion_tokens"] == 60
-    with serving(tmp_path / "default", settings[0]) as server:
-        text = complete(server, **long_answer)["choices"][0]["message"]["content"]
-        assert len(json.loads(text)) == 200
-        whole = complete(server, "/v1/completions", prompt="x", logit_bias={})
-        assert whole["usage"]["total_tokens"] <= 512
+    with serving(tmp_path, *settings) as limited:
+        assert complete(limited, **long_answer)["usage"]["completion_tokens"] == 60
+    text = complete(server, **long_answer)["choices"][0]["message"]["content"]
+    assert len(json.loads(text)) == 200
+    whole = complete(server, "/v1/completions", prompt="x", logit_bias={})
+    assert whole["usage"]["total_tokens"] <= 512
