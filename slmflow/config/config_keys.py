@@ -53,7 +53,8 @@ def optional_sections() -> frozenset[str]:
     return frozenset(
         key.name
         for key in all_keys()
-        if type(None) in get_args(key.type) and any(map(dataclasses.is_dataclass, get_args(key.type)))
+        if type(None) in get_args(key.type)
+        and any(map(dataclasses.is_dataclass, get_args(key.type)))
     )
 
 
