@@ -1,12 +1,11 @@
 """The page of a run in the MLflow UI: its address, and the name that it shows."""
 
-import os
 from urllib.parse import urlsplit
 
 import mlflow
 from mlflow.entities import Run
 from mlflow.utils.databricks_utils import get_workspace_url, is_in_databricks_notebook
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_PROJECT_ENTRY_POINT
 from mlflow.utils.name_utils import _GENERATOR_NOUNS, _GENERATOR_PREDICATES
 from mlflow.utils.uri import is_databricks_uri
 
@@ -30,9 +29,9 @@ def is_generated_name(name: str | None) -> bool:
 def show_link(run: Run) -> None:
     """Print the address of a run, unless a run above it will, or there is no server.
 
-    `mlflow run`, which sets `MLFLOW_RUN_ID`, prints the address itself, and so do notebooks.
+    `mlflow run`, whose runs have an entry point, prints the address itself, and so do notebooks.
     """
-    is_shown = "MLFLOW_RUN_ID" in os.environ or is_in_databricks_notebook()
+    is_shown = MLFLOW_PROJECT_ENTRY_POINT in run.data.tags or is_in_databricks_notebook()
     if is_shown or MLFLOW_PARENT_RUN_ID in run.data.tags:
         return
     if (url := address(run)) is not None:

@@ -50,8 +50,7 @@ def test_run_below_another_shows_no_link(
 def test_run_of_mlflow_run_shows_no_second_link(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = MlflowClient().create_run("0")
-    monkeypatch.setenv("MLFLOW_RUN_ID", run.info.run_id)
+    run = MlflowClient().create_run("0", tags={"mlflow.project.entryPoint": "main"})
     monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: "http://127.0.0.1:5000")
 
     run_pages.show_link(run)
