@@ -5,9 +5,12 @@ these vectors. A mean is sum / count; BLEU and perplexity have this form too. Ro
 swapped, and the metric is computed again from the new sums.
 """
 
+import functools
+import hashlib
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import scipy  # imports `scipy.stats`, which takes most of a second, when it is used
@@ -28,6 +31,32 @@ _RESAMPLES = 9_999
 _SEED = 20260
 _MAX_ROWS = 1_000_000
 _MAX_BATCH_NUMBERS = 2**22  # 32 MiB of float64
+_MOST_REMEMBERED = 64
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _remember(estimate: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Estimate once for equal arguments: metrics often agree, and points of a sweep share rows."""
+    known: OrderedDict[Any, _R] = OrderedDict()
+
+    @functools.wraps(estimate)
+    def remembered(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        key = tuple(
+            (each.shape, hashlib.sha256(each.tobytes()).digest())
+            if isinstance(each, np.ndarray)
+            else each
+            for each in (*args, *sorted(kwargs.items()))
+        )
+        if key not in known:
+            known[key] = estimate(*args, **kwargs)
+        known.move_to_end(key)
+        if len(known) > _MOST_REMEMBERED:
+            known.popitem(last=False)
+        return known[key]
+
+    return remembered
 
 
 def mean(sums: Array) -> Array:
@@ -35,6 +64,7 @@ def mean(sums: Array) -> Array:
     return sums[..., 0] / sums[..., 1]
 
 
+@_remember
 def confidence_interval(
     rows: Array, aggregate: Aggregate, *, is_share: bool
 ) -> tuple[float, float] | None:
@@ -97,6 +127,7 @@ class Difference:
     high: float
 
 
+@_remember
 def paired_difference(
     ours: Array, theirs: Array, aggregate: Aggregate, *, is_share: bool = False, is_ratio: bool
 ) -> Difference | None:

@@ -1,5 +1,6 @@
 """Intervals and tests, compared with exact distributions and manual calculations."""
 
+import inspect
 import itertools
 import warnings
 from collections.abc import Iterator
@@ -60,7 +61,17 @@ def test_ratio_of_sums_is_resampled_by_rows() -> None:
 
 def test_interval_is_reproducible() -> None:
     rows = mean_rows(*np.linspace(0, 1, 30))
-    assert interval(rows, is_share=True) == interval(rows, is_share=True)
+    estimate = inspect.unwrap(confidence_interval)  # which remembers no estimate
+    first, second = (estimate(rows, mean, is_share=True) for _ in range(2))
+    assert first == second == interval(rows, is_share=True)
+
+
+def test_equal_values_of_other_options_or_shapes_are_estimated_again() -> None:
+    rows = mean_rows(*[1.0] * 4)
+    assert interval(rows, is_share=True) != interval(rows, is_share=False)
+    assert interval(rows, is_share=True) != interval(rows[:3], is_share=True)
+    shares = paired_difference(rows, 0 * rows + [0, 1], mean, is_share=True, is_ratio=False)
+    assert shares != paired_difference(rows, 0 * rows + [0, 1], mean, is_ratio=False)
 
 
 def test_equal_shares_use_the_rule_of_three() -> None:
