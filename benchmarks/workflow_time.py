@@ -9,7 +9,8 @@ points. --before is a checkout of the earlier version, --before-python the inter
 environment with its requirements. With --manager uv, `mlflow run` makes an environment in each
 first run, as `make run` does; the default uses the given ones. --limit evaluates fewer rows.
 
-Writes workflow_time.md and workflow_time.json with all raw values. Run it on an idle machine.
+Writes workflow_time.md and workflow_time.json with all raw values after each round. Run it on an
+idle machine.
 """
 
 import dataclasses
@@ -100,8 +101,11 @@ class Report:
         return self.before, self.after
 
 
-def measure(before: Installation, options: Namespace) -> Report:
-    """Run the rounds; the version that begins changes. Raises UserError if a command fails."""
+def measure(before: Installation, options: Namespace) -> Iterator[Report]:
+    """Yield the report after each round; the version that begins changes.
+
+    Raises UserError if a command fails.
+    """
     rounds: dict[str, list[Round]] = {"before": [], "after": []}
     versions = [("before", before), ("after", CURRENT)]
     for number in range(options.rounds):
@@ -109,7 +113,7 @@ def measure(before: Installation, options: Namespace) -> Report:
             rounds[name].append(_run_round(installation, options))
             walls = ", ".join(f"{k} {d.wall_s:.1f} s" for k, d in rounds[name][-1].items())
             messages.info(f"round {number + 1}, {name}: {walls}")
-    return Report(rounds["before"], rounds["after"], options.manager)
+        yield Report(rounds["before"], rounds["after"], options.manager)
 
 
 def _run_round(installation: Installation, options: Namespace) -> Round:
@@ -191,8 +195,8 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="the most rows to evaluate; default: all")
     options = parser.parse_args()
     before = Installation(options.before.absolute(), options.before_python.absolute())
-    report = measure(before, options)
-    page.write(report, options.output, "workflow_time")
+    for report in measure(before, options):
+        page.write(report, options.output, "workflow_time")
     messages.table("", ["", "before", "after", "after / before"], report.rows())
 
 
