@@ -336,9 +336,10 @@ class ModelVersion(Result):
         """What was registered and why, in one sentence."""
         taken = [alias for alias, version in self.aliases.items() if version == self.version]
         taken += [CHAMPION] if self.champion == self.version else []
-        return f"{self.flavor} ({self.reason}) is models:/{self.name}/{self.version}, " + (
-            f"alias {' and '.join(taken)}" if taken else "without an alias"
+        aliases = {0: "without an alias", 1: f"alias {''.join(taken)}"}.get(
+            len(taken), f"aliases {', '.join(taken)}"
         )
+        return f"{self.flavor} ({self.reason}) is models:/{self.name}/{self.version}, {aliases}"
 
     def check(self) -> None:
         """Raise InvalidResult unless the aliases and the champion are the same as then.

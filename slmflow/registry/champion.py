@@ -65,11 +65,10 @@ class Champion:
             return
         messages.warning(
             f"{self.title} was not measured on these rows: version {version} was not compared "
-            "with it, and the champion stays. To measure it, run -e register with the model "
-            "and target of that version and these rows. To make version "
-            f"{version} the champion: python -c "
-            '"from mlflow import MlflowClient; MlflowClient().set_registered_model_alias('
-            f"'{registry.name}', '{CHAMPION}', '{version}')\""
+            "with it, and the champion stays. To measure it, run -e register with the model, the "
+            "target and the options of that version, on these rows and no fewer than it has. To "
+            f"promote version {version} as it is: -e register -P registry.name={registry.name} "
+            f"-P registry.stage={CHAMPION} -P registry.version={version}"
         )
 
 

@@ -54,8 +54,9 @@ def roll_back(name: str) -> RollBack:
     current, history = _read(name)
     if current is None:
         raise UserError(
-            f"models:/{name}@{CHAMPION} does not exist: there is nothing to roll back. "
-            "registry.stage=champion promotes a version"
+            f"models:/{name}@{CHAMPION} does not exist: there is nothing to roll back. To promote "
+            f"a version: -e register -P registry.name={name} -P registry.stage={CHAMPION} "
+            "-P registry.version=VERSION"
         )
     earlier = [version for version in history if version != current]
     unusable: list[str] = []
