@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from slmflow.paths import PROJECT
 from slmflow.reports import markdown
 from tests.infra.trials import TRIALS, Workplace
 
@@ -43,7 +44,7 @@ def main() -> int:
                 failed.append(trial.__name__)
                 outcome = f"FAILED: {error}"
                 print(f"{trial.__name__}: {error}", file=sys.stderr)
-            outcome = outcome.replace(folder, "...")
+            outcome = outcome.replace(folder, "...").replace(str(PROJECT), "PROJECT")
         seconds = f"{time.monotonic() - started:.0f}"
         print(f"{trial.__name__}: {outcome} ({seconds} s)", flush=True)
         name = str(trial.__doc__)
