@@ -17,6 +17,7 @@ from slmflow.pipeline.results import GenaiModel, LoggedModel
 from tests.fixtures.base_model import BaseReference
 from tests.fixtures.bundled_model import Reference
 from tests.fixtures.server import serving_in_thread
+from tests.fixtures.waiting import wait_until
 from tests.serving.calls import call, metric
 from tests.serving.conftest import KEY, Server, serving
 
@@ -151,7 +152,8 @@ def test_stop_button_frees_the_model(page: Page, keyless_server: Server) -> None
         page.get_by_role("button", name="Stop").click()
         expect(page.locator(".figures")).to_have_text("stopped")
     expect(page.get_by_role("button", name="Send")).to_be_visible()
-    assert metric(keyless_server, "slmflow_requests_cancelled_total") == cancelled + 1
+    name = "slmflow_requests_cancelled_total"
+    wait_until(lambda: metric(keyless_server, name) == cancelled + 1)
     assert problems == []
 
 
