@@ -71,7 +71,8 @@ class StoredRows:
         _append(self._scores_journal, {"can_score": False})
 
     def _load(self) -> None:
-        answers = {each["row"]: each["answer"] for each in _read(self._answers_journal)}
+        records = _read(self._answers_journal)
+        answers = {each["row"]: each["answer"] for each in records if "answer" in each}
         records = _read(self._scores_journal)
         self.can_score = not any("can_score" in each for each in records)
         scores = {each["row"]: each for each in records if "likelihood" in each}

@@ -44,3 +44,16 @@ def test_scores_key_is_that_of_the_model_without_sampling(override: str, is_same
     same = keys.scores_key(GenaiModel, plain) == keys.scores_key(GenaiModel, changed)
     assert same == is_same
     assert keys.key_of(GenaiModel, plain) != keys.key_of(GenaiModel, changed)
+
+
+def test_records_of_another_form_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLMFLOW_HOME", str(tmp_path))
+    model = MeasuredModel("genai", "m", "", 1, key="1")
+    StoredRows(model, ROWS, 0).put_answer(0, Answer("A", None, None))
+    [file] = (tmp_path / "answers").iterdir()
+    with file.open("a") as journal:
+        journal.write('\n{"unknown": 1}\n')
+
+    assert StoredRows(model, ROWS, 0).answers == {0: Answer("A", None, None)}
