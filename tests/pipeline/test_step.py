@@ -1,43 +1,24 @@
 """How a step finds the results of others, with a real tracking store."""
 
 import time
-from dataclasses import dataclass
-from typing import ClassVar
 
 import mlflow
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Run
 
 from slmflow.pipeline import runs
-from slmflow.pipeline.results import Result
 from slmflow.pipeline.step import Step
 from slmflow.pipeline.step_runner import run
+from tests.pipeline.value_result import Value, last_run
 
 pytestmark = pytest.mark.usefixtures("tracking")
-
-
-@dataclass(frozen=True)
-class Value(Result):
-    step: ClassVar = "fetch"
-    reads: ClassVar = ("model",)
-
-    value: int
-
-    def check(self) -> None:
-        pass
-
-
-def _last_run() -> Run:
-    [run] = MlflowClient().search_runs(["0"], max_results=1)
-    return run
 
 
 def test_finished_run_with_the_same_key_is_reused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run("fetch", lambda _: Value(7), [])
-    first = _last_run().info.run_id
+    first = last_run().info.run_id
     results = []
 
     def work(running: Step) -> None:
@@ -45,7 +26,7 @@ def test_finished_run_with_the_same_key_is_reused(
 
     assert run("convert", work, []) == 0
     assert results == [Value(7)]
-    assert _last_run().data.tags[runs.REUSED_FROM] == f"fetch:{first}"
+    assert last_run().data.tags[runs.REUSED_FROM] == f"fetch:{first}"
     assert "reused" in capsys.readouterr().err
 
 

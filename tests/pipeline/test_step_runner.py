@@ -3,15 +3,12 @@
 import os
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import mlflow
 import pytest
 import yaml
 from mlflow import MlflowClient
-from mlflow.entities import Run
 
 from slmflow.config import compose
 from slmflow.config.schema.config import Config
@@ -20,24 +17,9 @@ from slmflow.pipeline import run_pages, runs, step_runner
 from slmflow.pipeline.failures import INTERRUPTED
 from slmflow.pipeline.results import Result
 from slmflow.pipeline.step import Step
+from tests.pipeline.value_result import Value, last_run
 
 pytestmark = pytest.mark.usefixtures("tracking")
-
-
-@dataclass(frozen=True)
-class Value(Result):
-    step: ClassVar = "fetch"
-    reads: ClassVar = ("model",)
-
-    value: int
-
-    def check(self) -> None:
-        pass
-
-
-def _last_run() -> Run:
-    [run] = MlflowClient().search_runs(["0"], max_results=1)
-    return run
 
 
 def _raise(fault: BaseException) -> Callable[[Step], Result | None]:
@@ -59,7 +41,7 @@ def test_secrets_appear_in_no_message_or_tag(
         "fetch", _raise(RuntimeError("Bearer dapiOfNobodyElse")), [], new_run={"tags": remote}
     )
 
-    run = _last_run()
+    run = last_run()
     assert status == 1
     assert run.data.tags[runs.ERROR] == "RuntimeError: Bearer [hidden]"
     assert run.data.tags["mlflow.gitRepoURL"] == "https://[hidden]@example.org/a.git"
@@ -73,7 +55,7 @@ def test_secrets_appear_in_no_message_or_tag(
 def test_step_logs_config_and_result() -> None:
     status = step_runner.run("fetch", lambda _: Value(7), ["--generation.temperature", "0.5"])
 
-    run = _last_run()
+    run = last_run()
     assert (status, run.info.status) == (0, "FINISHED")
     assert run.data.params["model.path"] == "bundled/tiny_phi3"
     assert run.data.tags[runs.STEP] == "fetch"
@@ -96,7 +78,7 @@ def test_step_logs_config_and_result() -> None:
 def test_step_logs_the_params_it_reads(name: str, logged: str, missing: tuple[str, ...]) -> None:
     step_runner.run(name, lambda _: None, [])
 
-    params = _last_run().data.params
+    params = last_run().data.params
     assert logged in params
     assert params["model.name"] == "tiny_phi3"
     assert {key.partition(".")[0] for key in params}.isdisjoint(missing)
@@ -120,7 +102,7 @@ def test_run_is_named_after_model_and_target(
 ) -> None:
     step_runner.run(name, lambda _: None, arguments, read=_read_first_point)
 
-    assert _last_run().info.run_name == expected
+    assert last_run().info.run_name == expected
 
 
 def _read_first_point(arguments: Sequence[str]) -> tuple[Sequence[str], Config]:
@@ -164,7 +146,7 @@ def test_failure_is_printed_once_and_tagged(
 ) -> None:
     assert step_runner.run("fetch", _raise(fault), []) == status
 
-    run = _last_run()
+    run = last_run()
     assert run.info.status == state
     assert run.data.tags[runs.ERROR] == message
     errors = capsys.readouterr().err
@@ -186,7 +168,7 @@ def test_message_of_a_nested_step_is_not_repeated(capsys: pytest.CaptureFixture[
     step_runner.run("main", _raise(UserError("step convert failed: why", shown=True)), [])
 
     assert "why" not in capsys.readouterr().err
-    assert _last_run().data.tags[runs.ERROR] == "step convert failed: why"
+    assert last_run().data.tags[runs.ERROR] == "step convert failed: why"
 
 
 def test_bad_arguments_start_no_run(capsys: pytest.CaptureFixture[str]) -> None:
@@ -230,4 +212,4 @@ def test_cancelled_step_is_killed() -> None:
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
-    assert _last_run().info.status == "KILLED"
+    assert last_run().info.status == "KILLED"
