@@ -38,8 +38,10 @@ _HUB_ID, _HUB_REVISION = "source_model_name", "source_model_revision"
 _LOCAL_BASE, _ADAPTER = "local_base_model_path", "peft_adaptor"
 
 # What MLflow applies to each request.
-_PROMPT_TEMPLATE = "prompt_template"
-_OPTIONS = ("max_new_tokens", "temperature", "top_p", "top_k", "repetition_penalty", "do_sample")
+_REQUEST_SETTINGS = (
+    *("prompt_template", "max_new_tokens", "temperature", "top_p", "top_k"),
+    *("repetition_penalty", "do_sample"),
+)
 
 
 @dataclass(frozen=True)
@@ -257,7 +259,7 @@ def _request_settings(metadata: LoggedModel) -> list[str]:
     """Return the names of the prompt template and the options that a model was logged with."""
     options = metadata.flavors.get("python_function", {}).get("config")
     names = [*(metadata.metadata or {}), *(options if isinstance(options, dict) else {})]
-    return [name for name in map(str, names) if name == _PROMPT_TEMPLATE or name in _OPTIONS]
+    return [name for name in map(str, names) if name in _REQUEST_SETTINGS]
 
 
 def _text(value: Any) -> str | None:

@@ -336,9 +336,8 @@ class ModelVersion(Result):
         """What was registered and why, in one sentence."""
         taken = [alias for alias, version in self.aliases.items() if version == self.version]
         taken += [CHAMPION] if self.champion == self.version else []
-        aliases = {0: "without an alias", 1: f"alias {''.join(taken)}"}.get(
-            len(taken), f"aliases {', '.join(taken)}"
-        )
+        noun = "aliases" if len(taken) > 1 else "alias"
+        aliases = f"{noun} {', '.join(taken)}" if taken else "without an alias"
         return f"{self.flavor} ({self.reason}) is models:/{self.name}/{self.version}, {aliases}"
 
     def check(self) -> None:
